@@ -1,0 +1,1 @@
+"""Domain-generalised semantic segmentation with a categorical memory."""

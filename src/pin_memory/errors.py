@@ -1,0 +1,26 @@
+"""Errors a user can act on.
+
+A command prints the message of a `UserError` and ends with its exit code; every other exception is a defect of the library and keeps its
+traceback.
+"""
+
+
+class UserError(Exception):
+    """A mistake or a missing thing that the user can mend.
+
+    The message says what was expected, what was found, where, and what to do.
+    """
+
+    exit_code = 2
+
+
+class DataError(UserError):
+    """A data set, an image or a label that is missing, broken or not of the expected layout."""
+
+
+class ConfigurationError(UserError):
+    """Settings that contradict each other or the method."""
+
+
+class OutputError(UserError):
+    """A result that cannot be written: disk full, folder not writable."""

@@ -1,0 +1,97 @@
+"""The categorical memory: one unit vector per class, held as state, read by every pixel and written by labelled ones."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pin_memory.memory import operations
+
+
+class Reading(NamedTuple):
+    """What a read returns: fused features `(B, C, h, w)` and similarities `(B, K, h, w)` in [-1, 1]."""
+
+    fused: Tensor
+    similarity: Tensor
+
+
+class MemoryUpdate(nn.Module):
+    """The memory update network U: a residual 1x1 convolution, `relu(F + bn(conv(F)))`."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map features `(B, C, h, w)` to vectors of the same shape that prototypes are pooled from."""
+        return torch.relu(features + self.norm(self.conv(features)))
+
+
+class CategoricalMemory(nn.Module):
+    """Memory M with its update network U, read fusion and classifier G (Pin the Memory, section 3).
+
+    The items are a buffer: they travel with `state_dict` and the device, and no optimiser touches them. Reading and writing take the
+    items as an argument where the meta-test step needs others than the stored ones, and change no state; `commit` stores.
+
+    Args:
+        num_classes: K, number of items.
+        channels: C, length of an item and of the features.
+        momentum: λ of the write, in [0, 1].
+        gumbel: Sample the read weights with Gumbel noise while training, as the released code does; never in evaluation.
+    """
+
+    items: Tensor
+
+    def __init__(self, num_classes: int = 19, channels: int = 256, momentum: float = 0.8, gumbel: bool = True) -> None:
+        super().__init__()
+        self.num_classes, self.channels, self.momentum, self.gumbel = num_classes, channels, momentum, gumbel
+        self.update = MemoryUpdate(channels)
+        self.fusion = nn.Sequential(nn.Conv2d(2 * channels, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
+        self.classifier = nn.Linear(channels, num_classes)
+        nn.init.normal_(self.classifier.weight, std=1e-4)
+        nn.init.zeros_(self.classifier.bias)
+        self.register_buffer("items", torch.zeros(num_classes, channels))
+
+    @property
+    def initialised(self) -> bool:
+        """Whether any item has been set; a fresh memory is all zeros."""
+        return bool(self.items.any())
+
+    def read(self, features: Tensor, items: Tensor | None = None) -> Reading:
+        """Enrich every feature cell with the class knowledge nearest to it (eq. 1-3).
+
+        Args:
+            features: `(B, C, h, w)`.
+            items: `(K, C)`; the stored items by default.
+        """
+        items = self.items if items is None else items
+        queries = operations.unit(features)
+        scores = operations.similarity(queries, items)
+        mixed = operations.read_out(scores, items, gumbel=self.gumbel and self.training)
+        return Reading(self.fusion(torch.cat([queries, mixed], dim=1)), scores)
+
+    def write(self, features: Tensor, labels: Tensor, items: Tensor | None = None) -> Tensor:
+        """The memory after seeing labelled features (eq. 4-5); stores nothing.
+
+        Args:
+            features: `(B, C, h, w)`.
+            labels: `(B, H, W)` train ids, 255 ignored.
+            items: The memory before, `(K, C)`; the stored items by default. Constant in the gradient.
+
+        Returns:
+            New items `(K, C)`, differentiable with respect to the features and the update network.
+        """
+        items = self.items if items is None else items
+        vectors = operations.unit(self.update(features))
+        shares = operations.class_shares(labels, (features.shape[2], features.shape[3]), self.num_classes, vectors.dtype)
+        return operations.momentum_write(items, *operations.class_sums(vectors, shares), momentum=self.momentum)
+
+    def classify(self, items: Tensor) -> Tensor:
+        """Class logits `(K, K)` of the items `(K, C)` by the memory classifier G."""
+        return self.classifier(items)
+
+    @torch.no_grad()
+    def commit(self, items: Tensor) -> None:
+        """Store `items` `(K, C)` as the memory."""
+        self.items.copy_(items)

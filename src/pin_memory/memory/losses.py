@@ -1,0 +1,64 @@
+"""Losses that shape the memory: feature cohesion, memory divergence and memory classification (Pin the Memory, section 3.3)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pin_memory.domains.classes import IGNORE
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross entropy over the labelled pixels; 0 (with zero gradient) where no pixel is labelled.
+
+    The released code divides by zero in that case and steps on NaN.
+
+    Args:
+        logits: `(B, K, H, W)`.
+        labels: `(B, H, W)` train ids, 255 ignored.
+
+    Returns:
+        A scalar >= 0.
+    """
+    total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+    return total / (labels != IGNORE).sum().clamp(min=1)
+
+
+def feature_cohesion(similarity: Tensor, labels: Tensor, temperature: float = 1.0) -> Tensor:
+    """Pull each feature towards the memory item of its class (eq. 6): cross entropy of the similarities at label size.
+
+    Args:
+        similarity: `(B, K, h, w)` cosine similarities before the memory is written.
+        labels: `(B, H, W)` train ids, 255 ignored.
+        temperature: τ > 0.
+
+    Returns:
+        A scalar >= 0.
+    """
+    upsampled = F.interpolate(similarity / temperature, size=labels.shape[-2:], mode="bilinear", align_corners=True)
+    return cross_entropy(upsampled, labels)
+
+
+def memory_divergence(items: Tensor) -> Tensor:
+    """Push the items of different classes apart (eq. 7): mean of max(0, cosine) over the ordered pairs i ≠ j.
+
+    Args:
+        items: Unit rows `(K, C)`, K >= 2.
+
+    Returns:
+        A scalar in [0, 1].
+    """
+    number = items.shape[0]
+    cosines = F.relu(items @ items.T)
+    return (cosines.sum() - cosines.diagonal().sum()) / (number * (number - 1))
+
+
+def memory_classification(logits: Tensor) -> Tensor:
+    """Keep each item recognisable as its class (eq. 8): cross entropy of `G(items)` against the identities 0..K-1.
+
+    Args:
+        logits: `(K, K)`, row k from item k.
+
+    Returns:
+        A scalar >= 0.
+    """
+    return F.cross_entropy(logits, torch.arange(logits.shape[0], device=logits.device))

@@ -1,0 +1,110 @@
+"""What is done with a categorical memory, as pure functions of tensors.
+
+Pin the Memory (Kim et al., CVPR 2022), section 3: similarity and read (eq. 1-3), prototypes by masked average pooling (eq. 4) and the
+momentum write (eq. 5). Shapes: features `(B, C, h, w)`, memory items `(K, C)` with unit rows, labels `(B, H, W)` with train ids 0..K-1 or 255.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_EPSILON = 1e-12
+
+
+def unit(x: Tensor, dim: int = 1) -> Tensor:
+    """Scale `x` to unit length along `dim`; a zero vector stays zero and has a finite gradient."""
+    return F.normalize(x, dim=dim, eps=_EPSILON)
+
+
+def similarity(queries: Tensor, items: Tensor) -> Tensor:
+    """Cosine similarity of every feature cell with every memory item.
+
+    Args:
+        queries: Unit feature vectors `(B, C, h, w)`.
+        items: Memory items `(K, C)`.
+
+    Returns:
+        `(B, K, h, w)` in [-1, 1].
+    """
+    return torch.einsum("bchw,kc->bkhw", queries, items)
+
+
+def read_out(scores: Tensor, items: Tensor, gumbel: bool = False) -> Tensor:
+    """Mix the memory items by the soft-max of their similarities.
+
+    Args:
+        scores: Similarities `(B, K, h, w)`.
+        items: Memory items `(K, C)`.
+        gumbel: Perturb the similarities with Gumbel noise (soft sample, temperature 1); for training only.
+
+    Returns:
+        The read-out `(B, C, h, w)`.
+    """
+    weights = F.gumbel_softmax(scores, tau=1.0, dim=1) if gumbel else scores.softmax(dim=1)
+    return torch.einsum("bkhw,kc->bchw", weights, items)
+
+
+def class_shares(labels: Tensor, size: tuple[int, int], num_classes: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Share of each class in each cell of a coarser grid.
+
+    Equals the bilinear resize (`align_corners=True`) of the one-hot label map, of which a cell sees four pixels only. Those four are
+    gathered, so the one-hot map in full resolution, 20 times the label map, is never made. Ignored pixels take a share that is dropped.
+
+    Args:
+        labels: `(B, H, W)` train ids; everything outside 0..K-1 is ignored.
+        size: The grid `(h, w)`.
+        num_classes: K.
+        dtype: Floating type of the result.
+
+    Returns:
+        `(B, K, h, w)` in [0, 1]; a cell sums to at most 1.
+    """
+    rows, columns = _taps(labels.shape[1], size[0], labels.device, dtype), _taps(labels.shape[2], size[1], labels.device, dtype)
+    labels = torch.where((labels >= 0) & (labels < num_classes), labels, num_classes)
+    shares = torch.zeros(labels.shape[0], num_classes + 1, *size, device=labels.device, dtype=dtype)
+    for row, row_weight in rows:
+        for column, column_weight in columns:
+            seen = labels[:, row][:, :, column].unsqueeze(1)
+            shares.scatter_add_(1, seen, (row_weight[:, None] * column_weight).expand(seen.shape))
+    return shares[:, :num_classes]
+
+
+def _taps(length: int, cells: int, device: torch.device, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
+    """The two source positions and weights of each cell in a linear resize with aligned corners."""
+    step = (length - 1) / (cells - 1) if cells > 1 else 0.0
+    position = torch.arange(cells, device=device, dtype=dtype) * step
+    low = position.floor().long().clamp(max=length - 1)
+    high = (low + 1).clamp(max=length - 1)
+    weight = position - low
+    return [(low, 1 - weight), (high, weight)]
+
+
+def class_sums(vectors: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
+    """Numerator and denominator of masked average pooling (eq. 4), apart so that they can be added over batches and ranks.
+
+    Args:
+        vectors: `(B, C, h, w)`.
+        shares: Class shares `(B, K, h, w)`.
+
+    Returns:
+        Share-weighted sums `(K, C)` and total shares `(K,)`.
+    """
+    return torch.einsum("bkhw,bchw->kc", shares, vectors), shares.sum(dim=(0, 2, 3))
+
+
+def momentum_write(items: Tensor, sums: Tensor, totals: Tensor, momentum: float) -> Tensor:
+    """Move each seen class's item towards its prototype and normalise every row (eq. 5).
+
+    Args:
+        items: The memory before, `(K, C)`; a constant here, gradient reaches the encoder and the update network through `sums`.
+        sums: `(K, C)` from `class_sums`.
+        totals: `(K,)` from `class_sums`; classes with zero keep their item.
+        momentum: Weight λ of the old item, in [0, 1].
+
+    Returns:
+        The memory after, `(K, C)`, unit rows; a row that was zero and has not been seen stays zero.
+    """
+    items = items.detach()
+    seen = (totals > 0).unsqueeze(1)
+    prototypes = sums / torch.where(seen, totals.unsqueeze(1), 1)
+    return unit(torch.where(seen, momentum * items + (1 - momentum) * prototypes, items))

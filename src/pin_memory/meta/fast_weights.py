@@ -1,0 +1,56 @@
+"""Fast weights: the network after a virtual gradient step, without a copy of the network."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+
+class FastWeights:
+    """Parameters Θ' = Θ - α ∇L_in(Θ) that stand in for a network's own (Pin the Memory, section 3.4; MLDG, AAAI 2018).
+
+    Stages run with them through `torch.func.functional_call`, with clones of the buffers, so that running statistics of the network stay
+    as the inner pass left them.
+
+    Args:
+        network: The network whose `forward(*args, stage=...)` runs a stage.
+        parameters: Θ' by parameter name.
+        inner_gradients: ∇L_in(Θ) by parameter name, detached.
+        differentiate: The tensors the outer gradient is taken by: Θ' itself (first order) or Θ (second order).
+    """
+
+    def __init__(
+        self, network: nn.Module, parameters: dict[str, Tensor], inner_gradients: dict[str, Tensor], differentiate: dict[str, Tensor]
+    ) -> None:
+        self.network, self.parameters = network, parameters
+        self._inner_gradients, self._differentiate = inner_gradients, differentiate
+
+    @classmethod
+    def after_step(cls, network: nn.Module, loss: Tensor, lr: float, first_order: bool = True) -> "FastWeights":
+        """Take one plain SGD step (no momentum, no weight decay) on `loss`.
+
+        Args:
+            network: Its trainable parameters are stepped; itself stays as it is.
+            loss: Inner loss, a scalar that depends on them.
+            lr: Inner learning rate α > 0.
+            first_order: Treat the inner gradient as a constant (dΘ'/dΘ = I), as the released code does; otherwise it stays in the graph.
+        """
+        parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
+        values = torch.autograd.grad(loss, list(parameters.values()), create_graph=not first_order, allow_unused=True, materialize_grads=True)
+        gradients = dict(zip(parameters, values, strict=True))
+        stepped = {name: p - lr * gradients[name] for name, p in parameters.items()}
+        if first_order:
+            stepped = {name: p.detach().requires_grad_() for name, p in stepped.items()}
+        detached = {name: g.detach() for name, g in gradients.items()}
+        return cls(network, stepped, detached, stepped if first_order else parameters)
+
+    def call(self, stage: str, *args: Any) -> Any:
+        """Run `stage` of the network with the fast weights; the network's parameters and buffers are not touched."""
+        buffers = {name: b.clone() for name, b in self.network.named_buffers()}
+        return functional_call(self.network, {**self.parameters, **buffers}, args, {"stage": stage})
+
+    def total_gradients(self, outer_loss: Tensor) -> dict[str, Tensor]:
+        """∇_Θ L_in(Θ) + ∇_Θ L_out(Θ') by parameter name; consumes the graph."""
+        outer = torch.autograd.grad(outer_loss, list(self._differentiate.values()), allow_unused=True, materialize_grads=True)
+        return {name: self._inner_gradients[name] + g for name, g in zip(self._differentiate, outer, strict=True)}

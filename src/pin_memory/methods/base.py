@@ -1,0 +1,156 @@
+"""What all training methods share: optimiser step, schedule, source validation and target tests."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from pin_memory.errors import ConfigurationError
+from pin_memory.inference.whole import predict_whole
+from pin_memory.memory.losses import cross_entropy
+from pin_memory.methods.batches import DomainBatch, Labelled
+from pin_memory.methods.losses import auxiliary_loss
+from pin_memory.metrics import DomainConfusion, class_iou, mean_iou
+from pin_memory.networks import Encoding, MemorySegmenter
+from pin_memory.memory import Reading
+
+
+class Method(LightningModule):
+    """A training method: optimisation by hand, evaluation by confusion matrices per domain.
+
+    Args:
+        network: What is trained.
+        optimizer: Makes the optimiser from the parameters.
+        schedule: Factor on the learning rate as a function of the iteration; constant if None.
+        auxiliary_weight: Weight of the auxiliary head's loss.
+    """
+
+    name: ClassVar[str]
+    images_seen: Tensor
+
+    def __init__(
+        self,
+        network: MemorySegmenter,
+        optimizer: Callable[[Any], Optimizer],
+        schedule: Callable[[int], float] | None = None,
+        auxiliary_weight: float = 0.4,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.network = network
+        self.auxiliary_weight = auxiliary_weight
+        self.confusions: dict[str, DomainConfusion] = {}
+        self._optimizer, self._schedule = optimizer, schedule
+        self.register_buffer("images_seen", torch.zeros((), dtype=torch.int64))
+
+    def configure_optimizers(self) -> Any:
+        """The optimiser over all parameters, and its schedule stepped once an iteration by `optimizer_step_with`."""
+        optimizer = self._optimizer(self.network.parameters())
+        return [optimizer], [LambdaLR(optimizer, self._schedule or (lambda _: 1.0))]
+
+    @property
+    def iteration(self) -> int:
+        """Iterations done so far; every iteration makes one optimiser step."""
+        return self.global_step
+
+    @property
+    def lr(self) -> float:
+        """Current learning rate of the outer step."""
+        return self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
+
+    def check_sources(self, domains: list[str], batch_size: int) -> None:
+        """Refuse source domains that the method cannot train on.
+
+        Raises:
+            ConfigurationError: No source at all, or single-image batches.
+        """
+        if not domains:
+            raise ConfigurationError("No source domain to train on: choose an experiment, or add one with +domain@data.sources.gtav=gtav.")
+        if batch_size < 2:
+            raise ConfigurationError(
+                f"loading.batch_size={batch_size}: batch normalisation after image pooling needs at least 2 images per domain while training."
+            )
+
+    def on_fit_start(self) -> None:
+        """Refuse what would train wrongly."""
+        if self.trainer.world_size > 1:
+            raise ConfigurationError(
+                f"Training on {self.trainer.world_size} devices is not supported yet: the gradients of the two steps and the memory would not"
+                " be reduced and the replicas would drift apart. Use trainer.devices=1."
+            )
+
+    def segmentation_loss(self, reading: Reading, encoding: Encoding, labels: Tensor, run: Callable[..., Any] | None = None) -> Tensor:
+        """`L_seg + w_aux L_aux`.
+
+        Args:
+            reading: What the memory (or none) returned for the features.
+            encoding: The encoder's outputs.
+            labels: `(B, H, W)` train ids.
+            run: Runs a stage by name, with fast weights for example; the network itself by default.
+        """
+        run = run or self.run_stage
+        loss = cross_entropy(run("decode", reading, encoding, labels.shape[-2:]), labels)
+        return loss + self.auxiliary_weight * auxiliary_loss(run("auxiliary", encoding), labels)
+
+    def run_stage(self, stage: str, *args: Any) -> Any:
+        """Run a stage of the network with its own weights."""
+        return self.network(*args, stage=stage)
+
+    def step_optimizer(self, gradients: dict[str, Tensor], images: int) -> None:
+        """Step the optimiser on `gradients` (by parameter name), then the schedule; counts `images` as seen."""
+        optimizer, schedule = self.optimizers(), self.lr_schedulers()
+        for name, parameter in self.network.named_parameters():
+            parameter.grad = gradients.get(name)
+        optimizer.step()  # type: ignore[union-attr]
+        optimizer.zero_grad(set_to_none=True)  # type: ignore[union-attr]
+        schedule.step()  # type: ignore[union-attr]
+        self.images_seen += images
+
+    def log_losses(self, **terms: Tensor | float) -> None:
+        """Log `loss/<term>` and the learning rate; shown in the progress bar."""
+        self.log_dict({f"loss/{k}": v.detach() if isinstance(v, Tensor) else v for k, v in terms.items()}, prog_bar=True)
+        self.log("lr", self.lr)
+
+    # Evaluation -----------------------------------------------------------------------------------------------------
+
+    def on_validation_epoch_start(self) -> None:
+        """Start an empty confusion matrix per source."""
+        self._reset_confusions(self.trainer.datamodule.validation_names)  # type: ignore[attr-defined]
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Count the predictions on a source's validation image."""
+        self._count(batch, dataloader_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log `val/miou_<source>` and their mean `val/miou`, which the best checkpoint is chosen by."""
+        scores = {name: mean_iou(class_iou(c.compute())) for name, c in self.confusions.items()}
+        self.log_dict({f"val/miou_{name}": score for name, score in scores.items()})
+        self.log("val/miou", sum(scores.values()) / max(len(scores), 1), prog_bar=True)
+
+    def on_test_epoch_start(self) -> None:
+        """Start an empty confusion matrix per target."""
+        self._reset_confusions(self.trainer.datamodule.target_names)  # type: ignore[attr-defined]
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
+        """Count the predictions on a target image; returns them for the callbacks."""
+        return {"prediction": self._count(batch, dataloader_idx)}
+
+    def _reset_confusions(self, domains: list[str]) -> None:
+        self.confusions = {name: DomainConfusion(self.network.num_classes).to(self.device) for name in domains}
+
+    def _count(self, batch: dict[str, Any], index: int) -> Tensor:
+        prediction = predict_whole(self.network, batch["image"])
+        list(self.confusions.values())[index].update(prediction, batch["label"])
+        return prediction
+
+
+def count(*parts: Labelled) -> int:
+    """Number of images in the parts."""
+    return sum(len(part.images) for part in parts)
+
+
+__all__ = ["DomainBatch", "Method", "count"]

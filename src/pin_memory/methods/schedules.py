@@ -1,0 +1,35 @@
+"""Learning-rate schedules as functions of the iteration."""
+
+import math
+
+
+class ExponentialDecay:
+    """lr · exp(-rate · t / horizon), stepped every iteration t (Pin the Memory: rate 9, horizon 120000).
+
+    Args:
+        rate: Decay over the whole horizon, in e-folds.
+        horizon: Iterations over which the decay unfolds; the published runs end long before it.
+    """
+
+    def __init__(self, rate: float = 9.0, horizon: int = 120_000) -> None:
+        self.rate, self.horizon = rate, horizon
+
+    def __call__(self, iteration: int) -> float:
+        """The factor on the base learning rate, in (0, 1]."""
+        return math.exp(-self.rate * iteration / self.horizon)
+
+
+class PolynomialDecay:
+    """lr · (1 - t / horizon)^power, the usual schedule of DeepLab.
+
+    Args:
+        power: Exponent > 0.
+        horizon: Iterations until zero.
+    """
+
+    def __init__(self, power: float = 0.9, horizon: int = 40_000) -> None:
+        self.power, self.horizon = power, horizon
+
+    def __call__(self, iteration: int) -> float:
+        """The factor on the base learning rate, in [0, 1]."""
+        return (1 - min(iteration, self.horizon) / self.horizon) ** self.power

@@ -1,0 +1,103 @@
+"""ImageNet backbones from torchvision, cut into the stages that DeepLab taps."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from pin_memory.errors import ConfigurationError
+
+DEPTHS = (18, 34, 50, 101)
+_DILATIONS = {8: (2, 4), 16: (1, 2), 32: (1, 1)}
+
+
+class BackboneFeatures(NamedTuple):
+    """Outputs of stages 1, 3 and 4: `(B, C1, H/4, W/4)`, `(B, C3, H/s3, W/s3)`, `(B, C4, H/s, W/s)`."""
+
+    low_level: Tensor
+    auxiliary: Tensor
+    deep: Tensor
+
+
+class ResNetBackbone(nn.Module):
+    """ResNet with the last stages dilated instead of strided (DeepLab).
+
+    All 3x3 convolutions of a dilated stage carry its dilation, the first block included, as in the released networks; torchvision's own
+    `replace_stride_with_dilation` leaves the first block undilated.
+
+    Args:
+        depth: 18, 34, 50 or 101.
+        output_stride: Input size over deep feature size: 8, 16 or 32.
+        pretrained: `imagenet` for torchvision's weights (`IMAGENET1K_V1`), the path of a state dict file, or None for random weights.
+
+    Raises:
+        ConfigurationError: For another depth or stride, or weights that cannot be had or do not fit.
+    """
+
+    def __init__(self, depth: int = 50, output_stride: int = 16, pretrained: str | None = None) -> None:
+        super().__init__()
+        if depth not in DEPTHS or output_stride not in _DILATIONS:
+            raise ConfigurationError(
+                f"network: expected a ResNet depth of {DEPTHS} and an output stride of {tuple(_DILATIONS)}, found {depth} and {output_stride}."
+            )
+        net = getattr(torchvision.models, f"resnet{depth}")(weights=None)
+        if pretrained is not None:
+            net.load_state_dict(_pretrained_state(depth, pretrained), strict=True)
+        self.stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
+        self.stage1, self.stage2, self.stage3, self.stage4 = net.layer1, net.layer2, net.layer3, net.layer4
+        for stage, dilation in zip((self.stage3, self.stage4), _DILATIONS[output_stride], strict=True):
+            if dilation > 1:
+                _dilate(stage, dilation)
+        expansion = 1 if depth < 50 else 4
+        self.channels = (64 * expansion, 256 * expansion, 512 * expansion)
+
+    def forward(self, images: Tensor) -> BackboneFeatures:
+        """Run the stages on normalised images `(B, 3, H, W)`."""
+        low_level = self.stage1(self.stem(images))
+        auxiliary = self.stage3(self.stage2(low_level))
+        return BackboneFeatures(low_level, auxiliary, self.stage4(auxiliary))
+
+
+def _dilate(stage: nn.Module, dilation: int) -> None:
+    """Trade the stride of a stage for dilation, so that its output keeps the input's resolution."""
+    for module in stage.modules():
+        if isinstance(module, nn.Conv2d):
+            module.stride = (1, 1)
+            if module.kernel_size == (3, 3):
+                module.dilation = module.padding = (dilation, dilation)
+
+
+def _pretrained_state(depth: int, source: str) -> dict[str, Tensor]:
+    """ImageNet weights by name or file, with the classifier that `load_state_dict` expects.
+
+    Raises:
+        ConfigurationError: The weights cannot be had or are of another network.
+    """
+    advice = (
+        "Give a file with network.backbone.pretrained=FILE (a torchvision state dict saved with torch.save),"
+        " or train from random weights on purpose with network.backbone.pretrained=null."
+    )
+    reference = getattr(torchvision.models, f"resnet{depth}")(weights=None).state_dict()
+    try:
+        if source == "imagenet":
+            weights = torchvision.models.get_model_weights(f"resnet{depth}")["IMAGENET1K_V1"]
+            state = weights.get_state_dict(progress=False)
+        else:
+            state = torch.load(Path(source).expanduser(), map_location="cpu", weights_only=True)
+    except Exception as error:  # network, disk, pickle: whatever it was, the user has the same two ways out
+        what = "download" if source == "imagenet" else "read"
+        raise ConfigurationError(f"network: could not {what} the pretrained ResNet-{depth} weights ({source}): {error}\n{advice}") from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else {}
+    state = reference | {k: v for k, v in state.items() if k.startswith("fc.") and v.shape == reference[k].shape} | _without_classifier(state)
+    wrong = [k for k in state if k not in reference or state[k].shape != reference[k].shape]
+    missing = [k for k in reference if k in _without_classifier(reference) and k not in state]
+    if wrong or missing or len(_without_classifier(state)) < len(_without_classifier(reference)):
+        raise ConfigurationError(f"network: {source} does not fit ResNet-{depth}: first differing tensor {(wrong + missing)[:1]}.\n{advice}")
+    return state
+
+
+def _without_classifier(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of the convolutional part."""
+    return {k: v for k, v in state.items() if not k.startswith("fc.")}

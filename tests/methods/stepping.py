@@ -1,0 +1,50 @@
+"""Methods that step without a Trainer: optimiser, schedule and iteration counter by hand."""
+
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from pin_memory.methods import ERM, Method, PinTheMemory
+
+
+class ByHand(Method):
+    """Overrides what Lightning would provide; keeps the logged loss terms."""
+
+    def prepare(self) -> "ByHand":
+        """Make optimiser and schedule."""
+        (self._used_optimizer,), (self._used_schedule,) = self.configure_optimizers()
+        self.steps, self.terms, self.gradients = 0, {}, {}
+        return self
+
+    def optimizers(self, use_pl_optimizer: bool = True) -> Optimizer:
+        """The one optimiser."""
+        return self._used_optimizer
+
+    def lr_schedulers(self) -> LRScheduler:
+        """The one schedule."""
+        return self._used_schedule
+
+    @property
+    def iteration(self) -> int:
+        """Steps made by hand."""
+        return self.steps
+
+    def step_optimizer(self, gradients: dict[str, Tensor], images: int) -> None:
+        """Keep the gradients, then step."""
+        self.gradients = {k: v.clone() for k, v in gradients.items()}
+        super().step_optimizer(gradients, images)
+        self.steps += 1
+
+    def log_losses(self, **terms: Any) -> None:
+        """Keep the terms."""
+        self.terms |= {k: float(v.detach()) for k, v in terms.items()}
+
+
+class PinTheMemoryByHand(ByHand, PinTheMemory):
+    """Pin the Memory without a Trainer."""
+
+
+class ERMByHand(ByHand, ERM):
+    """ERM without a Trainer."""
