@@ -45,8 +45,8 @@ def close(actual: torch.Tensor | None, golden: np.lib.npyio.NpzFile, key: str) -
     tolerance = TOLERANCE[key[:3]]
     if key.startswith("f32") and f"f64{key[3:]}" in golden.files:
         tolerance = max(tolerance, 3 * relative_error(target, torch.from_numpy(np.asarray(golden[f"f64{key[3:]}"]))))
-    elif key.startswith("f32"):  # no float64 run to tell the round-off by
-        tolerance = 1e-4
+    elif key.startswith("f32") and "/grad" in key:  # no float64 run: the released float32 run itself is 1.8e-4 from our float64 one here
+        tolerance = 5e-4
     error = relative_error(found, target)
     assert error <= tolerance, f"{key}: relative error {error:.2e} > {tolerance:.1e}"
 

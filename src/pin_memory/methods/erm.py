@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import torch
 
+from pin_memory.errors import ConfigurationError
 from pin_memory.methods.base import Method, count
 from pin_memory.methods.batches import DomainBatch, merge
 
@@ -12,6 +13,12 @@ class ERM(Method):
     """Minimises `L_seg + w_aux L_aux` on the mixture of the source domains."""
 
     name: ClassVar[str] = "erm"
+
+    def check_sources(self, domains: list[str], batch_size: int) -> None:
+        """Refuse a network with a memory besides what every method refuses: it would stay empty."""
+        super().check_sources(domains, batch_size)
+        if self.network.memory is not None:
+            raise ConfigurationError("method=erm trains the plain network, found one with a memory: set network.memory=null.")
 
     def training_step(self, batch: DomainBatch, batch_idx: int) -> None:
         """One step on the source mini-batches together."""

@@ -1,0 +1,157 @@
+"""From configuration to objects, and from a checkpoint back to them."""
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import hydra.utils
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig, OmegaConf
+
+from pin_memory.callbacks import AtomicCheckpointIO
+from pin_memory.domains import MultiSourceDataModule
+from pin_memory.errors import ConfigurationError
+from pin_memory.methods import Method
+
+RECORD = "pin_memory"
+"""Key of a checkpoint under which the settings of its run lie."""
+_PARTS = ("name", "seed", "method", "network", "optimizer", "schedule", "split", "data", "augmentation", "loading", "paths", "trainer", "target")
+
+
+class RunRecord(Callback):
+    """Puts the settings of the run into every checkpoint, as plain containers that load without running code.
+
+    Args:
+        record: What `run_record` returned.
+    """
+
+    def __init__(self, record: dict[str, Any]) -> None:
+        self.record = record
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the record to the checkpoint."""
+        checkpoint[RECORD] = self.record
+
+
+def run_record(cfg: DictConfig, choices: dict[str, str], run: Path) -> dict[str, Any]:
+    """The settings that rebuild the run's objects.
+
+    Interpolations stay, so that `paths.data` can be given anew when the run is evaluated elsewhere.
+
+    Args:
+        cfg: The composed configuration.
+        choices: The option chosen of each configuration group.
+        run: The run folder.
+    """
+    config = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [key for key in _PARTS if key in cfg]), resolve=False)
+    assert isinstance(config, dict)
+    config["name"], config["paths"] = cfg.name, {"data": str(Path(cfg.paths.data).resolve()), "output": str(cfg.paths.output), "run": str(run)}
+    return {"config": config, "choices": choices}
+
+
+def build_data(cfg: DictConfig) -> MultiSourceDataModule:
+    """The data module of `cfg.data`; nothing is read yet."""
+    data = hydra.utils.instantiate(cfg.data)
+    assert isinstance(data, MultiSourceDataModule)
+    return data
+
+
+def build_method(cfg: DictConfig) -> Method:
+    """The method of `cfg.method` with its network, optimiser and schedule.
+
+    Raises:
+        ConfigurationError: The memory's sizes or the weights do not fit the network.
+    """
+    memory = cfg.network.get("memory")
+    if memory and (memory.num_classes, memory.channels) != (cfg.network.num_classes, cfg.network.channels):
+        raise ConfigurationError(
+            f"network.memory: expected {cfg.network.num_classes} items of {cfg.network.channels} channels as the network has,"
+            f" found {memory.num_classes} of {memory.channels}."
+        )
+    method = hydra.utils.instantiate(cfg.method)
+    assert isinstance(method, Method)
+    return method
+
+
+def build_trainer(cfg: DictConfig, callbacks: list[Callback], loggers: list[Logger]) -> Trainer:
+    """Lightning's Trainer with checkpoints that are whole or absent."""
+    return hydra.utils.instantiate(cfg.trainer, callbacks=callbacks, logger=loggers, plugins=[AtomicCheckpointIO()], _convert_="partial")
+
+
+def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
+    """The checkpoint file meant by a run folder or a file.
+
+    Of a run folder it is the one the run itself tested (`best.ckpt`), else `last.ckpt`.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    path = Path(run_or_checkpoint).expanduser()
+    if path.is_file():
+        return path
+    folder = path / "checkpoints"
+    for name in ("best.ckpt", "last.ckpt"):
+        if (folder / name).is_file():
+            return folder / name
+    found = f"a folder without {folder / 'best.ckpt'} or last.ckpt" if path.is_dir() else "nothing"
+    raise ConfigurationError(
+        f"checkpoint={run_or_checkpoint}: expected a run folder (runs/<experiment>/<time>) or a checkpoint file, found {found}."
+    )
+
+
+class Checkpoint(NamedTuple):
+    """Settings, choices, tensors and training step of a checkpoint."""
+
+    cfg: DictConfig
+    choices: dict[str, str]
+    state: dict[str, Any]
+    step: int
+
+
+class Trained(NamedTuple):
+    """A trained method in eval mode, with the settings, choices and step of its checkpoint."""
+
+    method: Method
+    cfg: DictConfig
+    choices: dict[str, str]
+    step: int
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint; weights only, no code in it is run.
+
+    Raises:
+        ConfigurationError: The file is damaged or not one of this library.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen kinds for a file that is cut, foreign or holds code
+        raise ConfigurationError(f"{path} is not a readable checkpoint ({str(error).splitlines()[0]}). Is it complete?") from error
+    if not isinstance(content, dict) or RECORD not in content:
+        raise ConfigurationError(f"{path} holds no settings of a pin_memory run; expected a checkpoint that pin_memory.train wrote.")
+    cfg = OmegaConf.create(content[RECORD]["config"])
+    OmegaConf.update(cfg, "network.backbone.pretrained", None)  # the weights come from the checkpoint
+    return Checkpoint(cfg, content[RECORD]["choices"], content["state_dict"], content["global_step"])
+
+
+def load_method(path: Path) -> Trained:
+    """Rebuild the trained method of a checkpoint.
+
+    Raises:
+        ConfigurationError: The file is damaged, foreign, or its weights do not fit its settings.
+    """
+    cfg, choices, state, step = read_checkpoint(path)
+    method = build_method(cfg)
+    method.load_state_dict(state)
+    return Trained(method.eval(), cfg, choices, step)
+
+
+def quiet_lightning() -> None:
+    """Silence Lightning's advertising and the warnings that do not apply here."""
+    for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (".*does not have many workers.*", ".*lr_scheduler.step.*before.*optimizer.step.*", ".*LeafSpec.*", ".*exists and is not empty.*"):
+        warnings.filterwarnings("ignore", message)

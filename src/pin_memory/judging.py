@@ -1,0 +1,87 @@
+"""Judging a network on its target domains: scores, what they must beat, and the results file."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+
+from pin_memory.domains import MultiSourceDataModule
+from pin_memory.domains.listing import evenly_spaced
+from pin_memory.inference import PROTOCOL, predict_whole
+from pin_memory.methods import Method
+from pin_memory.metrics import DomainConfusion, LabelPrior, class_iou, mean_iou
+from pin_memory.networks import MemorySegmenter
+from pin_memory.results import mean_miou, results_table, target_result, write_results
+
+Floors = dict[str, dict[str, float]]
+"""mIoU by name of the floor and target."""
+
+
+def judge(method: Method, data: MultiSourceDataModule, trainer: Trainer, choices: dict[str, str], **about: Any) -> dict[str, Any]:
+    """Test `method` on every target.
+
+    Args:
+        method: With the weights to judge.
+        data: Holds the targets.
+        trainer: Runs the test loop, with its callbacks.
+        choices: Options chosen of the configuration groups; names the network.
+        about: What else the results record (seed, selection ...).
+
+    Returns:
+        The content of `results.json`.
+    """
+    trainer.test(method, datamodule=data, verbose=False)
+    targets = {name: target_result(confusion.compute().cpu()) for name, confusion in method.confusions.items()}
+    return {
+        "method": method.name,
+        "network": choices.get("network", type(method.network).__name__),
+        "sources": data.source_names,
+        "protocol": PROTOCOL,
+        "stand_in": data.uses_stand_ins,
+        "images_seen": int(method.images_seen),
+        "targets": targets,
+        "mean_miou": mean_miou(targets),
+        **about,
+    }
+
+
+def report(results: dict[str, Any], folder: Path, pictures: list[Path]) -> None:
+    """Write `results.json` into `folder` and print the table and the paths of the pictures."""
+    write_results(folder / "results.json", results)
+    print(f"\n{results_table(results, results.get('floors'))}\n")
+    print(f"Results   {folder / 'results.json'}")
+    for path in pictures:
+        print(f"Picture   {path}")
+
+
+@torch.inference_mode()
+def floor_scores(data: MultiSourceDataModule, untrained: MemorySegmenter, labels_per_source: int = 100) -> Floors:
+    """mIoU on every target of predictors that learned nothing from the pictures.
+
+    Args:
+        data: The class frequencies are counted on its sources' training labels, so no floor looks at a target.
+        untrained: A network as it was before training.
+        labels_per_source: Labels counted of each source, evenly spaced.
+    """
+    prior = LabelPrior(untrained.num_classes)
+    for domain in data.sources.values():
+        source = domain.dataset("train")
+        for sample in evenly_spaced(source.samples, labels_per_source):
+            prior.update(source.read_label(sample))
+    untrained.eval()
+    floors: Floors = {}
+    for target, domain in data.targets.items():
+        counts = {name: DomainConfusion(untrained.num_classes) for name in _FLOORS}
+        for batch in domain.test_dataloader():
+            label = batch["label"]
+            layout = torch.from_numpy(prior.layout(*label.shape[-2:])).long().unsqueeze(0)
+            predictions = (predict_whole(untrained, batch["image"]), torch.full_like(label, prior.constant()), layout)
+            for confusion, prediction in zip(counts.values(), predictions, strict=True):
+                confusion.update(prediction, label)
+        for name, confusion in counts.items():
+            floors.setdefault(name, {})[target] = mean_iou(class_iou(confusion.compute()))
+    return floors
+
+
+_FLOORS = ("untrained network", "most frequent class", "most frequent class at each place")
