@@ -1,0 +1,169 @@
+"""Memory operations and losses against plain loops in float64 that follow the equations letter by letter."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from pin_memory.memory import CategoricalMemory, cross_entropy, feature_cohesion, memory_classification, memory_divergence, operations
+
+K, C = 5, 7
+
+
+def scene(batch: int = 2, size: tuple[int, int] = (4, 3), label_size: tuple[int, int] = (9, 11), seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random features `(B, C, h, w)` and labels `(B, H, W)`, of which class 4 is absent and some pixels are ignored."""
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn(batch, C, *size, generator=generator, dtype=torch.float64)
+    labels = torch.randint(0, K - 1, (batch, *label_size), generator=generator)
+    labels[torch.rand(labels.shape, generator=generator) < 0.2] = 255
+    return features, labels
+
+
+def unit(vector: list[float]) -> list[float]:
+    """A list scaled to length 1."""
+    length = math.sqrt(sum(v * v for v in vector))
+    return [v / length if length else 0.0 for v in vector]
+
+
+def dot(a: list[float], b: list[float]) -> float:
+    """Scalar product of two lists."""
+    return sum(x * y for x, y in zip(a, b, strict=True))
+
+
+def test_read_equals_a_loop_over_cells() -> None:
+    """Cosine similarity, soft-max over the items, mixture of the items."""
+    features, _ = scene()
+    items = operations.unit(torch.randn(K, C, dtype=torch.float64))
+    scores = operations.similarity(operations.unit(features), items)
+    mixed = operations.read_out(scores, items)
+    rows = items.tolist()
+    for b in range(features.shape[0]):
+        for y in range(features.shape[2]):
+            for x in range(features.shape[3]):
+                query = unit(features[b, :, y, x].tolist())
+                cosines = [dot(query, row) for row in rows]
+                powers = [math.exp(c) for c in cosines]
+                expected = [sum(p / sum(powers) * row[c] for p, row in zip(powers, rows, strict=True)) for c in range(C)]
+                assert scores[b, :, y, x].tolist() == pytest.approx(cosines, rel=1e-10, abs=1e-12)
+                assert mixed[b, :, y, x].tolist() == pytest.approx(expected, rel=1e-10, abs=1e-12)
+
+
+@pytest.mark.parametrize("size", [(4, 3), (1, 1), (9, 11), (1, 5), (13, 2), (17, 20)])
+def test_class_shares_equal_the_resized_one_hot_map(size: tuple[int, int]) -> None:
+    """The gathered four taps are the bilinear resize of the one-hot map, enlarged or reduced; ignore takes a share."""
+    _, labels = scene(seed=3)
+    one_hot = F.one_hot(torch.where(labels == 255, K, labels), K + 1).permute(0, 3, 1, 2).double()
+    expected = F.interpolate(one_hot, size=size, mode="bilinear", align_corners=True)[:, :K]
+    torch.testing.assert_close(operations.class_shares(labels, size, K, torch.float64), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_unlisted_labels_have_no_share() -> None:
+    """Labels outside 0..K-1, whatever they are, count as ignored."""
+    labels = torch.tensor([[[0, 1], [K, 200]]])
+    shares = operations.class_shares(labels, (2, 2), K)
+    assert shares.sum() == 2
+    assert shares[0, :, 1].sum() == 0
+
+
+def test_write_equals_a_loop_over_classes() -> None:
+    """Masked average pooling, momentum, normalisation; an absent class keeps its item."""
+    features, labels = scene(seed=1)
+    items = operations.unit(torch.randn(K, C, dtype=torch.float64))
+    vectors, shares = operations.unit(features), operations.class_shares(labels, (4, 3), K, torch.float64)
+    written = operations.momentum_write(items, *operations.class_sums(vectors, shares), momentum=0.8)
+    for k in range(K):
+        total, sums = 0.0, [0.0] * C
+        for b in range(2):
+            for y in range(4):
+                for x in range(3):
+                    share = float(shares[b, k, y, x])
+                    total += share
+                    sums = [s + share * v for s, v in zip(sums, unit(features[b, :, y, x].tolist()), strict=True)]
+        old = items[k].tolist()
+        expected = unit([0.8 * m + 0.2 * s / total for m, s in zip(old, sums, strict=True)]) if total else old
+        assert written[k].tolist() == pytest.approx(expected, rel=1e-10, abs=1e-12)
+    torch.testing.assert_close(written[4], items[4])
+
+
+def test_write_keeps_a_row_that_was_never_set_at_zero() -> None:
+    """An unseen class of a fresh memory stays a zero vector instead of becoming NaN."""
+    memory = CategoricalMemory(K, C).double()
+    features, labels = scene()
+    written = memory.write(features, labels)
+    assert torch.isfinite(written).all()
+    assert not written[4].any()
+    torch.testing.assert_close(written[:4].norm(dim=1), torch.ones(4, dtype=torch.float64))
+
+
+def test_write_changes_no_state_and_no_gradient_reaches_the_items() -> None:
+    """Items are a constant of the write; only `commit` stores."""
+    memory = CategoricalMemory(K, C).double().eval()
+    items = operations.unit(torch.randn(K, C, dtype=torch.float64)).requires_grad_()
+    features, labels = scene()
+    written = memory.write(features.requires_grad_(), labels, items)
+    written.sum().backward()
+    assert items.grad is None
+    assert features.grad is not None
+    assert features.grad.any()
+    assert memory.update.conv.weight.grad is not None
+    assert not memory.initialised
+    memory.commit(written)
+    assert memory.initialised
+    torch.testing.assert_close(memory.items, written.detach())
+
+
+def test_losses_equal_loops() -> None:
+    """Cohesion, divergence and classification, pixel by pixel and pair by pair."""
+    _, labels = scene(seed=2)
+    similarity = torch.randn(2, K, 4, 3, dtype=torch.float64)
+    large = F.interpolate(similarity / 0.5, size=labels.shape[-2:], mode="bilinear", align_corners=True)
+    total, number = 0.0, 0
+    for b in range(2):
+        for y in range(labels.shape[1]):
+            for x in range(labels.shape[2]):
+                if labels[b, y, x] != 255:
+                    scores = large[b, :, y, x].tolist()
+                    total += math.log(sum(map(math.exp, scores))) - scores[labels[b, y, x]]
+                    number += 1
+    assert float(feature_cohesion(similarity, labels, 0.5)) == pytest.approx(total / number, rel=1e-10)
+
+    items = operations.unit(torch.randn(K, C, dtype=torch.float64))
+    rows = items.tolist()
+    pairs = [max(0.0, dot(rows[i], rows[j])) for i in range(K) for j in range(K) if i != j]
+    assert float(memory_divergence(items)) == pytest.approx(sum(pairs) / len(pairs), rel=1e-10)
+
+    logits = torch.randn(K, K, dtype=torch.float64)
+    terms = [math.log(sum(map(math.exp, row))) - row[k] for k, row in enumerate(logits.tolist())]
+    assert float(memory_classification(logits)) == pytest.approx(sum(terms) / K, rel=1e-10)
+
+
+def test_nothing_labelled_contributes_nothing() -> None:
+    """Where the released code steps on NaN, the loss and its gradient are zero."""
+    logits = torch.randn(1, K, 4, 4, requires_grad=True)
+    loss = cross_entropy(logits, torch.full((1, 4, 4), 255))
+    loss.backward()
+    assert loss == 0
+    assert logits.grad is not None
+    assert not logits.grad.any()
+
+
+def test_gumbel_noise_belongs_to_training_only() -> None:
+    """Two reads differ while training, never in evaluation and never with `gumbel=False`."""
+    features, _ = scene()
+    memory = CategoricalMemory(K, C).double()
+    memory.commit(operations.unit(torch.randn(K, C, dtype=torch.float64)))
+    memory.fusion[1].eval()
+    assert not torch.equal(memory.read(features).fused, memory.read(features).fused)
+    memory.gumbel = False
+    assert torch.equal(memory.read(features).fused, memory.read(features).fused)
+    memory.gumbel = True
+    memory.eval()
+    assert torch.equal(memory.read(features).fused, memory.read(features).fused)
+
+
+def test_items_are_state_and_not_parameters() -> None:
+    """The items travel with the state dict and reach no optimiser."""
+    memory = CategoricalMemory(K, C)
+    assert "items" in memory.state_dict()
+    assert "items" not in dict(memory.named_parameters())
