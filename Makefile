@@ -1,0 +1,41 @@
+# `make` lists the targets. PYTHON=python3.12 chooses the interpreter, ARGS="..." goes to the command that a target runs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## make .venv and install the package with the tested versions
+
+demo: $(STAMP) ## train and test on drawn stand-ins; a few minutes, no download of data
+	$(BIN)/python -m pin_memory.train experiment=demo $(ARGS)
+
+test: $(STAMP) ## run the tests (ARGS="-k memory" chooses some)
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+
+lint: $(STAMP) ## check style, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP) ## measure the time of a training step
+	$(BIN)/python -m benchmarks.step_time $(ARGS)
+
+# Installed anew when the requirements change.
+$(STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(BIN)/python:
+	@command -v $(PYTHON) > /dev/null || \
+		{ echo "There is no '$(PYTHON)'. Python 3.11 or newer is needed; name yours: make setup PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "'$(PYTHON)' is $$($(PYTHON) --version 2>&1), but 3.11 or newer is needed: make setup PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+		{ echo "'$(PYTHON)' has no venv module; on Debian and Ubuntu it is a package of its own: apt install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,67 @@
+"""Checkpoint files that are whole or absent, also on a full disk."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from pin_memory.errors import OutputError
+from pin_memory.files import atomic_write
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Write a checkpoint beside its place, flush it to the disk, and only then move it into place.
+
+    A crash, a full disk or a power cut therefore leaves the earlier checkpoint of that name as it was. Local files only.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        """Save a checkpoint.
+
+        Args:
+            checkpoint: Model and trainer state.
+            path: The file to write; its folder is made if needed.
+            storage_options: Not supported.
+
+        Raises:
+            TypeError: If `storage_options` is given.
+            OutputError: If the file cannot be written.
+        """
+        if storage_options is not None:
+            raise TypeError(f"{type(self).__name__} writes local files and takes no `storage_options`.")
+        try:
+            with atomic_write(path) as temporary, temporary.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+        except (OSError, RuntimeError) as error:
+            # When a write fails, torch.save raises a RuntimeError of its own while closing the archive.
+            cause = next((link for link in _chain(error) if isinstance(link, OSError)), None)
+            if cause is None:
+                raise
+            raise OutputError(_message(Path(path), cause)) from error
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _message(path: Path, cause: OSError) -> str:
+    """Say what could not be written, why, and what is left to go on with."""
+    earlier = f"The earlier {path.name} is intact." if _exists(path) else "No half-written file was left behind."
+    reason = cause.strerror or str(cause)
+    return f"Cannot write the checkpoint {path}: {reason}. {earlier} Free some space there or choose another run folder."
+
+
+def _exists(path: Path) -> bool:
+    """Whether the file is there, where that can be seen at all."""
+    try:
+        return path.exists()
+    except OSError:
+        return False

@@ -1,0 +1,185 @@
+"""What every command shares: where the configuration lies, and mistakes told in plain words.
+
+A command is a function of the composed configuration:
+
+    @command("predict")  # conf/predict.yaml
+    def main(cfg: DictConfig) -> None: ...
+"""
+
+import functools
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from pin_memory.errors import ConfigurationError
+from pin_memory.mistakes import Mistake, explain, suggest
+
+FULL_ERROR = "HYDRA_FULL_ERROR"
+DEFECT = 1  # what Python itself ends with after a traceback
+INTERRUPTED = 130  # 128 + SIGINT, what a shell reports for Ctrl-C
+BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+
+def config_directory() -> Path:
+    """The folder of YAML files: inside the installed package, or at the top level of the checkout.
+
+    Raises:
+        ConfigurationError: If neither is there, that is, the installation is broken.
+    """
+    package = Path(__file__).resolve().parent
+    places = [package / "conf", package.parents[1] / "conf"]
+    for place in places:
+        if (place / "paths").is_dir():
+            return place
+    raise ConfigurationError(f"The configuration files are missing; looked in {places[0]} and {places[1]}. Install the package again.")
+
+
+def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
+    """Turn a function of the configuration into a command.
+
+    The command composes `<config_name>.yaml` with the overrides on the command line and calls the function. A user's mistake ends it
+    with one message on stderr and exit code 2, Ctrl-C with 130; a defect keeps its traceback. With `HYDRA_FULL_ERROR=1` in the
+    environment nothing is caught.
+
+    Args:
+        config_name: A file of the configuration folder, without its suffix.
+    """
+
+    def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
+        @functools.wraps(task)
+        def main() -> None:
+            OmegaConf.register_new_resolver("pin_memory.choices", _choices, replace=True)
+            if os.environ.get(FULL_ERROR) == "1":
+                _start(task, config_name)
+                return
+            with _told(config_name):
+                _start(_job(task), config_name)
+
+        return main
+
+    return decorate
+
+
+class LogFile(logging.FileHandler):
+    """The log file of a run. A disk that fills up ends the file, not the run: the results themselves will tell."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is logging's
+        """Say once that the file cannot be written, and go on without it."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        self.setLevel(logging.CRITICAL + 1)
+        print(f"{self.baseFilename} cannot be written ({error.strerror}); going on without it.", file=sys.stderr)
+
+
+class _Told(Exception):  # noqa: N818 - it carries an exit code, the message is already out
+    """One job of a sweep failed and its error has been shown; the sweep goes on."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+
+def _start(task: Callable[[DictConfig], Any], config_name: str) -> None:
+    """Hand over to Hydra, which reads `sys.argv`."""
+    hydra.main(version_base="1.3", config_path=str(config_directory()), config_name=config_name)(task)()
+
+
+def _job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """Wrap the task so that a mistake is told where it happens, before Hydra adds its own lines to it."""
+
+    @functools.wraps(task)  # Hydra names the job after the wrapped function's module
+    def job(cfg: DictConfig) -> Any:
+        full_error = os.environ.pop(FULL_ERROR, None)  # not for the processes that the task starts
+        try:
+            return task(cfg)
+        except Exception as error:
+            _end_job(error, explain(error))
+        finally:
+            if full_error is not None:
+                os.environ[FULL_ERROR] = full_error
+
+    return job
+
+
+def _end_job(error: Exception, mistake: Mistake | None) -> NoReturn:
+    """End a command at once; in a sweep report the failure now (Hydra shows only the first one, at the end) and let the other jobs run."""
+    sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    if mistake is None and not sweep:
+        raise error
+    if mistake is None:
+        traceback.print_exception(error)
+        raise _Told(DEFECT) from error
+    _tell(mistake, where=f"job #{HydraConfig.get().job.num} of the sweep: " if sweep else "")
+    raise (_Told if sweep else SystemExit)(mistake.exit_code) from error
+
+
+@contextmanager
+def _told(config_name: str) -> Iterator[None]:
+    """Turn what leaves Hydra into a message and an exit code."""
+    before = os.environ.get(FULL_ERROR)
+    os.environ[FULL_ERROR] = "1"  # Hydra then raises its own errors instead of printing them with hints at tracebacks
+    try:
+        yield
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        _interrupted()
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(BROKEN_PIPE)
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into exit code 1
+            _interrupted()
+        raise
+    except _Told as told:
+        sys.exit(told.exit_code)
+    except Exception as error:
+        mistake = explain(error)
+        if mistake is None:
+            raise
+        _tell(mistake)
+        if isinstance(error, HydraException) and (near := suggest(error, config_directory(), config_name)):
+            print(f"Did you mean {' or '.join(near)}?", file=sys.stderr)
+        sys.exit(mistake.exit_code)
+    finally:
+        os.environ.pop(FULL_ERROR, None)
+        if before is not None:
+            os.environ[FULL_ERROR] = before
+
+
+def _interrupted() -> None:
+    print("Stopped by Ctrl-C.", file=sys.stderr)
+    sys.exit(INTERRUPTED)
+
+
+def _tell(mistake: Mistake, where: str = "") -> None:
+    sys.stdout.flush()  # keeps the order of the two streams in a shared log
+    print(f"Error: {where}{mistake.message}", file=sys.stderr)
+
+
+def _choices() -> str:
+    """The groups that this command's defaults list names, one line each with their options (a resolver of the `--help` template)."""
+    chosen: dict[str, set[str]] = {}
+    for key, option in HydraConfig.get().runtime.choices.items():
+        group = str(key).partition("@")[0]
+        if group != "hydra" and not group.startswith("hydra/"):
+            chosen.setdefault(group, set()).add(str(option))
+    loader = GlobalHydra.instance().config_loader()
+    lines = []
+    for group in sorted(chosen):
+        options = [option for option in loader.get_group_options(group) if not option.startswith("_")]
+        lines.append(f"{group}: " + ", ".join(f"{option}*" if option in chosen[group] else option for option in sorted(options)))
+    return "\n".join(lines) or "(none: this command has settings only)"

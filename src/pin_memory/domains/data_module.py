@@ -1,0 +1,157 @@
+"""One data set as a Lightning data module."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import cv2
+import torch
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from pin_memory.domains.base import SPLITS, Domain, Transform
+from pin_memory.domains.listing import evenly_spaced
+from pin_memory.domains.sampling import DrawLoader, DrawSampler
+from pin_memory.domains.transforms import EvalTransform, TrainTransform
+from pin_memory.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How much is loaded, and how.
+
+    Attributes:
+        batch_size: Training images per batch, of each domain and on each device.
+        num_workers: Loading processes of each domain; never more than there are CPUs.
+        draws_per_epoch: Training draws in one epoch, of each domain.
+        max_val_images: Validate on at most so many images, evenly spaced; None for all.
+        max_test_images: Test on at most so many images, evenly spaced; None for all.
+        seed: Decides order and augmentation.
+    """
+
+    batch_size: int = 4
+    num_workers: int = 4
+    draws_per_epoch: int = 2975
+    max_val_images: int | None = 500
+    max_test_images: int | None = None
+    seed: int = 304
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            ConfigurationError: A value is out of its range.
+        """
+        least = {"batch_size": 1, "num_workers": 0, "draws_per_epoch": 1, "max_val_images": 1, "max_test_images": 1, "seed": 0}
+        for name, low in least.items():
+            value = getattr(self, name)
+            if value is not None and value < low:
+                raise ConfigurationError(f"loading.{name} must be at least {low}, found {value}.")
+
+    @property
+    def workers(self) -> int:
+        """`num_workers`, at most one for each CPU this process may use."""
+        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return min(self.num_workers, cpus)
+
+
+class DomainDataModule(LightningDataModule):
+    """The loaders of one data set; a subclass names its reader.
+
+    Works alone, too: `GTAVDataModule(root="data/gtav").train_dataloader()`.
+    """
+
+    reader: ClassVar[type[Domain]]
+
+    def __init__(
+        self,
+        root: str | Path,
+        augmentation: Transform | None = None,
+        loading: Loading | None = None,
+        **reader_options: Any,
+    ) -> None:
+        """Keep the settings; nothing is read before it is asked for.
+
+        Args:
+            root: The folder of the data set.
+            augmentation: For the training images; by default the published one.
+            loading: Batch size, workers and limits; by default the published ones.
+            reader_options: Passed to the reader, e.g. `drives` of CamVid.
+        """
+        super().__init__()
+        self.root = Path(root)
+        self.augmentation: Transform = augmentation or TrainTransform()
+        self.loading = loading or Loading()
+        self.reader_options = reader_options
+
+    @property
+    def title(self) -> str:
+        """The name of the data set."""
+        return self.reader.title
+
+    @property
+    def stand_in(self) -> bool:
+        """Whether the data set is a drawn stand-in."""
+        return any((folder / "stand_in.json").is_file() for folder in (self.root, self.root.parent))
+
+    def dataset(self, split: str, transform: Transform | None = None) -> Domain:
+        """Open a split: "train", "val" or "test" (what a target domain is judged on).
+
+        Args:
+            split: The split.
+            transform: Applied to every pair; by default pairs are only normalised.
+
+        Raises:
+            DataError: The data set is missing, empty or has images without label.
+        """
+        return self.reader(self.root, split, transform, **self.reader_options)
+
+    def check(self, splits: Sequence[str] = SPLITS) -> None:
+        """List the files of the splits, decoding nothing.
+
+        Raises:
+            DataError: The data set is missing, empty or has images without label.
+        """
+        for split in splits:
+            self.dataset(split)
+
+    def train_dataloader(self, stream: str = "") -> DrawLoader:
+        """Random augmented batches of "image" (B, 3, H, W), "label" (B, H, W) and "name".
+
+        Args:
+            stream: The name of the domain in a run of several; domains of different names get independent draws.
+
+        Raises:
+            DataError: As `dataset`.
+            ConfigurationError: An epoch does not fill one batch.
+        """
+        dataset = self.dataset("train", self.augmentation)
+        sampler = DrawSampler(len(dataset), self.loading.draws_per_epoch, self.loading.seed, stream)
+        options = _loader_options(self.loading.workers) | {"persistent_workers": self.loading.workers > 0}
+        return DrawLoader(dataset, sampler=sampler, batch_size=self.loading.batch_size, **options)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Validation images one by one, at their native size."""
+        return self._evaluation("val", self.loading.max_val_images)
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Test images one by one, at their native size."""
+        return self._evaluation("test", self.loading.max_test_images)
+
+    def _evaluation(self, split: str, limit: int | None) -> DataLoader[Any]:
+        """A loader over at most `limit` images, in order."""
+        dataset = self.dataset(split, EvalTransform())
+        dataset.samples = evenly_spaced(dataset.samples, limit)
+        return DataLoader(dataset, batch_size=1, **_loader_options(self.loading.workers))
+
+
+def _loader_options(workers: int) -> dict[str, Any]:
+    """Options shared by all loaders."""
+    return {"num_workers": workers, "pin_memory": torch.cuda.is_available(), "worker_init_fn": _start_worker}
+
+
+def _start_worker(_: int) -> None:
+    """One thread per loading process: several of OpenCV's own would only compete."""
+    cv2.setNumThreads(0)

@@ -1,0 +1,160 @@
+"""Several source domains to train on and unseen target domains to test on."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lightning import LightningDataModule
+from lightning.pytorch.utilities import CombinedLoader
+
+from pin_memory.domains.base import DEMO, MissingDataError
+from pin_memory.domains.data_module import DomainDataModule
+from pin_memory.errors import ConfigurationError, DataError
+
+if TYPE_CHECKING:
+    from pin_memory.domains.stand_in_layouts import StandIns
+
+
+class MultiSourceDataModule(LightningDataModule):
+    """Source domains, each with its own mini-batch in every training step, and target domains, which only tests see.
+
+    A training batch is a dictionary from the source's name to its mini-batch of "image", "label" and "name". Validation runs over the
+    sources one after the other, a test over the targets.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, DomainDataModule] | None = None,
+        targets: Mapping[str, DomainDataModule] | None = None,
+        stand_in: "StandIns | None" = None,
+        validate: Sequence[str] | None = None,
+    ) -> None:
+        """Compose the domains.
+
+        Args:
+            sources: The source domains by name.
+            targets: The target domains by name.
+            stand_in: Draws stand-ins for the data sets in `prepare_data`.
+            validate: Sources to validate on; by default all. For a data set that is listed twice with different augmentations.
+
+        Raises:
+            ConfigurationError: A domain's name is not text, or `validate` names what is no source.
+        """
+        super().__init__()
+        self.sources = dict(sources or {})
+        self.targets = dict(targets or {})
+        for name in (*self.sources, *self.targets):
+            if not isinstance(name, str):
+                raise ConfigurationError(f"The name {name!r} of a domain was read as a number: quote it in the YAML file.")
+        self.stand_in = stand_in
+        self.validation_names = list(self.sources if validate is None else validate)
+        if unknown := set(self.validation_names) - set(self.sources):
+            raise ConfigurationError(f"data.validate names {sorted(unknown)}; the sources are {list(self.sources)}.")
+
+    @classmethod
+    def leave_one_out(
+        cls, domains: Mapping[str, DomainDataModule], target: str | float, stand_in: "StandIns | None" = None
+    ) -> "MultiSourceDataModule":
+        """Make one of the domains the target and the others the sources.
+
+        Args:
+            domains: All domains by name.
+            target: The name of the domain to leave out of training; a number stands for the name that reads as it (0016E5).
+            stand_in: As in the constructor.
+
+        Raises:
+            ConfigurationError: There is no such domain.
+        """
+        if not isinstance(target, str):
+            target = next((name for name in domains if _number(name) == target), str(target))
+        if target not in domains:
+            raise ConfigurationError(f"The target {target!r} is none of the domains; choose one of {', '.join(domains)}.")
+        return cls({name: domain for name, domain in domains.items() if name != target}, {target: domains[target]}, stand_in)
+
+    @property
+    def source_names(self) -> list[str]:
+        """The names of the source domains, in order."""
+        return list(self.sources)
+
+    @property
+    def target_names(self) -> list[str]:
+        """The names of the target domains, in order."""
+        return list(self.targets)
+
+    @property
+    def uses_stand_ins(self) -> bool:
+        """Whether any domain is a drawn stand-in."""
+        return self.stand_in is not None or any(domain.stand_in for domain in (*self.sources.values(), *self.targets.values()))
+
+    def prepare_data(self) -> None:
+        """Draw the stand-ins, if any are asked for and not there yet."""
+        if self.stand_in is not None:
+            self.stand_in.prepare()
+
+    def check(self, sources: bool = True, targets: bool = True) -> None:
+        """Look for all data before anything heavy starts; nothing is decoded. Stand-ins have to be drawn before (`prepare_data`).
+
+        Args:
+            sources: Look for the training and validation data of the sources.
+            targets: Look for the test data of the targets.
+
+        Raises:
+            DataError: One error for everything that is missing or unusable, with where to get it.
+        """
+        wanted: list[tuple[str, DomainDataModule, Sequence[str]]] = []
+        if sources:
+            wanted += [(name, domain, ("train", "val")) for name, domain in self.sources.items()]
+        if targets:
+            wanted += [(name, domain, ("test",)) for name, domain in self.targets.items()]
+        problems: dict[str, DataError] = {}
+        for name, domain, splits in wanted:
+            try:
+                domain.check(splits)
+            except DataError as error:
+                problems.setdefault(name, error)
+        if problems:
+            raise DataError(_report(problems))
+
+    def train_dataloader(self) -> CombinedLoader:
+        """One mini-batch of each source in every step; shorter sources start again until the longest ends.
+
+        Raises:
+            ConfigurationError: There are no sources.
+            DataError: A source is missing.
+        """
+        _require(self.sources, "source")
+        return CombinedLoader({name: domain.train_dataloader(name) for name, domain in self.sources.items()}, "max_size_cycle")
+
+    def val_dataloader(self) -> CombinedLoader:
+        """The sources' validation images, source by source, one by one."""
+        _require(self.sources, "source")
+        return CombinedLoader({name: self.sources[name].val_dataloader() for name in self.validation_names}, "sequential")
+
+    def test_dataloader(self) -> CombinedLoader:
+        """The targets' test images, target by target, one by one at their native size."""
+        _require(self.targets, "target")
+        return CombinedLoader({name: domain.test_dataloader() for name, domain in self.targets.items()}, "sequential")
+
+
+def _require(domains: Mapping[str, Any], kind: str) -> None:
+    if not domains:
+        raise ConfigurationError(f"No {kind} domain is configured: add one to data.{kind}s.")
+
+
+def _number(name: str) -> float | None:
+    """The number that a command line makes of a name such as 0016E5."""
+    try:
+        return float(name)
+    except ValueError:
+        return None
+
+
+def _report(problems: dict[str, DataError]) -> str:
+    """One message for the problems of all domains; what several share comes once, the hint at the demo at the end."""
+    names: dict[str, list[str]] = {}
+    for name, error in problems.items():
+        names.setdefault(error.report if isinstance(error, MissingDataError) else str(error), []).append(name)
+    parts = [f"[{', '.join(group)}] {report}" for report, group in names.items()]
+    if any(isinstance(error, MissingDataError) for error in problems.values()):
+        parts.append("Where the data sets lie is set by paths.data=DIR (each has its own folder there).")
+        parts.append(DEMO)
+    return "\n\n".join(parts)

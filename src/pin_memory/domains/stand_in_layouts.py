@@ -1,0 +1,204 @@
+"""The stand-ins on disk: each look in the folder layout, file names and label encoding of the data set it stands in for."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from pin_memory.domains.classes import CLASSES, PALETTE
+from pin_memory.domains.stand_in import CODES, LOOKS, Scene, draw_scene
+from pin_memory.errors import DataError
+
+MARKER = "stand_in.json"
+"""File that tells a folder of stand-ins from one of real data."""
+
+_VERSION = 1  # of the drawing: raise it when pictures change, so that older ones are drawn anew
+_NOTE = "These are drawn stand-ins, not real data: they only show that everything runs. Scores on them say nothing about the real data sets."
+
+# Raw ids of the 19 classes, then of the details: lane marking, kerb, licence plate, ego vehicle, rail track, billboard, autorickshaw
+_CITYSCAPES = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33, 7, 8, 26, 1, 10, 4, 5)
+_GTAV = (*_CITYSCAPES[:21], 34, *_CITYSCAPES[22:])
+_SYNTHIA = (3, 4, 2, 21, 5, 7, 15, 9, 6, 16, 1, 10, 17, 8, 18, 19, 20, 12, 11, 22, 4, 8, 0, 0, 0, 0)
+_BDD = (*range(19), 0, 1, 13, 255, 255, 255, 255)
+_MAPILLARY = (13, 15, 17, 6, 3, 45, 48, 50, 30, 29, 27, 19, 20, 55, 61, 54, 58, 57, 52, 24, 2, 55, 64, 12, 35, 59)
+_IDD = (*CLASSES, "road", "curb", "license plate", "ego vehicle", "rail track", "billboard", "autorickshaw")
+_IDD_NAMES = tuple("non-drivable fallback" if name == "terrain" else name for name in _IDD)
+
+_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # newer OpenCV: one filter instead of trying all halves the time
+    _PNG += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
+
+_MOVING = [CODES[name] for name in ("person", "rider", "car", "bus", "motorcycle", "bicycle")]
+
+
+class StandIns:
+    """The six drawn data sets below one folder, made once.
+
+    Args:
+        root: Folder to make; it gets `gtav`, `synthia`, `idd`, `cityscapes`, `bdd100k`, `mapillary` and `stand_in.json`.
+        images_per_domain: Training images per data set; a quarter as many (at least 4) are drawn for validation.
+        seed: Seed of all drawings.
+        width: Width of the pictures in pixels.
+    """
+
+    def __init__(self, root: str | Path, images_per_domain: int = 40, seed: int = 304, width: int = 480) -> None:
+        self.root = Path(root)
+        self.settings = {"version": _VERSION, "images_per_domain": images_per_domain, "seed": seed, "width": width}
+
+    def prepare(self) -> None:
+        """Draw the stand-ins unless `root` already holds these; the folder appears whole or not at all.
+
+        Raises:
+            DataError: `root` holds something that is not a set of stand-ins.
+        """
+        if self._is_there():
+            return
+        self.root.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.root.parent, prefix=f".{self.root.name}.") as temporary:
+            fresh = Path(temporary) / "fresh"  # a folder of its own, since the temporary one is closed to other users
+            for look in LOOKS.values():
+                self._write_domain(fresh / look.domain, look.key)
+            (fresh / MARKER).write_text(json.dumps({"note": _NOTE, **self.settings}, indent=2) + "\n", encoding="utf-8")
+            if self._is_there():  # another process was quicker
+                return
+            if self.root.exists():
+                self.root.rename(Path(temporary) / "old")
+            fresh.rename(self.root)
+
+    def _is_there(self) -> bool:
+        """Whether `root` holds stand-ins of these settings; raises when it holds anything that is not a stand-in."""
+        marker = self.root / MARKER
+        if marker.is_file():
+            found = json.loads(marker.read_text(encoding="utf-8"))
+            return all(found.get(key) == value for key, value in self.settings.items())
+        if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
+            raise DataError(
+                f"Stand-ins are written to a folder of their own, but {self.root} exists, is not empty and holds no {MARKER}. "
+                "Nothing was changed. Give another folder, or empty this one."
+            )
+        return False
+
+    def _write_domain(self, folder: Path, look: str) -> None:
+        train = int(self.settings["images_per_domain"])
+        for index in range(train + max(4, train // 4)):
+            scene = draw_scene(look, int(self.settings["seed"]), index, int(self.settings["width"]))
+            _WRITERS[LOOKS[look].domain](folder, "train" if index < train else "val", index, scene)
+
+
+def write_gtav(folder: Path, split: str, index: int, scene: Scene) -> None:
+    """Write `images/NNNNN.png` and a palette PNG of raw ids `labels/NNNNN.png`; the data set has one folder for all splits."""
+    del split
+    name = f"{index + 1:05}.png"
+    _write_image(folder / "images" / name, scene.image)
+    _write_palette(folder / "labels" / name, _lookup(_GTAV)[scene.detail], _GTAV)
+
+
+def write_synthia(folder: Path, split: str, index: int, scene: Scene) -> None:
+    """Write `RAND_CITYSCAPES/{RGB,GT/LABELS}/NNNNNNN.png`, the label as 16-bit RGB: class, instance number, unused."""
+    del split
+    folder, name = folder / "RAND_CITYSCAPES", f"{index:07}.png"
+    _write_image(folder / "RGB" / name, scene.image)
+    label = np.zeros((*scene.detail.shape, 3), np.uint16)  # OpenCV's order: blue, green, red
+    label[..., 2] = _lookup(_SYNTHIA)[scene.detail]
+    moving = np.isin(scene.detail, _MOVING).astype(np.uint8)
+    number = cv2.connectedComponents(moving)[1]
+    label[..., 1] = np.where(moving, number + 250, 0)  # beyond 8 bits, as in the real set, where readers trip over it
+    _write(folder / "GT" / "LABELS" / name, _encode(".png", label))
+
+
+def write_cityscapes(folder: Path, split: str, index: int, scene: Scene) -> None:
+    """Write `leftImg8bit/<split>/<city>/*_leftImg8bit.png` and `gtFine/<split>/<city>/*_gtFine_labelIds.png`."""
+    stem = f"drawn_000000_{index:06}"
+    _write_image(folder / "leftImg8bit" / split / "drawn" / f"{stem}_leftImg8bit.png", scene.image)
+    label = _lookup(_CITYSCAPES)[scene.detail]
+    _write(folder / "gtFine" / split / "drawn" / f"{stem}_gtFine_labelIds.png", _encode(".png", label))
+
+
+def write_bdd(folder: Path, split: str, index: int, scene: Scene) -> None:
+    """Write `images/10k/<split>/<stem>.jpg` and train ids `labels/sem_seg/masks/<split>/<stem>.png`."""
+    stem = f"{index * 2654435761 % 2**32:08x}-{index:08x}"
+    _write_image(folder / "images" / "10k" / split / f"{stem}.jpg", scene.image)
+    _write(folder / "labels" / "sem_seg" / "masks" / split / f"{stem}.png", _encode(".png", _lookup(_BDD)[scene.detail]))
+
+
+def write_mapillary(folder: Path, split: str, index: int, scene: Scene) -> None:
+    """Write `{training,validation}/{images/<key>.jpg,labels/<key>.png}`, the label a palette PNG of v1.2 ids."""
+    folder, key = folder / {"train": "training", "val": "validation"}[split], f"drawn-{index:016}"
+    _write_image(folder / "images" / f"{key}.jpg", scene.image)
+    _write_palette(folder / "labels" / f"{key}.png", _lookup(_MAPILLARY)[scene.detail], _MAPILLARY)
+
+
+def write_idd(folder: Path, split: str, index: int, scene: Scene) -> None:
+    """Write `leftImg8bit/<split>/<drive>/*_leftImg8bit.{png,jpg}` and `gtFine/<split>/<drive>/*_gtFine_polygons.json`.
+
+    Even images go to a drive of the set's first part (PNG), odd ones to one of its second part (JPEG), as users have them.
+    """
+    drive, stem, suffix = (f"{index % 200:03}", f"{index:06}", "png") if index % 2 == 0 else (f"{index + 201}", f"frame{index}", "jpg")
+    _write_image(folder / "leftImg8bit" / split / drive / f"{stem}_leftImg8bit.{suffix}", scene.image)
+    height, width = scene.detail.shape
+    text = json.dumps({"imgHeight": height, "imgWidth": width, "objects": polygons(scene.detail)})
+    _write(folder / "gtFine" / split / drive / f"{stem}_gtFine_polygons.json", text.encode())
+
+
+def polygons(detail: np.ndarray) -> list[dict[str, object]]:
+    """Outline all regions of a code map as IDD objects, such that filling them in order gives the map back.
+
+    An outline swallows its region's holes, so a region must come before what lies in its holes: sorted by bounding box, larger first.
+    """
+    names = sorted(set(_IDD_NAMES))
+    regions = np.array([names.index(name) for name in _IDD_NAMES], np.uint8)[detail]
+    found: list[tuple[int, str, np.ndarray]] = []
+    for region in np.flatnonzero(np.bincount(regions.ravel(), minlength=len(names))):
+        contours, family = cv2.findContours(cv2.inRange(regions, int(region), int(region)), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+        for contour, (_, _, _, parent) in zip(contours, family.reshape(-1, 4), strict=True):
+            if parent < 0:  # an outline, not a hole
+                _, _, width, height = cv2.boundingRect(contour)
+                found.append((width * height, names[region], contour[:, 0]))
+    return [
+        {"label": name, "polygon": (points if len(points) > 2 else np.concatenate([points, points, points])).tolist(), "deleted": 0}
+        for _, name, points in sorted(found, key=lambda item: -item[0])
+    ]
+
+
+_WRITERS: dict[str, Callable[[Path, str, int, Scene], None]] = {
+    "gtav": write_gtav,
+    "synthia": write_synthia,
+    "idd": write_idd,
+    "cityscapes": write_cityscapes,
+    "bdd100k": write_bdd,
+    "mapillary": write_mapillary,
+}
+
+
+@lru_cache(maxsize=None)
+def _lookup(raw_ids: tuple[int, ...]) -> np.ndarray:
+    return np.array(raw_ids, np.uint8)
+
+
+def _encode(suffix: str, image: np.ndarray) -> bytes:
+    return cv2.imencode(suffix, image, _PNG if suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def _write_image(path: Path, image: np.ndarray) -> None:
+    _write(path, _encode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR)))
+
+
+def _write_palette(path: Path, label: np.ndarray, raw_ids: tuple[int, ...]) -> None:
+    colours = np.full((256, 3), 20, np.uint8)
+    for train, raw in enumerate(raw_ids[: len(CLASSES)]):
+        colours[raw] = PALETTE[train]
+    picture = Image.fromarray(label)
+    picture.putpalette(colours.ravel().tolist())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path, compress_level=1)

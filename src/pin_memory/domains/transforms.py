@@ -1,0 +1,195 @@
+"""Augmentation for training and normalisation for evaluation (section "Constants" of the method: scale, crop, flip, jitter, blur).
+
+Geometry is applied to image and label together. The scaled image is never made in full: the crop window is cut out of the original and only
+that part is resized, which gives the pixels of scaling first and cropping afterwards at the cost of one crop.
+"""
+
+import os
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+# Must be set before the import, which otherwise asks a server whether there is a newer version.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+import albumentations as A
+
+from pin_memory.domains.classes import IGNORE
+from pin_memory.errors import ConfigurationError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""Mean of the ImageNet training images, RGB in 0..1."""
+
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Standard deviation of the ImageNet training images, RGB in 0..1."""
+
+
+class EvalTransform:
+    """Normalise an image at its native size; the label only changes its type."""
+
+    def __init__(self, mean: tuple[float, float, float] = IMAGENET_MEAN, std: tuple[float, float, float] = IMAGENET_STD) -> None:
+        """Set the normalisation.
+
+        Args:
+            mean: Subtracted from the RGB channels in 0..1.
+            std: The channels are divided by it afterwards.
+        """
+        self._mean = torch.tensor(tuple(mean)).view(3, 1, 1) * 255
+        self._std = torch.tensor(tuple(std)).view(3, 1, 1) * 255
+
+    def __call__(self, image: np.ndarray, label: np.ndarray, seed: int | None = None) -> tuple[Tensor, Tensor]:
+        """Turn a pair into tensors.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            label: (H, W) uint8 train ids.
+            seed: Not used; nothing here is random.
+
+        Returns:
+            Image (3, H, W) float32, normalised, and label (H, W) int64.
+        """
+        # PyTorch takes writable arrays only; these are copied where they are not.
+        pixels, classes = (torch.from_numpy(np.require(array, requirements=["C", "W"])) for array in (image, label))
+        return pixels.permute(2, 0, 1).contiguous().float().sub_(self._mean).div_(self._std), classes.long()
+
+
+class TrainTransform:
+    """The published augmentation: random scale and crop, flip, colour jitter, Gaussian blur, normalisation.
+
+    Everything random about a call follows from its seed.
+    """
+
+    def __init__(
+        self,
+        crop_size: int | tuple[int, int] = 768,
+        scale: tuple[float, float] = (0.5, 2.0),
+        flip: float = 0.5,
+        color_jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1),
+        jitter_probability: float = 0.5,
+        blur_sigma: tuple[float, float] | None = (0.15, 1.3),
+        mean: tuple[float, float, float] = IMAGENET_MEAN,
+        std: tuple[float, float, float] = IMAGENET_STD,
+    ) -> None:
+        """Set the strength of each step.
+
+        Args:
+            crop_size: Side of the square crop, or (height, width), in pixels after scaling.
+            scale: Range of the uniform scale factor.
+            flip: Probability of a left-right flip.
+            color_jitter: Largest change of brightness, contrast, saturation (factor 1 ± x) and hue (turn ± x, at most 0.5).
+            jitter_probability: Probability of the colour jitter.
+            blur_sigma: Range of the standard deviation of the Gaussian blur in pixels; None for no blur.
+            mean: As in `EvalTransform`.
+            std: As in `EvalTransform`.
+
+        Raises:
+            ConfigurationError: A value is out of its range.
+        """
+        height, width = (crop_size, crop_size) if isinstance(crop_size, int) else tuple(crop_size)
+        _require(height > 0 and width > 0, f"crop_size must be positive, found {crop_size}")
+        _require(0 < scale[0] <= scale[1], f"scale must be an increasing range above 0, found {scale}")
+        _require(0 <= flip <= 1 and 0 <= jitter_probability <= 1, "flip and jitter_probability must lie in 0..1")
+        _require(min(color_jitter) >= 0 and color_jitter[3] <= 0.5, f"color_jitter must not be negative, hue at most 0.5: {color_jitter}")
+        factors = [(max(0.0, 1 - change), 1 + change) for change in color_jitter[:3]]
+        hue = (-color_jitter[3], color_jitter[3])
+        steps: list[Any] = [
+            RandomScaleCrop((height, width), (scale[0], scale[1])),
+            A.HorizontalFlip(p=flip),
+            A.ColorJitter(*factors, hue, p=jitter_probability),
+        ]
+        if blur_sigma is not None:
+            _require(0 <= blur_sigma[0] <= blur_sigma[1], f"blur_sigma must be an increasing range, found {blur_sigma}")
+            steps.append(A.GaussianBlur(blur_limit=0, sigma_limit=tuple(blur_sigma), p=1.0))
+        self._augment = A.Compose(steps)
+        self._to_tensors = EvalTransform(mean, std)
+
+    def __call__(self, image: np.ndarray, label: np.ndarray, seed: int | None = None) -> tuple[Tensor, Tensor]:
+        """Augment a pair.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            label: (H, W) uint8 train ids.
+            seed: Decides everything random; None for fresh randomness.
+
+        Returns:
+            Image (3, crop, crop) float32, normalised, and label (crop, crop) int64, `IGNORE` beside the image.
+        """
+        # One pair of generators for all steps. `set_random_seed` would give every step its own copy of the *same* generator, so that
+        # flip and jitter, say, always happened together.
+        self._augment.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        pair = self._augment(image=image, mask=label)
+        return self._to_tensors(pair["image"], pair["mask"])
+
+
+class RandomScaleCrop(A.DualTransform):
+    """Scale by a uniform factor, pad to the crop size where needed, crop at random: image bicubic, label nearest.
+
+    An image smaller than the crop lies at a random place in it, on black, its surroundings labelled `IGNORE`.
+    """
+
+    def __init__(self, size: tuple[int, int], scale: tuple[float, float], p: float = 1.0) -> None:
+        """Set the crop's (height, width) and the range of the factor."""
+        super().__init__(p=p)
+        self.size = size
+        self.scale = scale
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        """Draw the factor and the window.
+
+        Returns:
+            Per axis (rows first): "source", the interval of the original that is shown, in pixels; "target", the pixels of the crop it
+            fills.
+        """
+        factor = self.py_random.uniform(*self.scale)
+        axes = [self._axis(length, crop, factor) for length, crop in zip(params["shape"][:2], self.size, strict=True)]
+        return {"source": [source for source, _ in axes], "target": [target for _, target in axes]}
+
+    def _axis(self, length: int, crop: int, factor: float) -> tuple[tuple[float, float], slice]:
+        """Draw the window along one axis: an interval of the original and the part of the crop that it fills."""
+        scaled = max(1, round(length * factor))
+        offset = self.py_random.randint(min(0, scaled - crop), max(0, scaled - crop))
+        start, stop = max(0, offset), min(scaled, offset + crop)
+        return (start * length / scaled, stop * length / scaled), slice(start - offset, stop - offset)
+
+    def apply(self, img: np.ndarray, source: list[tuple[float, float]], target: list[slice], **params: Any) -> np.ndarray:
+        """Show the window of the image, bicubic, smoothed when it shrinks (as Pillow does, and the published code with it)."""
+        canvas = np.zeros((*self.size, img.shape[2]), img.dtype)
+        return _resize_into(canvas, img, source, target, Image.Resampling.BICUBIC)
+
+    def apply_to_mask(self, mask: np.ndarray, source: list[tuple[float, float]], target: list[slice], **params: Any) -> np.ndarray:
+        """Show the same window of the label, nearest neighbour."""
+        canvas = np.full(self.size, IGNORE, mask.dtype)
+        return _resize_into(canvas, mask, source, target, Image.Resampling.NEAREST)
+
+
+def _resize_into(
+    canvas: np.ndarray, pixels: np.ndarray, source: list[tuple[float, float]], target: list[slice], resampling: Image.Resampling
+) -> np.ndarray:
+    """Resize the interval `source` of `pixels` into the part `target` of `canvas`.
+
+    Pillow takes the interval with its fractions and reads beyond its edges where the filter reaches, so that the result equals resizing the
+    whole and cropping. Only the needed part, with room for the filter, is handed over: that spares the conversion of the rest.
+    """
+    rows, columns = target
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    near = [_reach(interval, out, length) for interval, out, length in zip(source, (height, width), pixels.shape[:2], strict=True)]
+    (top, bottom), (left, right) = ((low - part.start, high - part.start) for (low, high), part in zip(source, near, strict=True))
+    part = Image.fromarray(np.ascontiguousarray(pixels[near[0], near[1]]))
+    canvas[rows, columns] = np.asarray(part.resize((width, height), resampling, box=(left, top, right, bottom)))
+    return canvas
+
+
+def _reach(interval: tuple[float, float], out: int, length: int) -> slice:
+    """The pixels that a bicubic resize of `interval` to `out` pixels reads, out of `length`."""
+    low, high = interval
+    support = 2 * max(1.0, (high - low) / out) + 1
+    return slice(max(0, int(low - support)), min(length, int(high + support) + 1))
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigurationError(f"Augmentation: {message}.")

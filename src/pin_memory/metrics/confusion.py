@@ -1,0 +1,76 @@
+"""Confusion matrix of one domain, and the IoU that follows from it."""
+
+import torch
+from torch import Tensor
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from pin_memory.domains.classes import CLASSES, IGNORE
+
+
+class DomainConfusion(MulticlassConfusionMatrix):
+    """Pixel counts accumulated over a whole data set: rows are the ground truth, columns the prediction.
+
+    The counts are int64, so they are exact for any number of images, and are summed over the ranks. Pixels whose label is
+    `ignore_index` are not counted. One pass over the pixels per update; nothing is checked value by value, as that would
+    cost more than the counting.
+
+    Args:
+        num_classes: Number of classes K.
+        ignore_index: Label of the pixels that are not judged.
+
+    Example:
+        >>> confusion = DomainConfusion(num_classes=2)
+        >>> confusion.update(torch.tensor([[[0, 1, 1]]]), torch.tensor([[[0, 0, 255]]]))
+        >>> confusion.compute()
+        tensor([[1, 1],
+                [0, 0]])
+    """
+
+    def __init__(self, num_classes: int = len(CLASSES), ignore_index: int = IGNORE) -> None:
+        super().__init__(num_classes=num_classes, ignore_index=ignore_index, validate_args=False)
+
+    def update(self, prediction: Tensor, label: Tensor) -> None:
+        """Count the pixels of one batch.
+
+        Args:
+            prediction: Train ids 0..K-1, (B, H, W) of any integer type.
+            label: Train ids 0..K-1 or `ignore_index`, (B, H, W).
+
+        Raises:
+            ValueError: If the two differ in shape.
+        """
+        if prediction.shape != label.shape:
+            raise ValueError(f"Prediction {tuple(prediction.shape)} and label {tuple(label.shape)} must have the same shape.")
+        judged = label != self.ignore_index
+        pairs = label[judged].long() * self.num_classes + prediction[judged].long()
+        # Not torchmetrics' own counting: in deterministic mode it builds a (pixels, K * K) table, gigabytes per image.
+        # Counting integers without weights is deterministic anyway.
+        self.confmat += torch.bincount(pairs, minlength=self.num_classes**2).view_as(self.confmat)
+
+
+def class_iou(confusion: Tensor) -> Tensor:
+    """Intersection over union of every class, TP / (TP + FP + FN), over all the pixels counted.
+
+    Args:
+        confusion: Counts (K, K); rows are the ground truth.
+
+    Returns:
+        Fractions (K,) float64; NaN for a class that has no ground truth, however often it was predicted.
+
+    Example:
+        >>> class_iou(torch.tensor([[3, 1], [0, 0]]))
+        tensor([0.7500,    nan], dtype=torch.float64)
+    """
+    counts = confusion.double()
+    hits, truth, predicted = counts.diagonal(), counts.sum(1), counts.sum(0)
+    iou = hits / (truth + predicted - hits)
+    return iou.masked_fill(truth == 0, torch.nan)
+
+
+def mean_iou(iou: Tensor) -> float:
+    """Mean over the classes that have ground truth (those that are not NaN); NaN when none has.
+
+    Args:
+        iou: Fractions (K,), as `class_iou` returns them.
+    """
+    return float(iou.nanmean())

@@ -1,0 +1,69 @@
+"""Where a result comes from: code revision, versions, machine."""
+
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "omegaconf", "albumentations", "numpy")
+
+
+def provenance() -> dict[str, Any]:
+    """Collect what is needed to tell two results apart.
+
+    Returns:
+        A dictionary of plain values (JSON): `package` and `packages` (versions, None where not installed), `git` (see `git_state`),
+        `python`, `platform`, `cpus`, `accelerators` (names) and `date` (ISO 8601, UTC).
+    """
+    return {
+        "package": _version("pin_memory"),
+        "git": git_state(Path(__file__).resolve().parents[2]),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "accelerators": _accelerators(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def git_state(checkout: Path) -> dict[str, Any] | None:
+    """Read the revision of a source checkout.
+
+    Args:
+        checkout: The folder that holds `.git`; a parent's repository does not count, it may be anybody's.
+
+    Returns:
+        `{"revision": hash, "dirty": whether tracked files differ from it}`, or None without a checkout, a commit or git.
+    """
+    if not (checkout / ".git").exists():
+        return None
+    revision = _git(checkout, "rev-parse", "HEAD")
+    status = _git(checkout, "status", "--porcelain", "--untracked-files=no")
+    return None if revision is None or status is None else {"revision": revision, "dirty": bool(status)}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """One git command's output, or None if it failed."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _accelerators() -> list[str]:
+    """Names of the CUDA devices that torch sees."""
+    import torch
+
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]

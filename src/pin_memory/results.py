@@ -1,0 +1,132 @@
+"""Scores of a run: as JSON for programs, as a table for people."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pin_memory.domains.classes import CLASSES
+from pin_memory.errors import OutputError
+from pin_memory.files import write_text
+from pin_memory.metrics import class_iou, mean_iou
+
+STAND_IN_NOTE = "STAND-IN scenes: not comparable with published numbers"
+
+
+def target_result(confusion: Tensor | np.ndarray, classes: Sequence[str] = CLASSES) -> dict[str, Any]:
+    """Scores of one target from its confusion matrix.
+
+    Args:
+        confusion: Pixel counts (K, K); rows are the ground truth.
+        classes: Names of the K classes.
+
+    Returns:
+        `{"miou": 0.41, "iou": {"road": 0.93, ...}}`, fractions; None for a class without ground truth, which the mean leaves out.
+    """
+    iou = class_iou(torch.as_tensor(confusion))
+    return {"miou": _number(mean_iou(iou)), "iou": {name: _number(value) for name, value in zip(classes, iou.tolist(), strict=True)}}
+
+
+def mean_miou(targets: Mapping[str, Mapping[str, Any]]) -> float | None:
+    """Unweighted mean of the targets' mIoU; None when no target has one.
+
+    Args:
+        targets: Result of `target_result` by target name.
+    """
+    return _mean([target["miou"] for target in targets.values()])
+
+
+def results_table(results: Mapping[str, Any], floors: Mapping[str, Mapping[str, float | None]] | None = None) -> str:
+    """Write the scores as plain text: a row per class, then the mean; a column per target, then their mean.
+
+    Args:
+        results: The content of `results.json`; `targets` is required, what the caption names is used where present.
+        floors: mIoU of each target by the name of the floor, printed below the mIoU: what the run has to beat.
+
+    Returns:
+        Lines of IoU in percent; `-` stands for a class without ground truth.
+    """
+    targets = results["targets"]
+    names = list(dict.fromkeys(name for target in targets.values() for name in target["iou"]))
+    rows = [[name, *(_percent(target["iou"].get(name)) for target in targets.values()), ""] for name in names]
+    head = ["IoU in %", *targets, "mean"]
+    scores = {"mIoU": {name: target["miou"] for name, target in targets.items()}, **(floors or {})}
+    means = [_mean_row(label, [row.get(name) for name in targets]) for label, row in scores.items()]
+    lines = _align([head, *rows, *means])
+    rule = "-" * len(lines[0])
+    parts = [[lines[0]], lines[1 : len(rows) + 1], lines[len(rows) + 1 :]]
+    body = f"\n{rule}\n".join("\n".join(line.rstrip() for line in part) for part in parts if part)
+    return "\n".join([*_caption(results), rule, body])
+
+
+def write_results(path: str | Path, results: Mapping[str, Any]) -> None:
+    """Write `results` as JSON, whole or not at all; NaN and infinity become null.
+
+    Args:
+        path: The file to write.
+        results: Plain containers, numbers, tensors or arrays.
+
+    Raises:
+        OutputError: If the file cannot be written.
+    """
+    text = json.dumps(_plain(results), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write the results to {path}: {error.strerror or error}. Free some space or choose another folder."
+        ) from error
+
+
+def _caption(results: Mapping[str, Any]) -> list[str]:
+    """Say above the table how the numbers came about."""
+    fields = {key: results.get(key) for key in ("method", "network", "sources", "protocol", "selection")}
+    lines = [f"{key:<10} {', '.join(value) if isinstance(value, list | tuple) else value}" for key, value in fields.items() if value]
+    return [*lines, STAND_IN_NOTE] if results.get("stand_in") else lines
+
+
+def _mean_row(label: str, values: list[float | None]) -> list[str]:
+    """Row of one mIoU per target and their unweighted mean."""
+    return [label, *(_percent(value) for value in values), _percent(_mean(values))]
+
+
+def _align(rows: list[list[str]]) -> list[str]:
+    """Pad the first column on the right and the numbers on the left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]) for row in rows
+    ]
+
+
+def _percent(value: float | None) -> str:
+    """A fraction as percent with one decimal."""
+    return "-" if value is None or not math.isfinite(value) else f"{100 * value:.1f}"
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Mean of the values that are there."""
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    return sum(known) / len(known) if known else None
+
+
+def _number(value: float) -> float | None:
+    """JSON knows no NaN and no infinity."""
+    return float(value) if math.isfinite(value) else None
+
+
+def _plain(value: Any) -> Any:
+    """Turn tensors, arrays, paths and their containers into what JSON can hold."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, Tensor | np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple | set):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return _number(value)
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,86 @@
+"""What is seen of a run, in a terminal and in a log file."""
+
+import io
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from pin_memory.callbacks import LastCheckpoint, TrainingProgress
+from pin_memory.callbacks.progress import describe_metrics, describe_seconds
+from tests.callbacks.fakes import TinyDomains, TinyMethod, tiny_trainer
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        """Somebody is watching."""
+        return True
+
+
+def fit_and_test(folder: Path, progress: TrainingProgress) -> None:
+    """Twenty steps, three validations and a test."""
+    trainer = tiny_trainer(folder, [progress, LastCheckpoint(folder)])
+    trainer.fit(TinyMethod(), TinyDomains())
+    trainer.test(TinyMethod(), TinyDomains(), verbose=False)
+
+
+def test_a_log_file_gets_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit_and_test(tmp_path, TrainingProgress(line_seconds=0))
+    errors = capsys.readouterr().err
+    assert "training: 20 steps" in errors
+    assert re.search(r"^step 5/20  [\d.]+ it/s  \d+ s left  loss inner [\d.e-]+ outer [\d.e-]+", errors, re.MULTILINE)
+    assert "val miou 0.500" in errors
+    assert "testing on cityscapes: 8 images\ntesting on idd: 2 images" in errors
+    assert "\r" not in errors
+
+
+def test_a_log_file_is_not_flooded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit_and_test(tmp_path, TrainingProgress(line_seconds=1000))
+    steps = re.findall(r"^step (\d+)/20", capsys.readouterr().err, re.MULTILINE)
+    assert steps == ["6", "12", "18", "20"], "after each validation and at the end"
+
+
+def test_a_terminal_gets_one_bar_over_the_whole_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    fit_and_test(tmp_path, TrainingProgress(bar_seconds=0))
+    shown = terminal.getvalue()
+    assert re.search(r"training:.*\| 13/20 \[00:\d\d<00:\d\d, +[\d.]+it/s\]", shown)
+    assert re.search(r"training: 100%.*\| 20/20", shown)
+    assert re.search(r"loss inner [\d.e-]+ outer [\d.e-]+, val miou 0\.500", shown)
+    assert "validating on gtav" in shown
+    assert "validating on synthia" in shown
+    assert "testing on idd" in shown
+    assert "Epoch" not in shown
+
+
+def test_a_resumed_run_starts_where_it_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit_and_test(tmp_path, TrainingProgress())
+    capsys.readouterr()
+    trainer = tiny_trainer(tmp_path, [TrainingProgress(), LastCheckpoint(tmp_path)], max_steps=24)
+    trainer.fit(TinyMethod(), TinyDomains(), ckpt_path=tmp_path / "last.ckpt", weights_only=True)
+    errors = capsys.readouterr().err
+    assert "training: 24 steps, going on from step 20" in errors
+    assert "step 24/24" in errors
+
+
+def test_disabled_it_is_silent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    progress = TrainingProgress(line_seconds=0)
+    progress.disable()
+    fit_and_test(tmp_path, progress)
+    assert "step" not in capsys.readouterr().err.replace("max_steps", "")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0 s"), (59.4, "59 s"), (130, "2 min 10 s"), (3599.7, "1 h 00 min"), (90000, "25 h 00 min")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert describe_seconds(seconds) == text
+
+
+def test_metrics_of_one_group_stand_together() -> None:
+    assert describe_metrics({"loss/inner": 1.0, "lr": 0.001, "loss/outer": 12345.0}) == "loss inner 1.00 outer 1.23e+04, lr 0.00100"
+    assert describe_metrics({}) == ""

@@ -1,0 +1,100 @@
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from pin_memory.domains.base import Draw
+from pin_memory.domains.sampling import DrawLoader, DrawSampler
+from pin_memory.errors import ConfigurationError
+
+
+class Echo:
+    """A data set that returns what it is asked for."""
+
+    def __len__(self) -> int:
+        return 7
+
+    def __getitem__(self, draw: Draw) -> tuple[int, int]:
+        return draw.index, draw.seed
+
+
+def epoch(sampler: DrawSampler, number: int) -> list[Draw]:
+    sampler.set_epoch(number)
+    return list(sampler)
+
+
+def batches(loader: DrawLoader) -> list[Any]:
+    return [(indices.tolist(), seeds.tolist()) for indices, seeds in loader]
+
+
+def test_an_epoch_is_as_long_as_asked_and_new_each_time() -> None:
+    sampler = DrawSampler(7, 10, seed=1)
+    first, second = epoch(sampler, 0), epoch(sampler, 1)
+    assert len(first) == len(second) == len(sampler) == 10
+    assert first == epoch(DrawSampler(7, 10, seed=1), 0)
+    assert first != second
+    assert len({draw.seed for draw in first + second}) == 20
+
+
+def test_images_are_seen_equally_often_over_the_epochs() -> None:
+    sampler = DrawSampler(7, 10, seed=1)
+    seen = Counter(draw.index for number in range(7) for draw in epoch(sampler, number))
+    assert set(seen.values()) == {10}
+    assert len({draw.index for draw in epoch(sampler, 0)[:7]}) == 7
+
+
+def test_streams_and_seeds_are_independent() -> None:
+    draws = {tuple(DrawSampler(100, 10, seed=seed, stream=stream)) for seed in (0, 1) for stream in ("gtav", "synthia")}
+    assert len(draws) == 4
+    assert len({draw.seed for part in draws for draw in part}) == 40
+
+
+def test_processes_share_an_epoch() -> None:
+    whole = epoch(DrawSampler(7, 11, seed=3), 2)
+    parts = []
+    for rank in range(2):
+        sampler = DrawSampler(7, 11, seed=3)
+        sampler.num_replicas, sampler.rank = 2, rank
+        parts.append(epoch(sampler, 2))
+        assert len(parts[-1]) == len(sampler) == 5
+    assert [draw for pair in zip(*parts, strict=True) for draw in pair] == whole[:10]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_loader_goes_on_where_it_was_left(workers: int) -> None:
+    def loader() -> DrawLoader:
+        return DrawLoader(Echo(), sampler=DrawSampler(7, 11, seed=3), batch_size=2, num_workers=workers, persistent_workers=workers > 0)
+
+    whole = loader()
+    assert len(whole) == 5
+    assert whole.state_dict() == {"epoch": 0, "batches": 0}
+    first = batches(whole)
+    whole.sampler.set_epoch(1)  # type: ignore[attr-defined]
+    second = batches(whole)
+    assert first != second
+
+    left = loader()
+    left.sampler.set_epoch(1)  # type: ignore[attr-defined]
+    iterator = iter(left)
+    for _ in range(3):
+        next(iterator)
+    state = left.state_dict()
+    assert state == {"epoch": 1, "batches": 3}
+
+    resumed = loader()
+    resumed.load_state_dict(state)
+    # Lightning makes the iterator first and sets the epoch then.
+    iterator = iter(resumed)
+    resumed.sampler.set_epoch(1)  # type: ignore[attr-defined]
+    rest = [(indices.tolist(), seeds.tolist()) for indices, seeds in iterator]
+    assert rest == second[3:]
+    assert batches(resumed) == second
+
+    finished = loader()
+    finished.load_state_dict({"epoch": 0, "batches": 5})
+    assert batches(finished) == second
+
+
+def test_an_epoch_has_to_fill_a_batch() -> None:
+    with pytest.raises(ConfigurationError, match="do not fill a batch of 4"):
+        DrawLoader(Echo(), sampler=DrawSampler(7, 3), batch_size=4)

@@ -1,0 +1,88 @@
+"""The confusion matrix and its IoU against plain loops over the pixels."""
+
+import math
+
+import pytest
+import torch
+
+from pin_memory.domains.classes import CLASSES, IGNORE
+from pin_memory.metrics import DomainConfusion, class_iou, mean_iou
+
+
+def looped_iou(predictions: torch.Tensor, labels: torch.Tensor, num_classes: int) -> list[float]:
+    """IoU from its definition, pixel by pixel."""
+    hits, truth, predicted = ([0] * num_classes for _ in range(3))
+    for p, t in zip(predictions.flatten().tolist(), labels.flatten().tolist(), strict=True):
+        if t == IGNORE:
+            continue
+        truth[t] += 1
+        predicted[p] += 1
+        hits[t] += p == t
+    return [h / (t + p - h) if t else math.nan for h, t, p in zip(hits, truth, predicted, strict=True)]
+
+
+def test_iou_accumulates_over_the_data_set_like_a_plain_loop() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 19, (3, 13, 17), generator=generator)
+    labels[labels == 16] = IGNORE  # "train" has no ground truth but is predicted
+    predictions = torch.where(torch.rand(labels.shape, generator=generator) < 0.5, labels.clamp(max=18), torch.randint(0, 19, labels.shape))
+    confusion = DomainConfusion()
+    for prediction, label in zip(predictions, labels, strict=True):
+        confusion.update(prediction[None], label[None])
+    iou = class_iou(confusion.compute())
+    torch.testing.assert_close(iou, torch.tensor(looped_iou(predictions, labels, 19), dtype=torch.float64), equal_nan=True)
+    assert math.isnan(iou[CLASSES.index("train")])
+    assert mean_iou(iou) == pytest.approx(sum(v for v in iou.tolist() if not math.isnan(v)) / 18)
+
+
+def test_rows_are_the_ground_truth_and_counts_are_exact_integers() -> None:
+    confusion = DomainConfusion(num_classes=3)
+    confusion.update(torch.tensor([[[1, 1, 2, 0]]], dtype=torch.uint8), torch.tensor([[[0, 1, 1, IGNORE]]]))
+    counts = confusion.compute()
+    assert counts.dtype == torch.int64
+    assert counts.tolist() == [[0, 1, 0], [0, 1, 1], [0, 0, 0]]
+
+
+def test_a_class_without_ground_truth_does_not_change_the_mean() -> None:
+    assert mean_iou(class_iou(torch.tensor([[8, 2, 0], [0, 10, 0], [0, 0, 0]]))) == pytest.approx((8 / 10 + 10 / 12) / 2)
+    assert mean_iou(class_iou(torch.tensor([[8, 0, 2], [0, 10, 0], [0, 0, 0]]))) == pytest.approx((8 / 10 + 1) / 2)
+
+
+def test_nothing_judged_gives_nan() -> None:
+    confusion = DomainConfusion()
+    confusion.update(torch.zeros(1, 4, 4, dtype=torch.long), torch.full((1, 4, 4), IGNORE))
+    assert math.isnan(mean_iou(class_iou(confusion.compute())))
+
+
+def test_deterministic_mode_does_not_build_a_table_per_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
+    # torchmetrics' own counting compares every pixel with all 361 bins there: gigabytes for one large image.
+    monkeypatch.setattr(torch, "eq", lambda *_: pytest.fail("counted with a table"))
+    label = torch.randint(0, 19, (1, 64, 64))
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        confusion = DomainConfusion()
+        confusion.update(label, label)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert confusion.compute().trace() == label.numel()
+
+
+def test_states_of_two_ranks_add_up() -> None:
+    ranks = [DomainConfusion(num_classes=2), DomainConfusion(num_classes=2)]
+    for rank in ranks:
+        rank.update(torch.tensor([[[0, 1]]]), torch.tensor([[[0, 0]]]))
+    ranks[0].merge_state(ranks[1])
+    assert ranks[0].compute().tolist() == [[2, 2], [0, 0]]
+
+
+def test_reset_starts_anew_and_nothing_is_stored_in_checkpoints() -> None:
+    confusion = DomainConfusion(num_classes=2)
+    confusion.update(torch.tensor([[[0]]]), torch.tensor([[[0]]]))
+    confusion.reset()
+    assert confusion.confmat.sum() == 0
+    assert confusion.state_dict() == {}
+
+
+def test_shapes_that_differ_are_refused() -> None:
+    with pytest.raises(ValueError, match="same shape"):
+        DomainConfusion().update(torch.zeros(1, 4, 4, dtype=torch.long), torch.zeros(1, 4, 5, dtype=torch.long))

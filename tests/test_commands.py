@@ -1,0 +1,260 @@
+"""Each test runs a small command of its own in a new process, so that it says nothing about the real commands."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pin_memory.commands import config_directory
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+TOY = '''
+"""A toy."""
+import logging, os, signal, sys
+from pathlib import Path
+import pin_memory.commands as commands
+from pin_memory.errors import DataError
+
+commands.config_directory = lambda: Path(__file__).parent / "conf"
+
+class Broken:
+    def __getitem__(self, index):
+        raise DataError("expected a label\\nfound none")
+    def __len__(self):
+        return 2
+
+def make(size, fail=None):
+    if fail == "user":
+        raise DataError("no data in /nowhere: get some")
+    if fail == "defect":
+        raise TypeError("a defect inside")
+
+@commands.command("toy")
+def main(cfg):
+    from hydra.utils import instantiate
+    print("run folder", cfg.paths.run)
+    logging.getLogger("toy").info("hello")
+    match cfg.kind:
+        case "user": raise DataError("no data in /nowhere: get some")
+        case "defect": raise ValueError("a defect")
+        case "made": instantiate(cfg.made)
+        case "unset": print(cfg.checkpoint)
+        case "full": print("x" * 100000, file=open("/dev/full", "w"))
+        case "saved":
+            import torch
+            torch.save({"weights": torch.zeros(100000)}, "/dev/full")
+        case "worker":
+            from torch.utils.data import DataLoader
+            list(DataLoader(Broken(), num_workers=1))
+        case "interrupt": raise KeyboardInterrupt
+        case "lightning_interrupt":
+            try: raise KeyboardInterrupt
+            except KeyboardInterrupt: sys.exit(1)
+        case "environment": print("full error:", os.environ.get("HYDRA_FULL_ERROR"))
+
+if __name__ == "__main__":
+    main()
+'''
+
+CONFIG = """
+defaults:
+  - paths: default
+  - choice: first
+  - hydra: train
+  - _self_
+name: toy
+kind: ok
+checkpoint: ???
+trainer: {max_steps: 3}
+made: {_target_: __main__.make, size: 1}
+"""
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    """The folder of a command `toy.py` with its configuration."""
+    folder = tmp_path / "toy"
+    (folder / "conf" / "choice").mkdir(parents=True)
+    for group in ("hydra", "paths"):
+        shutil.copytree(config_directory() / group, folder / "conf" / group)
+    (folder / "toy.py").write_text(TOY)
+    (folder / "conf" / "toy.yaml").write_text(CONFIG)
+    for option in ("first", "second"):
+        (folder / "conf" / "choice" / f"{option}.yaml").write_text(f"value: {option}\n")
+    return folder
+
+
+@pytest.fixture
+def run(toy: Path, tmp_path: Path) -> Run:
+    """A function that runs the toy with arguments in `tmp_path / "cwd"`."""
+    cwd = tmp_path / "cwd"
+    cwd.mkdir()
+
+    def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("PIN_MEMORY_", "HYDRA_"))} | variables
+        command = [sys.executable, str(toy / "toy.py"), *arguments]
+        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+
+    return run
+
+
+def assert_told(done: subprocess.CompletedProcess[str], *parts: str, exit_code: int = 2) -> None:
+    """The command ended with a message that has these parts, and without a traceback."""
+    assert done.returncode == exit_code, done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert done.stderr.startswith("Error: ") or exit_code != 2
+    for part in parts:
+        assert part in done.stderr
+
+
+def test_a_run_gets_a_folder_with_its_settings_and_its_log(run: Run, tmp_path: Path) -> None:
+    done = run()
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "cwd" / "runs" / "toy").iterdir()
+    assert done.stdout.splitlines() == [f"run folder {folder}", "hello"]
+    assert (folder / "log.txt").read_text().endswith("INFO toy: hello\n")
+    assert (folder / ".hydra" / "config.yaml").is_file()
+    assert [path.name for path in (tmp_path / "cwd").iterdir()] == ["runs"]
+
+
+def test_the_places_follow_the_environment(run: Run, tmp_path: Path) -> None:
+    assert run(PIN_MEMORY_RUNS=str(tmp_path / "elsewhere")).returncode == 0
+    assert len(list((tmp_path / "elsewhere" / "toy").iterdir())) == 1
+
+
+def test_help_shows_choices_settings_and_three_examples(run: Run) -> None:
+    done = run("--help")
+    assert done.returncode == 0, done.stderr
+    assert "choice: first*, second" in done.stdout
+    assert "max_steps: 3" in done.stdout
+    assert sum(line.startswith("pin-memory train") for line in done.stdout.splitlines()) == 3
+
+
+def test_a_command_without_a_folder_leaves_nothing_behind(run: Run, tmp_path: Path) -> None:
+    done = run("hydra=predict")
+    assert done.returncode == 0, done.stderr
+    assert not list((tmp_path / "cwd").iterdir())
+
+
+def test_a_users_error_is_one_message(run: Run) -> None:
+    done = run("kind=user")
+    assert_told(done)
+    assert done.stderr == "Error: no data in /nowhere: get some\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["choice=secnd"], ["Could not find 'choice/secnd'", "\tfirst\n\tsecond\n", "Did you mean choice=second?"]),
+        (["max_steps=5"], ["Could not override 'max_steps'", "Did you mean trainer.max_steps?"]),
+        (["trainer.max_step=5"], ["Could not override 'trainer.max_step'", "Did you mean trainer.max_steps?"]),
+        (["chioce=first"], ["Could not override 'chioce'", "Did you mean choice"]),
+        (["kind"], ["Error parsing override 'kind'"]),
+        (["--config-dir", "nowhere"], ["nowhere' not found"]),
+        (["kind=unset"], ["`checkpoint` has no value", "checkpoint=..."]),
+        (["name=${nothing}"], ["nothing"]),
+        (["kind=made", "+made.fail=user"], ["no data in /nowhere: get some"]),
+        (["kind=made", "+made.colour=red"], ["unexpected keyword argument 'colour'"]),
+        (["kind=made", "made._target_=__main__.nothing"], ["Error locating target '__main__.nothing'"]),
+        (["kind=full"], ["the disk is full", "paths.output=DIR"]),
+        (["kind=saved"], ["the disk is full", "paths.output=DIR"]),
+        (["paths.output=/dev/null/runs"], ["/dev/null/runs", "is a file", "paths.output=DIR"]),
+    ],
+)
+def test_mistakes_are_told(run: Run, arguments: list[str], parts: list[str]) -> None:
+    assert_told(run(*arguments), *parts)
+
+
+def test_an_error_in_a_loaders_worker_is_told_without_the_workers_traceback(run: Run) -> None:
+    done = run("kind=worker")
+    assert_told(done)
+    assert done.stderr.endswith("Error: expected a label\nfound none\n")
+
+
+def test_a_file_in_the_place_of_the_run_folder(run: Run, toy: Path) -> None:
+    assert_told(run(f"hydra.run.dir={toy / 'toy.py'}"), str(toy / "toy.py"), "in the way")
+
+
+def test_a_full_disk_ends_the_log_file_not_the_run(run: Run) -> None:
+    done = run("hydra.job_logging.handlers.file.filename=/dev/full")
+    assert done.returncode == 0
+    assert "hello" in done.stdout
+    assert done.stderr == "/dev/full cannot be written (No space left on device); going on without it.\n"
+
+
+@pytest.mark.parametrize("arguments", [["kind=defect"], ["kind=made", "+made.fail=defect"]])
+def test_a_defect_keeps_its_traceback(run: Run, arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "a defect" in done.stderr
+
+
+def test_full_error_shows_the_traceback_of_a_mistake_too(run: Run) -> None:
+    done = run("kind=user", HYDRA_FULL_ERROR="1")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["interrupt", "lightning_interrupt"])
+def test_ctrl_c(run: Run, kind: str) -> None:
+    assert_told(run(f"kind={kind}"), "Stopped by Ctrl-C.", exit_code=130)
+
+
+def test_the_task_sees_the_environment_as_it_was(run: Run) -> None:
+    assert "full error: None" in run("kind=environment").stdout
+
+
+def test_a_sweep_goes_on_after_a_mistake_and_after_a_defect(run: Run, tmp_path: Path) -> None:
+    done = run("-m", "kind=user,defect,ok")
+    assert done.returncode == 2
+    assert "job #0 of the sweep: no data in /nowhere: get some" in done.stderr
+    assert done.stderr.count("Traceback") == 1
+    assert "ValueError: a defect" in done.stderr
+    (sweep,) = (tmp_path / "cwd" / "runs" / "toy" / "multirun").iterdir()
+    assert "hello" in (sweep / "2" / "log.txt").read_text()
+
+
+def test_own_configurations_can_be_added(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "choice").mkdir(parents=True)
+    (tmp_path / "mine" / "choice" / "third.yaml").write_text("value: mine\n")
+    done = run("--config-dir", str(tmp_path / "mine"), "choice=third", "--cfg", "job")
+    assert "value: mine" in done.stdout
+
+
+def pin_memory(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "pin_memory", *arguments], capture_output=True, text=True, timeout=60)
+
+
+def test_the_overview_names_every_command_in_a_line() -> None:
+    done = pin_memory()
+    assert done.returncode == 0
+    lines = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.startswith("  ")}
+    assert list(lines) == ["train", "evaluate", "predict", "stand_in"]
+    assert all(lines.values()), "a command without a summary"
+
+
+def test_an_unknown_command_shows_the_choices() -> None:
+    done = pin_memory("trian")
+    assert_told(done, "'trian'", "Did you mean train?", "train, evaluate, predict, stand_in")
+
+
+def test_version() -> None:
+    assert pin_memory("--version").stdout.startswith("pin-memory ")
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "stand_in"])
+def test_every_command_has_help_with_three_examples_and_says_it_without_torch(name: str, tmp_path: Path) -> None:
+    spy = "import sys, runpy, atexit; sys.argv = ['x', '--help']; atexit.register(lambda: print('torch' in sys.modules)); "
+    spy += f"runpy.run_module('pin_memory.{name}', run_name='__main__', alter_sys=True)"
+    done = subprocess.run([sys.executable, "-c", spy], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "== Choices" in done.stdout
+    assert sum(line.startswith(f"pin-memory {name} ") or line == f"pin-memory {name}" for line in done.stdout.splitlines()) == 3
+    assert done.stdout.endswith("False\n"), "--help imports torch, which takes seconds"
+    assert not list(tmp_path.iterdir())

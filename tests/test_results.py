@@ -1,0 +1,96 @@
+"""Scores as JSON and as a table."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pin_memory.domains.classes import CLASSES
+from pin_memory.errors import OutputError
+from pin_memory.results import STAND_IN_NOTE, mean_miou, results_table, target_result, write_results
+
+
+@pytest.fixture
+def results() -> dict[str, Any]:
+    """Three targets; the last has no train."""
+    full = torch.eye(19, dtype=torch.long) * 3 + 1
+    without_train = full.clone()
+    without_train[16] = 0
+    targets = {name: target_result(full) for name in ("cityscapes", "bdd100k")}
+    targets["mapillary"] = target_result(without_train)
+    run = {"method": "pin_the_memory", "network": "deeplabv3plus_resnet50", "sources": ["gtav", "synthia"], "seed": 304}
+    return {**run, "protocol": "whole", "stand_in": False, "targets": targets, "mean_miou": mean_miou(targets)}
+
+
+def test_target_result_is_in_fractions_and_null_where_nothing_was_judged() -> None:
+    result = target_result(np.array([[6, 2], [0, 0]]), classes=("road", "sky"))
+    assert result == {"miou": 0.75, "iou": {"road": 0.75, "sky": None}}
+    assert target_result(torch.zeros(2, 2), classes=("road", "sky")) == {"miou": None, "iou": {"road": None, "sky": None}}
+
+
+def test_mean_is_unweighted_over_the_targets() -> None:
+    assert mean_miou({"a": {"miou": 0.2}, "b": {"miou": 0.5}, "c": {"miou": None}}) == pytest.approx(0.35)
+    assert mean_miou({}) is None
+
+
+def test_table_has_a_row_per_class_then_the_means_and_the_floors(results: dict[str, Any]) -> None:
+    floors = {"untrained network": dict.fromkeys(results["targets"], 0.01), "most frequent class at each position": {"cityscapes": 0.1}}
+    lines = results_table(results, floors).splitlines()
+    assert max(map(len, lines)) <= 100
+    rows = {line[:38].strip(): line[38:].split() for line in lines}
+    assert [name for name in rows if name in CLASSES] == list(CLASSES)
+    assert rows["road"] == ["10.0", "10.0", f"{100 * results['targets']['mapillary']['iou']['road']:.1f}"]
+    assert rows["train"][-1] == "-"
+    mious = [target["miou"] for target in results["targets"].values()]
+    assert rows["mIoU"] == [f"{100 * value:.1f}" for value in [*mious, sum(mious) / 3]]
+    assert rows["untrained network"] == ["1.0"] * 4
+    assert rows["most frequent class at each position"] == ["10.0", "-", "-", "10.0"]
+
+
+def test_columns_are_aligned(results: dict[str, Any]) -> None:
+    lines = results_table(results).splitlines()
+    head = next(line for line in lines if "cityscapes" in line)
+    end = head.index("cityscapes") + len("cityscapes")
+    assert all(line[end - 1] != " " and line[end : end + 1] in ("", " ") for line in lines if line.startswith(CLASSES))
+
+
+def test_caption_says_what_was_run_and_when_it_is_a_stand_in(results: dict[str, Any]) -> None:
+    table = results_table({**results, "selection": "best source validation"})
+    for text in ("pin_the_memory", "deeplabv3plus_resnet50", "gtav, synthia", "whole", "best source validation"):
+        assert text in table
+    assert STAND_IN_NOTE not in table
+    assert STAND_IN_NOTE in results_table({**results, "stand_in": True})
+
+
+def test_json_holds_the_results_with_null_for_nan(results: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "run" / "results.json"
+    write_results(path, {**results, "extra": [float("nan"), np.float32(0.5), torch.tensor(2)], "folder": tmp_path})
+    read = json.loads(path.read_text(encoding="utf-8"))
+    assert read["targets"] == results["targets"]
+    assert read["targets"]["mapillary"]["iou"]["train"] is None
+    assert read["extra"] == [None, 0.5, 2]
+    assert [file.name for file in path.parent.iterdir()] == ["results.json"]
+
+
+def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match=r"results\.json"):
+        write_results(tmp_path / "file" / "results.json", {})
+
+
+def test_a_failed_write_keeps_the_earlier_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "results.json"
+    write_results(path, {"miou": 1})
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OutputError, match="No space left"):
+        write_results(path, {"miou": 2})
+    assert json.loads(path.read_text()) == {"miou": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["results.json"]
