@@ -58,7 +58,9 @@ def load_state(network: MemorySegmenter, shared: Path, keys: str, seed: int, buf
     """Give the network the golden weights, batch-norm buffers and memory items; every tensor must find its place."""
     shapes = json.loads((shared / "golden" / f"state_keys_{keys}.json").read_text())
     state = fill_module(shared).fill_state(shapes, seed) | buffers
-    network.load_state_dict({ours(k): torch.from_numpy(np.asarray(v)) for k, v in state.items()} | {"memory.items": torch.from_numpy(items)})
+    network.load_state_dict(
+        {ours(k): torch.from_numpy(np.asarray(v)) for k, v in state.items()} | {"memory.items": torch.from_numpy(items)}
+    )
 
 
 def buffers(golden: np.lib.npyio.NpzFile, prefix: str) -> dict[str, np.ndarray]:

@@ -18,7 +18,21 @@ from pin_memory.methods import Method
 
 RECORD = "pin_memory"
 """Key of a checkpoint under which the settings of its run lie."""
-_PARTS = ("name", "seed", "method", "network", "optimizer", "schedule", "split", "data", "augmentation", "loading", "paths", "trainer", "target")
+_PARTS = (
+    "name",
+    "seed",
+    "method",
+    "network",
+    "optimizer",
+    "schedule",
+    "split",
+    "data",
+    "augmentation",
+    "loading",
+    "paths",
+    "trainer",
+    "target",
+)
 
 
 class RunRecord(Callback):
@@ -48,7 +62,10 @@ def run_record(cfg: DictConfig, choices: dict[str, str], run: Path) -> dict[str,
     """
     config = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [key for key in _PARTS if key in cfg]), resolve=False)
     assert isinstance(config, dict)
-    config["name"], config["paths"] = cfg.name, {"data": str(Path(cfg.paths.data).resolve()), "output": str(cfg.paths.output), "run": str(run)}
+    config["name"], config["paths"] = (
+        cfg.name,
+        {"data": str(Path(cfg.paths.data).resolve()), "output": str(cfg.paths.output), "run": str(run)},
+    )
     return {"config": config, "choices": choices}
 
 
@@ -153,5 +170,10 @@ def quiet_lightning() -> None:
     """Silence Lightning's advertising and the warnings that do not apply here."""
     for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (".*does not have many workers.*", ".*lr_scheduler.step.*before.*optimizer.step.*", ".*LeafSpec.*", ".*exists and is not empty.*"):
+    for message in (
+        ".*does not have many workers.*",
+        ".*lr_scheduler.step.*before.*optimizer.step.*",
+        ".*LeafSpec.*",
+        ".*exists and is not empty.*",
+    ):
         warnings.filterwarnings("ignore", message)

@@ -51,7 +51,12 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     panels = PredictionPanels(folder / "panels")
     trainer = Trainer(accelerator=cfg.accelerator, devices=1, logger=False, callbacks=[panels, TrainingProgress()], default_root_dir=folder)
     floors = floor_scores(data, assembly.build_method(trained.cfg).network) if cfg.floors else None
-    about = {"seed": trained.cfg.seed, "selection": f"{path.name} (step {trained.step})", "floors": floors, "checkpoint": str(path.resolve())}
+    about = {
+        "seed": trained.cfg.seed,
+        "selection": f"{path.name} (step {trained.step})",
+        "floors": floors,
+        "checkpoint": str(path.resolve()),
+    }
     results = judge(trained.method, data, trainer, trained.choices, **about)
     report(results, folder, panels.paths)
     return results

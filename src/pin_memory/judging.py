@@ -6,16 +6,18 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 
-from pin_memory.domains import MultiSourceDataModule
+from pin_memory.domains import DomainDataModule, MultiSourceDataModule
 from pin_memory.domains.listing import evenly_spaced
 from pin_memory.inference import PROTOCOL, predict_whole
 from pin_memory.methods import Method
+from pin_memory.methods.batches import evaluation_mode
 from pin_memory.metrics import DomainConfusion, LabelPrior, class_iou, mean_iou
 from pin_memory.networks import MemorySegmenter
 from pin_memory.results import mean_miou, results_table, target_result, write_results
 
 Floors = dict[str, dict[str, float]]
 """mIoU by name of the floor and target."""
+_FLOORS = ("untrained network", "most frequent class", "most frequent class at each place")
 
 
 def judge(method: Method, data: MultiSourceDataModule, trainer: Trainer, choices: dict[str, str], **about: Any) -> dict[str, Any]:
@@ -57,7 +59,7 @@ def report(results: dict[str, Any], folder: Path, pictures: list[Path]) -> None:
 
 @torch.inference_mode()
 def floor_scores(data: MultiSourceDataModule, untrained: MemorySegmenter, labels_per_source: int = 100) -> Floors:
-    """mIoU on every target of predictors that learned nothing from the pictures.
+    """MIoU on every target of predictors that learned nothing from the pictures.
 
     Args:
         data: The class frequencies are counted on its sources' training labels, so no floor looks at a target.
@@ -69,19 +71,22 @@ def floor_scores(data: MultiSourceDataModule, untrained: MemorySegmenter, labels
         source = domain.dataset("train")
         for sample in evenly_spaced(source.samples, labels_per_source):
             prior.update(source.read_label(sample))
-    untrained.eval()
-    floors: Floors = {}
-    for target, domain in data.targets.items():
-        counts = {name: DomainConfusion(untrained.num_classes) for name in _FLOORS}
-        for batch in domain.test_dataloader():
-            label = batch["label"]
-            layout = torch.from_numpy(prior.layout(*label.shape[-2:])).long().unsqueeze(0)
-            predictions = (predict_whole(untrained, batch["image"]), torch.full_like(label, prior.constant()), layout)
-            for confusion, prediction in zip(counts.values(), predictions, strict=True):
-                confusion.update(prediction, label)
-        for name, confusion in counts.items():
-            floors.setdefault(name, {})[target] = mean_iou(class_iou(confusion.compute()))
+    floors: Floors = {name: {} for name in _FLOORS}
+    with evaluation_mode(untrained):  # its modes come back: training starts from it
+        for target, domain in data.targets.items():
+            counts = _count_floors(domain, untrained, prior)
+            for name, confusion in zip(_FLOORS, counts, strict=True):
+                floors[name][target] = mean_iou(class_iou(confusion.compute()))
     return floors
 
 
-_FLOORS = ("untrained network", "most frequent class", "most frequent class at each place")
+def _count_floors(domain: DomainDataModule, untrained: MemorySegmenter, prior: LabelPrior) -> list[DomainConfusion]:
+    """Confusion matrices of the floors on one target."""
+    counts = [DomainConfusion(untrained.num_classes) for _ in _FLOORS]
+    for batch in domain.test_dataloader():
+        label = batch["label"]
+        layout = torch.from_numpy(prior.layout(*label.shape[-2:])).long().unsqueeze(0)
+        predictions = (predict_whole(untrained, batch["image"]), torch.full_like(label, prior.constant()), layout)
+        for confusion, prediction in zip(counts, predictions, strict=True):
+            confusion.update(prediction, label)
+    return counts

@@ -75,13 +75,15 @@ def train(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any] | None:
 
 
 def _new_run(run: Path) -> Path:
-    """Refuse to write over another run.
+    """Take the run folder, never one that another run has, not even one that starts in the same second.
 
     Raises:
         OutputError: The folder holds a run.
     """
-    if (run / "config.yaml").exists():
-        raise OutputError(f"{run} already holds a run. Wait a second and start again, or name another folder with hydra.run.dir=DIR.")
+    try:
+        (run / "checkpoints").mkdir(parents=True)
+    except FileExistsError as error:
+        raise OutputError(f"{run} already holds a run. Start again, or name another folder with hydra.run.dir=DIR.") from error
     return run
 
 

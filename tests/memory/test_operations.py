@@ -11,7 +11,9 @@ from pin_memory.memory import CategoricalMemory, cross_entropy, feature_cohesion
 K, C = 5, 7
 
 
-def scene(batch: int = 2, size: tuple[int, int] = (4, 3), label_size: tuple[int, int] = (9, 11), seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+def scene(
+    batch: int = 2, size: tuple[int, int] = (4, 3), label_size: tuple[int, int] = (9, 11), seed: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Random features `(B, C, h, w)` and labels `(B, H, W)`, of which class 4 is absent and some pixels are ignored."""
     generator = torch.Generator().manual_seed(seed)
     features = torch.randn(batch, C, *size, generator=generator, dtype=torch.float64)

@@ -33,7 +33,9 @@ def with_parameters(network: MemorySegmenter, values: dict[str, torch.Tensor]) -
     return other
 
 
-def outer_on_copy(method: PinTheMemoryByHand, stepped: MemorySegmenter, features: torch.Tensor, sides: tuple[Labelled, Labelled]) -> torch.Tensor:
+def outer_on_copy(
+    method: PinTheMemoryByHand, stepped: MemorySegmenter, features: torch.Tensor, sides: tuple[Labelled, Labelled]
+) -> torch.Tensor:
     """L_out computed on an explicit network; the write sees the given features, which stand for stopgrad(E')."""
     items = stepped.write(features, sides[0].labels)
     encoding = stepped.encode(sides[1].images)

@@ -85,11 +85,18 @@ def test_memory_initialisation(shared: Path) -> None:
     golden_numbers.load_state(network, shared, "r18_v3plus", 42, golden_numbers.buffers(golden, "buf/"), np.zeros((19, 256), np.float32))
     method = PinTheMemoryByHand(network, SGD)
     batches = [
-        {"d": {"image": torch.from_numpy(golden[f"b{i}/inputs"]).flatten(0, 1), "label": torch.from_numpy(golden[f"b{i}/gts"]).long().flatten(0, 1)}}
+        {
+            "d": {
+                "image": torch.from_numpy(golden[f"b{i}/inputs"]).flatten(0, 1),
+                "label": torch.from_numpy(golden[f"b{i}/gts"]).long().flatten(0, 1),
+            }
+        }
         for i in range(3)
     ]
     method.initialise_memory(b for _ in range(2) for b in batches)
     np.testing.assert_allclose(method.memory.items.numpy(), golden["m_items"], rtol=1e-4, atol=1e-6)
-    unseen = set(range(19)) - set(merge(batches[0]).labels.unique().tolist() + merge(batches[1]).labels.unique().tolist() + merge(batches[2]).labels.unique().tolist())
+    unseen = set(range(19)) - set(
+        merge(batches[0]).labels.unique().tolist() + merge(batches[1]).labels.unique().tolist() + merge(batches[2]).labels.unique().tolist()
+    )
     assert unseen
     assert not method.memory.items[sorted(unseen)].any()

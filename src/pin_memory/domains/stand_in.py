@@ -8,14 +8,14 @@ light, materials and density as the real domains do, while classes keep their sh
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from random import Random
 
 import cv2
 import numpy as np
 
 from pin_memory.domains.classes import CLASSES, IGNORE
-from pin_memory.domains.stand_in_canvas import Canvas, Colour, fixed, noise
+from pin_memory.domains.stand_in_canvas import Canvas, fixed, noise
 from pin_memory.domains.stand_in_looks import LOOKS, Look, develop
 from pin_memory.domains.stand_in_objects import (
     CODES,
@@ -486,7 +486,7 @@ def _ground_tiles() -> np.ndarray:
     return np.stack([_tile("asphalt"), _tile("slabs"), _tile("grass")], 2)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _tile(kind: str) -> np.ndarray:
     """A periodic gain of 8 m x 8 m of ground, (256, 256) uint8 around 128: "asphalt", "slabs", "grass" or "bricks"."""
     rough, fine = noise(1, 256, 256, 1.0), noise(2, 256, 256, 0.35)

@@ -2,13 +2,24 @@
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 
 import cv2
 import numpy as np
 
+from pin_memory.domains.classes import CLASSES
+
 Colour = tuple[float, float, float]
 """RGB, 0..255."""
+
+Place = tuple[float, float, float]
+"""x, z (metres) and heading (radians; 0 looks down the road, pi towards the camera)."""
+
+DETAILS = ("lane marking", "kerb", "licence plate", "ego vehicle", "rail track", "billboard", "autorickshaw")
+"""Things that only some data sets label apart; in a code map they follow the 19 classes."""
+
+CODES = {name: code for code, name in enumerate(CLASSES + DETAILS)}
+"""Code of each class and detail."""
 
 NEAR = 0.4
 """Distance in metres in front of the camera at which polygons are cut."""
@@ -17,7 +28,7 @@ _SHIFT = 4
 """Polygons are drawn with 4 fractional bits, so that slow perspective lines do not wobble by whole pixels."""
 
 
-@lru_cache(maxsize=None)
+@cache
 def noise(seed: int, height: int, width: int, power: float) -> np.ndarray:
     """Periodic noise with a 1/f**power spectrum, (height, width) float32, mean 0, standard deviation 1 (0: white, 1.5: clouds)."""
     spectrum = np.fft.rfft2(np.random.default_rng(seed).standard_normal((height, width)))
@@ -30,7 +41,7 @@ def noise(seed: int, height: int, width: int, power: float) -> np.ndarray:
 class Canvas:
     """An RGB image and its code map seen through one camera; x points right, y up and z along the road, in metres.
 
-    A code is a train id (0..18) or one of the details that only some data sets know (`stand_in.DETAILS`). What is drawn later
+    A code is a train id (0..18) or that of one of the `DETAILS`. What is drawn later
     covers what was drawn before in both maps, so a label is what is visible.
 
     Args:
@@ -40,7 +51,7 @@ class Canvas:
         angles: (yaw to the right, pitch down, roll) in radians.
         bend: Curvature of the road: x shifts by `bend * z**2` metres.
         haze: (colour, distance in metres at which 63 % is lost).
-        light: (ambient light 0..1, headlight 0..1).
+        light: (ambient light 0..1, headlight 0..1); below 0.7 lamps glow.
         smooth: Whether edges are anti-aliased.
     """
 
@@ -60,6 +71,7 @@ class Canvas:
         self.codes = np.zeros(size, np.uint8)
         self.glows: list[tuple[float, float, float, Colour]] = []
         self.focal, self.bend, self.haze, self.light = focal, bend, haze, light
+        self.night = light[0] < 0.7
         self.edge = cv2.LINE_AA if smooth else cv2.LINE_8
         self.position = np.array(position)
         yaw, pitch, roll = angles
@@ -102,8 +114,12 @@ class Canvas:
         """Light a surface colour and fade it into the haze at `depth` metres."""
         clear = math.exp(-depth / self.haze[1])
         light = shade * (self.light[0] + self.light[1] * math.exp(-depth / 14))
-        (red, green, blue), (r, g, b), veil = colour, self.haze[0], 1 - clear
-        return min(red * light, 255) * clear + r * veil, min(green * light, 255) * clear + g * veil, min(blue * light, 255) * clear + b * veil
+        (red, green, blue), haze, veil = colour, self.haze[0], 1 - clear
+        return (
+            min(red * light, 255) * clear + haze[0] * veil,
+            min(green * light, 255) * clear + haze[1] * veil,
+            min(blue * light, 255) * clear + haze[2] * veil,
+        )
 
     def distance(self, x: float, z: float) -> float:
         """Distance of a place on the ground from the camera, in metres."""
@@ -153,18 +169,17 @@ class Canvas:
         cv2.copyTo(patch[..., :3], mask, self.image[top:bottom, left:right])
         self.codes[top:bottom, left:right][mask > 0] = code
 
-    def sprite(self, centre: np.ndarray, size: tuple[float, float], lum: np.ndarray, mask: np.ndarray, palette: np.ndarray, code: int) -> None:
+    def sprite(self, middle: Colour, size: tuple[float, float], shape: tuple[np.ndarray, np.ndarray], palette: np.ndarray, code: int) -> None:
         """Paint a flat picture that faces the camera.
 
         Args:
-            centre: World position (3,) of its middle.
+            middle: World position of its middle.
             size: Width and height in metres.
-            lum: Brightness (h, w) uint8, looked up in `palette` (256, 1, 3).
-            mask: Where it is opaque, (h, w) uint8, 255 or 0.
-            palette: Colour of each brightness.
+            shape: Brightness, looked up in `palette`, and mask (255 opaque, 0 not), both (h, w) uint8.
+            palette: Colour of each brightness, (256, 1, 3) uint8.
             code: What it is labelled.
         """
-        seen = self.see(centre[None])
+        seen = self.see(np.array([middle]))
         if seen[0, 2] < 2 * NEAR:
             return
         (u, v), scale = self.pixels(seen)[0], self.focal / seen[0, 2]
@@ -174,13 +189,49 @@ class Canvas:
         if x1 <= x0 or y1 <= y0 or width > 4 * self.width:
             return
         window = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
-        how = cv2.INTER_AREA if width < mask.shape[1] else cv2.INTER_LINEAR
-        shape = np.where(cv2.resize(mask, (width, height), interpolation=how)[window] > 110, np.uint8(255), np.uint8(0))
-        patch = cv2.applyColorMap(np.ascontiguousarray(cv2.resize(lum, (width, height), interpolation=how)[window]), palette)
-        cv2.copyTo(patch, shape, self.image[y0:y1, x0:x1])
-        self.codes[y0:y1, x0:x1][shape > 0] = code
+        how = cv2.INTER_AREA if width < shape[1].shape[1] else cv2.INTER_LINEAR
+        lum, mask = (np.ascontiguousarray(cv2.resize(sheet, (width, height), interpolation=how)[window]) for sheet in shape)
+        opaque = cv2.inRange(mask, 111, 255)  # type: ignore[call-overload]  # OpenCV's stubs want arrays for bounds
+        cv2.copyTo(cv2.applyColorMap(lum, palette), opaque, self.image[y0:y1, x0:x1])
+        self.codes[y0:y1, x0:x1][opaque > 0] = code
+
+    def strokes(self, points: np.ndarray, place: Place) -> tuple[np.ndarray, float, float] | None:
+        """Project local points (N, 3) (right, up, ahead) of something thin that stands at `place`.
+
+        Returns:
+            Fixed-point pixels (N, 2), pixels per metre, and depth in metres; None when it is too near or out of view.
+        """
+        x, z, heading = place
+        seen = self.see(points @ turn(heading) + (x, 0, z))
+        depth = float(seen[:, 2].mean())
+        if seen[:, 2].min() < 2 * NEAR or abs(float(seen[:, 0].mean())) > depth * self.width / self.focal:
+            return None
+        return fixed(self.pixels(seen)), self.focal / depth, depth
+
+    def line(self, start: np.ndarray, end: np.ndarray, width: float, colour: Colour, code: int) -> None:
+        """Draw a line, `width` pixels wide, between two fixed-point pixels."""
+        a, b, thick = start.tolist(), end.tolist(), max(round(width), 1)
+        cv2.line(self.image, a, b, colour, thick, self.edge, _SHIFT)
+        cv2.line(self.codes, a, b, code, thick, cv2.LINE_8, _SHIFT)
+
+
+def turn(heading: float) -> np.ndarray:
+    """Rotation (3, 3) from local (right, up, ahead) row vectors to the world."""
+    cos, sin = math.cos(heading), math.sin(heading)
+    return np.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]])
 
 
 def fixed(pixels: np.ndarray) -> np.ndarray:
     """Fixed-point coordinates for OpenCV, kept within what its rasteriser can hold."""
     return np.rint(np.clip(pixels, -1e6, 1e6) * (1 << _SHIFT)).astype(np.int32)
+
+
+def scaled(colour: Colour, gain: float) -> Colour:
+    """Brighten or darken a colour."""
+    return min(colour[0] * gain, 255.0), min(colour[1] * gain, 255.0), min(colour[2] * gain, 255.0)
+
+
+def blend(colour: Colour, other: Colour, share: float) -> Colour:
+    """Mix `share` of another colour into a colour."""
+    red, green, blue = (a + (b - a) * share for a, b in zip(colour, other, strict=True))
+    return red, green, blue

@@ -1,10 +1,9 @@
 """The stand-ins on disk: each look in the folder layout, file names and label encoding of the data set it stands in for."""
 
 import json
-import shutil
 import tempfile
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -13,7 +12,7 @@ from PIL import Image
 
 from pin_memory.domains.classes import CLASSES, PALETTE
 from pin_memory.domains.stand_in import CODES, LOOKS, Scene, draw_scene
-from pin_memory.errors import DataError
+from pin_memory.errors import ConfigurationError, DataError
 
 MARKER = "stand_in.json"
 """File that tells a folder of stand-ins from one of real data."""
@@ -45,20 +44,28 @@ class StandIns:
         images_per_domain: Training images per data set; a quarter as many (at least 4) are drawn for validation.
         seed: Seed of all drawings.
         width: Width of the pictures in pixels.
+
+    Raises:
+        ConfigurationError: No images are asked for, or too small ones.
     """
 
     def __init__(self, root: str | Path, images_per_domain: int = 40, seed: int = 304, width: int = 480) -> None:
+        if images_per_domain < 1 or width < 96:
+            raise ConfigurationError(f"Stand-ins need images_per_domain >= 1 and width >= 96, not {images_per_domain} and {width}.")
         self.root = Path(root)
         self.settings = {"version": _VERSION, "images_per_domain": images_per_domain, "seed": seed, "width": width}
 
-    def prepare(self) -> None:
+    def prepare(self) -> bool:
         """Draw the stand-ins unless `root` already holds these; the folder appears whole or not at all.
+
+        Returns:
+            Whether anything was drawn.
 
         Raises:
             DataError: `root` holds something that is not a set of stand-ins.
         """
         if self._is_there():
-            return
+            return False
         self.root.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.root.parent, prefix=f".{self.root.name}.") as temporary:
             fresh = Path(temporary) / "fresh"  # a folder of its own, since the temporary one is closed to other users
@@ -66,10 +73,11 @@ class StandIns:
                 self._write_domain(fresh / look.domain, look.key)
             (fresh / MARKER).write_text(json.dumps({"note": _NOTE, **self.settings}, indent=2) + "\n", encoding="utf-8")
             if self._is_there():  # another process was quicker
-                return
+                return False
             if self.root.exists():
                 self.root.rename(Path(temporary) / "old")
             fresh.rename(self.root)
+        return True
 
     def _is_there(self) -> bool:
         """Whether `root` holds stand-ins of these settings; raises when it holds anything that is not a stand-in."""
@@ -176,13 +184,13 @@ _WRITERS: dict[str, Callable[[Path, str, int, Scene], None]] = {
 }
 
 
-@lru_cache(maxsize=None)
+@cache
 def _lookup(raw_ids: tuple[int, ...]) -> np.ndarray:
     return np.array(raw_ids, np.uint8)
 
 
 def _encode(suffix: str, image: np.ndarray) -> bytes:
-    return cv2.imencode(suffix, image, _PNG if suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
+    return cv2.imencode(suffix, image, _PNG if suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
 
 
 def _write(path: Path, content: bytes) -> None:

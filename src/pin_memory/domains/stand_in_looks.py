@@ -204,11 +204,17 @@ def _vignette(height: int, width: int, strength: float) -> np.ndarray:
 
 def _bloom(canvas: Canvas) -> np.ndarray:
     """Light scattered by lens and windscreen around lamps and sun: painted small, blurred, and enlarged."""
-    small = np.zeros((canvas.height // 4 + 1, canvas.width // 4 + 1, 3), np.float32)
-    for x, y, radius, colour in canvas.glows:
-        spot = np.zeros_like(small) if radius > 40 else small
-        cv2.circle(spot, (round(x / 4), round(y / 4)), max(round(radius / 4), 1), colour, -1)
-        if radius > 40:
-            small += cv2.GaussianBlur(spot, (0, 0), radius / 6)
-    small = 0.55 * small + 1.2 * cv2.GaussianBlur(small, (0, 0), 2.5)
-    return cv2.resize(np.clip(small, 0, 255).astype(np.uint8), (canvas.width, canvas.height))
+    size = canvas.width, canvas.height
+    total = np.zeros((canvas.height, canvas.width, 3), np.uint8)
+    for factor, large in ((4, False), (16, True)):
+        glows = [glow for glow in canvas.glows if (glow[2] > 12) == large]
+        small = np.zeros((size[1] // factor + 1, size[0] // factor + 1, 3), np.float32)
+        for x, y, radius, colour in glows:
+            spot = np.zeros_like(small) if large else small
+            cv2.circle(spot, (round(16 * x / factor), round(16 * y / factor)), round(16 * max(radius / factor, 0.8)), colour, -1, cv2.LINE_8, 4)
+            if large:
+                small += cv2.GaussianBlur(spot, (0, 0), max(radius / 3 / factor, 0.8))
+        if glows:
+            small = small if large else 0.6 * small + 1.2 * cv2.GaussianBlur(small, (0, 0), 2.0)
+            total = cv2.add(total, cv2.resize(np.clip(small, 0, 255).astype(np.uint8), size))
+    return total

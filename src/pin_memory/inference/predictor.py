@@ -56,5 +56,4 @@ def load_model(run_or_checkpoint: str | Path, device: str | torch.device = "cpu"
     """
     from pin_memory.assembly import find_checkpoint, load_method  # assembly builds on inference
 
-    method, _, _ = load_method(find_checkpoint(run_or_checkpoint))
-    return Predictor(method.network, device)
+    return Predictor(load_method(find_checkpoint(run_or_checkpoint)).method.network, device)

@@ -1,7 +1,8 @@
 """What is done with a categorical memory, as pure functions of tensors.
 
 Pin the Memory (Kim et al., CVPR 2022), section 3: similarity and read (eq. 1-3), prototypes by masked average pooling (eq. 4) and the
-momentum write (eq. 5). Shapes: features `(B, C, h, w)`, memory items `(K, C)` with unit rows, labels `(B, H, W)` with train ids 0..K-1 or 255.
+momentum write (eq. 5). Shapes: features `(B, C, h, w)`, memory items `(K, C)` with unit rows, labels `(B, H, W)` with train ids 0..K-1 or
+255.
 """
 
 import torch

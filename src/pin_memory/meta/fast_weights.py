@@ -36,8 +36,10 @@ class FastWeights:
             lr: Inner learning rate α > 0.
             first_order: Treat the inner gradient as a constant (dΘ'/dΘ = I), as the released code does; otherwise it stays in the graph.
         """
-        parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
-        values = torch.autograd.grad(loss, list(parameters.values()), create_graph=not first_order, allow_unused=True, materialize_grads=True)
+        parameters: dict[str, Tensor] = {name: p for name, p in network.named_parameters() if p.requires_grad}
+        values = torch.autograd.grad(
+            loss, list(parameters.values()), create_graph=not first_order, allow_unused=True, materialize_grads=True
+        )
         gradients = dict(zip(parameters, values, strict=True))
         stepped = {name: p - lr * gradients[name] for name, p in parameters.items()}
         if first_order:

@@ -11,12 +11,12 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from pin_memory.errors import ConfigurationError
 from pin_memory.inference.whole import predict_whole
+from pin_memory.memory import Reading
 from pin_memory.memory.losses import cross_entropy
 from pin_memory.methods.batches import DomainBatch, Labelled
 from pin_memory.methods.losses import auxiliary_loss
 from pin_memory.metrics import DomainConfusion, class_iou, mean_iou
 from pin_memory.networks import Encoding, MemorySegmenter
-from pin_memory.memory import Reading
 
 
 class Method(LightningModule):
@@ -72,15 +72,15 @@ class Method(LightningModule):
             raise ConfigurationError("No source domain to train on: choose an experiment, or add one with +domain@data.sources.gtav=gtav.")
         if batch_size < 2:
             raise ConfigurationError(
-                f"loading.batch_size={batch_size}: batch normalisation after image pooling needs at least 2 images per domain while training."
+                f"loading.batch_size={batch_size}: batch normalisation after image pooling needs at least 2 images per domain in training."
             )
 
     def on_fit_start(self) -> None:
         """Refuse what would train wrongly."""
         if self.trainer.world_size > 1:
             raise ConfigurationError(
-                f"Training on {self.trainer.world_size} devices is not supported yet: the gradients of the two steps and the memory would not"
-                " be reduced and the replicas would drift apart. Use trainer.devices=1."
+                f"Training on {self.trainer.world_size} devices is not supported yet: the gradients of the two steps and the memory would"
+                " not be reduced and the replicas would drift apart. Use trainer.devices=1."
             )
 
     def segmentation_loss(self, reading: Reading, encoding: Encoding, labels: Tensor, run: Callable[..., Any] | None = None) -> Tensor:

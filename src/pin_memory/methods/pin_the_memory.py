@@ -147,6 +147,7 @@ class PinTheMemory(Method):
             for batch in batches:
                 images, labels = merge(batch)
                 queries = operations.unit(self.network.encode(images.to(self.device)).features)
-                shares = operations.class_shares(labels.to(self.device), queries.shape[-2:], self.memory.num_classes, queries.dtype)
+                size = (queries.shape[-2], queries.shape[-1])
+                shares = operations.class_shares(labels.to(self.device), size, self.memory.num_classes, queries.dtype)
                 sums += operations.class_sums(queries, shares)[0]
         self.memory.commit(operations.unit(sums))

@@ -40,7 +40,8 @@ class ResNetBackbone(nn.Module):
         super().__init__()
         if depth not in DEPTHS or output_stride not in _DILATIONS:
             raise ConfigurationError(
-                f"network: expected a ResNet depth of {DEPTHS} and an output stride of {tuple(_DILATIONS)}, found {depth} and {output_stride}."
+                f"network: expected a ResNet depth of {DEPTHS} and an output stride of {tuple(_DILATIONS)},"
+                f" found {depth} and {output_stride}."
             )
         net = getattr(torchvision.models, f"resnet{depth}")(weights=None)
         if pretrained is not None:
@@ -88,13 +89,19 @@ def _pretrained_state(depth: int, source: str) -> dict[str, Tensor]:
             state = torch.load(Path(source).expanduser(), map_location="cpu", weights_only=True)
     except Exception as error:  # network, disk, pickle: whatever it was, the user has the same two ways out
         what = "download" if source == "imagenet" else "read"
-        raise ConfigurationError(f"network: could not {what} the pretrained ResNet-{depth} weights ({source}): {error}\n{advice}") from error
+        raise ConfigurationError(
+            f"network: could not {what} the pretrained ResNet-{depth} weights ({source}): {error}\n{advice}"
+        ) from error
     state = state.get("state_dict", state) if isinstance(state, dict) else {}
-    state = reference | {k: v for k, v in state.items() if k.startswith("fc.") and v.shape == reference[k].shape} | _without_classifier(state)
+    state = (
+        reference | {k: v for k, v in state.items() if k.startswith("fc.") and v.shape == reference[k].shape} | _without_classifier(state)
+    )
     wrong = [k for k in state if k not in reference or state[k].shape != reference[k].shape]
     missing = [k for k in reference if k in _without_classifier(reference) and k not in state]
     if wrong or missing or len(_without_classifier(state)) < len(_without_classifier(reference)):
-        raise ConfigurationError(f"network: {source} does not fit ResNet-{depth}: first differing tensor {(wrong + missing)[:1]}.\n{advice}")
+        raise ConfigurationError(
+            f"network: {source} does not fit ResNet-{depth}: first differing tensor {(wrong + missing)[:1]}.\n{advice}"
+        )
     return state
 
 

@@ -53,7 +53,9 @@ class Decoder(nn.Module):
 
     def __init__(self, low_level: int, channels: int, num_classes: int, low_level_channels: int = 48) -> None:
         super().__init__()
-        self.reduce = nn.Sequential(nn.Conv2d(low_level, low_level_channels, 1, bias=False), nn.BatchNorm2d(low_level_channels), nn.ReLU(True))
+        self.reduce = nn.Sequential(
+            nn.Conv2d(low_level, low_level_channels, 1, bias=False), nn.BatchNorm2d(low_level_channels), nn.ReLU(True)
+        )
         self.refine = nn.Sequential(conv_norm(low_level_channels + channels, channels, 3), conv_norm(channels, channels, 3))
         self.classify = nn.Conv2d(channels, num_classes, 1)
 

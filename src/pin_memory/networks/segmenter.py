@@ -59,7 +59,7 @@ class MemorySegmenter(nn.Module):
     def segment(self, images: Tensor) -> Tensor:
         """Logits `(B, K, H, W)` of normalised images `(B, 3, H, W)` of any size, with the stored memory."""
         encoding = self.encode(images)
-        return self.decode(self.read(encoding.features), encoding, images.shape[-2:])
+        return self.decode(self.read(encoding.features), encoding, (images.shape[-2], images.shape[-1]))
 
     def encode(self, images: Tensor) -> Encoding:
         """Backbone, pyramid and bottleneck (E)."""

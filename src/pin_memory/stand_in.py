@@ -1,0 +1,88 @@
+"""Draw stand-ins for the data sets: `python -m pin_memory.stand_in root=DIR images_per_domain=40`.
+
+They are procedural street scenes with all 19 classes in six looks, each in the folder layout and label encoding of one data set, so
+that every command runs without a download. A score on them says nothing about a score on the real data.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from omegaconf import DictConfig
+
+from pin_memory.commands import command
+from pin_memory.files import atomic_write
+
+ROW_HEIGHT, SHEET_WIDTH, TITLE_HEIGHT = 150, 1340, 20
+
+
+@command("stand_in")
+def main(cfg: DictConfig) -> None:
+    """Draw the stand-ins below `cfg.root` unless they are there, and the contact sheet if one is asked for."""
+    from pin_memory.domains.stand_in_layouts import StandIns
+
+    root = Path(str(cfg.root)).expanduser()
+    drawn = StandIns(root, cfg.images_per_domain, cfg.seed, cfg.width).prepare()
+    print(f"Drew six stand-ins in {root}" if drawn else f"The stand-ins in {root} are already these; nothing was drawn")
+    if cfg.contact_sheet is not None:
+        path = Path(str(cfg.contact_sheet)).expanduser()
+        write_image(path, contact_sheet(cfg.seed, cfg.width))
+        print(f"Wrote the contact sheet to {path}")
+
+
+def contact_sheet(seed: int, width: int = 480) -> np.ndarray:
+    """Show the looks one below the other: title, one image with its label map, and further images as far as they fit.
+
+    Args:
+        seed: Seed of the set; the first images of it are shown.
+        width: Width in pixels at which the scenes are drawn.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    import cv2
+
+    from pin_memory.domains.stand_in import LOOKS
+
+    rows = []
+    for key, look in LOOKS.items():
+        title = np.full((TITLE_HEIGHT, SHEET_WIDTH, 3), 255, np.uint8)
+        cv2.putText(title, look.title, (4, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.48, (20, 20, 20), 1, cv2.LINE_AA)
+        rows += [title, _row(key, seed, width)]
+    return np.concatenate(rows)
+
+
+def write_image(path: Path, image: np.ndarray) -> None:
+    """Write an RGB image in the format of the path's suffix."""
+    from PIL import Image
+
+    with atomic_write(path) as temporary:
+        Image.fromarray(image).save(temporary, **({"quality": 84} if path.suffix.lower() in (".jpg", ".jpeg") else {}))
+
+
+def _row(look: str, seed: int, width: int) -> np.ndarray:
+    """A strip of one look's images, the second tile being the label map of the first."""
+    import cv2
+
+    from pin_memory.domains.classes import PALETTE
+    from pin_memory.domains.stand_in import draw_scene
+
+    colours = np.zeros((256, 3), np.uint8)
+    colours[: len(PALETTE)] = PALETTE
+    strip, x, index = np.full((ROW_HEIGHT, SHEET_WIDTH, 3), 255, np.uint8), 0, 0
+    while x < SHEET_WIDTH:
+        scene = draw_scene(look, seed, index, width)
+        size = round(scene.image.shape[1] * ROW_HEIGHT / scene.image.shape[0]), ROW_HEIGHT
+        tiles = [cv2.resize(scene.image, size, interpolation=cv2.INTER_AREA)]
+        if index == 0:
+            tiles.append(cv2.resize(colours[scene.label], size, interpolation=cv2.INTER_NEAREST))
+        for tile in tiles:
+            strip[:, x : x + size[0]] = tile[:, : SHEET_WIDTH - x]
+            x += size[0] + 3
+            if x >= SHEET_WIDTH:
+                break
+        index += 1
+    return strip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""Every experiment is composed, instantiated and run for two steps, on stand-ins and on a tiny CamVid."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from lightning.pytorch import Trainer
+from omegaconf import DictConfig, OmegaConf
+
+from pin_memory import assembly
+from pin_memory.commands import config_directory
+from pin_memory.domains.stand_in_layouts import StandIns
+from pin_memory.errors import ConfigurationError
+from pin_memory.train import train
+
+EXPERIMENTS = sorted(path.stem for path in (config_directory() / "experiment").glob("*.yaml"))
+METHODS = sorted(path.stem for path in (config_directory() / "method").glob("*.yaml"))
+NETWORKS = sorted(path.stem for path in (config_directory() / "network").glob("[!_]*.yaml"))
+DRIVES = ("0001TP", "0006R0", "0016E5", "Seq05VD")
+SMALL = [
+    "network=deeplab_v3plus_resnet18", "network.backbone.pretrained=null", "network.channels=16", "network.auxiliary_channels=8",
+    "augmentation.crop_size=64", "loading.batch_size=2", "loading.num_workers=0", "loading.draws_per_epoch=4",
+    "loading.max_val_images=1", "loading.max_test_images=1", "trainer.max_steps=2", "trainer.val_check_interval=1",
+    "trainer.log_every_n_steps=1", "trainer.accelerator=cpu", "logger=csv", "paths.output=unused",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stand-ins of every data set, and four tiny CamVid drives beside them."""
+    root = tmp_path_factory.mktemp("data") / "sets"
+    StandIns(root, images_per_domain=8, seed=1, width=160).prepare()
+    generator = np.random.default_rng(0)
+    for drive in DRIVES:
+        for frame in range(5):
+            for kind, shape in (("images", (60, 80, 3)), ("labels", (60, 80))):
+                path = root / "camvid" / kind / "train" / f"{drive}_{frame:06}.{'jpg' if kind == 'images' else 'png'}"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(path), generator.integers(0, 12, shape, dtype=np.uint8))
+    return root
+
+
+def composed(*overrides: str) -> DictConfig:
+    """The configuration of `train` with overrides."""
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
+        return compose("train", overrides=[*SMALL, *overrides])
+
+
+def run(tmp_path: Path, data: Path, *overrides: str) -> dict[str, Any]:
+    """Train two steps and judge; the content of `results.json`."""
+    cfg = composed(f"paths.data={data}", f"paths.run={tmp_path / 'run'}", *overrides)
+    if cfg.data.get("stand_in"):
+        cfg.data.stand_in.update({"images_per_domain": 8, "seed": 1, "width": 160})
+    results = train(cfg, {"network": "tiny"})
+    assert results == json.loads((tmp_path / "run" / "results.json").read_text()) | {"floors": results["floors"]}
+    return results
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_experiment_trains_and_is_judged(tmp_path: Path, data: Path, experiment: str) -> None:
+    """Two steps, validation after each, both checkpoints, results for every target, panels, metrics, settings, provenance."""
+    method = [] if experiment == "erm" else ["method.initial_batches=1"]
+    results = run(tmp_path, data, f"experiment={experiment}", *method)
+    folder = tmp_path / "run"
+    targets = ["0001TP"] if experiment == "camvid_leave_one_out" else ["cityscapes", "bdd100k", "mapillary"]
+    assert list(results["targets"]) == targets
+    assert not set(targets) & set(results["sources"])
+    assert results["stand_in"]  # the CamVid fixture lies beside stand-ins
+    step = int(results["selection"].partition("(step ")[2].rstrip(")"))
+    assert results["images_seen"] == step * 2 * len(results["sources"])  # of the judged checkpoint
+    assert {"method", "network", "sources", "seed", "protocol", "stand_in", "images_seen", "targets", "mean_miou"} <= set(results)
+    assert len(list((folder / "panels").iterdir())) == len(targets)
+    assert {p.name for p in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert OmegaConf.load(folder / "config.yaml").trainer.max_steps == 2
+    assert json.loads((folder / "provenance.json").read_text())["packages"]["torch"]
+    rows = (folder / "metrics.csv").read_text().splitlines()
+    assert "loss/inner" in rows[0]
+    assert "val/miou" in rows[0]
+
+
+@pytest.mark.parametrize("overrides", [["method=erm"], ["method.first_order=false", "method.initial_batches=1"]])
+def test_other_methods_train(tmp_path: Path, data: Path, overrides: list[str]) -> None:
+    """ERM and the second-order step on two sources."""
+    results = run(tmp_path, data, "experiment=multi_source_gs", *overrides)
+    assert results["method"] == ("erm" if overrides == ["method=erm"] else "pin_the_memory")
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_network_and_method_is_built(network: str, method: str) -> None:
+    """All combinations instantiate, with and without memory."""
+    cfg = composed("experiment=multi_source_gsi", f"network={network}", f"method={method}", "paths.run=unused")
+    made = assembly.build_method(cfg)
+    assert (made.network.memory is None) == (method == "erm")
+    assert made.name == method
+
+
+def test_a_checkpoint_rebuilds_the_network_bitwise(tmp_path: Path, data: Path) -> None:
+    """Weights-only loading, settings from the file, the memory's items included."""
+    run(tmp_path, data, "experiment=multi_source_gs", "method.initial_batches=1")
+    path = assembly.find_checkpoint(tmp_path / "run")
+    assert path.name == "best.ckpt"
+    trained = assembly.load_method(path)
+    state = torch.load(path, weights_only=True)["state_dict"]
+    assert state["network.memory.items"].norm(dim=1).max() == pytest.approx(1, abs=1e-5)
+    for name, value in trained.method.state_dict().items():
+        assert torch.equal(value, state[name]), name
+
+
+def test_resuming_equals_not_having_stopped(tmp_path: Path, data: Path) -> None:
+    """Four steps in one go and two plus two give the same weights and memory (no Gumbel noise, no drop-out: their stream starts anew)."""
+    still = ["network.memory.gumbel=false", "network.dropout=0", "schedule.horizon=10", "test=false"]
+
+    def fit(folder: Path, steps: int, checkpoint: Path | None = None) -> Path:
+        overrides = ["experiment=multi_source_gs", "method.initial_batches=1", f"paths.data={data}", f"trainer.max_steps={steps}"]
+        cfg = composed(*overrides, *still, f"paths.run={folder}", f"resume={checkpoint or 'null'}")
+        train(cfg, {})
+        return folder / "checkpoints" / "last.ckpt"
+
+    whole = torch.load(fit(tmp_path / "whole", 4), weights_only=True)["state_dict"]
+    parts = torch.load(fit(tmp_path / "second", 4, fit(tmp_path / "first", 2)), weights_only=True)["state_dict"]
+    for name, value in whole.items():
+        torch.testing.assert_close(parts[name], value, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_same_seed_same_run(data: Path, tmp_path: Path) -> None:
+    """Two runs of one seed end with the same bits; another seed does not."""
+    states = []
+    for seed, name in ((1, "a"), (1, "b"), (2, "c")):
+        cfg = composed(
+            "experiment=multi_source_gs", "method.initial_batches=1", f"paths.data={data}", f"paths.run={tmp_path / name}", f"seed={seed}"
+        )
+        cfg.test = False
+        train(cfg, {})
+        states.append(torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"])
+    assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
+    assert any(not torch.equal(states[0][k], states[2][k]) for k in states[0])
+
+
+def test_several_devices_are_refused(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training on two devices would let the replicas drift apart, so it does not start."""
+    cfg = composed("experiment=multi_source_gs", f"paths.data={data}", f"paths.run={tmp_path}")
+    method = assembly.build_method(cfg)
+    method._trainer = Trainer(accelerator="cpu", devices=1, logger=False)
+    monkeypatch.setattr(Trainer, "world_size", 2)
+    with pytest.raises(ConfigurationError, match="devices=1"):
+        method.on_fit_start()
