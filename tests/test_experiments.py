@@ -16,7 +16,7 @@ from pin_memory import assembly
 from pin_memory.commands import config_directory
 from pin_memory.domains.stand_in_layouts import StandIns
 from pin_memory.errors import ConfigurationError
-from pin_memory.train import train
+from pin_memory.training import train
 
 EXPERIMENTS = sorted(path.stem for path in (config_directory() / "experiment").glob("*.yaml"))
 METHODS = sorted(path.stem for path in (config_directory() / "method").glob("*.yaml"))

@@ -1,5 +1,6 @@
 """From configuration to objects, and from a checkpoint back to them."""
 
+import json
 import logging
 import warnings
 from pathlib import Path
@@ -98,10 +99,12 @@ def build_trainer(cfg: DictConfig, callbacks: list[Callback], loggers: list[Logg
     return hydra.utils.instantiate(cfg.trainer, callbacks=callbacks, logger=loggers, plugins=[AtomicCheckpointIO()], _convert_="partial")
 
 
-def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
+def find_checkpoint(run_or_checkpoint: str | Path, *order: str) -> Path:
     """The checkpoint file meant by a run folder or a file.
 
-    Of a run folder it is the one the run itself tested (`best.ckpt`), else `last.ckpt`.
+    Args:
+        run_or_checkpoint: A run folder or a checkpoint file.
+        order: Names looked for in a run folder; by default the one its `results.json` names, the best by source validation, the last.
 
     Raises:
         ConfigurationError: There is none.
@@ -109,14 +112,19 @@ def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
     path = Path(run_or_checkpoint).expanduser()
     if path.is_file():
         return path
-    folder = path / "checkpoints"
-    for name in ("best.ckpt", "last.ckpt"):
-        if (folder / name).is_file():
-            return folder / name
-    found = f"a folder without {folder / 'best.ckpt'} or last.ckpt" if path.is_dir() else "nothing"
-    raise ConfigurationError(
-        f"checkpoint={run_or_checkpoint}: expected a run folder (runs/<experiment>/<time>) or a checkpoint file, found {found}."
-    )
+    for name in order or (*_judged(path), "checkpoints/best.ckpt", "checkpoints/last.ckpt"):
+        if (path / name).is_file():
+            return path / name
+    found = f"a folder without {path / 'checkpoints' / 'best.ckpt'} or last.ckpt" if path.is_dir() else "nothing"
+    raise ConfigurationError(f"{run_or_checkpoint}: expected a run folder (runs/<experiment>/<time>) or a checkpoint file, found {found}.")
+
+
+def _judged(run: Path) -> list[str]:
+    """The checkpoint that a run judged itself by, if it got that far."""
+    try:
+        return [json.loads((run / "results.json").read_text(encoding="utf-8"))["checkpoint"]]
+    except (OSError, ValueError, KeyError):
+        return []
 
 
 class Checkpoint(NamedTuple):

@@ -4,10 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Trainer, seed_everything
+from omegaconf import DictConfig, OmegaConf
 
+from pin_memory import assembly
+from pin_memory.callbacks import PredictionPanels, TrainingProgress
 from pin_memory.domains import DomainDataModule, MultiSourceDataModule
 from pin_memory.domains.listing import evenly_spaced
+from pin_memory.errors import ConfigurationError
 from pin_memory.inference import PROTOCOL, predict_whole
 from pin_memory.methods import Method
 from pin_memory.methods.batches import evaluation_mode
@@ -55,6 +59,47 @@ def report(results: dict[str, Any], folder: Path, pictures: list[Path]) -> None:
     print(f"Results   {folder / 'results.json'}")
     for path in pictures:
         print(f"Picture   {path}")
+
+
+def evaluate(cfg: DictConfig) -> dict[str, Any]:
+    """Rebuild the network and the targets of a run, and judge it.
+
+    Args:
+        cfg: The composed configuration.
+
+    Returns:
+        The content of `results.json`.
+
+    Raises:
+        ConfigurationError: No checkpoint, or a target that the run does not know.
+        DataError: A target's data is missing.
+    """
+    assembly.quiet_lightning()
+    path = assembly.find_checkpoint(cfg.checkpoint)
+    trained = assembly.load_method(path)
+    seed_everything(trained.cfg.seed, verbose=False)  # decides the untrained network of the floors
+    if cfg.paths.data:
+        OmegaConf.update(trained.cfg, "paths.data", str(cfg.paths.data))
+    data = assembly.build_data(trained.cfg)
+    unknown = set(cfg.targets or []) - set(data.target_names)
+    if unknown:
+        raise ConfigurationError(f"targets={list(cfg.targets)}: the run has the targets {data.target_names}.")
+    data.targets = {name: domain for name, domain in data.targets.items() if not cfg.targets or name in cfg.targets}
+    data.prepare_data()
+    data.check(sources=cfg.floors)
+    folder = Path(cfg.paths.run)
+    panels = PredictionPanels(folder / "panels")
+    trainer = Trainer(accelerator=cfg.accelerator, devices=1, logger=False, callbacks=[panels, TrainingProgress()], default_root_dir=folder)
+    floors = floor_scores(data, assembly.build_method(trained.cfg).network) if cfg.floors else None
+    about = {
+        "seed": trained.cfg.seed,
+        "selection": f"{path.name} (step {trained.step})",
+        "floors": floors,
+        "checkpoint": str(path.resolve()),
+    }
+    results = judge(trained.method, data, trainer, trained.choices, **about)
+    report(results, folder, panels.paths)
+    return results
 
 
 @torch.inference_mode()

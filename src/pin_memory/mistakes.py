@@ -136,6 +136,8 @@ def _setting(error: BaseException) -> str | None:
         return f"The setting `{key}` has no value; give it on the command line: {key}=..."
     if isinstance(error, OmegaConfBaseException):
         return f"{error}\n{_WHERE}"
+    if type(error).__name__ == "MisconfigurationException":  # Lightning's word for a setting of its Trainer; by name, to import it nowhere
+        return f"The Trainer refuses its settings: {error}"
     if not isinstance(error, InstantiationException):
         return None
     cause = error.__cause__

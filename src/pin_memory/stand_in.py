@@ -56,7 +56,7 @@ def write_image(path: Path, image: np.ndarray) -> None:
     from PIL import Image
 
     with atomic_write(path) as temporary:
-        Image.fromarray(image).save(temporary, **({"quality": 84} if path.suffix.lower() in (".jpg", ".jpeg") else {}))
+        Image.fromarray(image).save(temporary, quality=84)  # formats without a quality ignore it
 
 
 def _row(look: str, seed: int, width: int) -> np.ndarray:

@@ -164,12 +164,14 @@ class Canvas:
         cv2.fillPoly(mask, [outline], 255, cv2.LINE_8, _SHIFT, (-left << _SHIFT, -top << _SHIFT))  # the offset is fixed-point, too
         patch = cv2.warpPerspective(sheet, plane, (right - left, bottom - top), borderValue=sheet[sheet.shape[0] // 2, 0].tolist())
         if sheet.shape[2] == 4:
-            mask &= patch[..., 3]
+            mask = np.minimum(mask, patch[..., 3])
             cv2.fillPoly(self.codes, [outline], code, cv2.LINE_8, _SHIFT)
         cv2.copyTo(patch[..., :3], mask, self.image[top:bottom, left:right])
         self.codes[top:bottom, left:right][mask > 0] = code
 
-    def sprite(self, middle: Colour, size: tuple[float, float], shape: tuple[np.ndarray, np.ndarray], palette: np.ndarray, code: int) -> None:
+    def sprite(
+        self, middle: Colour, size: tuple[float, float], shape: tuple[np.ndarray, np.ndarray], palette: np.ndarray, code: int
+    ) -> None:
         """Paint a flat picture that faces the camera.
 
         Args:

@@ -67,8 +67,9 @@ def figure(canvas: Canvas, place: Place, random: Random, riding: bool = False, t
     at, metre, depth = projected
     code = CODES["rider" if riding else "person"]
     shirt, trousers, skin = (canvas.lit(random.choice(colours), depth) for colours in (_SHIRTS, _TROUSERS, _SKIN))
-    limbs = [("hk", 0.17, trousers), ("kf", 0.13, trousers), ("se", 0.11, scaled(shirt, 0.88)), ("ew", 0.09, shirt if riding else skin)]
-    for (upper, lower), width, colour in limbs:
+    sleeve = scaled(shirt, 0.88)
+    limbs = (("h", "k", 0.17, trousers), ("k", "f", 0.13, trousers), ("s", "e", 0.11, sleeve), ("e", "w", 0.09, sleeve if riding else skin))
+    for upper, lower, width, colour in limbs:
         for side in "lr":
             canvas.line(at[index[side + upper]], at[index[side + lower]], width * metre, colour, code)
     canvas.line(at[index["hip"]], at[index["neck"]], 0.2 * metre, shirt, code)

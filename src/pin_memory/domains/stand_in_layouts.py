@@ -18,7 +18,9 @@ MARKER = "stand_in.json"
 """File that tells a folder of stand-ins from one of real data."""
 
 _VERSION = 1  # of the drawing: raise it when pictures change, so that older ones are drawn anew
-_NOTE = "These are drawn stand-ins, not real data: they only show that everything runs. Scores on them say nothing about the real data sets."
+_NOTE = (
+    "These are drawn stand-ins, not real data: they only show that everything runs. Scores on them say nothing about the real data sets."
+)
 
 # Raw ids of the 19 classes, then of the details: lane marking, kerb, licence plate, ego vehicle, rail track, billboard, autorickshaw
 _CITYSCAPES = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33, 7, 8, 26, 1, 10, 4, 5)

@@ -94,8 +94,8 @@ def post(canvas: Canvas, x: float, z: float, height: float, width: float = 0.14,
     canvas.line(at[0], at[1], width * metre, grey, code)
     if arm:
         canvas.line(at[1], at[2], 0.7 * width * metre, grey, code)
-        tip = at[2] + (round(math.copysign(8 * metre, arm)), 0)
-        canvas.line(at[2], tip, 0.16 * metre, (255, 226, 170) if lamp else grey, code)
+        head = np.array([round(math.copysign(8 * metre, arm)), 0])
+        canvas.line(at[2], at[2] + head, 0.16 * metre, (255, 226, 170) if lamp else grey, code)
         if lamp:
             canvas.glows.append((at[2][0] / 16, at[2][1] / 16, 0.32 * metre, (255, 206, 130)))
 
@@ -119,8 +119,10 @@ def traffic_sign(canvas: Canvas, x: float, z: float, y: float, which: int, size:
     """Draw sign number `which`, its middle at `y` metres, `size` metres from there to its corners."""
     corners, first, rim, inner = _SIGNS[which % len(_SIGNS)]
     angles = first + np.arange(corners) * 2 * math.pi / max(corners, 1)
-    ring = np.stack([np.cos(angles), np.sin(angles), 0 * angles], 1) if corners else np.array([(-2, -1, 0), (2, -1, 0), (2, 1, 0), (-2, 1, 0)])
-    projected = canvas.strokes(np.concatenate([ring * size, ring * size * 0.7]) + (0, y, 0), (x, z, 0.0))
+    ring = (
+        np.stack([np.cos(angles), np.sin(angles), 0 * angles], 1) if corners else np.array([(-2, -1, 0), (2, -1, 0), (2, 1, 0), (-2, 1, 0)])
+    )
+    projected = canvas.strokes(np.concatenate([ring, ring * 0.7]) * size + np.array([0, y, 0]), (x, z, 0.0))
     if projected is None:
         return
     at, _, depth = projected

@@ -7,7 +7,7 @@ from functools import cache, cached_property
 import cv2
 import numpy as np
 
-from pin_memory.domains.stand_in_canvas import CODES, NEAR, Canvas, Colour, Place, fixed
+from pin_memory.domains.stand_in_canvas import CODES, NEAR, Canvas, Colour, Place, blend, fixed, scaled, turn
 
 _SMALL = ("trim", "hub", "plate", "accent")  # what is left out far away
 _OUTER = ("paint", "roof", "load", "tyre", "dark", "trim", "plate")  # what may reach beyond the body's own faces, or is labelled apart
@@ -41,7 +41,7 @@ class Solid:
         self.size += len(polygon)
 
     def prism(self, profile: list[tuple[float, float]], half: list[float], materials: list[str]) -> None:
-        """Add the body spanned by a side profile of (z, y) points and their half widths; `materials` are its edges', the last its sides'."""
+        """Add the body of a side profile of (z, y) points with half widths; `materials` are its edges', the last one its sides'."""
         for i, material in enumerate(materials[:-1]):
             j = (i + 1) % len(profile)
             (z0, y0), (z1, y1), a, b = profile[i], profile[j], half[i], half[j]
@@ -100,10 +100,10 @@ def _car(kind: str) -> Solid:
         body.face([(-a, ya, za), (a, ya, za), (b, yb, zb), (-b, yb, zb)], "glass")
     (r0, belt), (r1, top), (f1, _), (f0, _) = profile[panes[0]], profile[roof[0]], profile[roof[-1]], profile[panes[1] + 1]
     low, high, middle = belt + 0.06 * height, top - 0.06 * height, (r1 + f1) / 2
-    for z in ((r0 + 0.3, middle - 0.06, middle - 0.06, r1 + 0.12), (middle + 0.06, f0 - 0.22, f1 - 0.08, middle + 0.06)):
-        for sign in (-1, 1):
-            corners = zip(z, (low, low, high, high), (w, w, w * 0.8, w * 0.8), strict=True)
-            body.face([(sign * x, y, at) for at, y, x in corners], "dark" if kind == "autorickshaw" else "glass")
+    for pane in ((r0 + 0.3, middle - 0.06, middle - 0.06, r1 + 0.12), (middle + 0.06, f0 - 0.22, f1 - 0.08, middle + 0.06)):
+        for sign in (-w, w):
+            corners = zip(pane, (low, low, high, high), (1.0, 1.0, 0.8, 0.8), strict=True)
+            body.face([(sign * share, y, z) for z, y, share in corners], "dark" if kind == "autorickshaw" else "glass")
     body.on_sides(w, (-end * 0.96, end * 0.96), (0.16 * height, 0.26 * height), "trim")
     body.wheels(w, (-end * 0.62, end * 0.64), 0.31 if height < 1.7 else 0.36)
     for z, y, lamp in ((-end, 0.56 * height, "tail"), (end * 0.985, 0.42 * height, "lamp")):

@@ -76,7 +76,15 @@ class Method(LightningModule):
             )
 
     def on_fit_start(self) -> None:
-        """Refuse what would train wrongly."""
+        """Refuse what would train wrongly.
+
+        Raises:
+            ConfigurationError: Several devices, or float16 with its loss scaling.
+        """
+        if self.trainer.precision == "16-mixed":
+            raise ConfigurationError(
+                "trainer.precision=16-mixed scales losses, which the two steps do not undo. Use bf16-mixed or 32-true."
+            )
         if self.trainer.world_size > 1:
             raise ConfigurationError(
                 f"Training on {self.trainer.world_size} devices is not supported yet: the gradients of the two steps and the memory would"
