@@ -72,16 +72,16 @@ def lay_street(look: Look, random: Random, rails: bool, crossing: bool) -> Stree
 
 
 def place_camera(look: Look, random: Random, street: Street, width: int) -> Canvas:
-    """Put the look's camera into one of the right lanes; high cameras look down."""
+    """Put the look's camera into or beside one of the right lanes; high cameras look down."""
     scale, aspect = random.choice(look.sizes)
     size = round(width * scale * aspect), round(width * scale)
     eye = random.uniform(*look.eye)
     yaw, pitch, roll = (math.radians(random.uniform(*span)) for span in (look.yaw, look.pitch, look.roll))
-    lane = LANE / 2 + random.randrange(street.lanes) * LANE
+    x = LANE / 2 + random.randrange(street.lanes) * LANE + random.uniform(*look.side)
     return Canvas(
         size,
         random.uniform(*look.focal) * max(size[1], 0.72 * size[0]),
-        (lane + random.uniform(*look.side), eye, 0.0),
+        (min(max(x, -street.road), street.walk[1] - 0.8), eye, 0.0),
         (yaw, pitch + 0.045 * max(eye - 2.2, 0), roll),
         bend=random.choice((0, 0, 1, -1)) * random.uniform(0.0006, 0.0022),
         haze=(look.sky[1], look.haze),
