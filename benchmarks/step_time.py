@@ -106,7 +106,8 @@ def markdown(result: dict[str, Any]) -> str:
     s, p = result["settings"], result["provenance"]
     lines = [
         f"DeepLabV3+ ResNet-{s['depth']}, {s['domains']} domains x {s['images']} images x {s['size']} px, float32,"
-        f" {s['threads']} CPU threads, torch {p['packages']['torch']}, Python {p['python']}, {p['date'][:10]}; medians of {s['pairs']} paired iterations.",
+        f" {s['threads']} CPU threads, torch {p['packages']['torch']}, Python {p['python']}, {p['date'][:10]};"
+        f" medians of {s['pairs']} paired iterations.",
         "",
         "| method | s / iteration | ratio to erm (min-max) | peak MiB above start | ratio to erm |",
         "|---|---|---|---|---|",

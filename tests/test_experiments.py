@@ -73,6 +73,8 @@ def test_experiment_trains_and_is_judged(tmp_path: Path, data: Path, experiment:
     assert results["stand_in"]  # the CamVid fixture lies beside stand-ins
     step = int(results["selection"].partition("(step ")[2].rstrip(")"))
     assert results["images_seen"] == step * 2 * len(results["sources"])  # of the judged checkpoint
+    assert set(results["source_validation"]) <= set(results["sources"])
+    assert len(results["source_validation"]) >= 1
     assert {"method", "network", "sources", "seed", "protocol", "stand_in", "images_seen", "targets", "mean_miou"} <= set(results)
     assert len(list((folder / "panels").iterdir())) == len(targets)
     assert {p.name for p in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
@@ -106,7 +108,7 @@ def test_a_checkpoint_rebuilds_the_network_bitwise(tmp_path: Path, data: Path) -
     path = assembly.find_checkpoint(tmp_path / "run")
     assert path.name == "best.ckpt"
     trained = assembly.load_method(path)
-    state = torch.load(path, weights_only=True)["state_dict"]
+    state = trained.checkpoint.state
     assert state["network.memory.items"].norm(dim=1).max() == pytest.approx(1, abs=1e-5)
     for name, value in trained.method.state_dict().items():
         assert torch.equal(value, state[name]), name

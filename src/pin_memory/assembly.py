@@ -47,8 +47,13 @@ class RunRecord(Callback):
         self.record = record
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add the record to the checkpoint."""
-        checkpoint[RECORD] = self.record
+        """Add the record and the newest scores on the sources to the checkpoint."""
+        checkpoint[RECORD] = self.record | {"source_validation": source_scores(trainer)}
+
+
+def source_scores(trainer: Trainer) -> dict[str, float]:
+    """Mean IoU by source of the newest validation; empty before the first one."""
+    return {k.removeprefix("val/miou_"): float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/miou_")}
 
 
 def run_record(cfg: DictConfig, choices: dict[str, str], run: Path) -> dict[str, Any]:
@@ -128,21 +133,20 @@ def _judged(run: Path) -> list[str]:
 
 
 class Checkpoint(NamedTuple):
-    """Settings, choices, tensors and training step of a checkpoint."""
+    """Settings, choices, tensors, training step and scores on the sources of a checkpoint."""
 
     cfg: DictConfig
     choices: dict[str, str]
     state: dict[str, Any]
     step: int
+    source_validation: dict[str, float]
 
 
 class Trained(NamedTuple):
-    """A trained method in eval mode, with the settings, choices and step of its checkpoint."""
+    """A trained method in eval mode, and the checkpoint it comes from."""
 
     method: Method
-    cfg: DictConfig
-    choices: dict[str, str]
-    step: int
+    checkpoint: Checkpoint
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -159,7 +163,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise ConfigurationError(f"{path} holds no settings of a pin_memory run; expected a checkpoint that pin_memory.train wrote.")
     cfg = OmegaConf.create(content[RECORD]["config"])
     OmegaConf.update(cfg, "network.backbone.pretrained", None)  # the weights come from the checkpoint
-    return Checkpoint(cfg, content[RECORD]["choices"], content["state_dict"], content["global_step"])
+    record = content[RECORD]
+    return Checkpoint(cfg, record["choices"], content["state_dict"], content["global_step"], record["source_validation"])
 
 
 def load_method(path: Path) -> Trained:
@@ -168,10 +173,10 @@ def load_method(path: Path) -> Trained:
     Raises:
         ConfigurationError: The file is damaged, foreign, or its weights do not fit its settings.
     """
-    cfg, choices, state, step = read_checkpoint(path)
-    method = build_method(cfg)
-    method.load_state_dict(state)
-    return Trained(method.eval(), cfg, choices, step)
+    checkpoint = read_checkpoint(path)
+    method = build_method(checkpoint.cfg)
+    method.load_state_dict(checkpoint.state)
+    return Trained(method.eval(), checkpoint)
 
 
 def quiet_lightning() -> None:

@@ -17,6 +17,7 @@ from pin_memory.methods import Method
 from pin_memory.methods.batches import evaluation_mode
 from pin_memory.metrics import DomainConfusion, LabelPrior, class_iou, mean_iou
 from pin_memory.networks import MemorySegmenter
+from pin_memory.provenance import provenance
 from pin_memory.results import mean_miou, results_table, target_result, write_results
 
 Floors = dict[str, dict[str, float]]
@@ -48,6 +49,7 @@ def judge(method: Method, data: MultiSourceDataModule, trainer: Trainer, choices
         "images_seen": int(method.images_seen),
         "targets": targets,
         "mean_miou": mean_miou(targets),
+        "revision": (provenance()["git"] or {}).get("revision"),
         **about,
     }
 
@@ -76,11 +78,11 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     """
     assembly.quiet_lightning()
     path = assembly.find_checkpoint(cfg.checkpoint)
-    trained = assembly.load_method(path)
-    seed_everything(trained.cfg.seed, verbose=False)  # decides the untrained network of the floors
+    method, chosen = assembly.load_method(path)
+    seed_everything(chosen.cfg.seed, verbose=False)  # decides the untrained network of the floors
     if cfg.paths.data:
-        OmegaConf.update(trained.cfg, "paths.data", str(cfg.paths.data))
-    data = assembly.build_data(trained.cfg)
+        OmegaConf.update(chosen.cfg, "paths.data", str(cfg.paths.data))
+    data = assembly.build_data(chosen.cfg)
     unknown = set(cfg.targets or []) - set(data.target_names)
     if unknown:
         raise ConfigurationError(f"targets={list(cfg.targets)}: the run has the targets {data.target_names}.")
@@ -90,14 +92,15 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     folder = Path(cfg.paths.run)
     panels = PredictionPanels(folder / "panels")
     trainer = Trainer(accelerator=cfg.accelerator, devices=1, logger=False, callbacks=[panels, TrainingProgress()], default_root_dir=folder)
-    floors = floor_scores(data, assembly.build_method(trained.cfg).network) if cfg.floors else None
+    floors = floor_scores(data, assembly.build_method(chosen.cfg).network) if cfg.floors else None
     about = {
-        "seed": trained.cfg.seed,
-        "selection": f"{path.name} (step {trained.step})",
+        "seed": chosen.cfg.seed,
+        "selection": f"{path.name} (step {chosen.step})",
         "floors": floors,
         "checkpoint": str(path.resolve()),
+        "source_validation": chosen.source_validation,
     }
-    results = judge(trained.method, data, trainer, trained.choices, **about)
+    results = judge(method, data, trainer, chosen.choices, **about)
     report(results, folder, panels.paths)
     return results
 

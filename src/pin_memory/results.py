@@ -87,6 +87,8 @@ def _caption(results: Mapping[str, Any]) -> list[str]:
     """Say above the table how the numbers came about."""
     fields = {key: results.get(key) for key in ("method", "network", "sources", "protocol", "selection")}
     lines = [f"{key:<10} {', '.join(value) if isinstance(value, list | tuple) else value}" for key, value in fields.items() if value]
+    if validation := results.get("source_validation"):
+        lines.append("sources' validation mIoU in %: " + ", ".join(f"{name} {_percent(value)}" for name, value in validation.items()))
     return [*lines, STAND_IN_NOTE] if results.get("stand_in") else lines
 
 

@@ -83,7 +83,7 @@ def _record(cfg: DictConfig, run: Path) -> None:
     write_text(run / "provenance.json", json.dumps(provenance(), indent=2) + "\n")
 
 
-def _select(method: Method, trainer: Trainer, run: Path, rule: str) -> dict[str, str]:
+def _select(method: Method, trainer: Trainer, run: Path, rule: str) -> dict[str, Any]:
     """Load the weights that the rule chooses.
 
     Args:
@@ -93,11 +93,13 @@ def _select(method: Method, trainer: Trainer, run: Path, rule: str) -> dict[str,
         rule: One of `SELECTIONS`; without a validation there is no best, and the last is taken.
 
     Returns:
-        `checkpoint`, relative to the run folder, and `selection`, how it was chosen in words.
+        `checkpoint`, relative to the run folder, `selection`, how it was chosen in words, and its `source_validation`, mIoU by source.
     """
     name = "checkpoints/best.ckpt"
     if rule == "last" or not (run / name).is_file():
-        return {"checkpoint": "checkpoints/last.ckpt", "selection": f"last (step {trainer.global_step})"}
+        words = f"last (step {trainer.global_step})"
+        return {"checkpoint": "checkpoints/last.ckpt", "selection": words, "source_validation": assembly.source_scores(trainer)}
     chosen = assembly.read_checkpoint(run / name)
     method.load_state_dict(chosen.state)
-    return {"checkpoint": name, "selection": f"best source validation (step {chosen.step})"}
+    words = f"best source validation (step {chosen.step})"
+    return {"checkpoint": name, "selection": words, "source_validation": chosen.source_validation}
