@@ -51,7 +51,7 @@ def segmenter(depth: int, output_stride: int) -> MemorySegmenter:
     """The network of a golden file: no Gumbel noise, no drop-out."""
     memory = CategoricalMemory(gumbel=False)
     backbone = ResNetBackbone(depth, output_stride)
-    return MemorySegmenter(backbone, memory=memory, output_stride=output_stride, dropout=0.0)
+    return MemorySegmenter(backbone, memory=memory, dropout=0.0)
 
 
 def load_state(network: MemorySegmenter, shared: Path, keys: str, seed: int, buffers: dict[str, np.ndarray], items: np.ndarray) -> None:

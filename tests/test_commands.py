@@ -22,6 +22,13 @@ from pin_memory.errors import DataError
 
 commands.config_directory = lambda: Path(__file__).parent / "conf"
 
+class Size:
+    def __init__(self, size, inner=False):
+        if inner:
+            raise KeyError("a defect")
+        if size < 1:
+            raise ValueError("size must be positive")
+
 class Broken:
     def __getitem__(self, index):
         raise DataError("expected a label\\nfound none")
@@ -43,6 +50,8 @@ def main(cfg):
         case "user": raise DataError("no data in /nowhere: get some")
         case "defect": raise ValueError("a defect")
         case "made": instantiate(cfg.made)
+        case "later": instantiate(cfg.made, _partial_=True)()
+        case "missing": open("/nowhere/file")
         case "unset": print(cfg.checkpoint)
         case "full": print("x" * 100000, file=open("/dev/full", "w"))
         case "saved":
@@ -61,6 +70,7 @@ if __name__ == "__main__":
     main()
 '''
 
+SIZE = ["made._target_=__main__.Size"]
 CONFIG = """
 defaults:
   - paths: default
@@ -141,10 +151,13 @@ def test_a_command_without_a_folder_leaves_nothing_behind(run: Run, tmp_path: Pa
     assert not list((tmp_path / "cwd").iterdir())
 
 
-def test_a_users_error_is_one_message(run: Run) -> None:
+def test_a_users_error_is_one_message_on_the_screen_and_in_the_log(run: Run, tmp_path: Path) -> None:
     done = run("kind=user")
     assert_told(done)
     assert done.stderr == "Error: no data in /nowhere: get some\n"
+    assert "no data" not in done.stdout
+    (log,) = (tmp_path / "cwd" / "runs" / "toy").glob("*/log.txt")
+    assert log.read_text().endswith(" ERROR pin_memory.commands: no data in /nowhere: get some\n")
 
 
 @pytest.mark.parametrize(
@@ -161,6 +174,10 @@ def test_a_users_error_is_one_message(run: Run) -> None:
         (["kind=made", "+made.fail=user"], ["no data in /nowhere: get some"]),
         (["kind=made", "+made.colour=red"], ["unexpected keyword argument 'colour'"]),
         (["kind=made", "made._target_=__main__.nothing"], ["Error locating target '__main__.nothing'"]),
+        (["kind=made", *SIZE, "made.size=abc"], ["under `made`", "Size: '<' not supported", "size='abc'"]),
+        (["kind=made", *SIZE, "made.size=0"], ["under `made`", "Size: size must be positive", "size=0"]),
+        (["kind=later", *SIZE, "made.size=abc"], ["under `made`", "Size: '<' not supported", "size='abc'"]),
+        (["paths.output=/proc/runs"], ["/proc/runs", "no folder can be made there", "paths.output=DIR"]),
         (["kind=full"], ["the disk is full", "paths.output=DIR"]),
         (["kind=saved"], ["the disk is full", "paths.output=DIR"]),
         (["paths.output=/dev/null/runs"], ["/dev/null/runs", "is a file", "paths.output=DIR"]),
@@ -187,12 +204,14 @@ def test_a_full_disk_ends_the_log_file_not_the_run(run: Run) -> None:
     assert done.stderr == "/dev/full cannot be written (No space left on device); going on without it.\n"
 
 
-@pytest.mark.parametrize("arguments", [["kind=defect"], ["kind=made", "+made.fail=defect"]])
+@pytest.mark.parametrize(
+    "arguments", [["kind=defect"], ["kind=made", "+made.fail=defect"], ["kind=made", *SIZE, "+made.inner=true"], ["kind=missing"]]
+)
 def test_a_defect_keeps_its_traceback(run: Run, arguments: list[str]) -> None:
     done = run(*arguments)
     assert done.returncode == 1
     assert "Traceback" in done.stderr
-    assert "a defect" in done.stderr
+    assert "a defect" in done.stderr or "/nowhere/file" in done.stderr
 
 
 def test_full_error_shows_the_traceback_of_a_mistake_too(run: Run) -> None:

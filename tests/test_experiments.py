@@ -16,6 +16,7 @@ from pin_memory import assembly
 from pin_memory.commands import config_directory
 from pin_memory.domains.stand_in_layouts import StandIns
 from pin_memory.errors import ConfigurationError
+from pin_memory.mistakes import explain
 from pin_memory.training import train
 
 EXPERIMENTS = sorted(path.stem for path in (config_directory() / "experiment").glob("*.yaml"))
@@ -152,3 +153,90 @@ def test_several_devices_are_refused(data: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(Trainer, "world_size", 2)
     with pytest.raises(ConfigurationError, match="devices=1"):
         method.on_fit_start()
+
+
+def resumed(tmp_path: Path, data: Path, *overrides: str) -> dict[str, Any]:
+    """A run of four steps that goes on from the last checkpoint of `tmp_path/run`."""
+    common = ["experiment=multi_source_gs", f"paths.data={data}", f"paths.run={tmp_path / 'second'}"]
+    results = train(composed(*common, "trainer.max_steps=4", f"resume={tmp_path / 'run'}", *overrides), {})
+    assert results is not None
+    return results
+
+
+def test_a_resumed_run_keeps_the_best_so_far(tmp_path: Path, data: Path) -> None:
+    """A best score that the new steps do not beat stays, with its weights."""
+    run(tmp_path, data, "experiment=multi_source_gs", "method.initial_batches=1")
+    path = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    content = torch.load(path, weights_only=True)
+    (key,) = (key for key in content["callbacks"] if key.startswith("BestCheckpoint"))
+    content["callbacks"][key]["best_model_score"] = torch.tensor(0.99)
+    torch.save(content, path)
+    earlier = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
+    results = resumed(tmp_path, data)
+    assert results["selection"] == f"best source validation (step {earlier['global_step']})"
+    kept = torch.load(tmp_path / "second" / "checkpoints" / "best.ckpt", weights_only=True)
+    assert all(torch.equal(kept["state_dict"][k], v) for k, v in earlier["state_dict"].items())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["method=erm"], "does not fit"),
+        (["network.channels=32"], "another shape"),
+        (["+domain@data.sources.idd=idd"], "trained on gtav, synthia"),
+        (["trainer.max_steps=2"], "max_steps"),
+    ],
+)
+def test_resuming_what_does_not_fit_is_refused(tmp_path: Path, data: Path, overrides: list[str], expected: str) -> None:
+    """Another method, network, source, or nothing left to do: told before the run folder is made."""
+    run(tmp_path, data, "experiment=multi_source_gs", "method.initial_batches=1")
+    with pytest.raises(ConfigurationError, match=expected):
+        resumed(tmp_path, data, *overrides)
+    assert not (tmp_path / "second").exists()
+
+
+def test_a_checkpoint_may_not_name_foreign_code(tmp_path: Path, data: Path) -> None:
+    """Loading calls the classes a checkpoint names, so only this library's and trusted ones are."""
+    run(tmp_path, data, "experiment=multi_source_gs", "method.initial_batches=1")
+    path = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    for target in ("pathlib.Path.write_text", "pin_memory.methods.base.torch.save"):
+        content = torch.load(path, weights_only=True)
+        content["pin_memory"]["config"]["method"]["split"] = {"_target_": target}
+        torch.save(content, tmp_path / "evil.ckpt")
+        with pytest.raises(ConfigurationError, match="trust="):
+            assembly.load_method(tmp_path / "evil.ckpt")
+
+
+def test_passes_of_the_memory_initialisation_draw_anew(data: Path) -> None:
+    """Two passes see different draws, as two epochs would."""
+    cfg = composed("experiment=multi_source_gs", f"paths.data={data}", "paths.run=unused")
+    method = assembly.build_method(cfg)
+    method._trainer = type("Trainer", (), {"datamodule": assembly.build_data(cfg)})()
+    first, again, second = (next(method._initial_pass(index))["gtav"]["image"] for index in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["network.memory=null"], "needs a network with a memory"),
+        (["network.num_classes=11", "network.memory.num_classes=11"], "19 classes"),
+        (["schedule=polynomial", "trainer.max_steps=-1", "trainer.max_epochs=1"], "horizon"),
+        (["trainer.precision=bf16-true"], "precision"),
+        (["trainer.max_steps=0"], "max_steps"),
+        (["trainer.devices=2"], "devices=1"),
+        (["seed=abc"], "seed"),
+        (["seed=null"], "seed"),
+    ],
+)
+def test_settings_that_would_train_wrongly_are_refused(tmp_path: Path, data: Path, overrides: list[str], expected: str) -> None:
+    """Before a step is made."""
+    overrides = [override.replace("+trainer.max_epochs", "trainer.max_epochs") for override in overrides]
+    cfg = composed(
+        "experiment=multi_source_gs", "method.initial_batches=1", f"paths.data={data}", f"paths.run={tmp_path / 'run'}", *overrides
+    )
+    with pytest.raises(Exception, match=expected) as caught:
+        train(cfg, {})
+    assert explain(caught.value) is not None
+    assert not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()

@@ -1,7 +1,6 @@
 """Colour masks, overlays, legends and panels."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -117,11 +116,32 @@ def test_masks_are_written_as_they_are(tmp_path: Path) -> None:
 
 
 def test_a_picture_that_cannot_be_written_is_a_clear_error_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self: Image.Image, path: Path, **_: Any) -> None:
-        path.write_bytes(b"half")
+    def full(self: Path, content: bytes) -> None:
+        with self.open("wb") as file:
+            file.write(content[:4])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Image.Image, "save", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OutputError, match=r"picture\.png.*No space left"):
         write_image(tmp_path / "picture.png", np.zeros((4, 4, 3), np.uint8))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_disk_that_fills_up_never_leaves_half_a_picture(suffix: str, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")  # only where file sizes can be limited
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # writing more fails as on a full disk
+    try:
+        with pytest.raises(OutputError, match=rf"picture\.{suffix}"):
+            write_image(tmp_path / f"picture.{suffix}", noise)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["picture", "picture.foo", "picture.psd"])
+def test_a_suffix_without_a_format_is_a_clear_error(name: str, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"Use \.png or \.jpg"):
+        write_image(tmp_path / name, np.zeros((4, 4, 3), np.uint8))

@@ -13,6 +13,7 @@ class TinyBackbone(nn.Module):
     """Three strided convolutions with smooth activations in place of a ResNet."""
 
     channels = (3, 4, 5)
+    output_stride = 16
 
     def __init__(self) -> None:
         super().__init__()

@@ -3,6 +3,7 @@
 import json
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,21 +20,8 @@ from pin_memory.methods import Method
 
 RECORD = "pin_memory"
 """Key of a checkpoint under which the settings of its run lie."""
-_PARTS = (
-    "name",
-    "seed",
-    "method",
-    "network",
-    "optimizer",
-    "schedule",
-    "split",
-    "data",
-    "augmentation",
-    "loading",
-    "paths",
-    "trainer",
-    "target",
-)
+_NOT_RECORDED = ("callbacks", "logger", "hydra")
+_TRUSTED = ("pin_memory.methods.", "pin_memory.meta.", "pin_memory.memory.", "pin_memory.networks.", "pin_memory.domains.", "torch.optim.")
 
 
 class RunRecord(Callback):
@@ -56,7 +44,7 @@ def source_scores(trainer: Trainer) -> dict[str, float]:
     return {k.removeprefix("val/miou_"): float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/miou_")}
 
 
-def run_record(cfg: DictConfig, choices: dict[str, str], run: Path) -> dict[str, Any]:
+def run_record(cfg: DictConfig, choices: dict[str, str], run: Path, sources: list[str]) -> dict[str, Any]:
     """The settings that rebuild the run's objects.
 
     Interpolations stay, so that `paths.data` can be given anew when the run is evaluated elsewhere.
@@ -65,14 +53,13 @@ def run_record(cfg: DictConfig, choices: dict[str, str], run: Path) -> dict[str,
         cfg: The composed configuration.
         choices: The option chosen of each configuration group.
         run: The run folder.
+        sources: Names of the source domains.
     """
-    config = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [key for key in _PARTS if key in cfg]), resolve=False)
+    kept = [str(key) for key in cfg if key not in _NOT_RECORDED]
+    config = OmegaConf.to_container(OmegaConf.masked_copy(cfg, kept), resolve=False)
     assert isinstance(config, dict)
-    config["name"], config["paths"] = (
-        cfg.name,
-        {"data": str(Path(cfg.paths.data).resolve()), "output": str(cfg.paths.output), "run": str(run)},
-    )
-    return {"config": config, "choices": choices}
+    config["paths"] = {"data": str(Path(cfg.paths.data).resolve()), "output": str(cfg.paths.output), "run": str(run)}
+    return {"config": config, "choices": choices, "sources": sources}
 
 
 def build_data(cfg: DictConfig) -> MultiSourceDataModule:
@@ -83,17 +70,7 @@ def build_data(cfg: DictConfig) -> MultiSourceDataModule:
 
 
 def build_method(cfg: DictConfig) -> Method:
-    """The method of `cfg.method` with its network, optimiser and schedule.
-
-    Raises:
-        ConfigurationError: The memory's sizes or the weights do not fit the network.
-    """
-    memory = cfg.network.get("memory")
-    if memory and (memory.num_classes, memory.channels) != (cfg.network.num_classes, cfg.network.channels):
-        raise ConfigurationError(
-            f"network.memory: expected {cfg.network.num_classes} items of {cfg.network.channels} channels as the network has,"
-            f" found {memory.num_classes} of {memory.channels}."
-        )
+    """The method of `cfg.method` with its network, optimiser and schedule."""
     method = hydra.utils.instantiate(cfg.method)
     assert isinstance(method, Method)
     return method
@@ -133,12 +110,13 @@ def _judged(run: Path) -> list[str]:
 
 
 class Checkpoint(NamedTuple):
-    """Settings, choices, tensors, training step and scores on the sources of a checkpoint."""
+    """Settings, choices, tensors, training step, sources and scores on them of a checkpoint."""
 
     cfg: DictConfig
     choices: dict[str, str]
     state: dict[str, Any]
     step: int
+    sources: list[str]
     source_validation: dict[str, float]
 
 
@@ -161,22 +139,71 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise ConfigurationError(f"{path} is not a readable checkpoint ({str(error).splitlines()[0]}). Is it complete?") from error
     if not isinstance(content, dict) or RECORD not in content:
         raise ConfigurationError(f"{path} holds no settings of a pin_memory run; expected a checkpoint that pin_memory.train wrote.")
-    cfg = OmegaConf.create(content[RECORD]["config"])
-    OmegaConf.update(cfg, "network.backbone.pretrained", None)  # the weights come from the checkpoint
     record = content[RECORD]
-    return Checkpoint(cfg, record["choices"], content["state_dict"], content["global_step"], record["source_validation"])
+    return Checkpoint(
+        cfg=OmegaConf.create(record["config"]),
+        choices=record["choices"],
+        state=content["state_dict"],
+        step=content["global_step"],
+        sources=record["sources"],
+        source_validation=record["source_validation"],
+    )
 
 
-def load_method(path: Path) -> Trained:
+def load_method(path: Path, trust: Sequence[str] = ()) -> Trained:
     """Rebuild the trained method of a checkpoint.
 
+    Args:
+        path: The checkpoint.
+        trust: Packages besides this library whose classes the checkpoint may name, since loading calls them.
+
     Raises:
-        ConfigurationError: The file is damaged, foreign, or its weights do not fit its settings.
+        ConfigurationError: The file is damaged, foreign, names classes that are not trusted, or its weights do not fit its settings.
     """
     checkpoint = read_checkpoint(path)
-    method = build_method(checkpoint.cfg)
-    method.load_state_dict(checkpoint.state)
+    cfg = checkpoint.cfg.copy()
+    OmegaConf.update(cfg, "network.backbone.pretrained", None)  # the weights come from the checkpoint
+    called = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "trainer"]), resolve=False)
+    _check_targets(called, path, _TRUSTED + tuple(f"{package.rstrip('.')}." for package in trust))
+    method = build_method(cfg)
+    load_weights(method, checkpoint.state, path)
     return Trained(method.eval(), checkpoint)
+
+
+def load_weights(method: Method, state: dict[str, Any], path: Path) -> None:
+    """Give `method` the tensors of a checkpoint; all must fit.
+
+    Raises:
+        ConfigurationError: They do not; names the first missing, unexpected and mis-shaped one.
+    """
+    own = method.state_dict()
+    faults = {
+        "missing": [k for k in own if k not in state],
+        "unexpected": [k for k in state if k not in own],
+        "of another shape": [k for k in own if k in state and own[k].shape != state[k].shape],
+    }
+    if any(faults.values()):
+        found = "; ".join(f"{len(names)} {kind}, first {names[0]}" for kind, names in faults.items() if names)
+        raise ConfigurationError(f"{path} does not fit the method and network of the settings: tensors {found}.")
+    method.load_state_dict(state)
+
+
+def _check_targets(config: Any, path: Path, trusted: tuple[str, ...]) -> None:
+    """Let a checkpoint name only what is trusted.
+
+    Raises:
+        ConfigurationError: It names something else.
+    """
+    if isinstance(config, dict):
+        target = config.get("_target_")
+        # Also by where the object is defined: a module of ours has torch.save among its attributes.
+        if target and not (target.startswith(trusted) and f"{hydra.utils.get_object(target).__module__}.".startswith(trusted)):
+            raise ConfigurationError(
+                f"{path} names {target}, which loading it would call."
+                f" If the file is from somebody you trust, say trust=[{target.split('.')[0]}]."
+            )
+    for value in config.values() if isinstance(config, dict) else config if isinstance(config, list) else ():
+        _check_targets(value, path, trusted)
 
 
 def quiet_lightning() -> None:

@@ -161,13 +161,23 @@ def _told(config_name: str) -> Iterator[None]:
 
 
 def _interrupted() -> None:
-    print("Stopped by Ctrl-C.", file=sys.stderr)
+    _say("Stopped by Ctrl-C.", logging.WARNING)
     sys.exit(INTERRUPTED)
 
 
 def _tell(mistake: Mistake, where: str = "") -> None:
+    _say(f"Error: {where}{mistake.message}", logging.ERROR)
+
+
+def _say(text: str, level: int) -> None:
+    """Print the last words on stderr, and write them to the run's log file, if there is one yet."""
     sys.stdout.flush()  # keeps the order of the two streams in a shared log
-    print(f"Error: {where}{mistake.message}", file=sys.stderr)
+    print(text, file=sys.stderr)
+    logger = logging.getLogger(__name__)
+    record = logger.makeRecord(logger.name, level, __file__, 0, text.removeprefix("Error: "), (), None)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler) and level >= handler.level:  # the console's handler would say it again
+            handler.handle(record)
 
 
 def _choices() -> str:

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer, seed_everything
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
 
 from pin_memory import assembly
@@ -78,21 +79,28 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     """
     assembly.quiet_lightning()
     path = assembly.find_checkpoint(cfg.checkpoint)
-    method, chosen = assembly.load_method(path)
+    method, chosen = assembly.load_method(path, list(cfg.trust))
     seed_everything(chosen.cfg.seed, verbose=False)  # decides the untrained network of the floors
     if cfg.paths.data:
         OmegaConf.update(chosen.cfg, "paths.data", str(cfg.paths.data))
     data = assembly.build_data(chosen.cfg)
-    unknown = set(cfg.targets or []) - set(data.target_names)
-    if unknown:
-        raise ConfigurationError(f"targets={list(cfg.targets)}: the run has the targets {data.target_names}.")
-    data.targets = {name: domain for name, domain in data.targets.items() if not cfg.targets or name in cfg.targets}
+    if cfg.paths.data:
+        data.stand_in = None  # draw into the run's own folder, never into the user's
+    wanted = [cfg.targets] if isinstance(cfg.targets, str) else list(cfg.targets or data.target_names)
+    if unknown := set(wanted) - set(data.target_names):
+        raise ConfigurationError(f"targets={cfg.targets}: the run has no {', '.join(unknown)}, only {', '.join(data.target_names)}.")
+    data.targets = {name: data.targets[name] for name in data.target_names if name in wanted}
     data.prepare_data()
     data.check(sources=cfg.floors)
     folder = Path(cfg.paths.run)
     panels = PredictionPanels(folder / "panels")
-    trainer = Trainer(accelerator=cfg.accelerator, devices=1, logger=False, callbacks=[panels, TrainingProgress()], default_root_dir=folder)
-    floors = floor_scores(data, assembly.build_method(chosen.cfg).network) if cfg.floors else None
+    callbacks: list[Callback] = [panels, TrainingProgress()]
+    try:
+        trainer = Trainer(accelerator=cfg.accelerator, devices=1, logger=False, callbacks=callbacks, default_root_dir=folder)
+    except (ValueError, MisconfigurationException) as error:
+        raise ConfigurationError(f"accelerator={cfg.accelerator}: {error}") from error
+    untrained = assembly.build_method(chosen.cfg).network if cfg.floors else None
+    floors = floor_scores(data, untrained, trainer.strategy.root_device) if untrained else None
     about = {
         "seed": chosen.cfg.seed,
         "selection": f"{path.name} (step {chosen.step})",
@@ -106,12 +114,15 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def floor_scores(data: MultiSourceDataModule, untrained: MemorySegmenter, labels_per_source: int = 100) -> Floors:
+def floor_scores(
+    data: MultiSourceDataModule, untrained: MemorySegmenter, device: torch.device | str = "cpu", labels_per_source: int = 100
+) -> Floors:
     """MIoU on every target of predictors that learned nothing from the pictures.
 
     Args:
         data: The class frequencies are counted on its sources' training labels, so no floor looks at a target.
-        untrained: A network as it was before training.
+        untrained: A network as it was before training; moved to `device`.
+        device: Where it runs.
         labels_per_source: Labels counted of each source, evenly spaced.
     """
     prior = LabelPrior(untrained.num_classes)
@@ -120,21 +131,24 @@ def floor_scores(data: MultiSourceDataModule, untrained: MemorySegmenter, labels
         for sample in evenly_spaced(source.samples, labels_per_source):
             prior.update(source.read_label(sample))
     floors: Floors = {name: {} for name in _FLOORS}
+    untrained.to(device)
     with evaluation_mode(untrained):  # its modes come back: training starts from it
         for target, domain in data.targets.items():
-            counts = _count_floors(domain, untrained, prior)
+            counts = _count_floors(domain, untrained, prior, device)
             for name, confusion in zip(_FLOORS, counts, strict=True):
                 floors[name][target] = mean_iou(class_iou(confusion.compute()))
     return floors
 
 
-def _count_floors(domain: DomainDataModule, untrained: MemorySegmenter, prior: LabelPrior) -> list[DomainConfusion]:
+def _count_floors(
+    domain: DomainDataModule, untrained: MemorySegmenter, prior: LabelPrior, device: torch.device | str
+) -> list[DomainConfusion]:
     """Confusion matrices of the floors on one target."""
     counts = [DomainConfusion(untrained.num_classes) for _ in _FLOORS]
     for batch in domain.test_dataloader():
         label = batch["label"]
         layout = torch.from_numpy(prior.layout(*label.shape[-2:])).long().unsqueeze(0)
-        predictions = (predict_whole(untrained, batch["image"]), torch.full_like(label, prior.constant()), layout)
+        predictions = (predict_whole(untrained, batch["image"].to(device)).cpu(), torch.full_like(label, prior.constant()), layout)
         for confusion, prediction in zip(counts, predictions, strict=True):
             confusion.update(prediction, label)
     return counts

@@ -5,10 +5,13 @@ Everything that `explain` does not know is a defect and keeps its traceback.
 
 import difflib
 import errno
+import functools
 import re
+import traceback
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple
 
 from hydra import compose, initialize_config_dir
@@ -29,6 +32,9 @@ _OS_REASONS = {
     errno.ENOTDIR: ("a part of this path is a file, not a folder", f"Move that file or {_ANOTHER_FOLDER}."),
     errno.EEXIST: ("a file of this name is in the way", f"Move that file or {_ANOTHER_FOLDER}."),
 }
+_FOLDER_MAKERS = (["mkdir"], ["makedirs"])  # innermost function
+_CONSTRUCTORS = ("__init__", "__post_init__", "__new__")
+_HYDRA_CALLS = ("_call_target", "_call_with_target_policy")  # Hydra's functions that call a target, at once or later (`_partial_`)
 
 
 class Mistake(NamedTuple):
@@ -121,10 +127,12 @@ def _storage(error: BaseException) -> str | None:
         return None
     in_text = re.match(r"\[Errno (\d+)\]", text)  # a worker's copy of an OSError carries its number only in the text
     number = error.errno or (int(in_text[1]) if in_text else None)
+    path = error.filename2 or error.filename
+    if number == errno.ENOENT and [frame.f_code.co_name for frame in _frames(error)][-1:] in _FOLDER_MAKERS:  # else it may be a defect
+        return f"Cannot make the folder {path}: no folder can be made there. Please {_ANOTHER_FOLDER}."
     if number not in _OS_REASONS:
         return None
     reason, advice = _OS_REASONS[number]
-    path = error.filename2 or error.filename
     subject = f"Cannot use {path}" if path else f"Cannot read or write a file ({text})"
     return f"{subject}: {reason}. {advice}"
 
@@ -138,13 +146,46 @@ def _setting(error: BaseException) -> str | None:
         return f"{error}\n{_WHERE}"
     if type(error).__name__ == "MisconfigurationException":  # Lightning's word for a setting of its Trainer; by name, to import it nowhere
         return f"The Trainer refuses its settings: {error}"
-    if not isinstance(error, InstantiationException):
+    if isinstance(error, InstantiationException):
+        return f"{error}\n{_WHERE}" if "Error locating target" in str(error) else None
+    return _misfit(error) if isinstance(error, (TypeError, ValueError)) else None
+
+
+def _misfit(error: BaseException) -> str | None:
+    """Settings that the target they are for refuses: by its signature, or in its constructor.
+
+    A constructor's complaint is about its arguments as long as no function of this package but constructors was at work; what such a
+    function raises may be a defect of its own.
+    """
+    frames = _frames(error)
+    calls = [index for index, frame in enumerate(frames) if _module(frame).startswith("hydra.") and frame.f_code.co_name in _HYDRA_CALLS]
+    if not calls:
         return None
-    cause = error.__cause__
-    # A TypeError without a frame below the call is about the arguments, that is, about the settings.
-    misfit = isinstance(cause, TypeError) and cause.__traceback__ is not None and cause.__traceback__.tb_next is None
-    unknown = "Error locating target" in str(error)
-    return f"{error}\n{_WHERE}" if misfit or unknown else None
+    target, settings, key = _called(frames[calls[-1]])
+    below = frames[calls[-1] + 1 :]
+    ours = [frame for frame in below if _module(frame).partition(".")[0] == __package__]
+    if below and not (isinstance(target, type) and all(frame.f_code.co_name in _CONSTRUCTORS for frame in ours)):
+        return None
+    given = ", ".join(f"{name}={value!r}" for name, value in settings.items() if isinstance(value, (str, int, float)))
+    where = f" under `{key}`" if key else ""
+    return f"The settings{where} do not fit {getattr(target, '__qualname__', target)}: {error}\nGiven: {given or 'nothing'}.\n{_WHERE}"
+
+
+def _called(frame: FrameType) -> tuple[Any, dict[str, Any], str]:
+    """What Hydra calls in this frame: the target, its settings, and their place in the configuration."""
+    names = frame.f_locals
+    if isinstance(deferred := names.get("self"), functools.partial):
+        return deferred.func, deferred.keywords, getattr(deferred, "_hydra_full_key", "")
+    return names.get("_target_"), names.get("kwargs", {}), names.get("full_key", "")
+
+
+def _frames(error: BaseException) -> list[FrameType]:
+    """The calls that led from where the error was caught to where it was raised."""
+    return [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
 
 
 def _composition(error: HydraException) -> str:

@@ -41,7 +41,7 @@ def main(cfg: DictConfig) -> None:
 
     from pin_memory.inference import load_model
 
-    model = load_model(Path(str(cfg.checkpoint)).expanduser(), device=choose_device(cfg.device))
+    model = load_model(Path(str(cfg.checkpoint)).expanduser(), device=choose_device(cfg.device), trust=list(cfg.trust))
     predict_folder(model, inputs, output, alpha=cfg.alpha)
     print(f"Wrote the label maps, colour masks and overlays of {len(inputs)} image{'s' if len(inputs) > 1 else ''} to {output}")
 

@@ -10,20 +10,24 @@ import numpy as np
 from omegaconf import DictConfig
 
 from pin_memory.commands import command
-from pin_memory.files import atomic_write
+from pin_memory.errors import ConfigurationError
 
 ROW_HEIGHT, SHEET_WIDTH, TITLE_HEIGHT = 150, 1340, 20
+SHEET_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 @command("stand_in")
 def main(cfg: DictConfig) -> None:
     """Draw the stand-ins below `cfg.root` unless they are there, and the contact sheet if one is asked for."""
+    _check(cfg)
     from pin_memory.domains.stand_in_layouts import StandIns
 
     root = Path(str(cfg.root)).expanduser()
     drawn = StandIns(root, cfg.images_per_domain, cfg.seed, cfg.width).prepare()
     print(f"Drew six stand-ins in {root}" if drawn else f"The stand-ins in {root} are already these; nothing was drawn")
     if cfg.contact_sheet is not None:
+        from pin_memory.visualize import write_image
+
         path = Path(str(cfg.contact_sheet)).expanduser()
         write_image(path, contact_sheet(cfg.seed, cfg.width))
         print(f"Wrote the contact sheet to {path}")
@@ -51,30 +55,35 @@ def contact_sheet(seed: int, width: int = 480) -> np.ndarray:
     return np.concatenate(rows)
 
 
-def write_image(path: Path, image: np.ndarray) -> None:
-    """Write an RGB image in the format of the path's suffix."""
-    from PIL import Image
+def _check(cfg: DictConfig) -> None:
+    """Refuse settings of the wrong kind before minutes are spent on drawing.
 
-    with atomic_write(path) as temporary:
-        Image.fromarray(image).save(temporary, quality=84)  # formats without a quality ignore it
+    Raises:
+        ConfigurationError: A number is no whole number, or the contact sheet's suffix is no picture's.
+    """
+    for name in ("images_per_domain", "seed", "width"):
+        if not isinstance(cfg[name], int) or isinstance(cfg[name], bool):
+            raise ConfigurationError(f"{name}={cfg[name]}: expected a whole number.")
+    if cfg.contact_sheet is not None and Path(str(cfg.contact_sheet)).suffix.lower() not in SHEET_SUFFIXES:
+        raise ConfigurationError(
+            f"contact_sheet={cfg.contact_sheet}: expected a file name that ends with one of {', '.join(SHEET_SUFFIXES)}."
+        )
 
 
 def _row(look: str, seed: int, width: int) -> np.ndarray:
     """A strip of one look's images, the second tile being the label map of the first."""
     import cv2
 
-    from pin_memory.domains.classes import PALETTE
     from pin_memory.domains.stand_in import draw_scene
+    from pin_memory.visualize import colorize
 
-    colours = np.zeros((256, 3), np.uint8)
-    colours[: len(PALETTE)] = PALETTE
     strip, x, index = np.full((ROW_HEIGHT, SHEET_WIDTH, 3), 255, np.uint8), 0, 0
     while x < SHEET_WIDTH:
         scene = draw_scene(look, seed, index, width)
         size = round(scene.image.shape[1] * ROW_HEIGHT / scene.image.shape[0]), ROW_HEIGHT
         tiles = [cv2.resize(scene.image, size, interpolation=cv2.INTER_AREA)]
         if index == 0:
-            tiles.append(cv2.resize(colours[scene.label], size, interpolation=cv2.INTER_NEAREST))
+            tiles.append(cv2.resize(colorize(scene.label), size, interpolation=cv2.INTER_NEAREST))
         for tile in tiles:
             strip[:, x : x + size[0]] = tile[:, : SHEET_WIDTH - x]
             x += size[0] + 3

@@ -34,23 +34,30 @@ def train(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any] | None:
         UserError: Something is missing or does not fit; told before training starts wherever it can be known by then.
     """
     assembly.quiet_lightning()
+    if not isinstance(cfg.seed, int) or cfg.seed < 0:
+        raise ConfigurationError(f"seed={cfg.seed}: expected a whole number of at least 0.")
     seed_everything(cfg.seed, workers=True, verbose=False)
     if cfg.selection not in SELECTIONS:
         raise ConfigurationError(f"selection={cfg.selection}: expected best (by source validation) or last.")
     resume = assembly.find_checkpoint(cfg.resume, "checkpoints/last.ckpt", "checkpoints/best.ckpt") if cfg.resume else None
-    run = _new_run(Path(cfg.paths.run))
     data = assembly.build_data(cfg)
+    if "split" in cfg.method:
+        instantiate(cfg.method.split).check(data.source_names)  # before weights are downloaded
     data.prepare_data()
     data.check(targets=cfg.test)
     method = assembly.build_method(cfg)
     method.check_sources(data.source_names, cfg.loading.batch_size)
+    if resume:
+        _check_resumption(resume, method, data.source_names, cfg.trainer.max_steps)
+    run = _new_run(Path(cfg.paths.run))
     _record(cfg, run)
     try:
         callbacks: dict[str, Callback] = {name: instantiate(node) for name, node in cfg.callbacks.items() if node}
-        callbacks["record"] = assembly.RunRecord(assembly.run_record(cfg, choices, run))
+        callbacks["record"] = assembly.RunRecord(assembly.run_record(cfg, choices, run, data.source_names))
         loggers = [logger for logger in instantiate(cfg.logger).values() if logger]
         trainer = assembly.build_trainer(cfg, list(callbacks.values()), loggers)
-        floors = floor_scores(data, method.network) if cfg.floors and cfg.test else None
+        method.check_trainer(trainer)
+        floors = floor_scores(data, method.network, trainer.strategy.root_device) if cfg.floors and cfg.test else None
         trainer.fit(method, datamodule=data, ckpt_path=resume, weights_only=True)
         if not cfg.test:
             return None
@@ -60,6 +67,20 @@ def train(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any] | None:
         return results
     finally:
         finish_wandb()
+
+
+def _check_resumption(checkpoint: Path, method: Method, sources: list[str], max_steps: int) -> None:
+    """Refuse a checkpoint that training cannot go on from.
+
+    Raises:
+        ConfigurationError: Another method, network or source, or no step left to make.
+    """
+    earlier = assembly.read_checkpoint(checkpoint)
+    assembly.load_weights(method, earlier.state, checkpoint)
+    if earlier.sources != sources:
+        raise ConfigurationError(f"resume={checkpoint}: trained on {', '.join(earlier.sources)}; this run has {', '.join(sources)}.")
+    if 0 <= max_steps <= earlier.step:
+        raise ConfigurationError(f"resume={checkpoint} has made {earlier.step} steps already; set trainer.max_steps above that.")
 
 
 def _new_run(run: Path) -> Path:

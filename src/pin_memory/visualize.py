@@ -4,6 +4,7 @@ Images are uint8 RGB (H, W, 3) and masks are train ids (H, W), 0..18 or 255, eve
 """
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -178,16 +179,12 @@ def write_image(path: str | Path, image: np.ndarray, max_bytes: int | None = Non
         max_bytes: Lower the quality of a JPEG until it is at most so large.
 
     Raises:
-        OutputError: If the file cannot be written.
+        OutputError: If the file cannot be written, or the suffix is that of no format.
     """
-    picture = Image.fromarray(image)
+    content = _encoded(image, Path(path), max_bytes)
     try:
         with atomic_write(path) as temporary:
-            for quality in (90, 80, 70, 60, 40):
-                # 4:4:4, since halved colour resolution smears the thin classes of a mask. Lossless formats ignore both.
-                picture.save(temporary, quality=quality, subsampling=0) if _is_jpeg(temporary) else picture.save(temporary)
-                if not _is_jpeg(temporary) or max_bytes is None or temporary.stat().st_size <= max_bytes:
-                    break
+            temporary.write_bytes(content)  # Pillow itself would not notice a JPEG that a full disk cuts short
     except OSError as error:
         raise OutputError(
             f"Cannot write the picture {path}: {error.strerror or error}. Free some space or choose another folder."
@@ -199,8 +196,19 @@ def write_panel(path: str | Path, image: np.ndarray) -> None:
     write_image(path, image, max_bytes=_MAX_PANEL_BYTES)
 
 
-def _is_jpeg(path: Path) -> bool:
-    return path.suffix.lower() in (".jpg", ".jpeg")
+def _encoded(image: np.ndarray, path: Path, max_bytes: int | None) -> bytes:
+    """The content of the file of a picture."""
+    form = Image.registered_extensions().get(path.suffix.lower())
+    if form not in Image.SAVE:
+        raise OutputError(f"Cannot write the picture {path}: no picture format is known by the suffix {path.suffix!r}. Use .png or .jpg.")
+    picture = Image.fromarray(image)
+    for quality in (90, 80, 70, 60, 40):
+        # 4:4:4, since halved colour resolution smears the thin classes of a mask.
+        options = {"quality": quality, "subsampling": 0} if form == "JPEG" else {}
+        picture.save(buffer := BytesIO(), form, **options)
+        if form != "JPEG" or max_bytes is None or buffer.tell() <= max_bytes:
+            break
+    return buffer.getvalue()
 
 
 def _tile_size(width: int, height: int) -> tuple[int, int]:

@@ -53,6 +53,7 @@ class TinyDomains(LightningDataModule):
     """Two sources of vectors and two targets of pictures, named as the real data module names them."""
 
     source_names = ("gtav", "synthia")
+    validation_names = ("gtav", "synthia")
     target_names = ("cityscapes", "idd")
 
     def train_dataloader(self) -> DataLoader:
@@ -61,7 +62,7 @@ class TinyDomains(LightningDataModule):
 
     def val_dataloader(self) -> CombinedLoader:
         """Two vectors per source."""
-        return CombinedLoader({name: DataLoader(torch.ones(2, 2)) for name in self.source_names}, "sequential")  # type: ignore[arg-type]
+        return CombinedLoader({name: DataLoader(torch.ones(2, 2)) for name in self.validation_names}, "sequential")  # type: ignore[arg-type]
 
     def test_dataloader(self) -> CombinedLoader:
         """Pictures of another size per target: eight and two of them."""

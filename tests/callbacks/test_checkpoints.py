@@ -1,6 +1,8 @@
 """Checkpoints: whole or absent, the last state and the best one."""
 
+import logging
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +97,76 @@ def test_the_best_is_tested_with_panels_of_every_target(tmp_path: Path) -> None:
     trainer.test(datamodule=TinyDomains(), ckpt_path="best", verbose=False, weights_only=True)
     assert len(callbacks["panels"].paths) == 4 + 2
     assert all(path.parent == tmp_path / "panels" for path in callbacks["panels"].paths)
+
+
+class Interrupted(TinyMethod):
+    """Stopped by Ctrl-C at a step, or in the validation after it."""
+
+    def __init__(self, step: int, stage: str) -> None:
+        super().__init__()
+        self.step, self.stage = step, stage
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> None:
+        """Ctrl-C before the step, or after it."""
+        self._stop("before")
+        super().training_step(batch, batch_idx)
+        self._stop("after")
+
+    def validation_step(self, batch: torch.Tensor, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Ctrl-C in the midst of it."""
+        self._stop("validation")
+
+    def _stop(self, stage: str) -> None:
+        if (self.stage, self.step) == (stage, self.trainer.global_step):
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.fixture
+def sigint() -> Any:
+    """Lightning ignores Ctrl-C from the first one on."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.usefixtures("sigint")
+@pytest.mark.parametrize(("step", "stage"), [(3, "before"), (9, "before"), (9, "after"), (12, "validation")])
+def test_ctrl_c_keeps_the_steps_made_so_far(step: int, stage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    with caplog.at_level(logging.INFO, "pin_memory"), pytest.raises(SystemExit):
+        tiny_trainer(tmp_path, list(configured(tmp_path).values())).fit(Interrupted(step, stage), TinyDomains())
+    assert kept(tmp_path)["last.ckpt"] == step
+    assert f"Saved {last} at step {step}." in caplog.text
+    tiny_trainer(tmp_path, list(configured(tmp_path).values())).fit(TinyMethod(), TinyDomains(), ckpt_path=last, weights_only=True)
+    assert kept(tmp_path)["last.ckpt"] == 20
+
+
+@pytest.mark.usefixtures("sigint")
+def test_ctrl_c_before_the_first_step_saves_nothing(tmp_path: Path) -> None:
+    for stage in ("validation", "before"):  # the former is the sanity check
+        with pytest.raises(SystemExit):
+            tiny_trainer(tmp_path, [LastCheckpoint(tmp_path / "new")]).fit(Interrupted(0, stage), TinyDomains())
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.usefixtures("sigint")
+def test_ctrl_c_stays_ctrl_c_when_saving_fails(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(SystemExit) as caught:
+        tiny_trainer(tmp_path, [LastCheckpoint(tmp_path / "file")]).fit(Interrupted(3, "before"), TinyDomains())
+    assert isinstance(caught.value.__context__, KeyboardInterrupt)
+    assert "Cannot write the checkpoint" in caplog.text
+
+
+def test_a_defect_saves_nothing(tmp_path: Path) -> None:
+    class Broken(TinyMethod):
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+            if self.trainer.global_step == 3:
+                raise RuntimeError("a defect")
+
+    with pytest.raises(RuntimeError, match="a defect"):
+        tiny_trainer(tmp_path, [LastCheckpoint(tmp_path / "new")]).fit(Broken(), TinyDomains())
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_failed_save_ends_training_with_a_clear_error(tmp_path: Path) -> None:

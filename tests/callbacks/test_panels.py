@@ -1,12 +1,12 @@
 """Panels of the targets."""
 
+import logging
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from pin_memory.callbacks import PredictionPanels
-from pin_memory.errors import OutputError
 from tests.callbacks.fakes import TinyDomains, TinyMethod, tiny_trainer
 
 
@@ -29,7 +29,12 @@ def test_none_asked_for_none_drawn(tmp_path: Path) -> None:
     assert not (tmp_path / "panels").exists()
 
 
-def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
+def test_panels_that_cannot_be_written_are_left_out_with_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "panels").write_text("in the way")
-    with pytest.raises(OutputError, match="panels"):
-        tiny_trainer(tmp_path, [PredictionPanels(tmp_path / "panels")]).test(TinyMethod(), TinyDomains(), verbose=False)
+    panels = PredictionPanels(tmp_path / "panels")
+    with caplog.at_level(logging.WARNING, "pin_memory"):
+        tiny_trainer(tmp_path, [panels]).test(TinyMethod(), TinyDomains(), verbose=False)
+    assert panels.paths == []
+    (warning,) = (record.getMessage() for record in caplog.records if record.name.startswith("pin_memory"))
+    assert str(tmp_path / "panels") in warning
+    assert "Judging goes on" in warning

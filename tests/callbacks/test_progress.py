@@ -3,6 +3,7 @@
 import io
 import re
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,39 @@ def test_a_resumed_run_starts_where_it_stopped(tmp_path: Path, capsys: pytest.Ca
     errors = capsys.readouterr().err
     assert "training: 24 steps, going on from step 20" in errors
     assert "step 24/24" in errors
+
+
+def test_the_time_before_the_first_step_does_not_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class SlowStart(TinyMethod):
+        def on_train_start(self) -> None:
+            time.sleep(1.5)
+
+    tiny_trainer(tmp_path, [TrainingProgress(line_seconds=0)], val_check_interval=20).fit(SlowStart(), TinyDomains())
+    rate = re.search(r"^step 5/20  ([\d.]+) it/s", capsys.readouterr().err, re.MULTILINE)
+    assert rate
+    assert float(rate[1]) > 5 / 1.5
+
+
+def test_the_bar_of_a_terminal_does_not_count_it_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class SlowStart(TinyMethod):
+        def on_train_start(self) -> None:
+            time.sleep(1.5)
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    tiny_trainer(tmp_path, [TrainingProgress(bar_seconds=0)], val_check_interval=20).fit(SlowStart(), TinyDomains())
+    rate = re.search(r"training:.*\| 5/20 \[[^,]*, +([\d.]+)it/s\]", terminal.getvalue())
+    assert rate
+    assert float(rate[1]) > 5 / 1.5
+
+
+def test_validation_on_some_of_the_sources_is_named_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(TinyDomains, "validation_names", ("synthia",))
+    fit_and_test(tmp_path, TrainingProgress())
+    assert "validating on synthia" in terminal.getvalue()
+    assert "validating on gtav" not in terminal.getvalue()
 
 
 def test_disabled_it_is_silent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

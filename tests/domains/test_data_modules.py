@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from pin_memory.domains import (
     BDD100KDataModule,
+    CamVidDataModule,
     DomainDataModule,
     GTAVDataModule,
     IDDDataModule,
@@ -152,8 +153,18 @@ def test_validation_on_some_of_the_sources(data: Path) -> None:
     sources = {"a": gtav(data / "gtav"), "b": gtav(data / "second")}
     module = MultiSourceDataModule(sources, validate=["b"])
     assert [batch["name"][0] for batch, _, _ in module.val_dataloader()] == ["00013", "00014", "00015"]
+    assert MultiSourceDataModule(sources, validate="b").validation_names == ["b"]
     with pytest.raises(ConfigurationError, match="validate names"):
         MultiSourceDataModule(sources, validate=["c"])
+
+
+def test_a_target_that_is_a_source_is_refused(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(data)
+    with pytest.raises(ConfigurationError, match="target 'unseen' is the same data as the source 'b'"):
+        MultiSourceDataModule({"a": gtav(data / "second"), "b": gtav(data / "gtav")}, {"unseen": gtav(Path("second/../gtav"))})
+    drives = {name: CamVidDataModule("camvid", drives=[name]) for name in ("0001TP", "0006R0")}
+    MultiSourceDataModule.leave_one_out(drives, "0001TP")
+    MultiSourceDataModule({"gtav": gtav(data)}, {"bdd": BDD100KDataModule(data)})  # one folder, two readers
 
 
 def test_all_that_is_missing_is_reported_at_once(data: Path) -> None:

@@ -65,6 +65,13 @@ class TestIDD(DomainCase):
             domain[0]
         assert str(domain.samples[0].label) in str(error.value)
 
+    @pytest.mark.parametrize("size", ["1e9", "20001", "0", "-3", "1e999"])
+    def test_absurd_sizes_are_told(self, root: Path, size: str) -> None:
+        domain = self.open(root)
+        domain.samples[0].label.write_text(f'{{"imgWidth": {size}, "imgHeight": 6, "objects": []}}')
+        with pytest.raises(DataError, match="not a whole IDD label"):
+            domain[0]
+
     def test_image_of_another_size(self, root: Path) -> None:
         domain = self.open(root)
         write_image(domain.samples[0].image, 5, 5)

@@ -169,3 +169,15 @@ def test_items_are_state_and_not_parameters() -> None:
     memory = CategoricalMemory(K, C)
     assert "items" in memory.state_dict()
     assert "items" not in dict(memory.named_parameters())
+
+
+def test_write_is_in_full_precision_under_autocast() -> None:
+    """Positions of the taps, sums and unit rows do not go through bfloat16; the result is that of the float32 features."""
+    memory = CategoricalMemory(K, C).eval()
+    features = torch.randn(1, C, 48, 48)
+    labels = torch.randint(0, K, (1, 768, 768))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(memory.write(features, labels), memory.write(features.float(), labels))
+        half = memory.write(features.bfloat16(), labels)
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, memory.write(features.bfloat16().float(), labels))

@@ -142,3 +142,18 @@ def test_annealed_inner_rate_follows_the_schedule() -> None:
         rates.append(method.inner_lr)
         method.training_step(tiny_batch(), 0)
     assert rates == pytest.approx([1e-3, 0.005 / 4, 0.0025 / 4])
+
+
+def test_the_commit_uses_the_stepped_weights_under_autocast() -> None:
+    """Autocast caches half-precision weights; the commit must not read with those from before the step."""
+    method = PinTheMemoryByHand(tiny_segmenter(), partial(torch.optim.SGD, lr=1.0)).prepare()
+    batch = tiny_batch()
+    old = method.network.require_memory().items.clone()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        method.training_step(batch, 0)
+        committed = method.network.require_memory().items.clone()
+        torch.clear_autocast_cache()
+        method.network.eval()
+        side = merge(batch, method.split(list(batch), 0)[0])
+        expected = method.network.write(method.network.encode(side.images).features, side.labels, old)
+    torch.testing.assert_close(committed, expected.detach())

@@ -36,7 +36,7 @@ class TestResNet50AtStride8(NetworkCase):
     def build(self) -> MemorySegmenter:
         """ResNet-50."""
         backbone = ResNetBackbone(50, output_stride=8)
-        return MemorySegmenter(backbone, channels=32, memory=CategoricalMemory(channels=32), output_stride=8, auxiliary_channels=16)
+        return MemorySegmenter(backbone, channels=32, memory=CategoricalMemory(channels=32), auxiliary_channels=16)
 
 
 @pytest.mark.parametrize("depth", [18, 34, 50, 101])

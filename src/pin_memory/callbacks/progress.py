@@ -13,7 +13,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 class TrainingProgress(ProgressBar):
     """Show the steps done, the iteration rate, the time left and the loss terms; not one bar per epoch.
 
-    The time left includes the validations to come, as the rate is the mean since the start. What a method logs with
+    The time left includes the validations to come, as the rate is the mean since the first step began. What a method logs with
     `prog_bar=True` stands on a line of its own below the bar: a terminal is rarely wide enough for both. Where the error stream is
     no terminal (a log file, a batch job), a line is printed every `line_seconds` instead.
 
@@ -56,6 +56,11 @@ class TrainingProgress(ProgressBar):
             resumed = f", going on from step {trainer.global_step}" if trainer.global_step else ""
             _line(f"training: {total or 'unlimited'} steps{resumed}")
 
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Count the time from the first step on: before it, the method may have read all sources to initialise its memory."""
+        if self._clock.start() and self._bar is not None:
+            self._bar.unpause()
+
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Move on by one step; every iteration makes exactly one."""
         total = _total_steps(trainer)
@@ -86,7 +91,7 @@ class TrainingProgress(ProgressBar):
     ) -> None:
         """Open a passing bar per source."""
         if self.has_dataloader_changed(dataloader_idx) and not trainer.sanity_checking:
-            name = _name(trainer, "source_names", dataloader_idx)
+            name = _name(trainer, "validation_names", dataloader_idx)
             self._open_evaluation(f"validating on {name}", self.total_val_batches_current_dataloader, lines=trainer.state.fn != "fit")
 
     def on_validation_batch_end(
@@ -159,11 +164,19 @@ class TrainingProgress(ProgressBar):
 
 
 class _Clock:
-    """Time since the start and since the last display."""
+    """Time since the first step began and since the last display."""
 
     def __init__(self, first_step: int) -> None:
         self.first_step = first_step
-        self.started = self.shown = time.monotonic()
+        self.started: float | None = None
+        self.shown = time.monotonic()
+
+    def start(self) -> bool:
+        """Start to count; whether this is the first call."""
+        if self.started is not None:
+            return False
+        self.started = time.monotonic()
+        return True
 
     def due(self, seconds: float) -> bool:
         """Whether the last display is at least `seconds` ago."""
@@ -175,10 +188,10 @@ class _Clock:
 
     def describe(self, step: int, total: int | None) -> str:
         """Iteration rate and time left, empty before the first step is done."""
-        elapsed, done = time.monotonic() - self.started, step - self.first_step
-        if done <= 0 or elapsed <= 0:
+        done, now = step - self.first_step, time.monotonic()
+        if done <= 0 or self.started is None or now <= self.started:
             return ""
-        rate = done / elapsed
+        rate = done / (now - self.started)
         left = f"  {describe_seconds((total - step) / rate)} left" if total else ""
         return f"{rate:.{2 if rate < 1 else 1}f} it/s{left}"
 

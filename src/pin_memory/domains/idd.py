@@ -57,6 +57,7 @@ _CLASSES = {
     "license plate": IGNORE,
 }
 _IDS = {name: number for number, name in enumerate(_CLASSES)}
+_MAX_SIDE = 20_000  # pixels, ten times that of the data set; a damaged number must not ask for all memory
 
 
 class IDD(Domain):
@@ -84,7 +85,7 @@ gtFine/{train,val}/<drive>/<frame>_gtFine_polygons.json
             return rasterize(json.loads(path.read_bytes()))
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, OverflowError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
                 f"{path}: not a whole IDD label: expected JSON with imgWidth, imgHeight and objects of label and polygon, "
                 f"found {type(error).__name__}: {error}. Get this file again."
@@ -102,8 +103,14 @@ def rasterize(annotation: dict[str, Any]) -> np.ndarray:
 
     Returns:
         Ids of IDD, (imgHeight, imgWidth) uint8.
+
+    Raises:
+        ValueError: The size is none of a picture.
     """
-    canvas = Image.new("L", (int(annotation["imgWidth"]), int(annotation["imgHeight"])), _IDS["unlabeled"])
+    width, height = int(annotation["imgWidth"]), int(annotation["imgHeight"])
+    if not (1 <= width <= _MAX_SIDE and 1 <= height <= _MAX_SIDE):
+        raise ValueError(f"a size of {width}x{height}, not within 1..{_MAX_SIDE} pixels")
+    canvas = Image.new("L", (width, height), _IDS["unlabeled"])
     draw = ImageDraw.Draw(canvas)
     for item in annotation["objects"]:
         name = item["label"] if item["label"] in _IDS else item["label"].removesuffix("group")

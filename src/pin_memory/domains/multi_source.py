@@ -26,7 +26,7 @@ class MultiSourceDataModule(LightningDataModule):
         sources: Mapping[str, DomainDataModule] | None = None,
         targets: Mapping[str, DomainDataModule] | None = None,
         stand_in: "StandIns | None" = None,
-        validate: Sequence[str] | None = None,
+        validate: str | Sequence[str] | None = None,
     ) -> None:
         """Compose the domains.
 
@@ -34,10 +34,11 @@ class MultiSourceDataModule(LightningDataModule):
             sources: The source domains by name.
             targets: The target domains by name.
             stand_in: Draws stand-ins for the data sets in `prepare_data`.
-            validate: Sources to validate on; by default all. For a data set that is listed twice with different augmentations.
+            validate: Sources (or the one source) to validate on; by default all. For a data set that is listed twice with different
+                augmentations.
 
         Raises:
-            ConfigurationError: A domain's name is not text, or `validate` names what is no source.
+            ConfigurationError: A domain's name is not text, a target is one of the sources, or `validate` names what is no source.
         """
         super().__init__()
         self.sources = dict(sources or {})
@@ -46,7 +47,8 @@ class MultiSourceDataModule(LightningDataModule):
             if not isinstance(name, str):
                 raise ConfigurationError(f"The name {name!r} of a domain was read as a number: quote it in the YAML file.")
         self.stand_in = stand_in
-        self.validation_names = list(self.sources if validate is None else validate)
+        _require_unseen(self.sources, self.targets)
+        self.validation_names = [validate] if isinstance(validate, str) else list(self.sources if validate is None else validate)
         if unknown := set(self.validation_names) - set(self.sources):
             raise ConfigurationError(f"data.validate names {sorted(unknown)}; the sources are {list(self.sources)}.")
 
@@ -138,6 +140,22 @@ class MultiSourceDataModule(LightningDataModule):
 def _require(domains: Mapping[str, Any], kind: str) -> None:
     if not domains:
         raise ConfigurationError(f"No {kind} domain is configured: add one to data.{kind}s.")
+
+
+def _require_unseen(sources: Mapping[str, DomainDataModule], targets: Mapping[str, DomainDataModule]) -> None:
+    """Refuse a target whose data a source has under whatever name: its score would count as one on an unseen domain."""
+    for target, judged in targets.items():
+        for source, trained in sources.items():
+            if _identity(judged) == _identity(trained):
+                raise ConfigurationError(
+                    f"The target {target!r} is the same data as the source {source!r} ({judged.title} in {judged.root}), but targets are"
+                    f" to be unseen in training. Take one of the two out: ~data.targets.{target} or ~data.sources.{source}."
+                )
+
+
+def _identity(domain: DomainDataModule) -> tuple[Any, ...]:
+    """What decides which data a domain reads."""
+    return domain.reader, domain.root.resolve(), domain.reader_options
 
 
 def _number(name: str) -> float | None:

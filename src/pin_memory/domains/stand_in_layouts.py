@@ -2,8 +2,6 @@
 
 import json
 import tempfile
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 import cv2
@@ -17,17 +15,15 @@ from pin_memory.errors import ConfigurationError, DataError
 MARKER = "stand_in.json"
 """File that tells a folder of stand-ins from one of real data."""
 
-_VERSION = 1  # of the drawing: raise it when pictures change, so that older ones are drawn anew
-_NOTE = (
-    "These are drawn stand-ins, not real data: they only show that everything runs. Scores on them say nothing about the real data sets."
-)
+_VERSION = 2  # of the drawing: raise it when pictures change, so that older ones are drawn anew
+_NOTE = "Drawn stand-ins, not real data: they only show that everything runs. Scores on them say nothing about the real data sets."
 
 # Raw ids of the 19 classes, then of the details: lane marking, kerb, licence plate, ego vehicle, rail track, billboard, autorickshaw
-_CITYSCAPES = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33, 7, 8, 26, 1, 10, 4, 5)
-_GTAV = (*_CITYSCAPES[:21], 34, *_CITYSCAPES[22:])
-_SYNTHIA = (3, 4, 2, 21, 5, 7, 15, 9, 6, 16, 1, 10, 17, 8, 18, 19, 20, 12, 11, 22, 4, 8, 0, 0, 0, 0)
-_BDD = (*range(19), 0, 1, 13, 255, 255, 255, 255)
-_MAPILLARY = (13, 15, 17, 6, 3, 45, 48, 50, 30, 29, 27, 19, 20, 55, 61, 54, 58, 57, 52, 24, 2, 55, 64, 12, 35, 59)
+_CITYSCAPES = np.array((7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33, 7, 8, 26, 1, 10, 4, 5), np.uint8)
+_GTAV = np.array((*_CITYSCAPES[:21], 34, *_CITYSCAPES[22:]), np.uint8)
+_SYNTHIA = np.array((3, 4, 2, 21, 5, 7, 15, 9, 6, 16, 1, 10, 17, 8, 18, 19, 20, 12, 11, 22, 4, 8, 0, 0, 0, 0), np.uint8)
+_BDD = np.array((*range(19), 0, 1, 13, 255, 255, 255, 255), np.uint8)
+_MAPILLARY = np.array((13, 15, 17, 6, 3, 45, 48, 50, 30, 29, 27, 19, 20, 55, 61, 54, 58, 57, 52, 24, 2, 55, 64, 12, 35, 59), np.uint8)
 _IDD = (*CLASSES, "road", "curb", "license plate", "ego vehicle", "rail track", "billboard", "autorickshaw")
 _IDD_NAMES = tuple("non-drivable fallback" if name == "terrain" else name for name in _IDD)
 
@@ -51,7 +47,7 @@ class StandIns:
         ConfigurationError: No images are asked for, or too small ones.
     """
 
-    def __init__(self, root: str | Path, images_per_domain: int = 40, seed: int = 304, width: int = 480) -> None:
+    def __init__(self, root: str | Path, images_per_domain: int = 40, seed: int = 304, width: int = 440) -> None:
         if images_per_domain < 1 or width < 96:
             raise ConfigurationError(f"Stand-ins need images_per_domain >= 1 and width >= 96, not {images_per_domain} and {width}.")
         self.root = Path(root)
@@ -98,24 +94,22 @@ class StandIns:
         train = int(self.settings["images_per_domain"])
         for index in range(train + max(4, train // 4)):
             scene = draw_scene(look, int(self.settings["seed"]), index, int(self.settings["width"]))
-            _WRITERS[LOOKS[look].domain](folder, "train" if index < train else "val", index, scene)
+            _WRITERS[look](folder, "train" if index < train else "val", index, scene)
 
 
 def write_gtav(folder: Path, split: str, index: int, scene: Scene) -> None:
     """Write `images/NNNNN.png` and a palette PNG of raw ids `labels/NNNNN.png`; the data set has one folder for all splits."""
-    del split
     name = f"{index + 1:05}.png"
     _write_image(folder / "images" / name, scene.image)
-    _write_palette(folder / "labels" / name, _lookup(_GTAV)[scene.detail], _GTAV)
+    _write_palette(folder / "labels" / name, _GTAV[scene.detail], _GTAV)
 
 
 def write_synthia(folder: Path, split: str, index: int, scene: Scene) -> None:
     """Write `RAND_CITYSCAPES/{RGB,GT/LABELS}/NNNNNNN.png`, the label as 16-bit RGB: class, instance number, unused."""
-    del split
     folder, name = folder / "RAND_CITYSCAPES", f"{index:07}.png"
     _write_image(folder / "RGB" / name, scene.image)
     label = np.zeros((*scene.detail.shape, 3), np.uint16)  # OpenCV's order: blue, green, red
-    label[..., 2] = _lookup(_SYNTHIA)[scene.detail]
+    label[..., 2] = _SYNTHIA[scene.detail]
     moving = np.isin(scene.detail, _MOVING).astype(np.uint8)
     number = cv2.connectedComponents(moving)[1]
     label[..., 1] = np.where(moving, number + 250, 0)  # beyond 8 bits, as in the real set, where readers trip over it
@@ -126,7 +120,7 @@ def write_cityscapes(folder: Path, split: str, index: int, scene: Scene) -> None
     """Write `leftImg8bit/<split>/<city>/*_leftImg8bit.png` and `gtFine/<split>/<city>/*_gtFine_labelIds.png`."""
     stem = f"drawn_000000_{index:06}"
     _write_image(folder / "leftImg8bit" / split / "drawn" / f"{stem}_leftImg8bit.png", scene.image)
-    label = _lookup(_CITYSCAPES)[scene.detail]
+    label = _CITYSCAPES[scene.detail]
     _write(folder / "gtFine" / split / "drawn" / f"{stem}_gtFine_labelIds.png", _encode(".png", label))
 
 
@@ -134,14 +128,14 @@ def write_bdd(folder: Path, split: str, index: int, scene: Scene) -> None:
     """Write `images/10k/<split>/<stem>.jpg` and train ids `labels/sem_seg/masks/<split>/<stem>.png`."""
     stem = f"{index * 2654435761 % 2**32:08x}-{index:08x}"
     _write_image(folder / "images" / "10k" / split / f"{stem}.jpg", scene.image)
-    _write(folder / "labels" / "sem_seg" / "masks" / split / f"{stem}.png", _encode(".png", _lookup(_BDD)[scene.detail]))
+    _write(folder / "labels" / "sem_seg" / "masks" / split / f"{stem}.png", _encode(".png", _BDD[scene.detail]))
 
 
 def write_mapillary(folder: Path, split: str, index: int, scene: Scene) -> None:
     """Write `{training,validation}/{images/<key>.jpg,labels/<key>.png}`, the label a palette PNG of v1.2 ids."""
     folder, key = folder / {"train": "training", "val": "validation"}[split], f"drawn-{index:016}"
     _write_image(folder / "images" / f"{key}.jpg", scene.image)
-    _write_palette(folder / "labels" / f"{key}.png", _lookup(_MAPILLARY)[scene.detail], _MAPILLARY)
+    _write_palette(folder / "labels" / f"{key}.png", _MAPILLARY[scene.detail], _MAPILLARY)
 
 
 def write_idd(folder: Path, split: str, index: int, scene: Scene) -> None:
@@ -176,19 +170,8 @@ def polygons(detail: np.ndarray) -> list[dict[str, object]]:
     ]
 
 
-_WRITERS: dict[str, Callable[[Path, str, int, Scene], None]] = {
-    "gtav": write_gtav,
-    "synthia": write_synthia,
-    "idd": write_idd,
-    "cityscapes": write_cityscapes,
-    "bdd100k": write_bdd,
-    "mapillary": write_mapillary,
-}
-
-
-@cache
-def _lookup(raw_ids: tuple[int, ...]) -> np.ndarray:
-    return np.array(raw_ids, np.uint8)
+# by look, in the order of `LOOKS`
+_WRITERS = dict(zip(LOOKS, (write_gtav, write_synthia, write_idd, write_cityscapes, write_bdd, write_mapillary), strict=True))
 
 
 def _encode(suffix: str, image: np.ndarray) -> bytes:
@@ -204,7 +187,7 @@ def _write_image(path: Path, image: np.ndarray) -> None:
     _write(path, _encode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR)))
 
 
-def _write_palette(path: Path, label: np.ndarray, raw_ids: tuple[int, ...]) -> None:
+def _write_palette(path: Path, label: np.ndarray, raw_ids: np.ndarray) -> None:
     colours = np.full((256, 3), 20, np.uint8)
     for train, raw in enumerate(raw_ids[: len(CLASSES)]):
         colours[raw] = PALETTE[train]

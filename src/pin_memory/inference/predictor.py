@@ -1,5 +1,6 @@
 """A trained network for pictures: RGB in, train ids out."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,12 +42,13 @@ class Predictor:
         return predict_whole(self.network, image.unsqueeze(0).to(self.device))[0].to(torch.uint8).cpu().numpy()
 
 
-def load_model(run_or_checkpoint: str | Path, device: str | torch.device = "cpu") -> Predictor:
+def load_model(run_or_checkpoint: str | Path, device: str | torch.device = "cpu", trust: Sequence[str] = ()) -> Predictor:
     """Load the network of a run for prediction.
 
     Args:
         run_or_checkpoint: A run folder or a checkpoint file.
         device: Where it shall run.
+        trust: Packages besides this library whose classes the checkpoint may name; loading calls them.
 
     Raises:
         ConfigurationError: There is no checkpoint of this library.
@@ -56,4 +58,4 @@ def load_model(run_or_checkpoint: str | Path, device: str | torch.device = "cpu"
     """
     from pin_memory.assembly import find_checkpoint, load_method  # assembly builds on inference
 
-    return Predictor(load_method(find_checkpoint(run_or_checkpoint)).method.network, device)
+    return Predictor(load_method(find_checkpoint(run_or_checkpoint), trust).method.network, device)

@@ -83,9 +83,14 @@ class CategoricalMemory(nn.Module):
             New items `(K, C)`, differentiable with respect to the features and the update network.
         """
         items = self.items if items is None else items
-        vectors = operations.unit(self.update(features))
-        shares = operations.class_shares(labels, (features.shape[2], features.shape[3]), self.num_classes, vectors.dtype)
-        return operations.momentum_write(items, *operations.class_sums(vectors, shares), momentum=self.momentum)
+        with torch.autocast(features.device.type, enabled=False):
+            vectors = operations.unit(self.update(operations.full_precision(features)))
+            return operations.momentum_write(items, *self.class_sums(vectors, labels), momentum=self.momentum)
+
+    def class_sums(self, vectors: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Share-weighted sums `(K, C)` and shares `(K,)` of each class over unit vectors `(B, C, h, w)` with labels `(B, H, W)`."""
+        shares = operations.class_shares(labels, (vectors.shape[2], vectors.shape[3]), self.num_classes, vectors.dtype)
+        return operations.class_sums(vectors, shares)
 
     def classify(self, items: Tensor) -> Tensor:
         """Class logits `(K, K)` of the items `(K, C)` by the memory classifier G."""

@@ -18,8 +18,9 @@ class DomainSplit:
             source); None splits at random.
     """
 
-    def __init__(self, seed: int = 304, meta_test: Sequence[str] | None = None) -> None:
-        self.seed, self.meta_test = seed, list(meta_test) if meta_test else None
+    def __init__(self, seed: int = 304, meta_test: str | Sequence[str] | None = None) -> None:
+        self.seed = seed
+        self.meta_test = [meta_test] if isinstance(meta_test, str) else list(meta_test) if meta_test else None
 
     def __call__(self, domains: Sequence[str], iteration: int) -> tuple[list[str], list[str]]:
         """Names of the meta-train and of the meta-test domains in `iteration`."""
@@ -45,6 +46,6 @@ class DomainSplit:
             )
         if self.meta_test is not None and (set(self.meta_test) - set(domains) or set(domains) <= set(self.meta_test)):
             raise ConfigurationError(
-                f"method.split.meta_test={self.meta_test} must name some, not all, of the sources {list(domains)}."
+                f"split.meta_test={self.meta_test} must name some, not all, of the sources {list(domains)}."
                 " Correct the names or set it to null for a random split."
             )

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from pin_memory.domains.classes import CLASSES
 from pin_memory.errors import ConfigurationError
 from pin_memory.inference.whole import predict_whole
 from pin_memory.memory import Reading
@@ -17,6 +18,9 @@ from pin_memory.methods.batches import DomainBatch, Labelled
 from pin_memory.methods.losses import auxiliary_loss
 from pin_memory.metrics import DomainConfusion, class_iou, mean_iou
 from pin_memory.networks import Encoding, MemorySegmenter
+
+PRECISIONS = ("32-true", "64-true", "bf16-mixed")
+"""What a method trains rightly in; float16 needs loss scaling, which the gradients of two steps would have to undo."""
 
 
 class Method(LightningModule):
@@ -63,11 +67,13 @@ class Method(LightningModule):
         return self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
 
     def check_sources(self, domains: list[str], batch_size: int) -> None:
-        """Refuse source domains that the method cannot train on.
+        """Refuse source domains and networks that the method cannot train with.
 
         Raises:
-            ConfigurationError: No source at all, or single-image batches.
+            ConfigurationError: No source at all, single-image batches, or another number of classes than the domains have.
         """
+        if self.network.num_classes != len(CLASSES):
+            raise ConfigurationError(f"network.num_classes={self.network.num_classes}: the domains' labels have {len(CLASSES)} classes.")
         if not domains:
             raise ConfigurationError("No source domain to train on: choose an experiment, or add one with +domain@data.sources.gtav=gtav.")
         if batch_size < 2:
@@ -75,23 +81,29 @@ class Method(LightningModule):
                 f"loading.batch_size={batch_size}: batch normalisation after image pooling needs at least 2 images per domain in training."
             )
 
-    def on_fit_start(self) -> None:
-        """Refuse what would train wrongly.
+    def check_trainer(self, trainer: Trainer) -> None:
+        """Refuse what would train wrongly, before anything is launched.
 
         Raises:
-            ConfigurationError: Several devices, or float16 with its loss scaling.
+            ConfigurationError: Several devices, another precision than those that are right, or no step to make.
         """
-        if self.trainer.precision == "16-mixed":
+        if trainer.precision not in PRECISIONS:
+            raise ConfigurationError(f"trainer.precision={trainer.precision}: expected one of {', '.join(PRECISIONS)}.")
+        if trainer.max_steps == 0:
+            raise ConfigurationError("trainer.max_steps=0 trains nothing: give a number of iterations, or -1 to go by trainer.max_epochs.")
+        if trainer.world_size > 1:
             raise ConfigurationError(
-                "trainer.precision=16-mixed scales losses, which the two steps do not undo. Use bf16-mixed or 32-true."
-            )
-        if self.trainer.world_size > 1:
-            raise ConfigurationError(
-                f"Training on {self.trainer.world_size} devices is not supported yet: the gradients of the two steps and the memory would"
+                f"Training on {trainer.world_size} devices is not supported yet: the gradients of the two steps and the memory would"
                 " not be reduced and the replicas would drift apart. Use trainer.devices=1."
             )
 
-    def segmentation_loss(self, reading: Reading, encoding: Encoding, labels: Tensor, run: Callable[..., Any] | None = None) -> Tensor:
+    def on_fit_start(self) -> None:
+        """Refuse a Trainer that `check_trainer` refuses, for those who bring their own."""
+        self.check_trainer(self.trainer)
+
+    def segmentation_loss(
+        self, reading: Reading, encoding: Encoding, labels: Tensor, run: Callable[..., Any] | None = None, step: str = ""
+    ) -> Tensor:
         """`L_seg + w_aux L_aux`.
 
         Args:
@@ -99,10 +111,13 @@ class Method(LightningModule):
             encoding: The encoder's outputs.
             labels: `(B, H, W)` train ids.
             run: Runs a stage by name, with fast weights for example; the network itself by default.
+            step: Put before the logged names of the two terms.
         """
         run = run or self.run_stage
-        loss = cross_entropy(run("decode", reading, encoding, labels.shape[-2:]), labels)
-        return loss + self.auxiliary_weight * auxiliary_loss(run("auxiliary", encoding), labels)
+        segmentation = cross_entropy(run("decode", reading, encoding, labels.shape[-2:]), labels)
+        auxiliary = auxiliary_loss(run("auxiliary", encoding), labels)
+        self.log_losses(**{f"{step}segmentation": segmentation, f"{step}auxiliary": auxiliary})
+        return segmentation + self.auxiliary_weight * auxiliary
 
     def run_stage(self, stage: str, *args: Any) -> Any:
         """Run a stage of the network with its own weights."""
@@ -114,6 +129,7 @@ class Method(LightningModule):
         for name, parameter in self.network.named_parameters():
             parameter.grad = gradients.get(name)
         optimizer.step()  # type: ignore[union-attr]
+        torch.clear_autocast_cache()  # it holds the weights before the step, in half precision
         optimizer.zero_grad(set_to_none=True)  # type: ignore[union-attr]
         schedule.step()  # type: ignore[union-attr]
         self.images_seen += images

@@ -1,7 +1,7 @@
 """Pin the Memory (Kim, Lee, Park, Min, Sohn, CVPR 2022): meta-learning a categorical memory over source domains."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, ClassVar, NamedTuple
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from pin_memory.errors import ConfigurationError
 from pin_memory.memory import CategoricalMemory, feature_cohesion, memory_classification, memory_divergence, operations
 from pin_memory.meta import DomainSplit, FastWeights
 from pin_memory.methods.base import Method, count
@@ -86,7 +87,7 @@ class PinTheMemory(Method):
     def inner_loss(self, meta_train: Labelled) -> Tensor:
         """`L_in = L_read(X_mtr, M) + L_update(M̂)` with `M̂ = write(M, X_mtr)`: segment with the memory, then judge what is written."""
         encoding = self.network.encode(meta_train.images)
-        reading_loss = self.reading_loss(encoding, meta_train.labels, self.memory.items, self.run_stage)
+        reading_loss = self.reading_loss(encoding, meta_train.labels, self.memory.items, self.run_stage, "inner_")
         items = self.network.write(encoding.features, meta_train.labels)
         divergence, classification = memory_divergence(items), memory_classification(self.network.classify_items(items))
         self.log_losses(divergence=divergence, classification=classification)
@@ -100,13 +101,14 @@ class PinTheMemory(Method):
 
     def outer_loss(self, meta_test: Labelled, fast: FastWeights, items: Tensor) -> Tensor:
         """`L_out = L_read(X_mte, M'; E', D')`: does the memory written from other domains serve these?"""
-        return self.reading_loss(fast.call("encode", meta_test.images), meta_test.labels, items, fast.call)
+        return self.reading_loss(fast.call("encode", meta_test.images), meta_test.labels, items, fast.call, "outer_")
 
-    def reading_loss(self, encoding: Any, labels: Tensor, items: Tensor, run: Callable[..., Any]) -> Tensor:
+    def reading_loss(self, encoding: Any, labels: Tensor, items: Tensor, run: Callable[..., Any], step: str = "") -> Tensor:
         """`L_read = L_seg + w_aux L_aux + w_coh L_coh` with the memory before any write, so that labels cannot leak into the prediction."""
         reading = run("read", encoding.features, items)
         cohesion = feature_cohesion(reading.similarity, labels, self.temperature)
-        return self.segmentation_loss(reading, encoding, labels, run) + self.weights.cohesion * cohesion
+        self.log_losses(**{f"{step}cohesion": cohesion})
+        return self.segmentation_loss(reading, encoding, labels, run, step) + self.weights.cohesion * cohesion
 
     @torch.no_grad()
     def commit_memory(self, meta_train: Labelled) -> None:
@@ -128,16 +130,25 @@ class PinTheMemory(Method):
         return self.lr / 4 if self.anneal_inner_lr and self.iteration > 0 else self.initial_inner_lr
 
     def check_sources(self, domains: list[str], batch_size: int) -> None:
-        """Refuse fewer than two sources besides what every method refuses."""
+        """Refuse fewer than two sources and a network without memory, besides what every method refuses."""
         super().check_sources(domains, batch_size)
+        if self.network.memory is None:
+            raise ConfigurationError("method=pin_the_memory needs a network with a memory, found network.memory=null.")
         self.split.check(domains)
 
     def on_train_start(self) -> None:
         """Initialise the memory from the source loader, unless a checkpoint brought one."""
         if not self.memory.initialised:
-            loader = self.trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
             log.info("Initialising the memory from the source domains.")
-            self.initialise_memory(b for _ in range(self.initial_passes) for b, *_ in islice(iter(loader), self.initial_batches))
+            self.initialise_memory(batch for index in range(self.initial_passes) for batch in self._initial_pass(index))
+
+    def _initial_pass(self, index: int) -> Iterator[DomainBatch]:
+        """One pass over the source loaders with draws of its own."""
+        loader = self.trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
+        for part in loader.flattened:
+            part.sampler.set_epoch(index)
+        for batch, *_ in islice(iter(loader), self.initial_batches):
+            yield batch
 
     @torch.no_grad()
     def initialise_memory(self, batches: Iterable[DomainBatch]) -> None:
@@ -146,8 +157,6 @@ class PinTheMemory(Method):
         with evaluation_mode(self.network):
             for batch in batches:
                 images, labels = merge(batch)
-                queries = operations.unit(self.network.encode(images.to(self.device)).features)
-                size = (queries.shape[-2], queries.shape[-1])
-                shares = operations.class_shares(labels.to(self.device), size, self.memory.num_classes, queries.dtype)
-                sums += operations.class_sums(queries, shares)[0]
+                features = operations.full_precision(self.network.encode(images.to(self.device)).features)
+                sums += self.memory.class_sums(operations.unit(features), labels.to(self.device))[0]
         self.memory.commit(operations.unit(sums))

@@ -2,6 +2,8 @@
 
 import math
 
+from pin_memory.errors import ConfigurationError
+
 
 class ExponentialDecay:
     """lr · exp(-rate · t / horizon), stepped every iteration t (Pin the Memory: rate 9, horizon 120000).
@@ -12,7 +14,7 @@ class ExponentialDecay:
     """
 
     def __init__(self, rate: float = 9.0, horizon: int = 120_000) -> None:
-        self.rate, self.horizon = rate, horizon
+        self.rate, self.horizon = rate, _checked(horizon)
 
     def __call__(self, iteration: int) -> float:
         """The factor on the base learning rate, in (0, 1]."""
@@ -28,8 +30,19 @@ class PolynomialDecay:
     """
 
     def __init__(self, power: float = 0.9, horizon: int = 40_000) -> None:
-        self.power, self.horizon = power, horizon
+        self.power, self.horizon = power, _checked(horizon)
 
     def __call__(self, iteration: int) -> float:
         """The factor on the base learning rate, in [0, 1]."""
         return (1 - min(iteration, self.horizon) / self.horizon) ** self.power
+
+
+def _checked(horizon: int) -> int:
+    """A horizon of at least one iteration.
+
+    Raises:
+        ConfigurationError: It is less, as with trainer.max_steps=-1.
+    """
+    if horizon < 1:
+        raise ConfigurationError(f"schedule.horizon={horizon}: expected a number of iterations; set it, or trainer.max_steps, above 0.")
+    return horizon

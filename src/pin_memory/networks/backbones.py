@@ -51,6 +51,7 @@ class ResNetBackbone(nn.Module):
         for stage, dilation in zip((self.stage3, self.stage4), _DILATIONS[output_stride], strict=True):
             if dilation > 1:
                 _dilate(stage, dilation)
+        self.output_stride = output_stride
         expansion = 1 if depth < 50 else 4
         self.channels = (64 * expansion, 256 * expansion, 512 * expansion)
 

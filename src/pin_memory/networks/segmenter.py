@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from pin_memory.errors import ConfigurationError
 from pin_memory.memory import CategoricalMemory, Reading
 from pin_memory.networks.backbones import ResNetBackbone
 from pin_memory.networks.heads import ASPP, AuxiliaryHead, Decoder, resize
@@ -28,9 +29,11 @@ class MemorySegmenter(nn.Module):
         num_classes: K; the memory has one item per class.
         channels: C of features, memory items and decoder.
         memory: The categorical memory, or None for the plain network of the baselines.
-        output_stride: Must be the backbone's; sets the rates of the pyramid.
         auxiliary_channels: Width of the auxiliary head.
         dropout: Drop-out probability of the auxiliary head.
+
+    Raises:
+        ConfigurationError: The memory's items are not K of C channels.
     """
 
     def __init__(
@@ -39,15 +42,19 @@ class MemorySegmenter(nn.Module):
         num_classes: int = 19,
         channels: int = 256,
         memory: CategoricalMemory | None = None,
-        output_stride: int = 16,
         auxiliary_channels: int = 512,
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
+        if memory is not None and (memory.num_classes, memory.channels) != (num_classes, channels):
+            raise ConfigurationError(
+                f"network.memory: expected {num_classes} items of {channels} channels as the network has,"
+                f" found {memory.num_classes} of {memory.channels}."
+            )
         low_level, auxiliary, deep = backbone.channels
         self.num_classes = num_classes
         self.backbone = backbone
-        self.aspp = ASPP(deep, channels, output_stride)
+        self.aspp = ASPP(deep, channels, backbone.output_stride)
         self.memory = memory
         self.decoder = Decoder(low_level, channels, num_classes)
         self.auxiliary_head = AuxiliaryHead(auxiliary, num_classes, auxiliary_channels, dropout)
