@@ -106,7 +106,7 @@ def test_output_that_is_a_file_is_refused(photos: Path) -> None:
 
 
 def test_the_command(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("pin_memory.inference.load_model", lambda checkpoint, device: Halves())
+    monkeypatch.setattr("pin_memory.inference.load_model", lambda checkpoint, device, trust: Halves())
     arguments = ["checkpoint=run", f"input={photos}", f"output={tmp_path / 'out'}", "device=cpu"]
     monkeypatch.setattr("sys.argv", ["predict", *arguments])
     main()
