@@ -17,7 +17,7 @@ from pin_memory.domains.stand_in_layouts import StandIns
 TINY = [
     "network.channels=16", "network.auxiliary_channels=8", "augmentation.crop_size=64", "loading.batch_size=2", "loading.num_workers=0",
     "loading.max_val_images=1", "loading.max_test_images=2", "trainer.max_steps=3", "trainer.val_check_interval=2",
-    "trainer.accelerator=cpu", "method.initial_batches=1", "data.stand_in.images_per_domain=8", "data.stand_in.width=160",
+    "trainer.accelerator=cpu", "initialisation.batches=1", "data.stand_in.images_per_domain=8", "data.stand_in.width=160",
 ]  # fmt: skip
 
 

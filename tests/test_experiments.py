@@ -65,8 +65,7 @@ def run(tmp_path: Path, data: Path, *overrides: str) -> dict[str, Any]:
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_experiment_trains_and_is_judged(tmp_path: Path, data: Path, experiment: str) -> None:
     """Two steps, validation after each, both checkpoints, results for every target, panels, metrics, settings, provenance."""
-    method = [] if experiment == "erm" else ["method.initial_batches=1"]
-    results = run(tmp_path, data, f"experiment={experiment}", *method)
+    results = run(tmp_path, data, f"experiment={experiment}", "initialisation.batches=1")
     folder = tmp_path / "run"
     targets = ["0001TP"] if experiment == "camvid_leave_one_out" else ["cityscapes", "bdd100k", "mapillary"]
     assert list(results["targets"]) == targets
@@ -86,7 +85,7 @@ def test_experiment_trains_and_is_judged(tmp_path: Path, data: Path, experiment:
     assert "val/miou" in rows[0]
 
 
-@pytest.mark.parametrize("overrides", [["method=erm"], ["method.first_order=false", "method.initial_batches=1"]])
+@pytest.mark.parametrize("overrides", [["method=erm"], ["method.first_order=false", "initialisation.batches=1"]])
 def test_other_methods_train(tmp_path: Path, data: Path, overrides: list[str]) -> None:
     """ERM and the second-order step on two sources."""
     results = run(tmp_path, data, "experiment=multi_source_gs", *overrides)
@@ -103,9 +102,18 @@ def test_every_network_and_method_is_built(network: str, method: str) -> None:
     assert made.name == method
 
 
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_experiment_takes_every_method(experiment: str, method: str) -> None:
+    """What an experiment sets fits whichever method is chosen with it."""
+    cfg = composed(f"experiment={experiment}", f"method={method}", "paths.run=unused")
+    assert assembly.build_method(cfg).name == method
+    assert assembly.build_data(cfg).source_names
+
+
 def test_a_checkpoint_rebuilds_the_network_bitwise(tmp_path: Path, data: Path) -> None:
     """Weights-only loading, settings from the file, the memory's items included."""
-    run(tmp_path, data, "experiment=multi_source_gs", "method.initial_batches=1")
+    run(tmp_path, data, "experiment=multi_source_gs", "initialisation.batches=1")
     path = assembly.find_checkpoint(tmp_path / "run")
     assert path.name == "best.ckpt"
     trained = assembly.load_method(path)
@@ -120,7 +128,7 @@ def test_resuming_equals_not_having_stopped(tmp_path: Path, data: Path) -> None:
     still = ["network.memory.gumbel=false", "network.dropout=0", "schedule.horizon=10", "test=false"]
 
     def fit(folder: Path, steps: int, checkpoint: Path | None = None) -> Path:
-        overrides = ["experiment=multi_source_gs", "method.initial_batches=1", f"paths.data={data}", f"trainer.max_steps={steps}"]
+        overrides = ["experiment=multi_source_gs", "initialisation.batches=1", f"paths.data={data}", f"trainer.max_steps={steps}"]
         cfg = composed(*overrides, *still, f"paths.run={folder}", f"resume={checkpoint or 'null'}")
         train(cfg, {})
         return folder / "checkpoints" / "last.ckpt"
@@ -136,7 +144,7 @@ def test_same_seed_same_run(data: Path, tmp_path: Path) -> None:
     states = []
     for seed, name in ((1, "a"), (1, "b"), (2, "c")):
         cfg = composed(
-            "experiment=multi_source_gs", "method.initial_batches=1", f"paths.data={data}", f"paths.run={tmp_path / name}", f"seed={seed}"
+            "experiment=multi_source_gs", "initialisation.batches=1", f"paths.data={data}", f"paths.run={tmp_path / name}", f"seed={seed}"
         )
         cfg.test = False
         train(cfg, {})
@@ -165,7 +173,7 @@ def resumed(tmp_path: Path, data: Path, *overrides: str) -> dict[str, Any]:
 
 def test_a_resumed_run_keeps_the_best_so_far(tmp_path: Path, data: Path) -> None:
     """A best score that the new steps do not beat stays, with its weights."""
-    run(tmp_path, data, "experiment=multi_source_gs", "method.initial_batches=1")
+    run(tmp_path, data, "experiment=multi_source_gs", "initialisation.batches=1")
     path = tmp_path / "run" / "checkpoints" / "last.ckpt"
     content = torch.load(path, weights_only=True)
     (key,) = (key for key in content["callbacks"] if key.startswith("BestCheckpoint"))
@@ -189,7 +197,7 @@ def test_a_resumed_run_keeps_the_best_so_far(tmp_path: Path, data: Path) -> None
 )
 def test_resuming_what_does_not_fit_is_refused(tmp_path: Path, data: Path, overrides: list[str], expected: str) -> None:
     """Another method, network, source, or nothing left to do: told before the run folder is made."""
-    run(tmp_path, data, "experiment=multi_source_gs", "method.initial_batches=1")
+    run(tmp_path, data, "experiment=multi_source_gs", "initialisation.batches=1")
     with pytest.raises(ConfigurationError, match=expected):
         resumed(tmp_path, data, *overrides)
     assert not (tmp_path / "second").exists()
@@ -197,7 +205,7 @@ def test_resuming_what_does_not_fit_is_refused(tmp_path: Path, data: Path, overr
 
 def test_a_checkpoint_may_not_name_foreign_code(tmp_path: Path, data: Path) -> None:
     """Loading calls the classes a checkpoint names, so only this library's and trusted ones are."""
-    run(tmp_path, data, "experiment=multi_source_gs", "method.initial_batches=1")
+    run(tmp_path, data, "experiment=multi_source_gs", "initialisation.batches=1")
     path = tmp_path / "run" / "checkpoints" / "best.ckpt"
     for target in ("pathlib.Path.write_text", "pin_memory.methods.base.torch.save"):
         content = torch.load(path, weights_only=True)
@@ -234,7 +242,7 @@ def test_settings_that_would_train_wrongly_are_refused(tmp_path: Path, data: Pat
     """Before a step is made."""
     overrides = [override.replace("+trainer.max_epochs", "trainer.max_epochs") for override in overrides]
     cfg = composed(
-        "experiment=multi_source_gs", "method.initial_batches=1", f"paths.data={data}", f"paths.run={tmp_path / 'run'}", *overrides
+        "experiment=multi_source_gs", "initialisation.batches=1", f"paths.data={data}", f"paths.run={tmp_path / 'run'}", *overrides
     )
     with pytest.raises(Exception, match=expected) as caught:
         train(cfg, {})
