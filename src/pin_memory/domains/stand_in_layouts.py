@@ -15,16 +15,16 @@ from pin_memory.errors import ConfigurationError, DataError
 MARKER = "stand_in.json"
 """File that tells a folder of stand-ins from one of real data."""
 
-_VERSION = 2  # of the drawing: raise it when pictures change, so that older ones are drawn anew
+_VERSION = 3  # of the drawing: raise it when pictures change, so that older ones are drawn anew
 _NOTE = "Drawn stand-ins, not real data: they only show that everything runs. Scores on them say nothing about the real data sets."
 
-# Raw ids of the 19 classes, then of the details: lane marking, kerb, licence plate, ego vehicle, rail track, billboard, autorickshaw
-_CITYSCAPES = np.array((7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33, 7, 8, 26, 1, 10, 4, 5), np.uint8)
+# Raw ids of the 19 classes, then of the details: lane marking, kerb, licence plate, ego vehicle
+_CITYSCAPES = np.array((7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33, 7, 8, 26, 1), np.uint8)
 _GTAV = np.array((*_CITYSCAPES[:21], 34, *_CITYSCAPES[22:]), np.uint8)
-_SYNTHIA = np.array((3, 4, 2, 21, 5, 7, 15, 9, 6, 16, 1, 10, 17, 8, 18, 19, 20, 12, 11, 22, 4, 8, 0, 0, 0, 0), np.uint8)
-_BDD = np.array((*range(19), 0, 1, 13, 255, 255, 255, 255), np.uint8)
-_MAPILLARY = np.array((13, 15, 17, 6, 3, 45, 48, 50, 30, 29, 27, 19, 20, 55, 61, 54, 58, 57, 52, 24, 2, 55, 64, 12, 35, 59), np.uint8)
-_IDD = (*CLASSES, "road", "curb", "license plate", "ego vehicle", "rail track", "billboard", "autorickshaw")
+_SYNTHIA = np.array((3, 4, 2, 21, 5, 7, 15, 9, 6, 16, 1, 10, 17, 8, 18, 19, 20, 12, 11, 22, 4, 8, 0, 0), np.uint8)
+_BDD = np.array((*range(19), 0, 1, 13, 255), np.uint8)
+_MAPILLARY = np.array((13, 15, 17, 6, 3, 45, 48, 50, 30, 29, 27, 19, 20, 55, 61, 54, 58, 57, 52, 24, 2, 55, 64), np.uint8)
+_IDD = (*CLASSES, "road", "curb", "license plate", "ego vehicle")
 _IDD_NAMES = tuple("non-drivable fallback" if name == "terrain" else name for name in _IDD)
 
 _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
@@ -67,8 +67,8 @@ class StandIns:
         self.root.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.root.parent, prefix=f".{self.root.name}.") as temporary:
             fresh = Path(temporary) / "fresh"  # a folder of its own, since the temporary one is closed to other users
-            for look in LOOKS.values():
-                self._write_domain(fresh / look.domain, look.key)
+            for key, look in LOOKS.items():
+                self._write_domain(fresh / look.domain, key)
             (fresh / MARKER).write_text(json.dumps({"note": _NOTE, **self.settings}, indent=2) + "\n", encoding="utf-8")
             if self._is_there():  # another process was quicker
                 return False
