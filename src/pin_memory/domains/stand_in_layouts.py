@@ -47,7 +47,7 @@ class StandIns:
         ConfigurationError: No images are asked for, or too small ones.
     """
 
-    def __init__(self, root: str | Path, images_per_domain: int = 40, seed: int = 304, width: int = 440) -> None:
+    def __init__(self, root: str | Path, images_per_domain: int = 40, seed: int = 304, width: int = 400) -> None:
         if images_per_domain < 1 or width < 96:
             raise ConfigurationError(f"Stand-ins need images_per_domain >= 1 and width >= 96, not {images_per_domain} and {width}.")
         self.root = Path(root)
