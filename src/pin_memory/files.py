@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from platformdirs import user_cache_path
+
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
@@ -36,6 +38,17 @@ def write_text(path: str | Path, text: str) -> None:
     """Write `text` (UTF-8) to `path`, whole or not at all."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def cache_folder(*parts: str) -> Path:
+    """The user's folder for what can be made again (drawn labels, class statistics); it need not exist yet.
+
+    `PIN_MEMORY_CACHE` in the environment names another one.
+
+    Args:
+        parts: Folders below it.
+    """
+    return Path(os.environ.get("PIN_MEMORY_CACHE") or user_cache_path("pin_memory", appauthor=False)).joinpath(*parts)
 
 
 def _umask() -> int:

@@ -1,22 +1,23 @@
 """What the readers of all data sets share: pairs, decoding, one table for the labels, and the messages when something is missing."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import cv2
 import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pin_memory.domains.classes import CLASSES, PALETTE
 from pin_memory.domains.decoding import read_indices, read_rgb
+from pin_memory.domains.layouts import SPLITS, Found, Layout, recognise
 from pin_memory.domains.listing import Sample, contents, first_names, indent
+from pin_memory.domains.splits import SplitFile, listed, split_last_fifth
 from pin_memory.domains.transforms import EvalTransform
 from pin_memory.errors import ConfigurationError, DataError
-
-SPLITS = ("train", "val", "test")
-"""What a reader can be asked for; "test" is the split that a target domain is judged on."""
 
 DEMO = "To see everything run without any data set, on drawn stand-ins:\n    python -m pin_memory.train experiment=demo"
 
@@ -54,8 +55,15 @@ class Transform(Protocol):
 class Domain(Dataset[dict[str, Any]]):
     """A labelled data set with the 19 Cityscapes classes.
 
-    A data set's reader names its folders in `find_samples` and, where its labels are not plain 8-bit index maps, its decoding in
-    `read_raw_label`. Raw label ids become train ids through `table`, in one look-up; ids the table does not list become `IGNORE`.
+    A data set's reader declares the folder trees it knows in `layouts` and, where its labels are not plain 8-bit index maps, its decoding
+    in `read_raw_label`. Raw label ids become train ids through `table`, in one look-up; ids the table does not list become `IGNORE`.
+    Nothing below the root is ever written, renamed or moved.
+
+    Attributes:
+        found: The files of the split (of all splits, where they share a folder or a list sorts them) and the layout they follow.
+        samples: The pairs of the split, sorted by name.
+        notes: What was left out by which rule, in sentences.
+        table: Train id of each raw label id, (256,) uint8.
     """
 
     title: ClassVar[str]
@@ -64,16 +72,42 @@ class Domain(Dataset[dict[str, Any]]):
     """The expected folders and files, for messages."""
     download: ClassVar[str]
     """Where to get the data set, for messages."""
-    table: ClassVar[np.ndarray]
-    """Train id of each raw label id, (256,) uint8."""
+    layouts: ClassVar[tuple[Layout, ...]]
+    """The folder trees the reader recognises, the preferred one first."""
+    inner_roots: ClassVar[tuple[str, ...]] = ("",)
+    """Folders below the root that a layout may start in, such as the folder an archive unpacks to; "" for the root itself."""
+    table: np.ndarray
+    """Train id of each raw label id, (256,) uint8; the reader's default, which a layout or an option replaces."""
+    test_split: ClassVar[str] = "val"
+    """The split that a target domain is judged on."""
+    label_space: tuple[str, ...] = CLASSES
+    """What the train ids stand for; all domains of a run share it."""
+    palette: np.ndarray = PALETTE
+    """Colour of each train id in pictures, RGB, (K, 3) uint8."""
+    classes: tuple[str, ...] = CLASSES
+    """The classes of the label space that occur in the data set: a mean is taken over these, whatever is predicted."""
+    official_counts: ClassVar[Mapping[str, int]] = {}
+    """Pairs of each split as published, for the check."""
+    unmatched: ClassVar[Literal["raise", "report"]] = "raise"
+    """What happens when an image has no label: an error, or (for data sets published so) a note, and the pair is left out."""
 
-    def __init__(self, root: str | Path, split: str, transform: Transform | None = None) -> None:
+    def __init__(
+        self,
+        root: str | Path,
+        split: str,
+        transform: Transform | None = None,
+        *,
+        split_file: SplitFile | None = None,
+        unmatched: Literal["raise", "report"] | None = None,
+    ) -> None:
         """List the samples of a split; nothing is decoded.
 
         Args:
-            root: The folder of the data set.
-            split: "train", "val" or "test".
+            root: The folder of the data set, as it was unpacked.
+            split: "train", "val" or "test" (what a target domain is judged on).
             transform: Applied to every pair; without one, pairs are only normalised.
+            split_file: Lists that say which images belong to which split, instead of folders or the default rule (see `splits.listed`).
+            unmatched: Overrides what happens when an image has no label.
 
         Raises:
             DataError: The data set is not there, the split is empty or an image has no label.
@@ -84,17 +118,85 @@ class Domain(Dataset[dict[str, Any]]):
         self.root = Path(root)
         self.split = split
         self.transform: Transform = transform or EvalTransform()
-        self.samples = self.find_samples()
+        self.split_file = split_file
+        self.notes: list[str] = []
+        self.found = self.find()
+        if self.found.layout.table is not None:
+            self.table = self.found.layout.table
+        self._settle_unmatched(unmatched or self.unmatched)
+        self.samples = self.select(self.found.pairs(self.sample_name))
         if not self.samples:
             raise self.missing(f"no image for the split {split!r}")
 
-    def find_samples(self) -> list[Sample]:
-        """List the pairs of `self.split`, sorted by name.
+    @property
+    def layout(self) -> Layout:
+        """How the data set lies on disk."""
+        return self.found.layout
+
+    @property
+    def folder_split(self) -> str:
+        """The split whose folder or list is read: `split`, but for "test" the one that the data set is judged on."""
+        return self.test_split if self.split == "test" else self.split
+
+    def find(self) -> Found:
+        """Recognise the layout and list its files.
 
         Raises:
-            DataError: The folders are missing, or an image has no label.
+            MissingDataError: None of the known trees is there.
         """
-        raise NotImplementedError
+        splits = SPLITS if self.split_file is not None else (self.folder_split,)
+        found = recognise(self.root, self.layouts, self.inner_roots, splits)
+        if not found:
+            raise self.missing(self._absence())
+        if not found[0].images:
+            raise self.missing(f"no image for the split {self.split!r} in the tree {found[0].layout.name!r}")
+        return found[0]
+
+    def _absence(self) -> str:
+        """Say what is there instead of the split."""
+        if others := recognise(self.root, self.layouts, self.inner_roots, SPLITS):
+            folder = others[0].layout.images.format(split=others[0].layout.splits.get(self.folder_split, self.folder_split))
+            return f"it follows the tree {others[0].layout.name!r}, but there is no {folder} with its labels; {contents(self.root)}"
+        absent = "none of its known folder trees is there; " if self.root.is_dir() and any(self.root.iterdir()) else ""
+        return absent + contents(self.root)
+
+    def sample_name(self, key: str) -> str:
+        """The name of a sample, unique in the split and usable as a file name, from its key: the path that image and label share."""
+        return key.replace("/", "_")
+
+    def select(self, pairs: list[Sample]) -> list[Sample]:
+        """The samples of the split: faulty ones are left out with a note, then lists, folders or the default rule decide."""
+        pairs = self.drop_faults(pairs)
+        if self.split_file is not None:
+            return listed(pairs, self.split_file, self.folder_split, self.title)
+        return pairs if self.layout.by_folder else self.default_split(pairs)
+
+    def drop_faults(self, pairs: list[Sample]) -> list[Sample]:
+        """Leave out what is known to be faulty, by a rule; says so with `note`."""
+        return pairs
+
+    def default_split(self, pairs: list[Sample]) -> list[Sample]:
+        """The split's part of data that have neither folders nor lists for it."""
+        return split_last_fifth(pairs, self.folder_split)
+
+    def note(self, sentence: str) -> None:
+        """Remember what was left out by which rule, and say it."""
+        self.notes.append(sentence)
+        log.warning("%s, split %s: %s", self.title, self.split, sentence)
+
+    def _settle_unmatched(self, policy: str) -> None:
+        """Refuse or note images without label; note labels without image."""
+        images, labels = self.found.lonely_images, self.found.lonely_labels
+        if images and policy == "raise":
+            names = first_names(str(self.found.images[key]) for key in images)
+            raise DataError(
+                f"{self.title}: {len(images)} of {len(self.found.images)} images of the split {self.split!r} below {self.root} have no "
+                f"label: {names}.\nGet the missing labels, or remove these images. Expected below {self.root}:\n{indent(self.tree)}"
+            )
+        if images:
+            self.note(f"{len(images)} images have no label and are left out: {first_names(images)}")
+        if labels:
+            self.note(f"{len(labels)} labels have no image and are left out: {first_names(labels)}")
 
     def read_raw_label(self, path: Path) -> np.ndarray:
         """Decode a label file to raw ids, (H, W) uint8."""
@@ -151,35 +253,6 @@ class Domain(Dataset[dict[str, Any]]):
         sample = self.samples[index]
         image, label = self.transform(*self.read_pair(sample), seed)
         return {"image": image, "label": label, "name": sample.name}
-
-    def folder(self, *candidates: str) -> Path:
-        """The first of `candidates` (relative to the root) that exists.
-
-        Raises:
-            MissingDataError: None does.
-        """
-        for candidate in candidates:
-            if (self.root / candidate).is_dir():
-                return self.root / candidate
-        absent = f"there is no {' or '.join(candidates)} in it; " if self.root.is_dir() and any(self.root.iterdir()) else ""
-        raise self.missing(absent + contents(self.root))
-
-    def pair(self, images: dict[str, Path], labels: dict[str, Path]) -> list[Sample]:
-        """Join images and labels of the same key into samples, sorted by key.
-
-        Raises:
-            DataError: An image has no label.
-        """
-        lonely = sorted(images.keys() - labels.keys())
-        if lonely:
-            raise DataError(
-                f"{self.title}: {len(lonely)} of {len(images)} images of the split {self.split!r} below {self.root} have no label: "
-                f"{first_names(str(images[key]) for key in lonely)}.\nGet the missing labels, or remove these images. "
-                f"Expected below {self.root}:\n{indent(self.tree)}"
-            )
-        if surplus := sorted(labels.keys() - images.keys()):
-            log.warning("%s: %d labels have no image and are left out: %s", self.title, len(surplus), first_names(surplus))
-        return [Sample(key.replace("/", "_"), images[key], labels[key]) for key in sorted(images)]
 
     def missing(self, found: str) -> MissingDataError:
         """The error that says what is expected, what was found, and where to get the data set."""

@@ -2,12 +2,10 @@
 
 from typing import ClassVar
 
-import numpy as np
-
 from pin_memory.domains.base import Domain
 from pin_memory.domains.classes import CLASSES, label_table
 from pin_memory.domains.data_module import DomainDataModule
-from pin_memory.domains.listing import Sample, find_files
+from pin_memory.domains.layouts import TRAIN_AND_VAL, Layout
 
 
 class BDD100K(Domain):
@@ -19,14 +17,11 @@ images/10k/{train,val}/<name>.jpg
 labels/sem_seg/masks/{train,val}/<name>.png
 """
     download: ClassVar[str] = "bdd100k_images_10k.zip, bdd100k_sem_seg_labels_trainval.zip from bdd-data.berkeley.edu (after registration)"
-    table: ClassVar[np.ndarray] = label_table(list(range(len(CLASSES))))
+    table = label_table(list(range(len(CLASSES))))
 
-    def find_samples(self) -> list[Sample]:
-        """List the frames of the split."""
-        split = "train" if self.split == "train" else "val"
-        images = find_files(self.folder(f"images/10k/{split}"), r"(.+)\.jpg")
-        labels = find_files(self.folder(f"labels/sem_seg/masks/{split}"), r"(.+)\.png")
-        return self.pair(images, labels)
+    layouts: ClassVar[tuple[Layout, ...]] = (
+        Layout("as published", "images/10k/{split}", "labels/sem_seg/masks/{split}", r"(.+)\.jpg", r"(.+)\.png", TRAIN_AND_VAL),
+    )
 
 
 class BDD100KDataModule(DomainDataModule):

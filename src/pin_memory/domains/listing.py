@@ -38,12 +38,6 @@ def find_files(folder: Path, name: str) -> dict[str, Path]:
     return found
 
 
-def split_last_fifth(samples: list[Sample], split: str) -> list[Sample]:
-    """Split data without an official list: the last fifth, sorted by name, is "val" and "test", the rest "train"."""
-    held_out = max(1, len(samples) // 5)
-    return samples[:-held_out] if split == "train" else samples[-held_out:]
-
-
 def contents(folder: Path) -> str:
     """Say what lies in a folder, for messages."""
     if not folder.is_dir():

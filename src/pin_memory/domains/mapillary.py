@@ -2,12 +2,10 @@
 
 from typing import ClassVar
 
-import numpy as np
-
 from pin_memory.domains.base import Domain
 from pin_memory.domains.classes import label_table
 from pin_memory.domains.data_module import DomainDataModule
-from pin_memory.domains.listing import Sample, find_files
+from pin_memory.domains.layouts import Layout
 
 # The v1.2 class of each train id, as the domain generalisation papers map them (there is no official map); all others are ignored.
 _TRAIN_IDS = {
@@ -19,6 +17,7 @@ _TRAIN_IDS = {
     **{19: 11, 20: 12, 21: 12, 22: 12},  # person, bicyclist, motorcyclist, other rider
     **{55: 13, 61: 14, 54: 15, 58: 16, 57: 17, 52: 18},  # car, truck, bus, on rails, motorcycle, bicycle
 }
+_FOLDERS = {"train": "training", "val": "validation"}
 
 
 class Mapillary(Domain):
@@ -30,14 +29,13 @@ training/{images/<key>.jpg,labels/<key>.png}
 validation/{images/<key>.jpg,labels/<key>.png}
 """
     download: ClassVar[str] = "the archive of version 1.2 from mapillary.com/dataset/vistas (after registration)"
-    table: ClassVar[np.ndarray] = label_table(_TRAIN_IDS)
+    table = label_table(_TRAIN_IDS)
 
-    def find_samples(self) -> list[Sample]:
-        """List the images of the split."""
-        split = "training" if self.split == "train" else "validation"
-        images = find_files(self.folder(f"{split}/images"), r"(.+)\.jpg")
-        labels = find_files(self.folder(f"{split}/labels"), r"(.+)\.png")
-        return self.pair(images, labels)
+    layouts: ClassVar[tuple[Layout, ...]] = (
+        Layout(
+            "v1.2 as published", "{split}/images", "{split}/labels", r"(.+)\.jpg", r"(.+)\.png", {"train": "training", "val": "validation"}
+        ),
+    )
 
 
 class MapillaryDataModule(DomainDataModule):

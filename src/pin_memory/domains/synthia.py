@@ -9,7 +9,7 @@ from pin_memory.domains.base import Domain
 from pin_memory.domains.classes import label_table
 from pin_memory.domains.data_module import DomainDataModule
 from pin_memory.domains.decoding import read_deep_rgb
-from pin_memory.domains.listing import Sample, find_files, split_last_fifth
+from pin_memory.domains.layouts import Layout
 
 _TRAIN_IDS = [255, 10, 2, 0, 1, 4, 8, 5, 13, 7, 11, 18, 17, 255, 255, 6, 9, 12, 14, 15, 16, 3, 255]
 
@@ -27,14 +27,10 @@ RAND_CITYSCAPES/GT/LABELS/0000000.png ... 0009399.png    (16-bit RGB; GT/COLOR i
 (or RGB/ and GT/ directly)
 """
     download: ClassVar[str] = "the archive SYNTHIA-RAND-CITYSCAPES from synthia-dataset.net (Downloads)"
-    table: ClassVar[np.ndarray] = label_table(_TRAIN_IDS)
+    table = label_table(_TRAIN_IDS)
 
-    def find_samples(self) -> list[Sample]:
-        """List the frames of the split."""
-        images = self.folder("RAND_CITYSCAPES/RGB", "RGB")
-        labels = self.folder("RAND_CITYSCAPES/GT/LABELS", "GT/LABELS")
-        name = r"(\d{7})\.png"
-        return split_last_fifth(self.pair(find_files(images, name), find_files(labels, name)), self.split)
+    layouts: ClassVar[tuple[Layout, ...]] = (Layout("as published", "RGB", "GT/LABELS", r"(\d{7})\.png", r"(\d{7})\.png"),)
+    inner_roots: ClassVar[tuple[str, ...]] = ("", "RAND_CITYSCAPES")
 
     def read_raw_label(self, path: Path) -> np.ndarray:
         """Read the class, (H, W) uint8, from the red channel; ids above 255, which no class has, become 255."""
