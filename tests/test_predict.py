@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pin_memory.domains.classes import PALETTE
+from pin_memory.domains.classes import CITYSCAPES, PALETTE
 from pin_memory.errors import ConfigurationError, DataError, OutputError
 from pin_memory.predict import check_alpha, choose_device, find_images, main, predict_folder, prepare_output, read_rgb
 
 
 class Halves:
     """Predicts sky on the left half and road on the right."""
+
+    label_space = CITYSCAPES
 
     def predict(self, rgb: np.ndarray) -> np.ndarray:
         """Return the mask; the image must be what a network can take."""

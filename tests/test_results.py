@@ -32,6 +32,24 @@ def test_target_result_is_in_fractions_and_null_where_nothing_was_judged() -> No
     assert target_result(torch.zeros(2, 2), classes=("road", "sky")) == {"miou": None, "iou": {"road": None, "sky": None}}
 
 
+def test_means_are_taken_over_the_classes_that_occur_whatever_is_predicted() -> None:
+    names = ("road", "wall", "terrain")
+    confusion = np.array([[6, 0, 2], [1, 1, 0], [0, 0, 0]])  # terrain is predicted, but does not occur
+    result = target_result(confusion, names, occurring=("road", "wall"), subsets={"miou1": ("road", "terrain")})
+    assert result == {"miou": (6 / 9 + 1 / 2) / 2, "miou1": 6 / 9, "iou": {"road": 6 / 9, "wall": 1 / 2, "terrain": None}}
+    stray = confusion + np.diag([0, 0, 3])  # pixels of a class that the data set is said not to have
+    assert target_result(stray, names, occurring=("road", "wall"))["iou"]["terrain"] is None
+
+
+def test_table_shows_the_further_means_and_the_views(results: dict[str, Any]) -> None:
+    for target in results["targets"].values():
+        target["miou16"] = 0.25
+    results["targets"]["mapillary"]["view"] = "centre_1536"
+    rows = {line[:9].strip(): line[9:].split() for line in results_table(results).splitlines()}
+    assert rows["mIoU16"] == ["25.0"] * 4
+    assert "evaluation view: mapillary centre_1536" in results_table(results)
+
+
 def test_mean_is_unweighted_over_the_targets() -> None:
     assert mean_miou({"a": {"miou": 0.2}, "b": {"miou": 0.5}, "c": {"miou": None}}) == pytest.approx(0.35)
     assert mean_miou({}) is None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import hydra.utils
+import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
@@ -15,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pin_memory.callbacks import AtomicCheckpointIO
 from pin_memory.domains import MultiSourceDataModule
+from pin_memory.domains.classes import LabelSpace
 from pin_memory.errors import ConfigurationError
 from pin_memory.methods import Method
 
@@ -44,7 +46,7 @@ def source_scores(trainer: Trainer) -> dict[str, float]:
     return {k.removeprefix("val/miou_"): float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/miou_")}
 
 
-def run_record(cfg: DictConfig, choices: dict[str, str], run: Path, sources: list[str]) -> dict[str, Any]:
+def run_record(cfg: DictConfig, choices: dict[str, str], run: Path, data: MultiSourceDataModule) -> dict[str, Any]:
     """The settings that rebuild the run's objects.
 
     Interpolations stay, so that `paths.data` can be given anew when the run is evaluated elsewhere.
@@ -53,13 +55,14 @@ def run_record(cfg: DictConfig, choices: dict[str, str], run: Path, sources: lis
         cfg: The composed configuration.
         choices: The option chosen of each configuration group.
         run: The run folder.
-        sources: Names of the source domains.
+        data: The domains of the run.
     """
     kept = [str(key) for key in cfg if key not in _NOT_RECORDED]
     config = OmegaConf.to_container(OmegaConf.masked_copy(cfg, kept), resolve=False)
     assert isinstance(config, dict)
     config["paths"] = {"data": str(Path(cfg.paths.data).resolve()), "output": str(cfg.paths.output), "run": str(run)}
-    return {"config": config, "choices": choices, "sources": sources}
+    space = {"names": list(data.label_space.names), "palette": data.label_space.palette.tolist()}
+    return {"config": config, "choices": choices, "sources": data.source_names, "label_space": space}
 
 
 def build_data(cfg: DictConfig) -> MultiSourceDataModule:
@@ -110,12 +113,13 @@ def _judged(run: Path) -> list[str]:
 
 
 class Checkpoint(NamedTuple):
-    """Settings, choices, tensors, training step, sources and scores on them of a checkpoint."""
+    """Settings, choices, tensors, training step, classes, sources and scores on them of a checkpoint."""
 
     cfg: DictConfig
     choices: dict[str, str]
     state: dict[str, Any]
     step: int
+    label_space: LabelSpace
     sources: list[str]
     source_validation: dict[str, float]
 
@@ -145,6 +149,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         choices=record["choices"],
         state=content["state_dict"],
         step=content["global_step"],
+        label_space=LabelSpace(tuple(record["label_space"]["names"]), np.array(record["label_space"]["palette"], np.uint8)),
         sources=record["sources"],
         source_validation=record["source_validation"],
     )

@@ -16,12 +16,12 @@ from pin_memory.errors import ConfigurationError
 from pin_memory.inference import PROTOCOL, predict_whole
 from pin_memory.methods import Method
 from pin_memory.methods.batches import evaluation_mode
-from pin_memory.metrics import DomainConfusion, LabelPrior, class_iou, mean_iou
+from pin_memory.metrics import DomainConfusion, LabelPrior
 from pin_memory.networks import MemorySegmenter
 from pin_memory.provenance import provenance
 from pin_memory.results import mean_miou, results_table, target_result, write_results
 
-Floors = dict[str, dict[str, float]]
+Floors = dict[str, dict[str, float | None]]
 """mIoU by name of the floor and target."""
 _FLOORS = ("untrained network", "most frequent class", "most frequent class at each place")
 
@@ -40,7 +40,7 @@ def judge(method: Method, data: MultiSourceDataModule, trainer: Trainer, choices
         The content of `results.json`.
     """
     trainer.test(method, datamodule=data, verbose=False)
-    targets = {name: target_result(confusion.compute().cpu()) for name, confusion in method.confusions.items()}
+    targets = {name: scored(confusion, data, name) for name, confusion in method.confusions.items()}
     return {
         "method": method.name,
         "network": choices.get("network", type(method.network).__name__),
@@ -52,6 +52,22 @@ def judge(method: Method, data: MultiSourceDataModule, trainer: Trainer, choices
         "mean_miou": mean_miou(targets),
         "revision": (provenance()["git"] or {}).get("revision"),
         **about,
+    }
+
+
+def scored(confusion: DomainConfusion, data: MultiSourceDataModule, target: str) -> dict[str, Any]:
+    """The scores of a target and what they depend on besides the network: classes, tree on disk, view, sizes of image and label."""
+    domain = data.targets[target]
+    dataset, view = domain.dataset("test"), domain.view
+    image, label = (size if isinstance(size, str) else size * dataset.layout.scale for size in (view.image_scale, view.label_scale))
+    return {
+        **target_result(confusion.compute().cpu(), data.label_space.names, dataset.classes, data.score_subsets),
+        "images": len(evenly_spaced(dataset.samples, domain.loading.max_test_images)),
+        "classes": list(dataset.classes),
+        "layout": dataset.layout.name,
+        "view": view.name,
+        "image_scale": image,
+        "label_scale": label,
     }
 
 
@@ -136,7 +152,7 @@ def floor_scores(
         for target, domain in data.targets.items():
             counts = _count_floors(domain, untrained, prior, device)
             for name, confusion in zip(_FLOORS, counts, strict=True):
-                floors[name][target] = mean_iou(class_iou(confusion.compute()))
+                floors[name][target] = target_result(confusion.compute(), data.label_space.names, domain.dataset("test").classes)["miou"]
     return floors
 
 
@@ -147,8 +163,10 @@ def _count_floors(
     counts = [DomainConfusion(untrained.num_classes) for _ in _FLOORS]
     for batch in domain.test_dataloader():
         label = batch["label"]
-        layout = torch.from_numpy(prior.layout(*label.shape[-2:])).long().unsqueeze(0)
-        predictions = (predict_whole(untrained, batch["image"].to(device)).cpu(), torch.full_like(label, prior.constant()), layout)
+        height, width = label.shape[-2:]
+        layout = torch.from_numpy(prior.layout(height, width)).long().unsqueeze(0)
+        guess = predict_whole(untrained, batch["image"].to(device), (height, width)).cpu()
+        predictions = (guess, torch.full_like(label, prior.constant()), layout)
         for confusion, prediction in zip(counts, predictions, strict=True):
             confusion.update(prediction, label)
     return counts

@@ -9,7 +9,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from omegaconf import DictConfig
@@ -19,12 +19,19 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from pin_memory.commands import command
 from pin_memory.errors import ConfigurationError, DataError, OutputError
 
+if TYPE_CHECKING:
+    from pin_memory.domains.classes import LabelSpace
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 """File names that count as images, in lower or upper case."""
 
 
 class Model(Protocol):
     """What segments an image."""
+
+    @property
+    def label_space(self) -> "LabelSpace":
+        """What the train ids stand for."""
 
     def predict(self, rgb: np.ndarray) -> np.ndarray:
         """Return train ids (H, W) uint8 for an image (H, W, 3) uint8."""
@@ -151,7 +158,7 @@ def predict_folder(model: Model, inputs: Sequence[Path], output: str | Path, alp
         except DataError as error:
             broken.append(str(error))
             continue
-        written += _write_prediction(Path(output), name, rgb, model.predict(rgb), alpha)
+        written += _write_prediction(Path(output), name, rgb, model.predict(rgb), alpha, model.label_space)
     if broken:
         raise DataError(
             f"{len(broken)} of {len(inputs)} images could not be read, the others are in {output}:\n"
@@ -202,14 +209,14 @@ def _output_names(inputs: Sequence[Path]) -> list[str]:
     return [path.stem if max(stems.values()) == 1 else path.name for path in inputs]
 
 
-def _write_prediction(output: Path, name: str, rgb: np.ndarray, mask: np.ndarray, alpha: float) -> list[Path]:
+def _write_prediction(output: Path, name: str, rgb: np.ndarray, mask: np.ndarray, alpha: float, space: "LabelSpace") -> list[Path]:
     """Write the three pictures of one image."""
     from pin_memory.visualize import colorize, overlay, with_legend, write_image
 
     pictures = {
         output / f"{name}_trainids.png": mask.astype(np.uint8),
-        output / f"{name}_color.png": colorize(mask),
-        output / f"{name}_overlay.jpg": with_legend(overlay(rgb, mask, alpha), mask),
+        output / f"{name}_color.png": colorize(mask, space),
+        output / f"{name}_overlay.jpg": with_legend(overlay(rgb, mask, alpha, space), mask, space),
     }
     for path, picture in pictures.items():
         write_image(path, picture)

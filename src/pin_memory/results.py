@@ -13,23 +13,34 @@ from torch import Tensor
 from pin_memory.domains.classes import CLASSES
 from pin_memory.errors import OutputError
 from pin_memory.files import write_text
-from pin_memory.metrics import class_iou, mean_iou
+from pin_memory.metrics import class_iou
 
 STAND_IN_NOTE = "STAND-IN scenes: not comparable with published numbers"
 
 
-def target_result(confusion: Tensor | np.ndarray, classes: Sequence[str] = CLASSES) -> dict[str, Any]:
+def target_result(
+    confusion: Tensor | np.ndarray,
+    classes: Sequence[str] = CLASSES,
+    occurring: Sequence[str] | None = None,
+    subsets: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, Any]:
     """Scores of one target from its confusion matrix.
 
     Args:
         confusion: Pixel counts (K, K); rows are the ground truth.
         classes: Names of the K classes.
+        occurring: The classes that occur in the data set: the means are taken over these, whatever was predicted. All by default.
+        subsets: Further means by name, e.g. "miou16", and the classes they are taken over.
 
     Returns:
-        `{"miou": 0.41, "iou": {"road": 0.93, ...}}`, fractions; None for a class without ground truth, which the mean leaves out.
+        `{"miou": 0.41, "iou": {"road": 0.93, ...}}`, fractions, and a mean for each subset. None for a class that does not occur or has
+        no ground truth in the images that were judged; the means leave it out.
     """
-    iou = class_iou(torch.as_tensor(confusion))
-    return {"miou": _number(mean_iou(iou)), "iou": {name: _number(value) for name, value in zip(classes, iou.tolist(), strict=True)}}
+    iou = class_iou(torch.as_tensor(confusion)).tolist()
+    known = set(classes if occurring is None else occurring)
+    scores = {name: _number(value) if name in known else None for name, value in zip(classes, iou, strict=True)}
+    means = {name: _mean([scores.get(member) for member in members]) for name, members in (subsets or {}).items()}
+    return {"miou": _mean(list(scores.values())), **means, "iou": scores}
 
 
 def mean_miou(targets: Mapping[str, Mapping[str, Any]]) -> float | None:
@@ -55,8 +66,9 @@ def results_table(results: Mapping[str, Any], floors: Mapping[str, Mapping[str, 
     names = list(dict.fromkeys(name for target in targets.values() for name in target["iou"]))
     rows = [[name, *(_percent(target["iou"].get(name)) for target in targets.values()), ""] for name in names]
     head = ["IoU in %", *targets, "mean"]
-    scores = {"mIoU": {name: target["miou"] for name, target in targets.items()}, **(floors or {})}
-    means = [_mean_row(label, [row.get(name) for name in targets]) for label, row in scores.items()]
+    kinds = dict.fromkeys(key for target in targets.values() for key in target if key.startswith("miou"))
+    scores = {f"mIoU{kind.removeprefix('miou')}": {name: target.get(kind) for name, target in targets.items()} for kind in kinds}
+    means = [_mean_row(label, [row.get(name) for name in targets]) for label, row in (scores | dict(floors or {})).items()]
     lines = _align([head, *rows, *means])
     rule = "-" * len(lines[0])
     parts = [[lines[0]], lines[1 : len(rows) + 1], lines[len(rows) + 1 :]]
@@ -89,6 +101,8 @@ def _caption(results: Mapping[str, Any]) -> list[str]:
     lines = [f"{key:<10} {', '.join(value) if isinstance(value, list | tuple) else value}" for key, value in fields.items() if value]
     if validation := results.get("source_validation"):
         lines.append("sources' validation mIoU in %: " + ", ".join(f"{name} {_percent(value)}" for name, value in validation.items()))
+    if views := {name: target["view"] for name, target in results["targets"].items() if target.get("view", "native") != "native"}:
+        lines.append("evaluation view: " + ", ".join(f"{name} {view}" for name, view in views.items()))
     return [*lines, STAND_IN_NOTE] if results.get("stand_in") else lines
 
 

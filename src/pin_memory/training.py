@@ -47,13 +47,14 @@ def train(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any] | None:
     data.check(targets=cfg.test)
     method = assembly.build_method(cfg)
     method.check_sources(data.source_names, cfg.loading.batch_size)
+    method.check_classes(data.label_space.names)
     if resume:
         _check_resumption(resume, method, data.source_names, cfg.trainer.max_steps)
     run = _new_run(Path(cfg.paths.run))
     _record(cfg, run)
     try:
         callbacks: dict[str, Callback] = {name: instantiate(node) for name, node in cfg.callbacks.items() if node}
-        callbacks["record"] = assembly.RunRecord(assembly.run_record(cfg, choices, run, data.source_names))
+        callbacks["record"] = assembly.RunRecord(assembly.run_record(cfg, choices, run, data))
         loggers = [logger for logger in instantiate(cfg.logger).values() if logger]
         trainer = assembly.build_trainer(cfg, list(callbacks.values()), loggers)
         method.check_trainer(trainer)

@@ -1,6 +1,6 @@
 """Pictures of segmentations: colour masks, overlays, legends and panels.
 
-Images are uint8 RGB (H, W, 3) and masks are train ids (H, W), 0..18 or 255, everywhere in this module.
+Images are uint8 RGB (H, W, 3) and masks are train ids (H, W), 0..K-1 or 255, everywhere in this module.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from pin_memory.domains.classes import CLASSES, IGNORE, PALETTE
+from pin_memory.domains.classes import CITYSCAPES, IGNORE, LabelSpace
 from pin_memory.domains.transforms import IMAGENET_MEAN, IMAGENET_STD
 from pin_memory.errors import OutputError
 from pin_memory.files import atomic_write
@@ -29,33 +29,35 @@ _GAP = 8
 _MAX_PANEL_BYTES = 1_000_000
 
 
-def colorize(mask: np.ndarray) -> np.ndarray:
-    """Paint train ids in the Cityscapes colours; ignored pixels become black.
+def colorize(mask: np.ndarray, space: LabelSpace = CITYSCAPES) -> np.ndarray:
+    """Paint train ids in the colours of their classes; ignored pixels become black.
 
     Args:
         mask: Train ids (H, W).
+        space: Colours of the classes.
 
     Returns:
         Image (H, W, 3) uint8.
     """
     table = np.zeros((256, 3), np.uint8)
-    table[: len(PALETTE)] = PALETTE
+    table[: len(space)] = space.palette
     return table[mask]
 
 
-def overlay(rgb: np.ndarray, mask: np.ndarray, alpha: float = 0.5) -> np.ndarray:
+def overlay(rgb: np.ndarray, mask: np.ndarray, alpha: float = 0.5, space: LabelSpace = CITYSCAPES) -> np.ndarray:
     """Lay the class colours over an image; ignored pixels show the image alone.
 
     Args:
         rgb: Image (H, W, 3) uint8.
         mask: Train ids (H, W).
         alpha: Opacity of the colours, 0 (image only) to 1 (colours only).
+        space: Colours of the classes.
 
     Returns:
         Image (H, W, 3) uint8.
     """
     opacity = np.where(mask == IGNORE, 0.0, alpha)[..., None].astype(np.float32)
-    return (rgb + opacity * (colorize(mask).astype(np.float32) - rgb)).round().astype(np.uint8)
+    return (rgb + opacity * (colorize(mask, space).astype(np.float32) - rgb)).round().astype(np.uint8)
 
 
 def difference(rgb: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
@@ -78,7 +80,11 @@ def difference(rgb: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np
 
 
 def legend(
-    present: Sequence[int] | np.ndarray, width: int, font_size: int = 16, extra: Sequence[tuple[str, tuple[int, int, int]]] = ()
+    present: Sequence[int] | np.ndarray,
+    width: int,
+    font_size: int = 16,
+    extra: Sequence[tuple[str, tuple[int, int, int]]] = (),
+    space: LabelSpace = CITYSCAPES,
 ) -> np.ndarray:
     """Draw a strip of colour patches with their class names, in as many rows as the width asks for.
 
@@ -87,12 +93,13 @@ def legend(
         width: Width of the strip in pixels.
         font_size: Height of the letters in pixels.
         extra: Further names and colours, listed last.
+        space: Names and colours of the classes.
 
     Returns:
         Image (H, width, 3) uint8.
     """
-    ids = sorted({int(value) for value in np.unique(np.asarray(present)) if value < len(CLASSES)})
-    entries = [*((CLASSES[index], tuple(PALETTE[index].tolist())) for index in ids), *extra]
+    ids = sorted({int(value) for value in np.unique(np.asarray(present)) if value < len(space)})
+    entries = [*((space.names[index], tuple(space.palette[index].tolist())) for index in ids), *extra]
     font = ImageFont.load_default(font_size)
     patch, row_height, margin = font_size, font_size + 10, font_size // 2
     cell = max((patch + 6 + int(font.getlength(name)) + font_size for name, _ in entries), default=1)
@@ -107,50 +114,52 @@ def legend(
     return np.asarray(strip)
 
 
-def with_legend(picture: np.ndarray, present: Sequence[int] | np.ndarray) -> np.ndarray:
+def with_legend(picture: np.ndarray, present: Sequence[int] | np.ndarray, space: LabelSpace = CITYSCAPES) -> np.ndarray:
     """Put a legend below a picture; a picture too narrow for one is enlarged by a whole factor first.
 
     Args:
         picture: Image (H, W, 3) uint8.
         present: Train ids to list.
+        space: Names and colours of the classes.
 
     Returns:
         Image (H', W', 3) uint8.
     """
     factor = -(-_MIN_TILE_WIDTH // picture.shape[1])
     picture = picture.repeat(factor, axis=0).repeat(factor, axis=1)
-    strip = legend(present, picture.shape[1], font_size=max(14, picture.shape[1] // 60))
+    strip = legend(present, picture.shape[1], font_size=max(14, picture.shape[1] // 60), space=space)
     return np.concatenate([picture, strip])
 
 
-def panel(rgb: np.ndarray, truth: np.ndarray, prediction: np.ndarray, title: str = "") -> np.ndarray:
+def panel(rgb: np.ndarray, truth: np.ndarray, prediction: np.ndarray, title: str = "", space: LabelSpace = CITYSCAPES) -> np.ndarray:
     """Draw image, ground truth, prediction and where they differ as four tiles with captions and a legend.
 
     Small images are enlarged and large ones are shrunk, so that a panel is always readable and never huge.
 
     Args:
-        rgb: Image (H, W, 3) uint8.
+        rgb: Image (H', W', 3) uint8, which may be of another size than the masks.
         truth: Train ids (H, W).
         prediction: Train ids (H, W).
         title: Line above the tiles.
+        space: Names and colours of the classes.
 
     Returns:
         Image (H', W', 3) uint8.
     """
-    width, height = _tile_size(rgb.shape[1], rgb.shape[0])
+    width, height = _tile_size(truth.shape[1], truth.shape[0])
     judged = truth != IGNORE
     wrong = np.mean(truth[judged] != prediction[judged]) if judged.any() else 0.0
     rgb = np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BICUBIC))
     truth, prediction = (_resize_mask(mask, width, height) for mask in (truth, prediction))
     tiles = [
         _captioned(rgb, "image"),
-        _captioned(_hatch(colorize(truth), truth), "ground truth"),
-        _captioned(colorize(prediction), "prediction"),
+        _captioned(_hatch(colorize(truth, space), truth), "ground truth"),
+        _captioned(colorize(prediction, space), "prediction"),
         _captioned(difference(rgb, truth, prediction), f"differences: {100 * wrong:.1f} % of the judged pixels"),
     ]
     body = _beside([_below([tiles[0], tiles[2]]), _below([tiles[1], tiles[3]])])
     present = np.union1d(np.unique(truth), np.unique(prediction))
-    strip = legend(present, body.shape[1], extra=[("wrong", WRONG), ("not judged", _UNJUDGED[1])])
+    strip = legend(present, body.shape[1], extra=[("wrong", WRONG), ("not judged", _UNJUDGED[1])], space=space)
     head = [_text_line(title, body.shape[1], 20)] if title else []
     return _framed(np.concatenate([*head, body, strip]))
 

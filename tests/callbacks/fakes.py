@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
 from pin_memory.callbacks import AtomicCheckpointIO
-from pin_memory.domains.classes import IGNORE
+from pin_memory.domains.classes import CITYSCAPES, IGNORE
 
 
 class TinyMethod(LightningModule):
@@ -55,6 +55,7 @@ class TinyDomains(LightningDataModule):
     source_names = ("gtav", "synthia")
     validation_names = ("gtav", "synthia")
     target_names = ("cityscapes", "idd")
+    label_space = CITYSCAPES
 
     def train_dataloader(self) -> DataLoader:
         """Eight vectors, one per batch."""

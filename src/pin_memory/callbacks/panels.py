@@ -58,7 +58,7 @@ class PredictionPanels(Callback):
         truth, prediction = (mask[0].cpu().numpy() for mask in (batch["label"], outputs["prediction"]))
         path = self.directory / f"{target}_{name.replace('/', '_')}.jpg"
         try:
-            write_panel(path, panel(rgb, truth, prediction, title=f"{target}: {name}"))
+            write_panel(path, panel(rgb, truth, prediction, f"{target}: {name}", trainer.datamodule.label_space))  # type: ignore[attr-defined]
             self.paths.append(path)
         except OutputError as error:
             if not self._warned:

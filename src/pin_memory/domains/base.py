@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pin_memory.domains.classes import CLASSES, PALETTE
+from pin_memory.domains.classes import CITYSCAPES, CLASSES, LabelSpace
 from pin_memory.domains.decoding import read_indices, read_rgb
 from pin_memory.domains.layouts import SPLITS, Found, Layout, recognise
 from pin_memory.domains.listing import Sample, contents, first_names, indent
@@ -80,12 +80,12 @@ class Domain(Dataset[dict[str, Any]]):
     """Train id of each raw label id, (256,) uint8; the reader's default, which a layout or an option replaces."""
     test_split: ClassVar[str] = "val"
     """The split that a target domain is judged on."""
-    label_space: tuple[str, ...] = CLASSES
+    label_space: LabelSpace = CITYSCAPES
     """What the train ids stand for; all domains of a run share it."""
-    palette: np.ndarray = PALETTE
-    """Colour of each train id in pictures, RGB, (K, 3) uint8."""
     classes: tuple[str, ...] = CLASSES
     """The classes of the label space that occur in the data set: a mean is taken over these, whatever is predicted."""
+    score_subsets: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Further means that are reported when the data set is a source: their name, and the classes they are taken over."""
     official_counts: ClassVar[Mapping[str, int]] = {}
     """Pairs of each split as published, for the check."""
     unmatched: ClassVar[Literal["raise", "report"]] = "raise"

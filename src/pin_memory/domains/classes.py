@@ -1,5 +1,7 @@
 """The 19 Cityscapes evaluation classes: names, train ids and colours."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 IGNORE = 255
@@ -53,6 +55,27 @@ PALETTE = np.array(
     dtype=np.uint8,
 )
 """Cityscapes colours, RGB, (19, 3) uint8."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelSpace:
+    """What the train ids of a run stand for.
+
+    Attributes:
+        names: Class names; the position is the train id.
+        palette: Colours of the classes in pictures, RGB, (K, 3) uint8.
+    """
+
+    names: tuple[str, ...]
+    palette: np.ndarray
+
+    def __len__(self) -> int:
+        """The number of classes."""
+        return len(self.names)
+
+
+CITYSCAPES = LabelSpace(CLASSES, PALETTE)
+"""The 19 Cityscapes classes, which all data sets but one's own have."""
 
 
 def label_table(train_ids: dict[int, int] | list[int]) -> np.ndarray:

@@ -7,6 +7,7 @@ from lightning import LightningDataModule
 from lightning.pytorch.utilities import CombinedLoader
 
 from pin_memory.domains.base import DEMO, MissingDataError
+from pin_memory.domains.classes import CITYSCAPES, LabelSpace
 from pin_memory.domains.data_module import DomainDataModule
 from pin_memory.errors import ConfigurationError, DataError
 
@@ -38,7 +39,8 @@ class MultiSourceDataModule(LightningDataModule):
                 augmentations.
 
         Raises:
-            ConfigurationError: A domain's name is not text, a target is one of the sources, or `validate` names what is no source.
+            ConfigurationError: A domain's name is not text, a target is one of the sources, the domains' classes differ, or `validate`
+                names what is no source.
         """
         super().__init__()
         self.sources = dict(sources or {})
@@ -48,6 +50,7 @@ class MultiSourceDataModule(LightningDataModule):
                 raise ConfigurationError(f"The name {name!r} of a domain was read as a number: quote it in the YAML file.")
         self.stand_in = stand_in
         _require_unseen(self.sources, self.targets)
+        _require_one_label_space(self.sources | self.targets)
         self.validation_names = [validate] if isinstance(validate, str) else list(self.sources if validate is None else validate)
         if unknown := set(self.validation_names) - set(self.sources):
             raise ConfigurationError(f"data.validate names {sorted(unknown)}; the sources are {list(self.sources)}.")
@@ -81,6 +84,16 @@ class MultiSourceDataModule(LightningDataModule):
     def target_names(self) -> list[str]:
         """The names of the target domains, in order."""
         return list(self.targets)
+
+    @property
+    def label_space(self) -> LabelSpace:
+        """What the train ids stand for in all domains; the 19 Cityscapes classes when there is no domain."""
+        return next((domain.label_space for domain in (*self.sources.values(), *self.targets.values())), CITYSCAPES)
+
+    @property
+    def score_subsets(self) -> dict[str, tuple[str, ...]]:
+        """Further means that the sources ask for: their name, and the classes they are taken over."""
+        return {name: classes for domain in self.sources.values() for name, classes in domain.reader.score_subsets.items()}
 
     @property
     def uses_stand_ins(self) -> bool:
@@ -151,6 +164,18 @@ def _require_unseen(sources: Mapping[str, DomainDataModule], targets: Mapping[st
                     f"The target {target!r} is the same data as the source {source!r} ({judged.title} in {judged.root}), but targets are"
                     f" to be unseen in training. Take one of the two out: ~data.targets.{target} or ~data.sources.{source}."
                 )
+
+
+def _require_one_label_space(domains: Mapping[str, DomainDataModule]) -> None:
+    """Refuse domains whose train ids stand for different classes."""
+    named = {name: domain.label_space.names for name, domain in domains.items()}
+    first = next(iter(named), None)
+    for name, classes in named.items():
+        if first is not None and classes != named[first]:
+            raise ConfigurationError(
+                f"The domains {first!r} and {name!r} have different class lists ({', '.join(named[first])}; {', '.join(classes)}), but one"
+                " network is trained and judged on all. Give them the same `classes`."
+            )
 
 
 def _identity(domain: DomainDataModule) -> tuple[Any, ...]:

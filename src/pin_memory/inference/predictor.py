@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from pin_memory.domains.classes import CITYSCAPES, LabelSpace
 from pin_memory.domains.transforms import EvalTransform
 from pin_memory.inference.whole import predict_whole
 from pin_memory.networks import MemorySegmenter
@@ -17,9 +18,11 @@ class Predictor:
     Args:
         network: The trained network.
         device: Where it runs.
+        label_space: What the train ids stand for.
     """
 
-    def __init__(self, network: MemorySegmenter, device: str | torch.device = "cpu") -> None:
+    def __init__(self, network: MemorySegmenter, device: str | torch.device = "cpu", label_space: LabelSpace = CITYSCAPES) -> None:
+        self.label_space = label_space
         self.device = torch.device(device)
         self.network = network.to(self.device).eval()
         self._transform = EvalTransform()
@@ -31,7 +34,7 @@ class Predictor:
             rgb: `(H, W, 3)` uint8, red first.
 
         Returns:
-            Train ids `(H, W)` uint8 in 0..18.
+            Train ids `(H, W)` uint8 in 0..K-1.
 
         Raises:
             ValueError: Another shape or type.
@@ -58,4 +61,5 @@ def load_model(run_or_checkpoint: str | Path, device: str | torch.device = "cpu"
     """
     from pin_memory.assembly import find_checkpoint, load_method  # assembly builds on inference
 
-    return Predictor(load_method(find_checkpoint(run_or_checkpoint), trust).method.network, device)
+    trained = load_method(find_checkpoint(run_or_checkpoint), trust)
+    return Predictor(trained.method.network, device, trained.checkpoint.label_space)

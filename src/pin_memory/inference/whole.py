@@ -10,6 +10,15 @@ PROTOCOL = "whole@1"
 
 
 @torch.inference_mode()
-def predict_whole(network: MemorySegmenter, images: Tensor) -> Tensor:
-    """Train ids `(B, H, W)` int64 of normalised images `(B, 3, H, W)`; the network must be in eval mode."""
-    return network.segment(images).argmax(dim=1)
+def predict_whole(network: MemorySegmenter, images: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+    """Segment whole images.
+
+    Args:
+        network: In eval mode.
+        images: Normalised, `(B, 3, H, W)`.
+        size: The logits are resized to it; by default to that of the images.
+
+    Returns:
+        Train ids `(B, *size)` int64.
+    """
+    return network.segment(images, size).argmax(dim=1)
