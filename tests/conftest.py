@@ -1,7 +1,9 @@
 """What all tests share: one thread, nothing over the network, and the reference material where it is at hand."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,3 +33,31 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("PIN_MEMORY_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture
+def golden_error(request: pytest.FixtureRequest) -> Callable[[str, float], None]:
+    """Call it with a quantity and its relative error to the golden number; the largest of each are printed at the end of the run."""
+
+    def record(quantity: str, error: float) -> None:
+        request.node.user_properties.append(("golden", [quantity, float(error)]))
+
+    return record
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print the largest error of each quantity that was compared with golden numbers."""
+    largest: dict[str, tuple[float, int]] = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if getattr(report, "when", None) != "call":
+                continue
+            for key, value in report.user_properties:
+                if key == "golden":
+                    worst, count = largest.get(value[0], (0.0, 0))
+                    largest[value[0]] = (max(worst, value[1]), count + 1)
+    if largest:
+        terminalreporter.section("largest relative errors to the released code")
+        width = max(map(len, largest))
+        for quantity, (worst, count) in sorted(largest.items()):
+            terminalreporter.line(f"{quantity:<{width}}  {worst:8.1e}  ({count} comparisons)")

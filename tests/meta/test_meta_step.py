@@ -47,12 +47,12 @@ def test_first_order_equals_an_explicit_copy() -> None:
     method, *sides = method_and_sides()
     network = method.network
     reference = copy.deepcopy(network)
-    inner = method.inner_loss(sides[0])
+    inner = method.reading_and_update_loss(sides[0])
     fast = FastWeights.after_step(network, inner, ALPHA, first_order=True)
     found = fast.total_gradients(method.outer_loss(sides[1], fast, method.write_with(fast, sides[0])))
 
     method.network = reference
-    gradients = torch.autograd.grad(method.inner_loss(sides[0]), list(reference.parameters()))
+    gradients = torch.autograd.grad(method.reading_and_update_loss(sides[0]), list(reference.parameters()))
     inner_gradients = dict(zip(dict(reference.named_parameters()), gradients, strict=True))
     stepped = with_parameters(reference, {n: p - ALPHA * inner_gradients[n] for n, p in reference.named_parameters()})
     with torch.no_grad():
@@ -70,7 +70,7 @@ def test_total_gradient_equals_finite_differences(first_order: bool) -> None:
     method, *sides = method_and_sides()
     network = method.network
     start = {n: p.detach().clone() for n, p in network.named_parameters()}
-    fast = FastWeights.after_step(network, method.inner_loss(sides[0]), ALPHA, first_order)
+    fast = FastWeights.after_step(network, method.reading_and_update_loss(sides[0]), ALPHA, first_order)
     with torch.no_grad():
         features = fast.call("encode", sides[0].images).features
     found = fast.total_gradients(method.outer_loss(sides[1], fast, method.write_with(fast, sides[0])))
@@ -79,7 +79,7 @@ def test_total_gradient_equals_finite_differences(first_order: bool) -> None:
     def objective(values: dict[str, torch.Tensor]) -> float:
         moved = with_parameters(network, values)
         method.network = moved
-        inner = method.inner_loss(sides[0])
+        inner = method.reading_and_update_loss(sides[0])
         gradients = dict(zip(start, torch.autograd.grad(inner, list(moved.parameters())), strict=True))
         step = constant if first_order else gradients
         stepped = with_parameters(network, {n: v - ALPHA * step[n] for n, v in values.items()})
@@ -100,7 +100,7 @@ def test_first_and_second_order_differ() -> None:
     totals = []
     for first_order in (True, False):
         method, *sides = method_and_sides()
-        fast = FastWeights.after_step(method.network, method.inner_loss(sides[0]), ALPHA, first_order)
+        fast = FastWeights.after_step(method.network, method.reading_and_update_loss(sides[0]), ALPHA, first_order)
         totals.append(fast.total_gradients(method.outer_loss(sides[1], fast, method.write_with(fast, sides[0]))))
     assert any(not torch.allclose(totals[0][n], totals[1][n], rtol=1e-4) for n in totals[0])
 
@@ -108,7 +108,7 @@ def test_first_and_second_order_differ() -> None:
 def test_passes_with_fast_weights_leave_the_network_alone() -> None:
     """Neither parameters nor running statistics nor the memory move."""
     method, *sides = method_and_sides()
-    inner = method.inner_loss(sides[0])
+    inner = method.reading_and_update_loss(sides[0])
     before = {k: v.clone() for k, v in method.network.state_dict().items()}
     fast = FastWeights.after_step(method.network, inner, ALPHA)
     fast.total_gradients(method.outer_loss(sides[1], fast, method.write_with(fast, sides[0])))

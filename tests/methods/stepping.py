@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from pin_memory.methods import ERM, Method, PinTheMemory
+from pin_memory.methods import ERM, MLDG, ERMMemory, Method, PinTheMemory
 
 
 class ByHand(Method):
@@ -48,3 +48,11 @@ class PinTheMemoryByHand(ByHand, PinTheMemory):
 
 class ERMByHand(ByHand, ERM):
     """ERM without a Trainer."""
+
+
+class MLDGByHand(ByHand, MLDG):
+    """MLDG without a Trainer."""
+
+
+class ERMMemoryByHand(ByHand, ERMMemory):
+    """ERM with a memory, without a Trainer."""

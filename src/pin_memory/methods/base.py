@@ -1,15 +1,15 @@
 """What all training methods share: optimiser step, schedule, source validation and target tests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from pin_memory.domains.classes import CLASSES
 from pin_memory.errors import ConfigurationError
 from pin_memory.inference.whole import predict_whole
 from pin_memory.memory import Reading
@@ -31,9 +31,15 @@ class Method(LightningModule):
         optimizer: Makes the optimiser from the parameters.
         schedule: Factor on the learning rate as a function of the iteration; constant if None.
         auxiliary_weight: Weight of the auxiliary head's loss.
+        train_statistics: What batch normalisation normalises by while training, one of `train_policies`: "mixture", all images of the
+            iteration; "frozen", the backbone's running statistics, which stay as they are (its pretrained weights have fitting ones).
+
+    Raises:
+        ConfigurationError: Another `train_statistics`.
     """
 
     name: ClassVar[str]
+    train_policies: ClassVar[tuple[str, ...]] = ("mixture", "frozen")
     images_seen: Tensor
 
     def __init__(
@@ -42,14 +48,29 @@ class Method(LightningModule):
         optimizer: Callable[[Any], Optimizer],
         schedule: Callable[[int], float] | None = None,
         auxiliary_weight: float = 0.4,
+        train_statistics: str = "mixture",
     ) -> None:
         super().__init__()
+        if train_statistics not in self.train_policies:
+            raise ConfigurationError(
+                f"method.train_statistics={train_statistics}: method={self.name} normalises by one of {', '.join(self.train_policies)}."
+            )
+        self.train_statistics = train_statistics
         self.automatic_optimization = False
         self.network = network
         self.auxiliary_weight = auxiliary_weight
         self.confusions: dict[str, DomainConfusion] = {}
         self._optimizer, self._schedule = optimizer, schedule
         self.register_buffer("images_seen", torch.zeros((), dtype=torch.int64))
+
+    def train(self, mode: bool = True) -> "Method":
+        """Switch to training or evaluation; frozen statistics stay frozen."""
+        super().train(mode)
+        if mode and self.train_statistics == "frozen":
+            for module in self.network.backbone.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
 
     def configure_optimizers(self) -> Any:
         """The optimiser over all parameters, and its schedule stepped once an iteration by `optimizer_step_with`."""
@@ -70,15 +91,25 @@ class Method(LightningModule):
         """Refuse source domains and networks that the method cannot train with.
 
         Raises:
-            ConfigurationError: No source at all, single-image batches, or another number of classes than the domains have.
+            ConfigurationError: No source at all, or single-image batches.
         """
-        if self.network.num_classes != len(CLASSES):
-            raise ConfigurationError(f"network.num_classes={self.network.num_classes}: the domains' labels have {len(CLASSES)} classes.")
         if not domains:
             raise ConfigurationError("No source domain to train on: choose an experiment, or add one with +domain@data.sources.gtav=gtav.")
         if batch_size < 2:
             raise ConfigurationError(
                 f"loading.batch_size={batch_size}: batch normalisation after image pooling needs at least 2 images per domain in training."
+            )
+
+    def check_classes(self, classes: Sequence[str]) -> None:
+        """Refuse a network of another number of classes than the domains' labels have.
+
+        Raises:
+            ConfigurationError: It has.
+        """
+        if self.network.num_classes != len(classes):
+            raise ConfigurationError(
+                f"network.num_classes={self.network.num_classes}: the domains' labels have {len(classes)} classes."
+                f" Say network.num_classes={len(classes)}."
             )
 
     def check_trainer(self, trainer: Trainer) -> None:
@@ -98,8 +129,9 @@ class Method(LightningModule):
             )
 
     def on_fit_start(self) -> None:
-        """Refuse a Trainer that `check_trainer` refuses, for those who bring their own."""
+        """Refuse a Trainer that `check_trainer` refuses, for those who bring their own; freeze what is to be frozen."""
         self.check_trainer(self.trainer)
+        self.train()
 
     def segmentation_loss(
         self, reading: Reading, encoding: Encoding, labels: Tensor, run: Callable[..., Any] | None = None, step: str = ""
@@ -122,6 +154,12 @@ class Method(LightningModule):
     def run_stage(self, stage: str, *args: Any) -> Any:
         """Run a stage of the network with its own weights."""
         return self.network(*args, stage=stage)
+
+    def gradients_of(self, loss: Tensor) -> dict[str, Tensor]:
+        """Gradients of `loss` by parameter name; zero for a parameter that it does not depend on."""
+        parameters = {name: p for name, p in self.network.named_parameters() if p.requires_grad}
+        values = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True, materialize_grads=True)
+        return dict(zip(parameters, values, strict=True))
 
     def step_optimizer(self, gradients: dict[str, Tensor], images: int) -> None:
         """Step the optimiser on `gradients` (by parameter name), then the schedule; counts `images` as seen."""
@@ -167,7 +205,7 @@ class Method(LightningModule):
         self.confusions = {name: DomainConfusion(self.network.num_classes).to(self.device) for name in domains}
 
     def _count(self, batch: dict[str, Any], index: int) -> Tensor:
-        prediction = predict_whole(self.network, batch["image"])
+        prediction = predict_whole(self.network, batch["image"], tuple(batch["label"].shape[-2:]))
         list(self.confusions.values())[index].update(prediction, batch["label"])
         return prediction
 
@@ -177,4 +215,14 @@ def count(*parts: Labelled) -> int:
     return sum(len(part.images) for part in parts)
 
 
-__all__ = ["DomainBatch", "Method", "count"]
+def refuse_memory(method: Method) -> None:
+    """Refuse a network with a memory, for methods that would leave it empty.
+
+    Raises:
+        ConfigurationError: It has one.
+    """
+    if method.network.memory is not None:
+        raise ConfigurationError(f"method={method.name} trains the plain network, found one with a memory: set network.memory=null.")
+
+
+__all__ = ["DomainBatch", "Method", "count", "refuse_memory"]

@@ -2,10 +2,7 @@
 
 from typing import ClassVar
 
-import torch
-
-from pin_memory.errors import ConfigurationError
-from pin_memory.methods.base import Method, count
+from pin_memory.methods.base import Method, count, refuse_memory
 from pin_memory.methods.batches import DomainBatch, merge
 
 
@@ -17,15 +14,12 @@ class ERM(Method):
     def check_sources(self, domains: list[str], batch_size: int) -> None:
         """Refuse a network with a memory besides what every method refuses: it would stay empty."""
         super().check_sources(domains, batch_size)
-        if self.network.memory is not None:
-            raise ConfigurationError("method=erm trains the plain network, found one with a memory: set network.memory=null.")
+        refuse_memory(self)
 
     def training_step(self, batch: DomainBatch, batch_idx: int) -> None:
         """One step on the source mini-batches together."""
         mixed = merge(batch)
         encoding = self.network.encode(mixed.images)
         loss = self.segmentation_loss(self.network.read(encoding.features), encoding, mixed.labels)
-        parameters = dict(self.network.named_parameters())
-        gradients = torch.autograd.grad(loss, list(parameters.values()))
-        self.step_optimizer(dict(zip(parameters, gradients, strict=True)), count(mixed))
+        self.step_optimizer(self.gradients_of(loss), count(mixed))
         self.log_losses(total=loss)

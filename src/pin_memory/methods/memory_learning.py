@@ -1,0 +1,121 @@
+"""What the methods share that train a categorical memory: its losses, initialisation and commit (Pin the Memory, CVPR 2022)."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from pin_memory.errors import ConfigurationError
+from pin_memory.memory import CategoricalMemory, feature_cohesion, memory_classification, memory_divergence, operations
+from pin_memory.methods.base import Method
+from pin_memory.methods.batches import DomainBatch, Labelled, evaluation_mode, merge
+from pin_memory.networks import Encoding, MemorySegmenter
+
+log = logging.getLogger(__name__)
+
+
+class LossWeights(NamedTuple):
+    """Weights of the memory's losses; of the auxiliary head's loss the method knows itself."""
+
+    cohesion: float = 0.02
+    divergence: float = 0.4
+    classification: float = 0.2
+
+
+class MemoryLearning(Method):
+    """Trains a network with a memory.
+
+    Args:
+        network: A segmenter with a memory.
+        optimizer: Makes the optimiser.
+        schedule: Factor on its learning rate by iteration.
+        weights: Weights of cohesion, divergence and memory classification; 0 leaves a loss out.
+        temperature: τ of the cohesion loss.
+        initial_passes: Passes over the source loader that initialise the memory.
+        initial_batches: Limit on the batches of each such pass; None for all.
+        options: As in `Method`.
+    """
+
+    def __init__(
+        self,
+        network: MemorySegmenter,
+        optimizer: Callable[[Any], Optimizer],
+        schedule: Callable[[int], float] | None = None,
+        weights: dict[str, float] | None = None,
+        temperature: float = 1.0,
+        initial_passes: int = 2,
+        initial_batches: int | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(network, optimizer, schedule, **options)
+        self.weights, self.temperature = LossWeights(**(weights or {})), temperature
+        self.initial_passes, self.initial_batches = initial_passes, initial_batches
+
+    def reading_and_update_loss(self, part: Labelled, step: str = "") -> Tensor:
+        """`L_read(X, M) + L_update(M̂)` with `M̂ = write(M, X)`: segment with the memory as it is, then judge what is written.
+
+        Args:
+            part: Images and labels.
+            step: Put before the logged names of the reading terms.
+        """
+        encoding = self.network.encode(part.images)
+        reading_loss = self.reading_loss(encoding, part.labels, self.memory.items, self.run_stage, step)
+        items = self.network.write(encoding.features, part.labels)
+        divergence, classification = memory_divergence(items), memory_classification(self.network.classify_items(items))
+        self.log_losses(divergence=divergence, classification=classification)
+        return reading_loss + self.weights.divergence * divergence + self.weights.classification * classification
+
+    def reading_loss(self, encoding: Encoding, labels: Tensor, items: Tensor, run: Callable[..., Any], step: str = "") -> Tensor:
+        """`L_read = L_seg + w_aux L_aux + w_coh L_coh` with the memory before any write, so that labels cannot leak into the prediction."""
+        reading = run("read", encoding.features, items)
+        cohesion = feature_cohesion(reading.similarity, labels, self.temperature)
+        self.log_losses(**{f"{step}cohesion": cohesion})
+        return self.segmentation_loss(reading, encoding, labels, run, step) + self.weights.cohesion * cohesion
+
+    @torch.no_grad()
+    def commit_memory(self, part: Labelled) -> None:
+        """`M ← write(M, X; Θ*)` with the stepped weights, batch norm in eval mode."""
+        with evaluation_mode(self.network):
+            features = self.network.encode(part.images).features
+            self.memory.commit(self.network.write(features, part.labels))
+
+    @property
+    def memory(self) -> CategoricalMemory:
+        """The network's memory."""
+        return self.network.require_memory()
+
+    def check_sources(self, domains: list[str], batch_size: int) -> None:
+        """Refuse a network without memory, besides what every method refuses."""
+        super().check_sources(domains, batch_size)
+        if self.network.memory is None:
+            raise ConfigurationError(f"method={self.name} needs a network with a memory, found network.memory=null.")
+
+    def on_train_start(self) -> None:
+        """Initialise the memory from the source loader, unless a checkpoint brought one."""
+        super().on_train_start()
+        if not self.memory.initialised:
+            log.info("Initialising the memory from the source domains.")
+            self.initialise_memory(batch for index in range(self.initial_passes) for batch in self._initial_pass(index))
+
+    def _initial_pass(self, index: int) -> Iterator[DomainBatch]:
+        """One pass over the source loaders with draws of its own."""
+        loader = self.trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
+        for part in loader.flattened:
+            part.sampler.set_epoch(index)
+        for batch, *_ in islice(iter(loader), self.initial_batches):
+            yield batch
+
+    @torch.no_grad()
+    def initialise_memory(self, batches: Iterable[DomainBatch]) -> None:
+        """Per class the share-weighted mean of the unit features (before U) over `batches`, normalised; unseen classes stay zero."""
+        sums = torch.zeros_like(self.memory.items)
+        with evaluation_mode(self.network):
+            for batch in batches:
+                images, labels = merge(batch)
+                features = operations.full_precision(self.network.encode(images.to(self.device)).features)
+                sums += self.memory.class_sums(operations.unit(features), labels.to(self.device))[0]
+        self.memory.commit(operations.unit(sums))

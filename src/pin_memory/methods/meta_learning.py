@@ -1,0 +1,98 @@
+"""What the methods share that learn to generalise: split source domains, an inner step, an outer step (MLDG, AAAI 2018)."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from pin_memory.domains.classes import IGNORE
+from pin_memory.meta import DomainSplit, FastWeights
+from pin_memory.methods.base import Method
+from pin_memory.methods.batches import DomainBatch, Labelled, merge
+from pin_memory.networks import MemorySegmenter
+
+
+class Sides(NamedTuple):
+    """The images of an iteration, by side.
+
+    With mixture statistics either side holds all images, of which the other side's are not labelled: they take part in batch
+    normalisation and in no loss and no write.
+
+    Attributes:
+        meta_train: For the inner step, and for the write that the outer step reads.
+        meta_test: For the outer step.
+        written: The meta-train images alone, which the memory is finally written from.
+    """
+
+    meta_train: Labelled
+    meta_test: Labelled
+    written: Labelled
+
+
+class MetaLearning(Method):
+    """Splits the source domains in every iteration and steps through fast weights.
+
+    Args:
+        network: What is trained.
+        optimizer: Makes the optimiser of the outer step.
+        schedule: Factor on its learning rate by iteration.
+        split: Chooses the meta-train and meta-test domains of an iteration.
+        inner_lr: α of the first iteration, and of all where it is not annealed.
+        anneal_inner_lr: α = current learning rate / 4 from the second iteration on, as in the published runs.
+        first_order: The inner gradient is a constant in the fast weights (faithful); False differentiates through it.
+        train_statistics: What batch normalisation normalises a pass by: "domain", the images of the pass, as released; "mixture", all
+            images of the iteration, which every pass then runs on; "frozen", the backbone's running statistics.
+        options: As in `Method`.
+    """
+
+    train_policies: ClassVar[tuple[str, ...]] = ("domain", "mixture", "frozen")
+
+    def __init__(
+        self,
+        network: MemorySegmenter,
+        optimizer: Callable[[Any], Optimizer],
+        schedule: Callable[[int], float] | None = None,
+        split: DomainSplit | None = None,
+        inner_lr: float = 1e-3,
+        anneal_inner_lr: bool = True,
+        first_order: bool = True,
+        train_statistics: str = "domain",
+        **options: Any,
+    ) -> None:
+        super().__init__(network, optimizer, schedule, train_statistics=train_statistics, **options)
+        self.split = split or DomainSplit()
+        self.initial_inner_lr, self.anneal_inner_lr, self.first_order = inner_lr, anneal_inner_lr, first_order
+
+    @property
+    def inner_lr(self) -> float:
+        """α of the current iteration."""
+        return self.lr / 4 if self.anneal_inner_lr and self.iteration > 0 else self.initial_inner_lr
+
+    def sides(self, batch: DomainBatch) -> Sides:
+        """Split the images of this iteration."""
+        train, test = self.split(list(batch), self.iteration)
+        written = merge(batch, train)
+        if self.train_statistics == "mixture":
+            return Sides(_only(batch, train), _only(batch, test), written)
+        return Sides(written, merge(batch, test), written)
+
+    def inner_step(self, loss: Tensor) -> FastWeights:
+        """`Θ' = Θ - α ∇L_in(Θ)`."""
+        return FastWeights.after_step(self.network, loss, self.inner_lr, self.first_order)
+
+    def outer_step(self, fast: FastWeights, loss: Tensor, batch: DomainBatch) -> None:
+        """Step the optimiser on `∇L_in(Θ) + ∇L_out(Θ')`."""
+        self.step_optimizer(fast.total_gradients(loss), sum(len(part["label"]) for part in batch.values()))
+
+    def check_sources(self, domains: list[str], batch_size: int) -> None:
+        """Refuse sources that cannot be split, besides what every method refuses."""
+        super().check_sources(domains, batch_size)
+        self.split.check(domains)
+
+
+def _only(batch: DomainBatch, domains: list[str]) -> Labelled:
+    """All images of the batch; those of other domains are not labelled."""
+    labels = {name: part["label"] if name in domains else torch.full_like(part["label"], IGNORE) for name, part in batch.items()}
+    return merge({name: part | {"label": labels[name]} for name, part in batch.items()})
