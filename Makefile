@@ -23,8 +23,9 @@ lint: $(STAMP) ## check style, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(STAMP) ## measure the time of a training step
+bench: $(STAMP) ## measure the time of a training step and of loading its images
 	$(BIN)/python -m benchmarks.step_time $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.data_pipeline
 
 # Installed anew when the requirements change.
 $(STAMP): pyproject.toml constraints.txt | $(BIN)/python

@@ -8,33 +8,14 @@ from types import ModuleType
 import numpy as np
 import torch
 
+from pin_memory import official
 from pin_memory.memory import CategoricalMemory
-from pin_memory.networks import MemorySegmenter, ResNetBackbone
-
-_PREFIXES = {
-    "layer0.0": "backbone.stem.0",
-    "layer0.1": "backbone.stem.1",
-    "aspp.features": "aspp.branches",
-    "aspp.img_conv": "aspp.image_pooling",
-    "bot_aspp": "aspp.bottleneck",
-    "bot_fine": "decoder.reduce",
-    "final1.0": "decoder.refine.0.0",
-    "final1.1": "decoder.refine.0.1",
-    "final1.3": "decoder.refine.1.0",
-    "final1.4": "decoder.refine.1.1",
-    "final2.0": "decoder.classify",
-    "dsn": "auxiliary_head",
-    "memory.output": "memory.fusion",
-    "memory.writenet.writefeat.0": "memory.update.conv",
-    "memory.writenet.writefeat.1": "memory.update.norm",
-    "memory.clsfier": "memory.classifier",
-} | {f"layer{i}": f"backbone.stage{i}" for i in range(1, 5)}
+from pin_memory.networks import MemorySegmenter, PlainDecoder, ResNetBackbone, SummedASPP
 
 
 def ours(name: str) -> str:
-    """The name here of a tensor of the released networks."""
-    prefix = next(p for p in _PREFIXES if name.startswith(f"{p}."))
-    return _PREFIXES[prefix] + name[len(prefix) :]
+    """The name here of a tensor of the released networks; the golden logits and gradients tell whether it is the right one."""
+    return official.to_ours(name)
 
 
 def fill_module(shared: Path) -> ModuleType:
@@ -47,11 +28,13 @@ def fill_module(shared: Path) -> ModuleType:
     return module
 
 
-def segmenter(depth: int, output_stride: int) -> MemorySegmenter:
+def segmenter(depth: int, output_stride: int, deeplab_v2: bool = False) -> MemorySegmenter:
     """The network of a golden file: no Gumbel noise, no drop-out."""
     memory = CategoricalMemory(gumbel=False)
-    backbone = ResNetBackbone(depth, output_stride)
-    return MemorySegmenter(backbone, memory=memory, dropout=0.0)
+    if deeplab_v2:
+        backbone = ResNetBackbone(depth, output_stride, stride_in_1x1=True)
+        return MemorySegmenter(backbone, memory=memory, dropout=0.0, pyramid=SummedASPP, decoder=PlainDecoder)
+    return MemorySegmenter(ResNetBackbone(depth, output_stride), memory=memory, dropout=0.0)
 
 
 def load_state(network: MemorySegmenter, shared: Path, keys: str, seed: int, buffers: dict[str, np.ndarray], items: np.ndarray) -> None:

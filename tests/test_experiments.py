@@ -31,6 +31,9 @@ SMALL = [
 ]  # fmt: skip
 
 
+SOON = ["method.whitening.warmup_epochs=0", "method.whitening.images=2", "method.whitening.trials=2"]
+
+
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Stand-ins of every data set, and four tiny CamVid drives beside them."""
@@ -85,11 +88,29 @@ def test_experiment_trains_and_is_judged(tmp_path: Path, data: Path, experiment:
     assert "val/miou" in rows[0]
 
 
-@pytest.mark.parametrize("overrides", [["method=erm"], ["method.first_order=false", "initialisation.batches=1"]])
-def test_other_methods_train(tmp_path: Path, data: Path, overrides: list[str]) -> None:
-    """ERM and the second-order step on two sources."""
-    results = run(tmp_path, data, "experiment=multi_source_gs", *overrides)
-    assert results["method"] == ("erm" if overrides == ["method=erm"] else "pin_the_memory")
+@pytest.mark.parametrize(
+    ("method", "overrides"),
+    [
+        ("erm", []),
+        ("erm_memory", []),
+        ("mldg", []),
+        ("ibn_net", []),
+        ("isw", SOON),
+        ("pin_the_memory", ["method.first_order=false"]),
+        ("pin_the_memory", ["method.train_statistics=mixture", "test_statistics.policy=image", "network.memory.shares=area"]),
+        ("pin_the_memory", ["+whitening=isw", *SOON]),
+        ("mldg", ["network.backbone.instance_norm=ibn", "method.train_statistics=frozen"]),
+    ],
+)
+def test_methods_train(tmp_path: Path, data: Path, method: str, overrides: list[str]) -> None:
+    """Every method, the second order, the other statistics and the combinations on two sources."""
+    results = run(tmp_path, data, "experiment=multi_source_gs", "initialisation.batches=1", f"method={method}", *overrides)
+    assert results["method"] == method
+    assert results["statistics"] == ("image" if "test_statistics.policy=image" in overrides else "running")
+    if "isw" in (method, *(part.partition("whitening=")[2] for part in overrides)):
+        state = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        assert sum(name.startswith("whitening.mask") for name in state) == 3
+        assert assembly.load_method(tmp_path / "run" / "checkpoints" / "last.ckpt").method.whitening is not None
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -98,7 +119,7 @@ def test_every_network_and_method_is_built(network: str, method: str) -> None:
     """All combinations instantiate, with and without memory."""
     cfg = composed("experiment=multi_source_gsi", f"network={network}", f"method={method}", "paths.run=unused")
     made = assembly.build_method(cfg)
-    assert (made.network.memory is None) == (method == "erm")
+    assert (made.network.memory is None) == (method not in ("pin_the_memory", "erm_memory"))
     assert made.name == method
 
 
@@ -220,7 +241,7 @@ def test_passes_of_the_memory_initialisation_draw_anew(data: Path) -> None:
     cfg = composed("experiment=multi_source_gs", f"paths.data={data}", "paths.run=unused")
     method = assembly.build_method(cfg)
     method._trainer = type("Trainer", (), {"datamodule": assembly.build_data(cfg)})()
-    first, again, second = (next(method._initial_pass(index))["gtav"]["image"] for index in (0, 0, 1))
+    first, again, second = (next(method.source_batches(index))["gtav"]["image"] for index in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, second)
 

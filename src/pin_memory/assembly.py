@@ -23,7 +23,7 @@ from pin_memory.methods import Method
 RECORD = "pin_memory"
 """Key of a checkpoint under which the settings of its run lie."""
 _NOT_RECORDED = ("callbacks", "logger", "hydra")
-_TRUSTED = ("pin_memory.methods.", "pin_memory.meta.", "pin_memory.memory.", "pin_memory.networks.", "pin_memory.domains.", "torch.optim.")
+_TRUSTED = (*(f"pin_memory.{room}." for room in ("methods", "meta", "memory", "networks", "domains", "inference")), "torch.optim.")
 
 
 class RunRecord(Callback):
@@ -181,6 +181,7 @@ def load_weights(method: Method, state: dict[str, Any], path: Path) -> None:
     Raises:
         ConfigurationError: They do not; names the first missing, unexpected and mis-shaped one.
     """
+    method.make_room(state)
     own = method.state_dict()
     faults = {
         "missing": [k for k in own if k not in state],

@@ -13,7 +13,7 @@ from pin_memory.callbacks import PredictionPanels, TrainingProgress
 from pin_memory.domains import DomainDataModule, MultiSourceDataModule
 from pin_memory.domains.listing import evenly_spaced
 from pin_memory.errors import ConfigurationError
-from pin_memory.inference import PROTOCOL, predict_whole
+from pin_memory.inference import PROTOCOL, TestStatistics, predict_whole
 from pin_memory.methods import Method
 from pin_memory.methods.batches import evaluation_mode
 from pin_memory.metrics import DomainConfusion, LabelPrior
@@ -46,6 +46,7 @@ def judge(method: Method, data: MultiSourceDataModule, trainer: Trainer, choices
         "network": choices.get("network", type(method.network).__name__),
         "sources": data.source_names,
         "protocol": PROTOCOL,
+        "statistics": str(method.test_statistics),
         "stand_in": data.uses_stand_ins,
         "images_seen": int(method.images_seen),
         "targets": targets,
@@ -96,6 +97,9 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     assembly.quiet_lightning()
     path = assembly.find_checkpoint(cfg.checkpoint)
     method, chosen = assembly.load_method(path, list(cfg.trust))
+    if cfg.test_statistics is not None:
+        given = cfg.test_statistics
+        method.test_statistics = TestStatistics(given) if isinstance(given, str) else TestStatistics(**given)
     seed_everything(chosen.cfg.seed, verbose=False)  # decides the untrained network of the floors
     if cfg.paths.data:
         OmegaConf.update(chosen.cfg, "paths.data", str(cfg.paths.data))

@@ -1,7 +1,12 @@
 """One test case for all data sets: a subclass says how the data set lays out and encodes its files."""
 
+import os
+import pickle
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pytest
@@ -46,8 +51,66 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def state_of(folder: Path) -> dict[str, tuple[int, int]]:
+    """Every file and folder below `folder` with its length and time."""
+    return {str(path.relative_to(folder)): (path.stat().st_size, path.stat().st_mtime_ns) for path in folder.rglob("*")}
+
+
+class ReversedScan:
+    """What `os.scandir` returns, the other way round."""
+
+    def __init__(self, entries: Iterable[Any]) -> None:
+        self.entries = iter(sorted(entries, key=lambda entry: entry.name, reverse=True))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        return next(self.entries)
+
+
+def reverse_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the operating system list folders from the last name to the first."""
+    scandir, listdir = os.scandir, os.listdir
+    monkeypatch.setattr(os, "scandir", lambda path=".": ReversedScan(scandir(path)))
+    monkeypatch.setattr(os, "listdir", lambda path=".": sorted(listdir(path), reverse=True))
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Another folder tree of a data set, which has to be recognised and to give the same samples.
+
+    Attributes:
+        layout: The name that it is reported by.
+        image: Path of an image below the root, from the folder of its split and its number.
+        label: Path of a label, likewise.
+        write: Writes a label of raw ids; None for the case's own `write_label`.
+        train_ids: Whether its labels hold train ids.
+        folders: Names of the split folders.
+        numbers: Numbers of the frames in each split; None for those of the case.
+        options: Of the reader.
+    """
+
+    layout: str
+    image: Callable[[str, int], str]
+    label: Callable[[str, int], str]
+    write: Callable[[Path, np.ndarray], None] | None = None
+    train_ids: bool = False
+    folders: Mapping[str, str] = field(default_factory=dict)
+    numbers: Mapping[str, range] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
 class DomainCase:
-    """What every reader has to do. Splits without an official list are written in one go as the split ""."""
+    """What every reader has to do. Splits without an official list are written in one go as the split "".
+
+    A subclass says where files lie and how labels are written; in `trees`, it lists what else has to be recognised.
+    """
 
     name: ClassVar[str]
     module: ClassVar[type[DomainDataModule]]
@@ -55,6 +118,7 @@ class DomainCase:
     written: ClassVar[dict[str, int]] = {"train": 4, "val": 2}
     sizes: ClassVar[dict[str, int]] = {"train": 4, "val": 2, "test": 2}
     options: ClassVar[dict[str, Any]] = {}
+    trees: ClassVar[list[Tree]] = []
 
     @property
     def reader(self) -> type[Domain]:
@@ -84,6 +148,74 @@ class DomainCase:
     def open(self, root: Path, split: str = "train") -> Domain:
         return self.reader(root, split, **self.options)
 
+    def write_tree(self, root: Path, tree: Tree) -> Path:
+        raw = stripes(list(self.expected.values() if tree.train_ids else self.expected))
+        for split, numbers in (tree.numbers or {split: range(count) for split, count in self.written.items()}).items():
+            folder = tree.folders.get(split, split)
+            for number in numbers:
+                write_image(root / tree.image(folder, number), *raw.shape, seed=number)
+                (tree.write or self.write_label)(root / tree.label(folder, number), raw)
+        return root
+
+    def test_other_trees_hold_the_same(self, root: Path, tmp_path: Path) -> None:
+        names = {split: [sample.name for sample in self.open(root, split).samples] for split in self.sizes}
+        for place, tree in enumerate(self.trees):
+            other = self.write_tree(tmp_path / f"tree{place}", tree)
+            for split in self.sizes:
+                domain = self.reader(other, split, **(self.options | dict(tree.options)))
+                assert domain.layout.name == tree.layout
+                assert [sample.name for sample in domain.samples] == names[split], tree.layout
+                found = domain.read_label(domain.samples[0])
+                np.testing.assert_array_equal(found, stripes(list(self.expected.values())), err_msg=tree.layout)
+
+    def test_order_does_not_depend_on_the_file_system(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        first = {split: self.open(root, split).samples for split in self.sizes}
+        reverse_folders(monkeypatch)
+        assert {split: self.open(root, split).samples for split in self.sizes} == first
+
+    def test_nothing_is_written_below_the_root(self, root: Path) -> None:
+        before = state_of(root)
+        for split in self.sizes:
+            domain = self.open(root, split)
+            for index in range(len(domain)):
+                domain[index]
+        assert state_of(root) == before
+
+    def test_can_be_pickled(self, root: Path) -> None:
+        domain = self.open(root)
+        copy = pickle.loads(pickle.dumps(domain))
+        assert copy.samples == domain.samples
+        assert torch.equal(copy[0]["image"], domain[0]["image"])
+        assert torch.equal(copy[0]["label"], domain[0]["label"])
+
+    def test_loading_processes_change_nothing(self, root: Path) -> None:
+        alone, together = (
+            list(self.module(root, loading=Loading(num_workers=workers), **self.options).test_dataloader()) for workers in (0, 2)
+        )
+        assert len(alone) == len(together) == self.sizes["test"]
+        for one, other in zip(alone, together, strict=True):
+            assert one["name"] == other["name"]
+            assert torch.equal(one["image"], other["image"])
+            assert torch.equal(one["label"], other["label"])
+
+    @pytest.mark.parametrize("removed", ["files", "folders"])
+    def test_missing_split_is_told(self, root: Path, removed: str) -> None:
+        absent = "val" if "val" in self.sizes else "test"
+        gone, others = self.open(root, absent).samples, [s for split in self.sizes for s in self.open(root, split).samples]
+        shares_folders = {s.image.parent for s in gone} & {s.image.parent for s in others if s not in gone}
+        if shares_folders:
+            # What cannot be split is one frame.
+            gone, absent = sorted(set(others), key=lambda sample: sample.name)[1:], "train"
+        for path in {path for sample in gone for path in (sample.image, sample.label)}:
+            if removed == "folders" and not shares_folders:
+                shutil.rmtree(path.parent, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        with pytest.raises(DataError) as error:
+            self.open(root, absent)
+        for part in (absent, self.reader.title, str(root)):
+            assert part in str(error.value)
+
     def test_lists_the_splits(self, root: Path) -> None:
         splits = {split: [sample.name for sample in self.open(root, split).samples] for split in self.sizes}
         assert {split: len(names) for split, names in splits.items()} == self.sizes
@@ -110,6 +242,10 @@ class DomainCase:
         assert table.dtype == np.uint8
         assert set(table.tolist()) <= {*range(19), 255}
         assert (table[66:] == 255).all()
+
+    def test_every_class_is_among_the_declared_ids(self, root: Path) -> None:
+        declared = getattr(self.open(root), "raw_ids", range(256))
+        assert [raw for raw, train in self.expected.items() if train != 255 and raw not in declared] == []
 
     def test_item(self, root: Path) -> None:
         domain = self.open(root)
@@ -138,7 +274,7 @@ class DomainCase:
             self.open(tmp_path)
 
     def test_folders_without_images_are_explained(self, root: Path) -> None:
-        for file in root.rglob("*.*"):
+        for file in [path for path in root.rglob("*") if path.is_file()]:
             file.unlink()
         with pytest.raises(DataError, match="no image for the split 'train'"):
             self.open(root)
@@ -146,6 +282,11 @@ class DomainCase:
     def test_image_without_label(self, root: Path) -> None:
         sample = self.open(root).samples[1]
         sample.label.unlink()
+        if self.reader.unmatched == "report":
+            domain = self.open(root)
+            assert sample.name not in [other.name for other in domain.samples]
+            assert any("1 images have no label" in note for note in domain.notes)
+            return
         with pytest.raises(DataError, match=r"1 of \d+ images .* have no label") as error:
             self.open(root)
         assert str(sample.image) in str(error.value)
@@ -214,6 +355,11 @@ class IndexLabelCase(DomainCase):
         with pytest.raises(DataError, match="mode RGB") as error:
             domain[0]
         assert str(domain.samples[0].label) in str(error.value)
+
+    def test_unlisted_ids_are_ignored(self, root: Path) -> None:
+        domain = self.open(root)
+        self.write_label(domain.samples[0].label, stripes([200, 254, 255]))
+        assert (domain.read_label(domain.samples[0]) == 255).all()
 
     def test_deeper_label_is_refused(self, root: Path) -> None:
         domain = self.open(root)

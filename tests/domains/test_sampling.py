@@ -1,10 +1,12 @@
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pin_memory.domains.base import Draw
-from pin_memory.domains.sampling import DrawLoader, DrawSampler
+from pin_memory.domains.data_module import Loading
+from pin_memory.domains.sampling import DrawLoader, DrawSampler, RareClassSampler
 from pin_memory.errors import ConfigurationError
 
 
@@ -98,3 +100,62 @@ def test_loader_goes_on_where_it_was_left(workers: int) -> None:
 def test_an_epoch_has_to_fill_a_batch() -> None:
     with pytest.raises(ConfigurationError, match="do not fill a batch of 4"):
         DrawLoader(Echo(), sampler=DrawSampler(7, 3), batch_size=4)
+
+
+COUNTS = np.array([[90, 10, 0, 0], [90, 0, 0, 10], [60, 0, 40, 0], [100, 0, 0, 0], [0, 0, 30, 70]])
+"""Pixels of three classes and of ignored ones in five images."""
+
+
+def rare(length: int = 11, **options: Any) -> RareClassSampler:
+    return RareClassSampler(COUNTS, length, seed=3, **({"temperature": 0.5} | options))
+
+
+def test_classes_are_asked_for_by_their_rareness() -> None:
+    """Shares of the labelled pixels are 340, 10 and 70 of 420; an image is drawn evenly among those of the class."""
+    weights = np.exp(-np.array([340, 10, 70]) / 420 / 0.5)
+    first, second, third = weights / weights.sum()
+    expected = np.array([first / 4 + second, first / 4, first / 4 + third / 2, first / 4, third / 2])
+    draws = epoch(rare(40_000), 0)
+    seen = Counter(draw.index for draw in draws)
+    np.testing.assert_allclose([seen[index] / 40_000 for index in range(5)], expected, atol=0.01)
+    assert len({draw.seed for draw in draws}) == 40_000
+
+
+def test_rare_class_draws_follow_from_seed_stream_and_position() -> None:
+    whole = epoch(rare(3000), 0)
+    assert whole == epoch(rare(3000), 0)
+    # Epochs are stretches of one sequence, across the blocks that it is made in.
+    assert [draw for number in range(6) for draw in epoch(rare(500), number)] == whole
+    assert epoch(rare(500, stream="other"), 0) != whole[:500]
+    left = rare(3000)
+    left.skip = 1500
+    assert list(left) == whole[1500:]
+    shared = rare(3000)
+    shared.num_replicas, shared.rank = 2, 1
+    assert list(shared) == whole[1::2]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_rare_class_loader_goes_on_where_it_was_left(workers: int) -> None:
+    def loader() -> DrawLoader:
+        return DrawLoader(Echo(), sampler=rare(), batch_size=2, num_workers=workers)
+
+    whole = loader()
+    whole.sampler.set_epoch(1)  # type: ignore[attr-defined]
+    second = batches(whole)
+    resumed = loader()
+    resumed.load_state_dict({"epoch": 1, "batches": 3})
+    assert batches(resumed) == second[3:]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sampling": "rarest"}, "sampling=rarest.*uniform or rare_class"),
+        ({"rare_class_temperature": 0}, "above 0"),
+        ({"rare_class_min_share": 2}, r"within 0\.\.1"),
+    ],
+)
+def test_settings_of_sampling_are_checked(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        Loading(**settings)

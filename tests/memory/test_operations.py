@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from pin_memory.errors import ConfigurationError
 from pin_memory.memory import CategoricalMemory, cross_entropy, feature_cohesion, memory_classification, memory_divergence, operations
 
 K, C = 5, 7
@@ -58,6 +59,35 @@ def test_class_shares_equal_the_resized_one_hot_map(size: tuple[int, int]) -> No
     one_hot = F.one_hot(torch.where(labels == 255, K, labels), K + 1).permute(0, 3, 1, 2).double()
     expected = F.interpolate(one_hot, size=size, mode="bilinear", align_corners=True)[:, :K]
     torch.testing.assert_close(operations.class_shares(labels, size, K, torch.float64), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [(4, 3), (1, 1), (5, 7)])
+def test_shares_by_area_count_every_pixel(size: tuple[int, int]) -> None:
+    """A loop over the pixels; a class of a single pixel is not lost, as it can be with four taps a cell."""
+    _, labels = scene(seed=3)
+    labels[0, 6, 5] = K - 1
+    expected = torch.zeros(labels.shape[0], K + 1, *size, dtype=torch.float64)
+    for b in range(labels.shape[0]):
+        for y in range(labels.shape[1]):
+            for x in range(labels.shape[2]):
+                k = int(labels[b, y, x]) if labels[b, y, x] < K else K
+                expected[b, k, int((y + 0.5) * size[0] / labels.shape[1]), int((x + 0.5) * size[1] / labels.shape[2])] += 1
+    expected = (expected / expected.sum(1, keepdim=True))[:, :K]
+    found = operations.class_shares_by_area(labels, size, K, torch.float64)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    assert found[0, K - 1].sum() > 0
+
+
+def test_shares_of_the_memory_are_an_option() -> None:
+    """The two ways of shrinking a label map give different writes; others are refused."""
+    torch.manual_seed(0)
+    features, labels = scene()
+    memories = [CategoricalMemory(K, C, shares=shares).double() for shares in ("bilinear", "area")]
+    memories[1].load_state_dict(memories[0].state_dict())
+    written = [memory.write(features, labels) for memory in memories]
+    assert not torch.allclose(*written)
+    with pytest.raises(ConfigurationError, match="bilinear, area"):
+        CategoricalMemory(shares="nearest")
 
 
 def test_unlisted_labels_have_no_share() -> None:
@@ -181,3 +211,11 @@ def test_write_is_in_full_precision_under_autocast() -> None:
         half = memory.write(features.bfloat16(), labels)
     assert half.dtype == torch.float32
     torch.testing.assert_close(half, memory.write(features.bfloat16().float(), labels))
+
+
+def test_noise_in_evaluation_is_an_option() -> None:
+    """As the released evaluation samples: two reads differ in eval mode, too."""
+    features, _ = scene()
+    memory = CategoricalMemory(K, C, gumbel_in_evaluation=True).double().eval()
+    memory.commit(operations.unit(torch.randn(K, C, dtype=torch.float64)))
+    assert not torch.equal(memory.read(features).fused, memory.read(features).fused)

@@ -45,7 +45,7 @@ def test_output_stride(depth: int, stride: int) -> None:
     """Deep features are `stride` times smaller than the image; low-level ones four times."""
     backbone = ResNetBackbone(depth, stride).eval()
     with torch.inference_mode():
-        low, auxiliary, deep = backbone(torch.randn(1, 3, 64, 64))
+        low, auxiliary, deep, _ = backbone(torch.randn(1, 3, 64, 64))
     assert (low.shape[-1], auxiliary.shape[-1], deep.shape[-1]) == (16, 64 // min(stride, 16), 64 // stride)
     assert (low.shape[1], auxiliary.shape[1], deep.shape[1]) == backbone.channels
 

@@ -10,7 +10,10 @@ import torch.distributed
 from torch.utils.data import DataLoader, DistributedSampler
 
 from pin_memory.domains.base import Draw
+from pin_memory.domains.statistics import images_with, rare_class_probabilities
 from pin_memory.errors import ConfigurationError
+
+_BLOCK = 1024  # draws that one generator makes, so that any position is reached without those before it
 
 
 class DrawSampler(DistributedSampler[Any]):
@@ -56,6 +59,55 @@ class DrawSampler(DistributedSampler[Any]):
             order, seeds = generator.permutation(self.size), generator.integers(2**63, size=self.size)
             for index, seed in zip(order[offset:].tolist(), seeds[offset:].tolist(), strict=True):
                 yield Draw(index, seed)
+            number, offset = number + 1, 0
+
+
+class RareClassSampler(DrawSampler):
+    """Draws that ask for a class first, the rarer the more often, and then for one of the images that show it.
+
+    Rare-class sampling of DAFormer (Hoyer et al., CVPR 2022, eq. 4-5): class c has the share f_c of the labelled pixels and is asked for
+    with probability softmax((1 - f) / T). Images are drawn with replacement, so there is no pass over the data set. DAFormer also
+    repeats the random crop until it shows the class; here the crop stays that of the augmentation.
+    """
+
+    def __init__(
+        self,
+        counts: np.ndarray,
+        draws_per_epoch: int,
+        seed: int = 0,
+        stream: str = "",
+        *,
+        temperature: float = 0.01,
+        min_share: float = 0.0015,
+    ) -> None:
+        """Set up the sequence.
+
+        Args:
+            counts: Pixels of each class and, last, ignored, in each sample of the data set, (N, K + 1).
+            draws_per_epoch: As in `DrawSampler`.
+            seed: As in `DrawSampler`.
+            stream: As in `DrawSampler`.
+            temperature: T; the lower, the more the rarest classes are preferred.
+            min_share: Least share of an image's pixels with which it shows a class. The default is DAFormer's 3000 pixels of a GTAV
+                image, as a share so that it holds for images of any size. Where no image has so much, all with any of the class do.
+
+        Raises:
+            ConfigurationError: No pixel has a class.
+        """
+        super().__init__(len(counts), draws_per_epoch, seed, stream)
+        self.probabilities = rare_class_probabilities(counts, temperature)
+        self.images = images_with(counts, min_share)
+
+    def _sequence(self, start: int) -> Iterator[Draw]:
+        """The endless sequence from position `start` on."""
+        number, offset = divmod(start, _BLOCK)
+        while True:
+            generator = np.random.default_rng([self.seed, self.stream, number])
+            classes = generator.choice(len(self.probabilities), size=_BLOCK, p=self.probabilities)
+            places, seeds = generator.random(_BLOCK), generator.integers(2**63, size=_BLOCK)
+            for position in range(offset, _BLOCK):
+                images = self.images[classes[position]]
+                yield Draw(int(images[int(places[position] * len(images))]), int(seeds[position]))
             number, offset = number + 1, 0
 
 

@@ -105,7 +105,7 @@ class TrainTransform:
             _require(0 <= blur_sigma[0] <= blur_sigma[1], f"blur_sigma must be an increasing range, found {blur_sigma}")
             steps.append(A.GaussianBlur(blur_limit=0, sigma_limit=tuple(blur_sigma), p=1.0))
         self._augment = A.Compose(steps)
-        self._to_tensors = EvalTransform(mean, std)
+        self.to_tensors = EvalTransform(mean, std)
 
     def __call__(self, image: np.ndarray, label: np.ndarray, seed: int | None = None) -> tuple[Tensor, Tensor]:
         """Augment a pair.
@@ -118,11 +118,15 @@ class TrainTransform:
         Returns:
             Image (3, crop, crop) float32, normalised, and label (crop, crop) int64, `IGNORE` beside the image.
         """
+        return self.to_tensors(*self.augment(image, label, seed))
+
+    def augment(self, image: np.ndarray, label: np.ndarray, seed: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The augmentation alone: the crop (crop, crop, 3) uint8 RGB, not normalised, and its label (crop, crop) uint8."""
         # One pair of generators for all steps. `set_random_seed` would give every step its own copy of the *same* generator, so that
         # flip and jitter, say, always happened together.
         self._augment.set_random_state(np.random.default_rng(seed), random.Random(seed))
         pair = self._augment(image=image, mask=label)
-        return self._to_tensors(pair["image"], pair["mask"])
+        return pair["image"], pair["mask"]
 
 
 class RandomScaleCrop(A.DualTransform):

@@ -8,6 +8,7 @@ import torch
 
 from pin_memory.domains.classes import CITYSCAPES, LabelSpace
 from pin_memory.domains.transforms import EvalTransform
+from pin_memory.inference.statistics import RUNNING, TestStatistics
 from pin_memory.inference.whole import predict_whole
 from pin_memory.networks import MemorySegmenter
 
@@ -19,10 +20,17 @@ class Predictor:
         network: The trained network.
         device: Where it runs.
         label_space: What the train ids stand for.
+        statistics: What batch norm normalises by.
     """
 
-    def __init__(self, network: MemorySegmenter, device: str | torch.device = "cpu", label_space: LabelSpace = CITYSCAPES) -> None:
-        self.label_space = label_space
+    def __init__(
+        self,
+        network: MemorySegmenter,
+        device: str | torch.device = "cpu",
+        label_space: LabelSpace = CITYSCAPES,
+        statistics: TestStatistics = RUNNING,
+    ) -> None:
+        self.label_space, self.statistics = label_space, statistics
         self.device = torch.device(device)
         self.network = network.to(self.device).eval()
         self._transform = EvalTransform()
@@ -42,7 +50,7 @@ class Predictor:
         if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
             raise ValueError(f"expected an RGB picture (H, W, 3) uint8, found {rgb.shape} {rgb.dtype}")
         image, _ = self._transform(rgb, np.zeros(rgb.shape[:2], np.uint8), None)
-        return predict_whole(self.network, image.unsqueeze(0).to(self.device))[0].to(torch.uint8).cpu().numpy()
+        return predict_whole(self.network, image.unsqueeze(0).to(self.device), statistics=self.statistics)[0].to(torch.uint8).cpu().numpy()
 
 
 def load_model(run_or_checkpoint: str | Path, device: str | torch.device = "cpu", trust: Sequence[str] = ()) -> Predictor:
@@ -62,4 +70,4 @@ def load_model(run_or_checkpoint: str | Path, device: str | torch.device = "cpu"
     from pin_memory.assembly import find_checkpoint, load_method  # assembly builds on inference
 
     trained = load_method(find_checkpoint(run_or_checkpoint), trust)
-    return Predictor(trained.method.network, device, trained.checkpoint.label_space)
+    return Predictor(trained.method.network, device, trained.checkpoint.label_space, trained.method.test_statistics)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from pin_memory.inference.statistics import RUNNING, TestStatistics
 from pin_memory.networks import MemorySegmenter
 
 PROTOCOL = "whole@1"
@@ -10,15 +11,19 @@ PROTOCOL = "whole@1"
 
 
 @torch.inference_mode()
-def predict_whole(network: MemorySegmenter, images: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+def predict_whole(
+    network: MemorySegmenter, images: Tensor, size: tuple[int, int] | None = None, statistics: TestStatistics = RUNNING
+) -> Tensor:
     """Segment whole images.
 
     Args:
         network: In eval mode.
         images: Normalised, `(B, 3, H, W)`.
         size: The logits are resized to it; by default to that of the images.
+        statistics: What batch norm normalises by.
 
     Returns:
         Train ids `(B, *size)` int64.
     """
-    return network.segment(images, size).argmax(dim=1)
+    with statistics.applied(network):
+        return torch.cat([network.segment(group, size).argmax(dim=1) for group in statistics.groups(images)])

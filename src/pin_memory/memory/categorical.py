@@ -5,7 +5,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pin_memory.errors import ConfigurationError
 from pin_memory.memory import operations
+
+_SHARES = {"bilinear": operations.class_shares, "area": operations.class_shares_by_area}
 
 
 class Reading(NamedTuple):
@@ -38,13 +41,30 @@ class CategoricalMemory(nn.Module):
         num_classes: K, number of items.
         channels: C, length of an item and of the features.
         momentum: λ of the write, in [0, 1].
-        gumbel: Sample the read weights with Gumbel noise while training, as the released code does; never in evaluation.
+        gumbel: Sample the read weights with Gumbel noise while training, as the released code does.
+        gumbel_in_evaluation: Sample them in evaluation, too, as the released evaluation does: predictions then differ from run to run.
+        shares: How the label map shrinks to class shares of feature cells: "bilinear" as released, which looks at four pixels of a cell
+            and misses thin classes, or "area", which counts all of them.
+
+    Raises:
+        ConfigurationError: Other `shares`.
     """
 
     items: Tensor
 
-    def __init__(self, num_classes: int = 19, channels: int = 256, momentum: float = 0.8, gumbel: bool = True) -> None:
+    def __init__(
+        self,
+        num_classes: int = 19,
+        channels: int = 256,
+        momentum: float = 0.8,
+        gumbel: bool = True,
+        gumbel_in_evaluation: bool = False,
+        shares: str = "bilinear",
+    ) -> None:
         super().__init__()
+        if shares not in _SHARES:
+            raise ConfigurationError(f"network.memory.shares={shares}: expected one of {', '.join(_SHARES)}.")
+        self.gumbel_in_evaluation, self.shares = gumbel_in_evaluation, shares
         self.num_classes, self.channels, self.momentum, self.gumbel = num_classes, channels, momentum, gumbel
         self.update = MemoryUpdate(channels)
         self.fusion = nn.Sequential(nn.Conv2d(2 * channels, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
@@ -68,7 +88,7 @@ class CategoricalMemory(nn.Module):
         items = self.items if items is None else items
         queries = operations.unit(features)
         scores = operations.similarity(queries, items)
-        mixed = operations.read_out(scores, items, gumbel=self.gumbel and self.training)
+        mixed = operations.read_out(scores, items, gumbel=self.gumbel if self.training else self.gumbel_in_evaluation)
         return Reading(self.fusion(torch.cat([queries, mixed], dim=1)), scores)
 
     def write(self, features: Tensor, labels: Tensor, items: Tensor | None = None) -> Tensor:
@@ -89,7 +109,7 @@ class CategoricalMemory(nn.Module):
 
     def class_sums(self, vectors: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Share-weighted sums `(K, C)` and shares `(K,)` of each class over unit vectors `(B, C, h, w)` with labels `(B, H, W)`."""
-        shares = operations.class_shares(labels, (vectors.shape[2], vectors.shape[3]), self.num_classes, vectors.dtype)
+        shares = _SHARES[self.shares](labels, (vectors.shape[2], vectors.shape[3]), self.num_classes, vectors.dtype)
         return operations.class_sums(vectors, shares)
 
     def classify(self, items: Tensor) -> Tensor:

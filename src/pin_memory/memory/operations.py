@@ -70,6 +70,22 @@ def class_shares(labels: Tensor, size: tuple[int, int], num_classes: int, dtype:
     return shares[:, :num_classes]
 
 
+def class_shares_by_area(labels: Tensor, size: tuple[int, int], num_classes: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Share of each class in the pixels of each cell of a coarser grid; no pixel is overlooked.
+
+    A pixel belongs to the cell that its centre lies in. Takes and returns what `class_shares` does.
+    """
+    batch, height, width = labels.shape
+    rows = ((torch.arange(height, device=labels.device) + 0.5) * size[0] / height).long()
+    columns = ((torch.arange(width, device=labels.device) + 0.5) * size[1] / width).long()
+    cell = (rows[:, None] * size[1] + columns).flatten().expand(batch, -1)
+    labels = torch.where((labels >= 0) & (labels < num_classes), labels, num_classes).flatten(1)
+    counts = torch.zeros(batch, (num_classes + 1) * size[0] * size[1], device=labels.device, dtype=dtype)
+    counts.scatter_add_(1, labels * (size[0] * size[1]) + cell, torch.ones((), device=labels.device, dtype=dtype).expand(labels.shape))
+    counts = counts.view(batch, num_classes + 1, *size)
+    return counts[:, :num_classes] / counts.sum(dim=1, keepdim=True).clamp(min=1)
+
+
 def full_precision(x: Tensor) -> Tensor:
     """`x` in float32 at least: positions, pooled sums and unit rows do not survive half precision."""
     return x if x.dtype in (torch.float32, torch.float64) else x.float()

@@ -3,7 +3,10 @@
 from pin_memory.methods.base import Method
 from pin_memory.methods.erm import ERM
 from pin_memory.methods.erm_memory import ERMMemory
+from pin_memory.methods.ibn_net import IBNNet
+from pin_memory.methods.isw import ISW
 from pin_memory.methods.mldg import MLDG
 from pin_memory.methods.pin_the_memory import PinTheMemory
+from pin_memory.methods.whitening import InstanceSelectiveWhitening
 
-__all__ = ["ERM", "MLDG", "ERMMemory", "Method", "PinTheMemory"]
+__all__ = ["ERM", "ISW", "MLDG", "ERMMemory", "IBNNet", "InstanceSelectiveWhitening", "Method", "PinTheMemory"]

@@ -1,6 +1,7 @@
 """What all training methods share: optimiser step, schedule, source validation and target tests."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -11,13 +12,17 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from pin_memory.errors import ConfigurationError
+from pin_memory.inference.statistics import RUNNING, TestStatistics
 from pin_memory.inference.whole import predict_whole
 from pin_memory.memory import Reading
 from pin_memory.memory.losses import cross_entropy
-from pin_memory.methods.batches import DomainBatch, Labelled
+from pin_memory.methods.batches import DomainBatch, Labelled, merge
 from pin_memory.methods.losses import auxiliary_loss
+from pin_memory.methods.whitening import InstanceSelectiveWhitening
 from pin_memory.metrics import DomainConfusion, class_iou, mean_iou
 from pin_memory.networks import Encoding, MemorySegmenter
+
+log = logging.getLogger(__name__)
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed")
 """What a method trains rightly in; float16 needs loss scaling, which the gradients of two steps would have to undo."""
@@ -34,8 +39,11 @@ class Method(LightningModule):
         train_statistics: What batch normalisation normalises by while training, one of `train_policies`: "mixture", all images of the
             iteration; "frozen", the backbone's running statistics, which stay as they are (its pretrained weights have fitting ones).
 
+        whitening: Adds RobustNet's loss; needs a backbone with `instance_norm=isw`.
+        test_statistics: What batch normalisation normalises by in validation and tests.
+
     Raises:
-        ConfigurationError: Another `train_statistics`.
+        ConfigurationError: Another `train_statistics`, or a whitening loss without the maps it looks at.
     """
 
     name: ClassVar[str]
@@ -49,13 +57,20 @@ class Method(LightningModule):
         schedule: Callable[[int], float] | None = None,
         auxiliary_weight: float = 0.4,
         train_statistics: str = "mixture",
+        whitening: InstanceSelectiveWhitening | None = None,
+        test_statistics: TestStatistics = RUNNING,
     ) -> None:
         super().__init__()
         if train_statistics not in self.train_policies:
             raise ConfigurationError(
                 f"method.train_statistics={train_statistics}: method={self.name} normalises by one of {', '.join(self.train_policies)}."
             )
+        if whitening is not None and not getattr(network.backbone, "whitens", False):
+            raise ConfigurationError(
+                "A whitening loss needs standardised maps: set network.backbone.instance_norm=isw (whitening=isw does)."
+            )
         self.train_statistics = train_statistics
+        self.whitening, self.test_statistics = whitening, test_statistics
         self.automatic_optimization = False
         self.network = network
         self.auxiliary_weight = auxiliary_weight
@@ -71,6 +86,16 @@ class Method(LightningModule):
                 if isinstance(module, _BatchNorm):
                     module.eval()
         return self
+
+    def make_room(self, state: Mapping[str, Tensor]) -> None:
+        """Register the buffers of a state dict that a fresh method does not have yet."""
+        if self.whitening is not None:
+            self.whitening.make_room(state, "whitening.")
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *options: Any, **named: Any) -> Any:
+        """As PyTorch does, with room for what a fresh method does not have yet."""
+        self.make_room(state_dict)
+        return super().load_state_dict(state_dict, *options, **named)
 
     def configure_optimizers(self) -> Any:
         """The optimiser over all parameters, and its schedule stepped once an iteration by `optimizer_step_with`."""
@@ -136,7 +161,7 @@ class Method(LightningModule):
     def segmentation_loss(
         self, reading: Reading, encoding: Encoding, labels: Tensor, run: Callable[..., Any] | None = None, step: str = ""
     ) -> Tensor:
-        """`L_seg + w_aux L_aux`.
+        """`L_seg + w_aux L_aux`, and RobustNet's loss where the method has it.
 
         Args:
             reading: What the memory (or none) returned for the features.
@@ -149,7 +174,12 @@ class Method(LightningModule):
         segmentation = cross_entropy(run("decode", reading, encoding, labels.shape[-2:]), labels)
         auxiliary = auxiliary_loss(run("auxiliary", encoding), labels)
         self.log_losses(**{f"{step}segmentation": segmentation, f"{step}auxiliary": auxiliary})
-        return segmentation + self.auxiliary_weight * auxiliary
+        loss = segmentation + self.auxiliary_weight * auxiliary
+        if self.whitening is None:
+            return loss
+        whitening = self.whitening.loss(encoding.whitened)
+        self.log_losses(**{f"{step}whitening": whitening})
+        return loss + self.whitening.weight * whitening
 
     def run_stage(self, stage: str, *args: Any) -> Any:
         """Run a stage of the network with its own weights."""
@@ -176,6 +206,30 @@ class Method(LightningModule):
         """Log `loss/<term>` and the learning rate; shown in the progress bar."""
         self.log_dict({f"loss/{k}": v.detach() if isinstance(v, Tensor) else v for k, v in terms.items()}, prog_bar=True)
         self.log("lr", self.lr)
+
+    def on_train_epoch_start(self) -> None:
+        """After the warm-up, choose the covariances to whiten."""
+        if self.whitening is not None and not self.whitening.masks and self.current_epoch >= self.whitening.warmup_epochs:
+            log.info("Choosing the covariances to whiten.")
+            passes = (self._source_images(10_000 + trial) for trial in range(self.whitening.trials))
+            self.whitening.choose(self.network, passes, self._data_sets())
+
+    def source_batches(self, epoch: int) -> Iterator[DomainBatch]:
+        """A pass over the source loaders with the draws of an epoch of its own."""
+        loader = self.trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
+        for part in loader.flattened:
+            part.sampler.set_epoch(epoch)
+        for batch, *_ in iter(loader):
+            yield batch
+
+    def _source_images(self, epoch: int) -> Iterator[Tensor]:
+        """The images of such a pass, all sources together."""
+        for batch in self.source_batches(epoch):
+            yield merge(batch).images.to(self.device)
+
+    def _data_sets(self) -> int:
+        """Number of different source data sets; views of one count once."""
+        return len({source.root for source in self.trainer.datamodule.sources.values()})  # type: ignore[attr-defined]
 
     # Evaluation -----------------------------------------------------------------------------------------------------
 
@@ -205,7 +259,7 @@ class Method(LightningModule):
         self.confusions = {name: DomainConfusion(self.network.num_classes).to(self.device) for name in domains}
 
     def _count(self, batch: dict[str, Any], index: int) -> Tensor:
-        prediction = predict_whole(self.network, batch["image"], tuple(batch["label"].shape[-2:]))
+        prediction = predict_whole(self.network, batch["image"], tuple(batch["label"].shape[-2:]), self.test_statistics)
         list(self.confusions.values())[index].update(prediction, batch["label"])
         return prediction
 

@@ -1,7 +1,7 @@
 """What the methods share that train a categorical memory: its losses, initialisation and commit (Pin the Memory, CVPR 2022)."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -99,15 +99,8 @@ class MemoryLearning(Method):
         super().on_train_start()
         if not self.memory.initialised:
             log.info("Initialising the memory from the source domains.")
-            self.initialise_memory(batch for index in range(self.initial_passes) for batch in self._initial_pass(index))
-
-    def _initial_pass(self, index: int) -> Iterator[DomainBatch]:
-        """One pass over the source loaders with draws of its own."""
-        loader = self.trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
-        for part in loader.flattened:
-            part.sampler.set_epoch(index)
-        for batch, *_ in islice(iter(loader), self.initial_batches):
-            yield batch
+            passes = (islice(self.source_batches(epoch), self.initial_batches) for epoch in range(self.initial_passes))
+            self.initialise_memory(batch for part in passes for batch in part)
 
     @torch.no_grad()
     def initialise_memory(self, batches: Iterable[DomainBatch]) -> None:

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from torch import Tensor
+from lightning.pytorch import Trainer
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pin_memory.domains.classes import IGNORE
+from pin_memory.errors import ConfigurationError
 from pin_memory.meta import DomainSplit, FastWeights
 from pin_memory.methods.base import Method
 from pin_memory.methods.batches import DomainBatch, Labelled, merge
@@ -85,6 +87,24 @@ class MetaLearning(Method):
     def outer_step(self, fast: FastWeights, loss: Tensor, batch: DomainBatch) -> None:
         """Step the optimiser on `∇L_in(Θ) + ∇L_out(Θ')`."""
         self.step_optimizer(fast.total_gradients(loss), sum(len(part["label"]) for part in batch.values()))
+
+    def check_trainer(self, trainer: Trainer) -> None:
+        """Refuse a second order through what has no double backward, besides what every method refuses."""
+        super().check_trainer(trainer)
+        if self.first_order:
+            return
+        modules = list(self.network.modules())
+        if getattr(trainer.strategy, "_layer_sync", None) or any(isinstance(module, nn.SyncBatchNorm) for module in modules):
+            raise ConfigurationError(
+                "method.first_order=false differentiates twice, which SyncBatchNorm cannot: use trainer.sync_batchnorm=false or"
+                " method.first_order=true."
+            )
+        # Of the two ways to compile a module, one wraps it and the other leaves a mark.
+        if any(hasattr(module, "_orig_mod") or module._compiled_call_impl is not None for module in modules):
+            raise ConfigurationError(
+                "method.first_order=false differentiates twice, which torch.compile cannot: do not compile the network or use"
+                " method.first_order=true."
+            )
 
     def check_sources(self, domains: list[str], batch_size: int) -> None:
         """Refuse sources that cannot be split, besides what every method refuses."""

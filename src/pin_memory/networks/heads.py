@@ -1,10 +1,11 @@
-"""DeepLabV3+ parts: atrous spatial pyramid pooling, decoder and auxiliary head (Chen et al., ECCV 2018, as released with the method)."""
+"""Parts of DeepLabV3+ (Chen et al., ECCV 2018) and DeepLabV2 (TPAMI 2018) as released with the method: pyramid, decoder, auxiliary head."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_RATES = (6, 12, 18)
+_RATES = (6, 12, 18)  # at output stride 16
+_SUMMED_RATES = (6, 12, 18, 24)  # at output stride 8
 
 
 def conv_norm(inputs: int, outputs: int, kernel: int = 1, dilation: int = 1) -> nn.Sequential:
@@ -41,6 +42,28 @@ class ASPP(nn.Module):
         return self.bottleneck(torch.cat([pooled, *(branch(x) for branch in self.branches)], dim=1))
 
 
+class SummedASPP(nn.Module):
+    """DeepLabV2's pyramid: the sum of four dilated 3x3 branches, each with batch norm and ReLU; no image pooling.
+
+    Args:
+        inputs: Channels of the deep features.
+        channels: Channels of each branch and of the output.
+        output_stride: 8 has the dilation rates 6, 12, 18, 24; they scale with the feature map (halved at 16).
+    """
+
+    def __init__(self, inputs: int, channels: int, output_stride: int) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(conv_norm(inputs, channels, 3, rate * 8 // output_stride) for rate in _SUMMED_RATES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(B, C4, h, w)` to `(B, C, h, w)`."""
+        first, *others = self.branches
+        total = first(x)
+        for branch in others:
+            total = total + branch(x)
+        return total
+
+
 class Decoder(nn.Module):
     """Joins the memory-enriched features with low-level ones and classifies; logits at the low-level resolution.
 
@@ -63,6 +86,25 @@ class Decoder(nn.Module):
         """Logits `(B, K, H/4, W/4)` from `(B, C, h, w)` and `(B, C1, H/4, W/4)`."""
         joined = torch.cat([self.reduce(low_level), resize(fused, low_level.shape[-2:])], dim=1)
         return self.classify(self.refine(joined))
+
+
+class PlainDecoder(nn.Module):
+    """DeepLabV2's classifier on the memory-enriched features alone; logits at their resolution.
+
+    Args:
+        low_level: Channels of the low-level features, which it makes no use of.
+        channels: Channels of the enriched features and of the 3x3 convolution.
+        num_classes: K.
+    """
+
+    def __init__(self, low_level: int, channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.refine = nn.Sequential(conv_norm(channels, channels, 3))
+        self.classify = nn.Conv2d(channels, num_classes, 1)
+
+    def forward(self, fused: Tensor, low_level: Tensor) -> Tensor:
+        """Logits `(B, K, h, w)` from `(B, C, h, w)`."""
+        return self.classify(self.refine(fused))
 
 
 class AuxiliaryHead(nn.Sequential):

@@ -1,5 +1,6 @@
 """The segmentation network with a memory between encoder and decoder, as stages that work with any parameter set."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -11,15 +12,21 @@ from pin_memory.networks.heads import ASPP, AuxiliaryHead, Decoder, resize
 
 
 class Encoding(NamedTuple):
-    """Outputs of the encoder: features F `(B, C, h, w)`, low-level `(B, C1, H/4, W/4)` and auxiliary `(B, C3, h3, w3)` ones."""
+    """Outputs of the encoder: features F `(B, C, h, w)`, low-level `(B, C1, H/4, W/4)` and auxiliary `(B, C3, h3, w3)` ones.
+
+    `whitened` holds the standardised maps for RobustNet's loss; empty unless the backbone has `instance_norm=isw`.
+    """
 
     features: Tensor
     low_level: Tensor
     auxiliary: Tensor
+    whitened: tuple[Tensor, ...] = ()
 
 
 class MemorySegmenter(nn.Module):
-    """DeepLabV3+ whose features pass through a categorical memory (encoder E, memory M, decoder D).
+    """A DeepLab network whose features pass through a categorical memory (encoder E, memory M, decoder D).
+
+    DeepLabV3+ by default; `pyramid=SummedASPP` and `decoder=PlainDecoder` make it DeepLabV2.
 
     Training calls the stages one by one: `encode`, `read` or `write`, `decode`. `torch.func.functional_call` enters a module only through
     `forward`, so `forward(..., stage="write")` is the door for fast weights; without `stage` it segments.
@@ -31,6 +38,8 @@ class MemorySegmenter(nn.Module):
         memory: The categorical memory, or None for the plain network of the baselines.
         auxiliary_channels: Width of the auxiliary head.
         dropout: Drop-out probability of the auxiliary head.
+        pyramid: Makes the pyramid from the channels of the deep features, C and the output stride.
+        decoder: Makes the decoder from the channels of the low-level features, C and K.
 
     Raises:
         ConfigurationError: The memory's items are not K of C channels.
@@ -44,6 +53,8 @@ class MemorySegmenter(nn.Module):
         memory: CategoricalMemory | None = None,
         auxiliary_channels: int = 512,
         dropout: float = 0.1,
+        pyramid: Callable[[int, int, int], nn.Module] = ASPP,
+        decoder: Callable[[int, int, int], nn.Module] = Decoder,
     ) -> None:
         super().__init__()
         if memory is not None and (memory.num_classes, memory.channels) != (num_classes, channels):
@@ -54,24 +65,24 @@ class MemorySegmenter(nn.Module):
         low_level, auxiliary, deep = backbone.channels
         self.num_classes = num_classes
         self.backbone = backbone
-        self.aspp = ASPP(deep, channels, backbone.output_stride)
+        self.aspp = pyramid(deep, channels, backbone.output_stride)
         self.memory = memory
-        self.decoder = Decoder(low_level, channels, num_classes)
+        self.decoder = decoder(low_level, channels, num_classes)
         self.auxiliary_head = AuxiliaryHead(auxiliary, num_classes, auxiliary_channels, dropout)
 
     def forward(self, *args: Any, stage: str = "segment") -> Any:
         """Run the stage named `stage`; by default images `(B, 3, H, W)` to logits `(B, K, H, W)`."""
         return getattr(self, stage)(*args)
 
-    def segment(self, images: Tensor) -> Tensor:
-        """Logits `(B, K, H, W)` of normalised images `(B, 3, H, W)` of any size, with the stored memory."""
+    def segment(self, images: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """Logits `(B, K, *size)` of normalised images `(B, 3, H, W)`, with the stored memory; by default at the images' own size."""
         encoding = self.encode(images)
-        return self.decode(self.read(encoding.features), encoding, (images.shape[-2], images.shape[-1]))
+        return self.decode(self.read(encoding.features), encoding, size or (images.shape[-2], images.shape[-1]))
 
     def encode(self, images: Tensor) -> Encoding:
-        """Backbone, pyramid and bottleneck (E)."""
-        low_level, auxiliary, deep = self.backbone(images)
-        return Encoding(self.aspp(deep), low_level, auxiliary)
+        """Backbone and pyramid (E)."""
+        found = self.backbone(images)
+        return Encoding(self.aspp(found.deep), found.low_level, found.auxiliary, found.whitened)
 
     def read(self, features: Tensor, items: Tensor | None = None) -> Reading:
         """Enrich features `(B, C, h, w)` from the memory; without a memory they pass unchanged, with no similarity."""

@@ -1,0 +1,100 @@
+"""All methods on real frames: train on three CamVid drives, judge on the fourth, for every drive and several seeds.
+
+    python -m benchmarks.leave_one_drive_out data=DIR output=DIR [jobs=2] [seeds=1,2] [methods=erm,mldg] [steps=300] [override ...]
+
+Runs that are there already are not repeated. Prints the table as Markdown: mean and standard deviation over seeds, and the gain over erm.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from pathlib import Path
+from statistics import mean, stdev
+
+METHODS = ("erm", "ibn_net", "isw", "mldg", "erm_memory", "pin_the_memory")
+DRIVES = ("0001TP", "0006R0", "0016E5", "Seq05VD")
+BUDGET = [
+    "experiment=camvid_leave_one_out", "network.backbone.pretrained=null", "trainer.accelerator=cpu", "logger=csv",
+    "augmentation.crop_size=160", "loading.draws_per_epoch=100", "loading.max_val_images=20", "callbacks.panels=null",
+]  # fmt: skip
+"""The same for all methods: a small crop, and at most 20 validation images of each source."""
+EXTRA = {"isw": ["method.whitening.warmup_epochs=1", "method.whitening.images=100", "method.whitening.trials=3"]}
+"""Published from the sixth of about forty epochs on; here, a run has a few."""
+
+
+def main(arguments: list[str]) -> None:
+    """Run what is missing and print the table."""
+    settings = {"jobs": "2", "seeds": "1,2", "methods": ",".join(METHODS), "drives": ",".join(DRIVES), "steps": "300"}
+    overrides = []
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key in (*settings, "data", "output"):
+            settings[key] = value
+        else:
+            overrides.append(argument)
+    output = Path(settings["output"]).resolve()
+    seeds = [int(seed) for seed in settings["seeds"].split(",")]
+    methods, drives = settings["methods"].split(","), settings["drives"].split(",")
+    fixed = [*BUDGET, f"paths.data={Path(settings['data']).resolve()}", f"trainer.max_steps={settings['steps']}"]
+    fixed += [f"trainer.val_check_interval={max(1, int(settings['steps']) // 3)}", *overrides]
+
+    def job(task: tuple[int, str, str]) -> None:
+        seed, drive, method = task
+        run_one(
+            output / method / drive / str(seed), [*fixed, f"method={method}", f"target='{drive}'", f"seed={seed}", *EXTRA.get(method, [])]
+        )
+
+    with ThreadPoolExecutor(int(settings["jobs"])) as pool:  # seed by seed, so that an unfinished study has whole seeds
+        list(pool.map(job, product(seeds, drives, methods)))
+    print(table(output, methods, drives, seeds))
+
+
+def run_one(folder: Path, overrides: list[str]) -> None:
+    """Train and judge one run unless it has been."""
+    if (folder / "results.json").is_file():
+        return
+    subprocess.run(["rm", "-rf", str(folder)], check=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pin_memory.train", *overrides, f"hydra.run.dir={folder}"]
+    with (folder.parent / f"{folder.name}.log").open("w") as log:
+        code = subprocess.run(command, env=environment, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
+    print(f"{folder}: {'done' if code == 0 else f'failed with exit code {code}'}", file=sys.stderr, flush=True)
+
+
+def scores(folder: Path, method: str, drive: str, seeds: list[int]) -> dict[int, float]:
+    """Target mIoU in percent of the runs that are there, by seed."""
+    paths = {seed: folder / method / drive / str(seed) / "results.json" for seed in seeds}
+    return {seed: 100 * json.loads(path.read_text())["mean_miou"] for seed, path in paths.items() if path.is_file()}
+
+
+def table(folder: Path, methods: list[str], drives: list[str], seeds: list[int]) -> str:
+    """A row per method: each drive, the mean over the drives, and its gain over erm, all as mean ± standard deviation over seeds."""
+    lines = [f"| method | {' | '.join(drives)} | mean | gain over erm |", f"|---|{'---|' * (len(drives) + 2)}"]
+    found = {method: {drive: scores(folder, method, drive, seeds) for drive in drives} for method in methods}
+
+    def means(method: str) -> dict[int, float]:
+        whole = [seed for seed in seeds if all(seed in found[method][drive] for drive in drives)]
+        return {seed: mean(found[method][drive][seed] for drive in drives) for seed in whole}
+
+    for method in methods:
+        overall, base = means(method), means("erm") if "erm" in found else {}
+        gain = {seed: overall[seed] - base[seed] for seed in overall if seed in base}
+        cells = [spread(found[method][drive]) for drive in drives] + [spread(overall), spread(gain, "+")]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def spread(values: dict[int, float], sign: str = "") -> str:
+    """Mean ± standard deviation, with the number of runs when it is one."""
+    numbers = list(values.values())
+    if not numbers:
+        return "-"
+    return f"{mean(numbers):{sign}.1f}" + (f" ± {stdev(numbers):.1f}" if len(numbers) > 1 else " (1 run)")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

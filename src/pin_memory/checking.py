@@ -1,0 +1,246 @@
+"""Whether data sets are there, whole and as expected: what `python -m pin_memory.check` looks at."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pin_memory.check_findings import Finding, Findings
+from pin_memory.domains import Domain, DomainDataModule, MissingDataError
+from pin_memory.domains.inspection import Inspected, glance_pair, in_parallel, inspect_pair
+from pin_memory.domains.statistics import class_shares, store_counts, stored_counts
+from pin_memory.errors import ConfigurationError, DataError
+
+_THREADS = 8  # read the heads and ends of files; more than CPUs, since they mostly wait for the disk
+
+
+@dataclass
+class Request:
+    """A data set to look at.
+
+    Attributes:
+        module: Which one, where, and with which options of its reader.
+        names: What it is called in the configuration; several where it is listed several times.
+        splits: What is wanted of it.
+        needed: Whether it is an error when it is not there.
+    """
+
+    module: DomainDataModule
+    names: list[str]
+    splits: list[str]
+    needed: bool
+
+
+@dataclass
+class SplitReport:
+    """What was seen of a split; all plain values.
+
+    Attributes:
+        split: "train", "val" or "test".
+        layout: The folder tree that it follows.
+        encoding: How its labels are encoded.
+        own_folder: Whether `images` and `labels` lie in a folder of the split; otherwise they are those of all splits.
+        images: Number of image files.
+        labels: Number of label files.
+        pairs: Number of pairs that belong to the split and are not left out.
+        published: Number of pairs as published; None where no count applies.
+        sizes: Number of images of each size, "WIDTHxHEIGHT", the most frequent first.
+        decoded: Number of pairs that were decoded.
+        raw_values: For each raw id seen in them, its class (None: ignored) and its share of the pixels.
+        class_shares: Share of each class of the labelled pixels.
+        ignored_share: Share of all pixels that is ignored.
+        counted: Number of labels that the shares are taken over.
+    """
+
+    split: str
+    layout: str
+    encoding: str
+    own_folder: bool
+    images: int
+    labels: int
+    pairs: int
+    published: int | None
+    sizes: dict[str, int] = field(default_factory=dict)
+    decoded: int = 0
+    raw_values: dict[int, dict[str, Any]] = field(default_factory=dict)
+    class_shares: dict[str, float] = field(default_factory=dict)
+    ignored_share: float = 0.0
+    counted: int = 0
+
+
+@dataclass
+class DomainReport:
+    """What was seen of a data set.
+
+    Attributes:
+        names: As in the request.
+        title: The name of the data set.
+        root: Where it was looked for.
+        needed: As in the request.
+        absent: There is nothing at all.
+        stand_in: It is a drawn stand-in.
+        splits: What was seen of each split that is there.
+        findings: What is wrong or worth knowing.
+    """
+
+    names: list[str]
+    title: str
+    root: str
+    needed: bool
+    absent: bool
+    stand_in: bool
+    splits: list[SplitReport]
+    findings: list[Finding]
+
+
+@dataclass(frozen=True)
+class Depth:
+    """How closely to look.
+
+    Attributes:
+        deep: Decode all pairs, not a sample.
+        sample: Number of pairs of each split that are decoded otherwise, evenly spaced.
+        workers: Processes that decode; None for one per CPU.
+        accept: Kinds of findings that are no errors.
+    """
+
+    deep: bool = False
+    sample: int = 20
+    workers: int | None = None
+    accept: tuple[str, ...] = ()
+
+
+def check_domain(request: Request, depth: Depth) -> tuple[DomainReport, list[Domain]]:
+    """Look at a data set.
+
+    Returns:
+        The report, and the opened splits.
+
+    Raises:
+        ConfigurationError: The options of the reader contradict each other or the data.
+    """
+    module, root = request.module, request.module.root
+    options = module.reader_options
+    findings = Findings(depth.accept, lenient_pairs=options.get("unmatched", module.reader.unmatched) == "report")
+    opened: list[Domain] = []
+    with _said_in_the_report_only():
+        for split in request.splits:
+            try:
+                opened.append(module.reader(root, split, **(options | {"unmatched": "report"})))
+            except MissingDataError as error:
+                findings.missing(split, error.report)
+            except DataError as error:
+                findings.add("unusable", split, str(error))
+            except ConfigurationError as error:
+                if request.needed:
+                    raise
+                findings.add("note", split, str(error))
+    absent = not opened and _is_empty(root)
+    if opened and not request.needed:
+        findings.soften_missing()
+    # Stand-ins are few, and a list of one's own may name as few as it likes.
+    complete = not module.stand_in and options.get("split_file") is None
+    splits = [_check_split(domain, depth, findings, module.stand_in, complete) for domain in opened]
+    report = DomainReport(request.names, module.title, str(root), request.needed, absent, module.stand_in, splits, findings.merged())
+    return report, opened
+
+
+def survey_splits(module: DomainDataModule) -> list[str]:
+    """The splits of a data set; "test" only where it is not the validation split."""
+    reader = module.reader
+    return ["train", "val", *(["test"] if reader.test_split == "test" or "test" in reader.official_counts else [])]
+
+
+def _check_split(domain: Domain, depth: Depth, findings: Findings, stand_in: bool, complete: bool) -> SplitReport:
+    """Look at an opened split: count, glance at every file, decode some; `complete` says whether all published pairs are expected."""
+    found, split = domain.found, domain.split
+    own_folder = domain.layout.by_folder and domain.split_file is None
+    report = SplitReport(
+        split=split,
+        layout=domain.layout.name,
+        encoding=domain.layout.encoding,
+        own_folder=own_folder,
+        images=len(found.images),
+        labels=len(found.labels),
+        pairs=len(domain),
+        published=domain.official_counts.get(split, domain.official_counts.get(domain.folder_split)),
+    )
+    findings.unmatched(domain)
+    if report.published and report.pairs < report.published and complete:
+        findings.fewer(split, report.pairs, report.published)
+    report.sizes = _glance(domain, findings)
+    chosen = spaced(len(domain), len(domain) if depth.deep else depth.sample)
+    title = f"{domain.title}: decoding {split}"
+    inspected = list(in_parallel(inspect_pair, domain, chosen, depth.workers, title))
+    for item in inspected:
+        findings.faults(split, item.faults)
+    _count(domain, report, chosen, inspected, findings)
+    if not stand_in:  # drawn by taste
+        findings.unexpected_classes(domain, report.class_shares)
+    return report
+
+
+def spaced(length: int, count: int) -> list[int]:
+    """At most `count` positions of a list, evenly spaced from its first to its last."""
+    return [round(position) for position in np.linspace(0, length - 1, min(count, length))]
+
+
+def _glance(domain: Domain, findings: Findings) -> dict[str, int]:
+    """Look at all files without decoding them; the number of images of each size."""
+    sizes: Counter[str] = Counter()
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for size, faults in pool.map(glance_pair, domain.samples):
+            findings.faults(domain.split, faults)
+            if size:
+                sizes[f"{size[0]}x{size[1]}"] += 1
+    return dict(sizes.most_common())
+
+
+def _count(domain: Domain, report: SplitReport, chosen: Sequence[int], inspected: list[Inspected], findings: Findings) -> None:
+    """Sum up the pixels that were counted; a complete count is kept, and an earlier one used instead of a sample."""
+    report.decoded = len(inspected)
+    whole = [(domain.samples[index].label, item.raw) for index, item in zip(chosen, inspected, strict=True) if item.raw is not None]
+    if whole:
+        report.raw_values = _raw_values(domain, np.stack([raw for _, raw in whole]))
+        findings.unlisted_values(domain, [path for path, _ in whole], np.stack([raw for _, raw in whole]))
+    counted = [item.classes for item in inspected if item.classes is not None]
+    counts = np.stack(counted) if counted else np.zeros((0, len(domain.label_space) + 1), np.int64)
+    if len(counts) == len(domain):
+        store_counts(domain, counts)
+    elif (stored := stored_counts(domain)) is not None:
+        counts = stored
+    report.counted = len(counts)
+    report.class_shares = dict(zip(domain.label_space.names, class_shares(counts).tolist(), strict=True))
+    report.ignored_share = float(counts[:, -1].sum() / max(counts.sum(), 1))
+
+
+def _raw_values(domain: Domain, raw: np.ndarray) -> dict[int, dict[str, Any]]:
+    """Class and share of the raw ids that occur."""
+    pixels = raw.sum(axis=0)
+    names = dict(enumerate(domain.label_space.names))
+    return {
+        int(value): {"class": names.get(int(domain.table[value])), "share": float(pixels[value] / pixels.sum())}
+        for value in np.flatnonzero(pixels)
+    }
+
+
+def _is_empty(root: Path) -> bool:
+    return not root.is_dir() or not any(root.iterdir())
+
+
+@contextmanager
+def _said_in_the_report_only() -> Iterator[None]:
+    """Readers log their notes whenever a split is opened; the report has them, each once."""
+    logger = logging.getLogger("pin_memory.domains")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

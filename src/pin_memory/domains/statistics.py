@@ -1,0 +1,143 @@
+"""Class frequencies of a data set, counted once and kept in the user's cache."""
+
+import hashlib
+import logging
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pin_memory.domains.base import Domain
+from pin_memory.domains.inspection import count_classes, in_parallel
+from pin_memory.errors import ConfigurationError
+from pin_memory.files import atomic_write, cache_folder
+
+log = logging.getLogger(__name__)
+
+_VERSION = 1  # of what is stored: raise it when the meaning changes
+
+
+def class_counts(domain: Domain, workers: int | None = None) -> np.ndarray:
+    """Count the pixels of each class in each label of a split; from the cache where nothing changed since they were counted.
+
+    Args:
+        domain: The split, without a transform's effect: labels are counted as they are decoded.
+        workers: Processes that decode; None for one per CPU.
+
+    Returns:
+        Pixels of each class and, last, ignored, for each of `domain.samples`, (N, K + 1) int64.
+
+    Raises:
+        DataError: A label cannot be decoded.
+    """
+    if (stored := stored_counts(domain)) is not None:
+        return stored
+    title = f"{domain.title}: counting classes"
+    log.info("%s in %d labels, once; kept in %s", title, len(domain), cache_folder("statistics"))
+    counts = np.stack(list(in_parallel(_count, domain, range(len(domain)), workers, title)))
+    store_counts(domain, counts)
+    return counts
+
+
+def stored_counts(domain: Domain) -> np.ndarray | None:
+    """The counts as `class_counts` returns them if the cache has them, otherwise None."""
+    path = _cache_file(domain)
+    shape = (len(domain), len(domain.label_space) + 1)
+    try:
+        with np.load(path) as content:
+            counts = content["counts"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):  # not there, or damaged: counted anew
+        return None
+    return counts if counts.shape == shape else None
+
+
+def store_counts(domain: Domain, counts: np.ndarray) -> None:
+    """Keep counts for the next time; a cache that cannot be written is said and left alone.
+
+    Args:
+        domain: The split.
+        counts: As `class_counts` returns them.
+    """
+    path = _cache_file(domain)
+    try:
+        with atomic_write(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, counts=counts)
+    except OSError as error:
+        log.warning("The class frequencies of %s cannot be kept in %s (%s).", domain.title, path.parent, error.strerror or error)
+
+
+def fingerprint(domain: Domain) -> str:
+    """A name for what the counts of a split depend on: the label files (place below the root, length, time), encoding and table."""
+    digest = hashlib.sha256()
+    reader = f"{type(domain).__module__}.{type(domain).__qualname__}"
+    digest.update(repr((_VERSION, reader, domain.layout.name, domain.layout.encoding, domain.label_space.names)).encode())
+    digest.update(domain.table.tobytes())
+    for sample in domain.samples:
+        status = sample.label.stat()
+        digest.update(f"{_below(sample.label, domain.root)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:32]
+
+
+def class_shares(counts: np.ndarray) -> np.ndarray:
+    """Share of each class of the labelled pixels, (K,) float64 that sums to 1, or all 0 where no pixel is labelled.
+
+    Args:
+        counts: Pixels of each class and, last, ignored, (N, K + 1).
+    """
+    labelled = counts[:, :-1].sum(axis=0, dtype=np.float64)
+    return labelled / max(labelled.sum(), 1.0)
+
+
+def rare_class_probabilities(counts: np.ndarray, temperature: float) -> np.ndarray:
+    """How often rare-class sampling asks for each class: softmax((1 - f) / T) over the classes that occur (Hoyer et al., DAFormer, eq. 5).
+
+    Args:
+        counts: Pixels of each class and, last, ignored, (N, K + 1).
+        temperature: T; the lower, the more the rarest classes are preferred.
+
+    Returns:
+        (K,) float64 that sums to 1; 0 for classes that never occur.
+
+    Raises:
+        ConfigurationError: No pixel has a class.
+    """
+    shares = class_shares(counts)
+    present = shares > 0
+    if not present.any():
+        raise ConfigurationError("loading.sampling=rare_class: no label of the data set has a pixel of any class.")
+    logits = np.where(present, (1 - shares) / temperature, -np.inf)
+    weights = np.exp(logits - logits.max())
+    return weights / weights.sum()
+
+
+def images_with(counts: np.ndarray, min_share: float) -> Sequence[np.ndarray]:
+    """The images that show each class well.
+
+    Args:
+        counts: Pixels of each class and, last, ignored, (N, K + 1).
+        min_share: Least share of an image's pixels. Where no image has so much of a class, all that have any of it count.
+
+    Returns:
+        For each class, indices of images, ascending.
+    """
+    needed = np.maximum(min_share * counts.sum(axis=1), 1)
+    found = []
+    for pixels in counts[:, :-1].T:
+        well = np.flatnonzero(pixels >= needed)
+        found.append(well if len(well) else np.flatnonzero(pixels))
+    return found
+
+
+def _count(domain: Domain, index: int) -> np.ndarray:
+    return count_classes(domain.read_label(domain.samples[index]), len(domain.label_space))
+
+
+def _cache_file(domain: Domain) -> Path:
+    return cache_folder("statistics") / f"{fingerprint(domain)}.npz"
+
+
+def _below(path: Path, root: Path) -> str:
+    """A path below the root, so that a data set that was moved keeps its counts."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)

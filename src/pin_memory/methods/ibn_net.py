@@ -1,0 +1,18 @@
+"""IBN-Net (Pan, Luo, Shi, Tang, ECCV 2018): learned instance normalisation in the early stages, trained as ERM."""
+
+from typing import ClassVar
+
+from pin_memory.errors import ConfigurationError
+from pin_memory.methods.erm import ERM
+
+
+class IBNNet(ERM):
+    """ERM on a network with `instance_norm=ibn`, the arrangement IBN-b of the released code."""
+
+    name: ClassVar[str] = "ibn_net"
+
+    def check_sources(self, domains: list[str], batch_size: int) -> None:
+        """Refuse a network without instance normalisation besides what ERM refuses."""
+        super().check_sources(domains, batch_size)
+        if (found := self.network.backbone.instance_norm) != "ibn":
+            raise ConfigurationError(f"method=ibn_net needs network.backbone.instance_norm=ibn, found {found}.")

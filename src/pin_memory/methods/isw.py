@@ -1,0 +1,18 @@
+"""RobustNet (Choi, Jung, Yun, Kim, Kim, Choo, CVPR 2021): instance selective whitening, trained as ERM."""
+
+from typing import ClassVar
+
+from pin_memory.errors import ConfigurationError
+from pin_memory.methods.erm import ERM
+
+
+class ISW(ERM):
+    """ERM with the whitening loss of `InstanceSelectiveWhitening`."""
+
+    name: ClassVar[str] = "isw"
+
+    def check_sources(self, domains: list[str], batch_size: int) -> None:
+        """Refuse a method without its loss besides what ERM refuses."""
+        super().check_sources(domains, batch_size)
+        if self.whitening is None:
+            raise ConfigurationError("method=isw needs a whitening loss, found method.whitening=null: add whitening=isw.")

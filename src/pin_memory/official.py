@@ -1,0 +1,145 @@
+"""The authors' checkpoint format: names of tensors there and here, and what else such a file holds.
+
+A file of theirs has the keys `state_dict`, `memory` (the items, which are no part of their state dict), `epoch`, `mean_iu`, `optimizer` and
+`scheduler`. Wrappers (DataParallel, DistributedDataParallel) put `module.` before every name, once each.
+"""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy._core.multiarray import scalar
+from torch import Tensor
+
+from pin_memory.errors import ConfigurationError
+
+MEMORY_ITEMS = "memory.items"
+"""Name here of the memory's items."""
+WRAPPER = "module."
+"""What a wrapper of the released code puts before every name."""
+
+_PREFIXES = {
+    "layer0": "backbone.stem",
+    **{f"layer{stage}": f"backbone.stage{stage}" for stage in range(1, 5)},
+    "aspp.features": "aspp.branches",  # DeepLabV3+
+    "aspp.conv2d_list": "aspp.branches",  # DeepLabV2
+    "aspp.img_conv": "aspp.image_pooling",
+    "bot_aspp": "aspp.bottleneck",
+    "bot_fine": "decoder.reduce",
+    "final1.0": "decoder.refine.0.0",
+    "final1.1": "decoder.refine.0.1",
+    "final1.3": "decoder.refine.1.0",
+    "final1.4": "decoder.refine.1.1",
+    "final2.0": "decoder.classify",
+    "dsn": "auxiliary_head",
+    "memory.output": "memory.fusion",
+    "memory.writenet.writefeat.0": "memory.update.conv",
+    "memory.writenet.writefeat.1": "memory.update.norm",
+    "memory.clsfier": "memory.classifier",
+}
+_NORM_THERE, _NORM_HERE = ".instance_norm_layer.", ".instance_norm."
+
+
+def unwrapped(name: str) -> str:
+    """A name of a released checkpoint without its wrappers."""
+    return re.sub(rf"^({re.escape(WRAPPER)})+", "", name)
+
+
+def to_ours(name: str) -> str:
+    """The name here of a tensor of the released networks; a name that they do not have stays as it is.
+
+    Args:
+        name: Without wrappers, e.g. `layer1.0.conv1.weight`.
+    """
+    for theirs, ours in _PREFIXES.items():
+        if name.startswith(f"{theirs}."):
+            return ours + name.removeprefix(theirs).replace(_NORM_THERE, _NORM_HERE)
+    return name
+
+
+def to_official(name: str, deeplab_v2: bool) -> str:
+    """The name in the released networks of a tensor of ours.
+
+    Args:
+        name: Of a tensor of a `MemorySegmenter`, except the memory's items, which lie beside the released state dict.
+        deeplab_v2: Whether it is a DeepLabV2, whose pyramid has another name there.
+    """
+    pyramid = "aspp.conv2d_list" if deeplab_v2 else "aspp.features"
+    if name.startswith("aspp.branches."):
+        return pyramid + name.removeprefix("aspp.branches")
+    for theirs, ours in _PREFIXES.items():
+        if name.startswith(f"{ours}."):
+            return theirs + name.removeprefix(ours).replace(_NORM_HERE, _NORM_THERE)
+    return name
+
+
+def is_deeplab_v2(names: Iterable[str]) -> bool:
+    """Whether these are the names of our tensors of a DeepLabV2: its pyramid pools no image."""
+    return not any(name.startswith("aspp.image_pooling.") for name in names)
+
+
+class Released(NamedTuple):
+    """What a released checkpoint holds.
+
+    `state` has the tensors by name without wrappers, `names` the names as they are in the file, `items` the memory `(K, C)`, None for a
+    network without memory, `extras` everything else as plain containers and numbers.
+    """
+
+    state: dict[str, Tensor]
+    names: list[str]
+    items: Tensor | None
+    extras: dict[str, Any]
+
+
+def read_released(path: Path) -> Released:
+    """Read a checkpoint of the authors' format: weights, containers and numbers only; no code in it is run.
+
+    Raises:
+        ConfigurationError: It is damaged, holds anything else, or is of another format.
+    """
+    content = read_plain(path)
+    if isinstance(content, dict) and content and all(isinstance(value, Tensor) for value in content.values()):
+        content = {"state_dict": content}  # the weights alone, which the released code takes as well
+    state = content.get("state_dict") if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        found = f"the keys {', '.join(map(str, content))}" if isinstance(content, dict) else f"a {type(content).__name__}"
+        raise ConfigurationError(f"{path}: expected a checkpoint of the authors' format, with tensors under state_dict; found {found}.")
+    bare = {unwrapped(name): value.detach() for name, value in state.items()}
+    if len(bare) < len(state):
+        raise ConfigurationError(f"{path}: two tensors have the same name once {WRAPPER} is taken off.")
+    items = content.get("memory")
+    if items is not None and not isinstance(items, Tensor):
+        raise ConfigurationError(f"{path}: expected the memory's items as a tensor, found a {type(items).__name__} under memory.")
+    extras = {key: _plain(value) for key, value in content.items() if key not in ("state_dict", "memory")}
+    return Released(bare, list(state), None if items is None else items.detach(), extras)
+
+
+def read_plain(path: Path) -> Any:
+    """Load a file of tensors, plain containers and numbers; numpy's scalars are numbers, too.
+
+    Raises:
+        ConfigurationError: It cannot be read, or wants anything else to be called or made; names it.
+    """
+    numbers = [(scalar, f"numpy.{package}.multiarray.scalar") for package in ("core", "_core")]  # numpy 1 and 2 call it differently
+    try:
+        with torch.serialization.safe_globals([*numbers, np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen kinds for a file that is cut, foreign or holds code
+        if called := re.search(r"GLOBAL `?([\w.]+)", str(error)):
+            raise ConfigurationError(
+                f"{path} is refused: to load it, {called[1]} would have to be called. Only tensors, containers and numbers are read,"
+                " because code in a checkpoint could do anything. Save the state dict alone where that code is trusted."
+            ) from error
+        raise ConfigurationError(f"{path} is not a readable checkpoint ({str(error).splitlines()[0]}). Is it complete?") from error
+
+
+def _plain(value: Any) -> Any:
+    """The value with Python's numbers for numpy's, and plain containers."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    return type(value)(_plain(part) for part in value) if type(value) in (list, tuple) else value

@@ -1,0 +1,311 @@
+"""`python -m pin_memory.check` on clean stand-ins, and on stand-ins with one fault of each kind."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from PIL import Image
+
+from pin_memory.check_panels import labelled
+from pin_memory.check_report import Outcome
+from pin_memory.check_run import run_check
+from pin_memory.checking import DomainReport, spaced
+from pin_memory.commands import config_directory
+from pin_memory.domains import GTAV
+from pin_memory.domains.classes import CITYSCAPES
+from pin_memory.domains.inspection import glance
+from pin_memory.domains.stand_in_layouts import StandIns
+from pin_memory.errors import ConfigurationError
+from tests.planted_faults import FAULTS, cut, cut_label, no_label, no_labels_folder, only_road, other_size, pair
+
+GSI = "experiment=multi_source_gsi"
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small stand-ins of the six data sets; tests copy what they spoil."""
+    root = tmp_path_factory.mktemp("clean") / "data"
+    StandIns(root, images_per_domain=8, seed=2, width=96).prepare()
+    return root
+
+
+@pytest.fixture
+def data(clean: Path, tmp_path: Path) -> Path:
+    shutil.copytree(clean, tmp_path / "data")
+    return tmp_path / "data"
+
+
+def check(root: Path, *overrides: str) -> Outcome:
+    """The check in this process, without worker processes."""
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
+        return run_check(compose("check", overrides=[f"paths.data={root}", "workers=0", *overrides]))
+
+
+def domain(outcome: Outcome, name: str) -> DomainReport:
+    (report,) = (report for report in outcome.domains if name in report.names)
+    return report
+
+
+def kinds(outcome: Outcome, level: str = "error") -> set[str]:
+    return {finding.kind for report in outcome.domains for finding in report.findings if finding.level == level}
+
+
+def command(*overrides: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pin_memory.check", *overrides],
+        cwd=cwd, capture_output=True, text=True, timeout=300, env=os.environ | environment,
+    )  # fmt: skip
+
+
+def test_clean_data(clean: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = sorted(path.relative_to(clean) for path in clean.rglob("*"))
+    outcome = check(clean, GSI)
+    text = capsys.readouterr().out
+    assert not outcome.failed
+    assert not kinds(outcome)
+    assert "0 errors" in text
+    assert [report.names for report in outcome.domains] == [["gtav"], ["synthia"], ["idd"], ["cityscapes"], ["bdd100k"], ["mapillary"]]
+    gtav, idd = domain(outcome, "gtav"), domain(outcome, "idd")
+    assert all(report.stand_in for report in outcome.domains)
+    assert [(split.split, split.images, split.labels, split.own_folder) for split in gtav.splits] == [
+        ("train", 12, 12, False),
+        ("val", 12, 12, False),
+    ]
+    assert sum(split.pairs for split in gtav.splits) == 12
+    assert "as published" in gtav.splits[0].layout
+    assert [split.split for split in domain(outcome, "cityscapes").splits] == ["test"]
+    assert {"7", "26"} <= {str(value) for value in gtav.splits[0].raw_values}
+    assert gtav.splits[0].raw_values[7]["class"] == "road"
+    assert gtav.splits[0].raw_values[34]["class"] is None
+    assert gtav.splits[0].sizes == {"96x53": gtav.splits[0].pairs}
+    shares = gtav.splits[0].class_shares
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares["road"] > 0.1
+    assert idd.splits[0].images == idd.splits[0].pairs > 0
+    assert sorted(path.relative_to(clean) for path in clean.rglob("*")) == files
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_every_fault_is_named(data: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    kind, plant = FAULTS[name]
+    path = plant(data)
+    outcome = check(data, GSI)
+    text = capsys.readouterr().out
+    assert outcome.failed
+    assert kinds(outcome) == {kind}
+    assert str(path) in text
+    assert f"[{kind}]" in text
+    # One finding, although the file may belong to several splits and several looks may notice it.
+    (found,) = (finding for report in outcome.domains for finding in report.findings if finding.kind == kind)
+    assert kind in ("missing", "unlisted_value") or found.places == [str(path)]
+    assert not kinds(outcome, "note")
+
+
+def test_what_a_rule_leaves_out_is_said_once(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for file in pair(data, 1):
+        shutil.copy(file, file.with_name("15188.png"))
+    outcome = check(data, GSI)
+    assert not outcome.failed
+    (note,) = domain(outcome, "gtav").findings
+    assert (note.kind, note.splits) == ("note", ["train", "val"])
+    assert "15188" in note.message
+    assert capsys.readouterr().out.count("15188") == 1
+
+
+def test_the_command_names_all_faults_at_once(data: Path, tmp_path: Path) -> None:
+    numbers = [name for name in FAULTS if name != "text_image"]
+    planted = [(FAULTS[name][0], FAULTS[name][1](data)) for name in numbers]
+    done = command(GSI, f"paths.data={data}", cwd=tmp_path)
+    assert done.returncode == 1
+    for kind, path in planted:
+        assert f"[{kind}]" in done.stdout
+        assert str(path) in done.stdout
+    assert "Traceback" not in done.stderr + done.stdout
+    assert sorted(tmp_path.iterdir()) == [data]
+
+
+def test_the_command_on_clean_data_as_json(clean: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    done = command(GSI, f"paths.data={clean}", "format=json", "deep=true", cwd=tmp_path, PIN_MEMORY_CACHE=str(tmp_path / "file"))
+    assert done.returncode == 0, done.stderr
+    assert "cannot be kept" in done.stderr
+    content = json.loads(done.stdout)
+    assert content["errors"] == 0
+    assert content["deep"]
+    assert next(report["names"] for report in content["domains"]) == ["gtav"]
+
+
+def test_json_holds_what_the_text_says(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("no_label", "cut_label", "other_size", "no_folder"):
+        FAULTS[name][1](data)
+    check(data, GSI)
+    text = capsys.readouterr().out
+    check(data, GSI, "format=json")
+    content = json.loads(capsys.readouterr().out)
+    assert content["failed"]
+    assert content["errors"] == 4
+    findings = [(report["names"][0], finding) for report in content["domains"] for finding in report["findings"]]
+    assert {finding["kind"] for _, finding in findings if finding["level"] == "error"} == {
+        "unmatched_image",
+        "undecodable",
+        "size_mismatch",
+        "missing",
+    }
+    for name, finding in findings:
+        assert finding["message"].splitlines()[0] in text
+        assert name in text
+    for report in content["domains"]:
+        for split in report["splits"]:
+            assert split["layout"] in text
+            assert f"{split['pairs']:,}" in text
+
+
+@pytest.mark.parametrize("override", ["format=xml", "accept=[nonsense]", "sample=0", "workers=-1", "deep=perhaps"])
+def test_mistakes_in_the_command(clean: Path, override: str) -> None:
+    with pytest.raises(ConfigurationError, match=override.partition("=")[0]):
+        check(clean, GSI, override)
+
+
+def test_a_mistake_ends_the_command_with_2(tmp_path: Path) -> None:
+    done = command("format=xml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: format=xml")
+
+
+def test_help(tmp_path: Path) -> None:
+    text = command("--help", cwd=tmp_path).stdout
+    assert text.partition("Examples")[2].count("pin-memory check") >= 3
+    assert "Choices" in text
+    for setting in ("deep", "format", "panel", "sample", "workers", "accept"):
+        assert f"{setting}:" in text
+
+
+def test_everything_below_the_folder(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without experiment: what is absent is no error, what is there must be right."""
+    shutil.rmtree(data / "idd")
+    (data / "kitti").mkdir()
+    outcome = check(data)
+    text = capsys.readouterr().out
+    assert not outcome.failed
+    there = [report.names[0] for report in outcome.domains if not report.absent]
+    assert there == ["bdd100k", "cityscapes", "gtav", "mapillary", "synthia"]
+    absent = text.partition("Not there:")[2].partition("\n")[0]
+    assert "idd/" in absent
+    assert "kitti/" in absent
+    assert [split.split for split in domain(outcome, "cityscapes").splits] == ["train", "val"]
+    no_labels_folder(data)
+    shutil.rmtree(data / "synthia/RAND_CITYSCAPES/GT")
+    outcome = check(data)
+    assert outcome.failed
+    assert [report.names[0] for report in outcome.domains if "missing" in {f.kind for f in report.findings} and not report.absent] == [
+        "synthia"
+    ]
+    # Mapillary's training split is there; nobody asked for the other one.
+    assert {f.kind: f.level for f in domain(outcome, "mapillary").findings}["note"] == "note"
+
+
+def test_nothing_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(tmp_path / "nowhere").failed
+    assert "No data set was found" in capsys.readouterr().out
+
+
+def test_a_sample_decodes_little_and_sees_all_sizes(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(13, 200):
+        for old, new in zip(pair(data, 1 + number % 12), pair(data, number), strict=True):
+            shutil.copy(old, new)
+    decoded: list[Path] = []
+    read = GTAV.read_raw_label
+    monkeypatch.setattr(GTAV, "read_raw_label", lambda self, path: decoded.append(path) or read(self, path))
+    other_size(data)
+    cut(pair(data, 100)[0])
+    cut(pair(data, 101)[1])
+    outcome = check(data, "experiment=multi_source_gs", "sample=3")
+    assert len(decoded) == 6
+    assert not {pair(data, number)[1] for number in (6, 101)} & set(decoded)
+    places = {finding.kind: finding.places for finding in domain(outcome, "gtav").findings}
+    assert places["size_mismatch"] == [str(pair(data, 6)[0])]
+    assert places["undecodable"] == [str(pair(data, 100)[0]), str(pair(data, 101)[1])]
+    assert sum(sum(split.sizes.values()) for split in domain(outcome, "gtav").splits) == 199
+
+
+def test_deep_finds_damage_in_the_middle_and_keeps_the_frequencies(data: Path) -> None:
+    path = pair(data, 2)[0]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 40] = bytes(40)
+    path.write_bytes(content)
+    assert glance(path).problem is None
+    assert not check(data, GSI, "sample=1").failed
+    outcome = check(data, GSI, "deep=true")
+    assert kinds(outcome) == {"undecodable"}
+    before = domain(outcome, "gtav").splits[0]
+    # A sample afterwards knows the shares of all labels.
+    after = domain(check(data, GSI, "sample=1"), "gtav").splits[0]
+    assert (before.decoded, after.decoded) == (before.pairs, 1)
+    assert after.counted == after.pairs == before.counted
+    assert after.class_shares == before.class_shares
+
+
+def test_workers_change_nothing(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    alone, shared = (domain(check(clean, GSI, "deep=true", f"workers={count}"), "gtav") for count in (0, 2))
+    assert alone == shared
+
+
+def test_files_without_partner_are_as_serious_as_the_reader_says(data: Path) -> None:
+    no_label(data)
+    outcome = check(data, GSI, "+data.sources.gtav.unmatched=report")
+    assert not outcome.failed
+    assert "unmatched_image" in kinds(outcome, "warning")
+
+
+def test_faults_can_be_accepted(data: Path) -> None:
+    only_road(data)
+    outcome = check(data, GSI, "accept=[single_class_label]")
+    assert not outcome.failed
+    assert "single_class_label" in kinds(outcome, "warning")
+
+
+def test_real_data_that_are_not_complete(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Few images are no error, since people train on parts, but they are said; of stand-ins nobody expects more."""
+    assert "fewer" not in kinds(check(data, GSI), "warning")
+    (data / "stand_in.json").unlink()
+    outcome = check(data, GSI)
+    assert not outcome.failed
+    (fewer,) = (finding for finding in domain(outcome, "cityscapes").findings if finding.kind == "fewer")
+    assert "test 4 of 500" in fewer.message
+    assert "of 500" in capsys.readouterr().out
+
+
+def test_data_under_two_names_are_looked_at_once(clean: Path) -> None:
+    outcome = check(clean, GSI, "+domain@data.sources.again=gtav")
+    assert next(report.names for report in outcome.domains) == ["gtav", "again"]
+
+
+def test_contact_sheets(data: Path, tmp_path: Path) -> None:
+    cut_label(data)
+    check(data, GSI, f"panel={tmp_path / 'sheets'}")
+    assert {path.stem for path in (tmp_path / "sheets").iterdir()} == {"gtav", "synthia", "idd", "cityscapes", "bdd100k", "mapillary"}
+    for path in (tmp_path / "sheets").iterdir():
+        with Image.open(path) as sheet:
+            assert sheet.width > 1000
+            assert sheet.height > 300
+
+
+def test_labels_are_laid_over_images() -> None:
+    image, mask = np.full((8, 8, 3), 90, np.uint8), np.zeros((8, 8), np.uint8)
+    mask[:, 4:] = 255
+    picture = labelled(image, mask, CITYSCAPES)
+    np.testing.assert_array_equal(picture[:, :4], np.broadcast_to([117, 72, 117], (8, 4, 3)))  # 0.3 * 90 + 0.7 * (128, 64, 128)
+    assert {tuple(colour) for colour in picture[:, 4:].reshape(-1, 3).tolist()} == {(30, 30, 30), (40, 40, 40)}
+
+
+def test_positions_are_spread_over_the_whole() -> None:
+    assert spaced(101, 3) == [0, 50, 100]
+    assert spaced(2, 20) == [0, 1]
+    assert spaced(5, 1) == [0]
