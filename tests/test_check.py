@@ -13,9 +13,10 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from pin_memory.check_panels import labelled
+from pin_memory.check_records import DomainReport
 from pin_memory.check_report import Outcome
 from pin_memory.check_run import run_check
-from pin_memory.checking import DomainReport, spaced
+from pin_memory.checking import spaced
 from pin_memory.commands import config_directory
 from pin_memory.domains import GTAV
 from pin_memory.domains.classes import CITYSCAPES

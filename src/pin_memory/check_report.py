@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pin_memory.checking import DomainReport
+from pin_memory.check_records import DomainReport
 
 _COLUMNS = ("data set", "outcome", "layout found", "split", "pairs", "published", "images", "labels", "sizes")
 _RIGHT = {"pairs", "published", "images", "labels"}

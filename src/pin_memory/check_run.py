@@ -9,8 +9,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from pin_memory.check_panels import write_sheet
+from pin_memory.check_records import Depth, Request
 from pin_memory.check_report import Outcome, as_json, as_text
-from pin_memory.checking import Depth, Request, check_domain, survey_splits
+from pin_memory.checking import check_domain, survey_splits
 from pin_memory.domains import DomainDataModule, MultiSourceDataModule
 from pin_memory.errors import ConfigurationError
 

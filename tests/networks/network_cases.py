@@ -38,7 +38,8 @@ class NetworkCase:
         with torch.inference_mode():
             together = network.eval()(images)
             apart = torch.cat([network(image.unsqueeze(0)) for image in images])
-        torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-5)
+        # Round-off grows with the size of the logits.
+        torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-5 * max(1.0, float(apart.abs().max())))
 
     def test_state_survives_saving(self, network: MemorySegmenter) -> None:
         """Bitwise, weights only."""

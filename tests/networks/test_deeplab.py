@@ -106,3 +106,11 @@ def test_download_that_fails_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", no_network)
     with pytest.raises(ConfigurationError, match=r"could not download.*\n.*pretrained=FILE"):
         ResNetBackbone(18, pretrained="imagenet")
+
+
+def test_heads_start_as_released() -> None:
+    """He initialisation, sqrt(2 / fan-in), without bias; torch's own default would be smaller by a factor of sqrt(6)."""
+    network = MemorySegmenter(ResNetBackbone(18, 32))
+    convolution = network.aspp.bottleneck[0]
+    assert float(convolution.weight.std()) == pytest.approx((2 / convolution.in_channels) ** 0.5, rel=0.02)
+    assert not network.decoder.classify.bias.any()

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from pin_memory.domains.base import Domain
-from pin_memory.domains.inspection import count_classes, in_parallel
+from pin_memory.domains.inspection import count_classes
+from pin_memory.domains.parallel import in_parallel
 from pin_memory.errors import ConfigurationError
 from pin_memory.files import atomic_write, cache_folder
 

@@ -69,6 +69,8 @@ class MemorySegmenter(nn.Module):
         self.memory = memory
         self.decoder = decoder(low_level, channels, num_classes)
         self.auxiliary_head = AuxiliaryHead(auxiliary, num_classes, auxiliary_channels, dropout)
+        for head in (self.aspp, self.decoder, self.auxiliary_head):
+            head.apply(_initialise)
 
     def forward(self, *args: Any, stage: str = "segment") -> Any:
         """Run the stage named `stage`; by default images `(B, 3, H, W)` to logits `(B, K, H, W)`."""
@@ -111,3 +113,11 @@ class MemorySegmenter(nn.Module):
         if self.memory is None:
             raise TypeError("this network has no memory: build it with memory=CategoricalMemory(...)")
         return self.memory
+
+
+def _initialise(module: nn.Module) -> None:
+    """He initialisation of the heads' convolutions and no bias, as in the released code; backbone and memory have their own."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
