@@ -19,72 +19,73 @@ CODES = {name: code for code, name in enumerate((*CLASSES, "lane marking", "kerb
 """Code of each class, and of the details that only some data sets label apart."""
 
 _NEAREST_CLASS = {"lane marking": "road", "kerb": "sidewalk", "licence plate": "car"}
-_FEATURES = (("bicycle", "fence", "train"), ("bus", "motorcycle", "wall"), ("bicycle", "fence", "truck"), ("motorcycle", "wall"))
+_RARE = (("train", "bicycle"), ("bus", "motorcycle"), ("truck", "bicycle"), ("motorcycle",))
 """What an image holds besides the usual, in turn, so that few images hold all classes while the rare ones stay rare."""
 
-_LANE, _NEAR, _FAR, _DASHED = 3.4, 0.4, 130, 200  # metres: width of a lane, before the camera, end of the street; a code until painted
-_PLAN: tuple[tuple[str, str, Range, Range, float, str], ...] = (
-    # what is placed along both sides, beyond which line by how much, gaps, chance, and what of the look multiplies it
-    ("traffic", "middle", (0, 0), (5, 10), 1.0, "traffic"),
-    ("parked", "kerb", (-1.1, -1.1), (5.6, 5.6), 0.9, "traffic"),
-    ("pole", "kerb", (0.5, 0.5), (18, 30), 1.0, ""),
-    ("traffic sign", "kerb", (0.5, 0.5), (14, 26), 0.8, ""),
-    ("tree", "kerb", (1.0, 1.2), (9, 18), 0.6, ""),
-    ("person", "kerb", (0.6, 2.4), (2, 5), 0.4, "crowd"),
-    ("barrier", "walk", (0.15, 0.15), (9, 9), 1.0, ""),
+_LANE, _NEAR, _FAR = 3.4, 0.4, 128  # metres: width of a lane, depth before which nothing is drawn, end of the ground's plan
+_PLAN, _GRID = 1024, np.array((16, 8))  # the plan of the ground: pixels on each side, and per metre of x and of z
+_ASPHALT = np.random.default_rng(1).integers(20, 60, (_PLAN, _PLAN), np.uint8)  # how much darker than its material the ground is
+
+_MOTORS = ("car",) * 24 + ("bus", "truck")
+_ALONG: tuple[tuple[tuple[str, ...], str, Range, Range, float, str], ...] = (
+    # one of which models stands along which line of the street, beyond it by how much, gaps, chance, what of the look multiplies it
+    (_MOTORS, "middle", (1.3, 2.1), (10, 24), 1.0, "traffic"),
+    (_MOTORS, "road", (-2.1, -1.3), (10, 24), 1.0, "traffic"),
+    (("bicycle", "motorcycle"), "road", (-0.8, 0.2), (6, 14), 0.7, "crowd"),
+    (("car",), "kerb", (-1.1, -1.1), (5.4, 5.8), 0.4, ""),
+    (("fence", "wall"), "walk", (0.2, 0.2), (5.6, 5.6), 0.5, ""),
+    (("pole", "pole", "traffic light", "traffic sign"), "kerb", (0.4, 0.6), (6, 12), 0.8, ""),
+    (("vegetation",), "kerb", (1.0, 1.4), (9, 18), 0.6, ""),
+    (("person",), "kerb", (-1.5, 2.3), (2, 5), 0.5, "crowd"),
 )
 
-_SIZES = {"car": (1.82, 4.4, 1.5), "bus": (2.5, 11.0, 3.1), "truck": (2.5, 7.7, 3.5), "train": (2.7, 26.0, 3.6)}  # width, length, height
 
-# A model is strokes of a material, a thickness in metres (0: a filled polygon) and points x,y,z; "ring" is a wheel that stands on the
-# ground, "disc" a filled one of that radius, "box" a box between two corners whose top is smaller by that much, or one flat face of it.
-# "=" mirrors a stroke, "~" turns it, too.
-_ENDS = "; glass 0 box -{0},1.7,{1} {0},2.7,{1}; =lamp 0 box .8,.6,{1} 1.1,.85,{1}; plate 0 box -.26,.55,{1} .26,.7,{1}"
-_SIGNAL = "pole .16 0,0,0 0,3.3,0; case .42 0,2.5,-.05 0,3.1,-.05; dim .22 0,2.8,-.1; "
+def _read(text: str) -> list[tuple[list[str], np.ndarray]]:
+    """Words and points of each part of a text like "word x,y,z x,y,z; word x,y,z"."""
+    parts = [part.split() for part in text.split(";")]
+    return [([w for w in part if "," not in w], np.array([w.split(",") for w in part if "," in w], float)) for part in parts]
+
+
+# A model is its width, length and height, then parts that are painted one over the other: a material with two corners of a box, or
+# with a thickness and the points of a stroke (one point: a disc). It heads for z; a flat face of a box is seen from outside only.
+_COACH = """{w},{l},{h}; tyre .9 -.8,.45,{c} .8,.45,{c}; tyre .9 -.8,.45,-{c} .8,.45,-{c}; paint -{x},.3,-{z} {x},{h},{z};
+    trim {x},.5,-{z} {x},1.1,{z}; trim -{x},.5,-{z} -{x},1.1,{z}; {panel} {x},1.5,-{c} {x},2.6,{c}; {panel} -{x},1.5,-{c} -{x},2.6,{c};
+    glass -1.1,1.5,{z} 1.1,2.7,{z}; {panel} -1.1,1.5,-{z} 1.1,2.7,-{z}; plate -.26,.6,{z} .26,.8,{z}; plate -.26,.6,-{z} .26,.8,-{z};
+    lamp -1.1,.7,{z} -.8,1,{z}; lamp .8,.7,{z} 1.1,1,{z}; tail -1.1,.7,-{z} -.8,1,-{z}; tail .8,.7,-{z} 1.1,1,-{z}"""
+_WHEELS = """.6,1.8,1.7; tyre .09 0,.66,.6 0,.56,.83 0,.33,.93 0,.1,.83 0,0,.6 0,.1,.37 0,.33,.27 0,.56,.37 0,.66,.6;
+    tyre .09 0,.66,-.6 0,.56,-.83 0,.33,-.93 0,.1,-.83 0,0,-.6 0,.1,-.37 0,.33,-.27 0,.56,-.37 0,.66,-.6"""
+_RIDER = """tyre .06 -.3,1,.42 .3,1,.42; tights .17 .12,.98,-.2 .19,.7,.14 .15,.25,0; tights .17 -.12,.98,-.2 -.19,.7,.14 -.15,.36,0;
+    jersey .38 0,1.08,-.2 0,1.3,-.06; jersey .11 .2,1.4,0 .29,1.05,.4; jersey .11 -.2,1.4,0 -.29,1.05,.4; helmet .25 0,1.65,.06"""
 _MODELS = {
-    "car": "dark 0 box -.86,.12,-2.1 .86,.4,2.1; paint 0 box -.91,.24,-2.2 .91,.92,2.2; glass .62 box -.87,.92,-2 .87,1.46,1.3;"
-    "paint 0 box -.72,1.45,-1.38 .72,1.52,.68; =lamp 0 box .55,.62,2.2 .88,.8,2.2;"
-    "=tail 0 box .55,.62,-2.2 .88,.8,-2.2; plate 0 box -.26,.4,-2.2 .26,.54,-2.2; plate 0 box -.26,.4,2.2 .26,.54,2.2;"
-    "=tyre .33 disc .92,.33,1.36; =hub .17 disc .92,.33,1.36; =tyre .33 disc .92,.33,-1.36; =hub .17 disc .92,.33,-1.36",
-    "bus": "paint 0 box -1.25,.3,-5.5 1.25,3.1,5.5; =accent 0 box 1.25,.4,-5.5 1.25,1,5.5" + _ENDS.format(1.1, 5.5)
-    + _ENDS.format(1.1, -5.5).replace("lamp", "tail") + "".join(f"; =glass 0 box 1.25,1.5,{z} 1.25,2.6,{z + 1.5}" for z in range(-5, 4, 2))
-    + "; yellow 0 box -.9,2.78,5.5 .9,3.02,5.5; =tyre .48 disc 1.26,.48,3.1; =tyre .48 disc 1.26,.48,-3.2",
-    "truck": "accent 0 box -1.25,.5,-3.8 1.25,3.4,3.8; =paint 0 box 1.25,.5,1.9 1.25,3.4,3.8; paint 0 box -1.25,.5,3.8 1.25,3.4,3.8;"
-    "=trim 0 box 1.25,.4,-3.8 1.25,1,1.8; =white 0 box 1.25,1.9,-3 1.25,2.7,.8; dark 0 box -.03,1,-3.8 .03,3.3,-3.8;"
-    "=tyre .5 disc 1.26,.5,2.9; =tyre .5 disc 1.26,.5,-2.9; =tyre .5 disc 1.26,.5,-1.8; =glass 0 box 1.25,1.6,2.6 1.25,2.4,3.6"
-    + _ENDS.format(1.1, 3.8) + "; =tail 0 box .8,.6,-3.8 1.15,.85,-3.8; plate 0 box -.26,.6,-3.8 .26,.8,-3.8",
-    "train": "paint 0 box -1.35,.3,-13 1.35,3.6,13; =accent 0 box 1.35,.7,-13 1.35,1.2,13" + _ENDS.format(1.2, 13)
-    + _ENDS.format(1, -13).replace("lamp", "tail") + "".join(f"; =glass 0 box 1.35,1.7,{z} 1.35,2.9,{z + 2}" for z in range(-12, 11, 3)),
-    "person": "~trousers .16 .1,.92,0 .11,.5,-.08 .11,.06,-.27; ~shirt .11 .2,1.4,0 .26,1.14,.1; ~face .09 .26,1.12,.1 .26,.9,.2;"
-    "shirt .36 0,1.06,0 0,1.27,0; face .2 0,1.6,.03; hair .19 0,1.67,0",
-    "rider": "=trousers .17 .13,.98,-.22 .16,.7,.14 .14,.32,-.05; =shirt .11 .2,1.4,0 .27,1.18,.2 .27,1.06,.44;"
-    "shirt .38 0,1.06,-.2 0,1.3,-.06; face .21 0,1.63,.08; hair .23 0,1.69,.05",
-    "bicycle": "air 0 0,.34,-.53 0,.2,0 0,.34,.53 0,.95,.38 0,.86,-.2; tyre .055 ring 0,.34,-.53; tyre .055 ring 0,.34,.53;"
-    "paint .05 0,.34,-.53 0,.3,-.05 0,.86,.38 0,.86,-.2 0,.3,-.05; paint .05 0,.34,.53 0,.95,.38; tyre .05 -.26,1,.42 .26,1,.42;"
-    "tyre .13 0,.93,-.3 0,.93,-.14",
-    "motorcycle": "tyre .14 ring 0,.31,-.62; tyre .14 ring 0,.31,.66; paint .09 0,.31,.66 0,.9,.35; tyre .36 0,.45,-.25 0,.5,.15;"
-    "paint .3 0,.74,-.1 0,.78,.25; tyre .2 0,.76,-.65 0,.74,-.1; tyre .06 -.35,1,.36 .35,1,.36; lamp .17 0,.8,.5; tail .14 0,.74,-.75",
-    "trunk": "bark .06 0,0,0 0,.5,0; bark .035 -.12,.6,0 0,.4,0 .12,.6,0",
-    "lamp post": "pole .16 0,0,0 0,7,0 -1.7,7.2,0; pole .14 -1.7,7.2,0 -2.2,7.2,0; bulb .16 -1.8,7.12,0 -2.2,7.12,0",
-    "halt": _SIGNAL + "red .24 0,3.12,-.12; dim .22 0,2.48,-.1",
-    "go": _SIGNAL + "dim .22 0,3.12,-.1; green .24 0,2.48,-.12",
-    "ban": "pole .09 0,0,0 0,2.4,0; crimson .84 0,2.4,-.05; white .56 0,2.4,-.1",
-    "warning": "pole .09 0,0,0 0,2.4,0; crimson 0 -.5,2.1,-.05 .5,2.1,-.05 0,3,-.05; white 0 -.3,2.2,-.1 .3,2.2,-.1 0,2.75,-.1",
-    "duty": "pole .09 0,0,0 0,2.4,0; white .88 0,2.4,-.05; blue .8 0,2.4,-.07; white .12 0,2.2,-.1 0,2.6,-.1",
-}  # fmt: skip
-_COLOURS: dict[str, tuple[Colour, ...]] = {  # one of them is chosen for each thing
-    "glass": ((50, 56, 62),), "trim": ((46, 46, 50),), "tyre": ((24, 24, 26),), "hub": ((128, 128, 132),), "dark": ((16, 16, 18),),
-    "plate": ((236, 232, 200),), "case": ((26, 30, 28),), "dim": ((52, 50, 48),), "pole": ((112, 114, 116),), "bark": ((88, 70, 54),),
-    "white": ((240, 240, 238),), "crimson": ((200, 20, 26),), "yellow": ((255, 190, 60),), "blue": ((24, 74, 176),),
-    "lamp": ((255, 236, 190),), "tail": ((255, 40, 24),), "bulb": ((255, 206, 130),), "red": ((255, 44, 30),), "green": ((40, 235, 120),),
-    "shirt": ((170, 40, 40), (40, 60, 130), (230, 225, 215), (40, 40, 44), (60, 110, 80), (210, 160, 60), (120, 70, 110), (90, 130, 170)),
-    "trousers": ((30, 32, 44), (50, 58, 84), (86, 76, 62), (24, 24, 26)), "face": ((222, 176, 146), (176, 124, 92), (116, 78, 56)),
-    "hair": ((34, 26, 22), (92, 66, 40), (60, 56, 54)), "paint": ((190, 36, 32), (30, 60, 140), (214, 210, 200), (220, 180, 50)),
-    "accent": ((206, 40, 34), (230, 226, 218), (236, 190, 50), (30, 80, 150), (60, 140, 110), (40, 90, 170), (90, 130, 60)),
-}  # fmt: skip
-_GLOW = {"lamp": 0.2, "tail": 0.11, "yellow": 0.1, "bulb": 0.32, "red": 0.2, "green": 0.2}  # radius in metres at night
-_CODE_OF = {"plate": CODES["licence plate"], "pole": CODES["pole"]} | dict.fromkeys(("case", "dim", "red", "green"), CODES["traffic light"])
-_Model = tuple[np.ndarray, np.ndarray, list[tuple[str, float, int, int]]]  # points, outward normals, pieces: material, thickness, points
+    "car": """1.82,4.4,1.5; tyre .64 -.66,.32,1.36 .66,.32,1.36; tyre .64 -.66,.32,-1.36 .66,.32,-1.36; body -.91,.24,-2.2 .91,.92,2.2;
+        glass -.78,.92,-1.9 .78,1.42,1; body -.8,1.42,-1.9 .8,1.5,.9; plate -.26,.4,-2.2 .26,.54,-2.2; plate -.26,.4,2.2 .26,.54,2.2;
+        lamp -.88,.62,2.2 -.55,.8,2.2; lamp .55,.62,2.2 .88,.8,2.2; tail -.88,.62,-2.2 -.55,.8,-2.2; tail .55,.62,-2.2 .88,.8,-2.2""",
+    "bus": _COACH.format(w=2.5, l=11, h=3.1, x=1.25, z=5.5, c=4.2, panel="glass"),
+    "train": _COACH.format(w=2.7, l=16, h=3.6, x=1.35, z=8, c=7, panel="glass") + "; trim -1.2,3.6,-7 1.2,4,7; dark .1 0,4,0 0,5.2,0",
+    "truck": _COACH.format(w=2.5, l=7.6, h=3.4, x=1.25, z=3.8, c=2.6, panel="white") + "; dark -.04,1.1,-3.8 .04,3.3,-3.8",
+    "person": """.5,.5,1.7; trousers .17 .1,.9,0 .12,.5,0 .2,.06,0; trousers .17 -.1,.9,0 -.12,.5,0 -.2,.06,0; shirt .38 0,1.06,0 0,1.27,0;
+        shirt .12 .2,1.4,0 .33,1,0; shirt .12 -.2,1.4,0 -.33,1,0; face .23 0,1.6,0; hair .22 0,1.66,0""",
+    "bicycle": f"{_WHEELS}; paint .06 0,.33,.6 0,.95,.4 0,.3,0 0,.86,-.2 0,.33,-.6; {_RIDER}",
+    "motorcycle": f"{_WHEELS}; dark .4 0,.45,-.25 0,.5,.2; paint .34 0,.76,-.6 0,.8,.3; lamp .2 0,.9,.5; tail .18 0,.74,-.8; {_RIDER}",
+    "pole": ".1,.1,1; steel .16 0,0,0 0,7,0 -1.7,7.2,0; lamp .16 -1.7,7.15,0 -2.2,7.15,0",
+    "traffic light": ".1,.1,3; steel .16 0,0,0 0,3,0; case .42 0,2.5,0 0,3.1,0; upper .25 0,3.1,0; dim .22 0,2.8,0; lower .25 0,2.5,0",
+    "traffic sign": ".1,.1,3; steel .09 0,0,0 0,2.4,0; white .88 0,2.4,0; rim .8 0,2.4,0; white .5 0,2.4,0",
+    "vegetation": """.4,.4,6; bark .36 0,0,0 0,3,0; leaf 1.7 .3,4.1,0; leaf 1.7 -.5,4.3,0; leaf 1.8 .1,3.5,0; leaf 1.7 .6,4.6,0;
+        leaf 1.9 -.9,3.9,0; leaf 1.6 .7,3.4,0; leaf 1.9 0,5.2,0; leaf 1.4 -.4,3,0; sun .8 .3,4.5,0; sun .7 -.5,4.7,0; sun .6 -.1,3.7,0;
+        sun .6 .5,5.1,0; sun .6 -1,4.4,0; sun .7 .7,3.6,0; sun .8 -.3,5.5,0; sun .7 -.6,3.3,0; sun .7 1.2,4.8,0; sun .6 -1.3,5,0""",
+    "wall": ".3,5,1.9; brick -.15,0,-2.5 .15,1.8,2.5; trim -.2,1.8,-2.5 .2,1.95,2.5",
+    "fence": ".1,5,1.4; wood .1 0,.4,-2.5 0,.4,2.5; wood .1 0,1.2,-2.5 0,1.2,2.5"
+    + "".join(f"; wood .16 0,.05,{z / 3} 0,1.5,{z / 3}" for z in range(-7, 8, 2)),
+}
+_LAMPS = ("lamp", "tail", "upper", "lower")  # shine at night
+_CODE_OF = {"plate": "licence plate", "steel": "pole", "jersey": "rider", "tights": "rider", "helmet": "rider"}  # unlike the rest
+_PALETTE = """glass 50,56,62; tyre 24,24,26; dark 16,16,18; plate 236,232,200; case 26,30,28; dim 52,50,48; steel 112,114,116;
+    bark 88,70,54; white 240,240,238; rim 200,20,26 24,74,176; lamp 255,236,190; tail 255,40,24; upper 255,44,30 52,50,48;
+    lower 52,50,48 40,235,120; brick 172,152,132 150,96,78; wood 90,92,88 112,84,58; helmet 34,26,22 220,220,224;
+    shirt 170,40,40 40,60,130 230,225,215 40,40,44 60,110,80; jersey 210,160,60 40,60,130 170,40,40; trousers 30,32,44 86,76,62;
+    tights 24,24,26 50,58,84; face 222,176,146 116,78,56; hair 34,26,22 92,66,40; paint 190,36,32 30,60,140 214,210,200 220,180,50;
+    trim 230,226,218 40,90,170 60,140,110"""
+_COLOURS = {words[0]: colours for words, colours in _read(_PALETTE)}  # one of them is chosen for each thing
 
 
 @dataclass(frozen=True)
@@ -99,14 +100,13 @@ class Scene:
 def draw_scene(look: str, seed: int, index: int, width: int = 480) -> Scene:
     """Draw picture `index` of a set, `width` pixels wide (some of look "M" are narrower); the same arguments give the same bytes."""
     random, chosen = Random(f"{seed}/{look}/{index}"), LOOKS[look].vary(index)
-    street = _Street(chosen, random, [name for name in _FEATURES[index % len(_FEATURES)] if name not in chosen.absent], width)
-    street.sky()
-    street.ground()
+    street = _Street(chosen, random, width)
+    street.furnish(_RARE[index % len(_RARE)])
+    street.view.backdrop(*street.plan())
     street.houses()
-    for _, draw, *arguments in sorted(street.things, key=lambda thing: -thing[0]):
-        draw(*arguments)
-    codes = street.view.codes
-    return Scene(street.view.develop(random), train_ids(chosen)[codes], codes)
+    for _, *thing in sorted(street.things, key=lambda thing: -thing[0]):
+        street.view.model(*thing)
+    return Scene(street.view.develop(random), train_ids(chosen)[street.view.codes], street.view.codes)
 
 
 def train_ids(look: Look) -> np.ndarray:
@@ -120,69 +120,30 @@ def train_ids(look: Look) -> np.ndarray:
 
 
 @cache
-def _noise(seed: int, height: int, width: int, power: float) -> np.ndarray:
-    """Periodic noise with a 1/f**power spectrum, mean 0 and standard deviation 1 (0: white, 1.5: clouds)."""
-    spectrum = np.fft.rfft2(np.random.default_rng(seed).standard_normal((height, width)))
-    radius = np.hypot(np.fft.fftfreq(height)[:, None] * height, np.fft.rfftfreq(width)[None] * width)
-    radius[0, 0] = np.inf
-    field = np.fft.irfft2(spectrum / radius**power, (height, width))
-    return (field / field.std()).astype(np.float32)
+def _model(name: str) -> tuple[np.ndarray, list[str], list[int], np.ndarray, np.ndarray, np.ndarray]:
+    """A model's room (3,), and its parts' materials, codes, thickness (0: a face), points (parts, n, 3) and normals (parts, 3)."""
+    (_, room), *texts = _read(_MODELS[name])
+    parts: list[tuple[str, float, np.ndarray, np.ndarray]] = []
+    for (material, *thickness), points in texts:
+        shapes = [(points, np.zeros(3))] if thickness else _faces(points)
+        parts += [(material, float(thickness[0]) if thickness else 0.0, *shape) for shape in shapes]
+    materials, thicknesses, outlines, normals = zip(*parts, strict=True)
+    count = np.arange(max(2, *map(len, outlines)))  # all as long as the longest, by repeating the last point
+    points = np.stack([outline[np.minimum(count, len(outline) - 1)] for outline in outlines])
+    codes = [CODES[_CODE_OF.get(material, name)] for material in materials]
+    return room[0], list(materials), codes, np.array(thicknesses), points, np.array(normals)
 
 
-@cache
-def _grain() -> np.ndarray:
-    return np.clip(128 + 32 * np.stack([_noise(seed, 512, 512, 0.15) for seed in range(3)], 2), 0, 255).astype(np.uint8)
-
-
-def _wheel(middle: np.ndarray, radius: float) -> np.ndarray:
-    angles = np.arange(13) * math.pi / 6
-    return middle + radius * np.stack([0 * angles, np.sin(angles), np.cos(angles)], 1)
-
-
-def _box(corners: np.ndarray, taper: float) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Faces of a box, without its bottom, and their normals; of a flat box only the one that faces outwards."""
-    grid = np.stack(np.meshgrid(*corners.T, indexing="ij"), -1)
-    grid[:, 1] += taper * np.array([[(0.25, 0, 1), (0.25, 0, -1)], [(-0.25, 0, 1), (-0.25, 0, -1)]])
-    faces = [(axis, end) for axis in (0, 2, 1) for end in (0, 1) if (axis, end) != (1, 0)]
-    flat = np.flatnonzero(corners[0] == corners[1])
-    if flat.size:
-        faces = [(int(flat[0]), int(corners[0, flat[0]] > 0))]
-    return [(grid.take(end, axis).reshape(4, 3)[[0, 1, 3, 2]], np.eye(3)[axis] * (2 * end - 1)) for axis, end in faces]
-
-
-@cache
-def _model(name: str) -> _Model:
-    pieces, none = [], np.zeros(3)
-    for text in _MODELS[name].split(";"):
-        (material, thickness, *kind), size = [word for word in text.split() if "," not in word], 0.0
-        points = np.array([word.split(",") for word in text.split() if "," in word], float)
-        shapes = [(points.repeat(2 if len(points) == 1 else 1, 0), none)]
-        if kind == ["box"]:
-            shapes = _box(points, float(thickness))
-        elif kind == ["disc"]:
-            shapes = [(_wheel(points[0], float(thickness)), np.eye(3)[0])]
-        else:
-            size = float(thickness)
-        if kind == ["ring"]:  # labels count what is seen between the spokes
-            shapes = [(_wheel(points[0], points[0, 1] - size / 2), none)]
-            pieces.append(("air", 0.0, *shapes[0]))
-        for mirror in {"=": ((1, 1, 1), (-1, 1, 1)), "~": ((1, 1, 1), (-1, 1, -1))}.get(material[0], ((1, 1, 1),)):
-            pieces += [(material.lstrip("=~"), size, corners * mirror, normal * mirror) for corners, normal in shapes]
-    ends = np.cumsum([len(piece[2]) for piece in pieces]).tolist()
-    parts = [(piece[0], piece[1], end - len(piece[2]), end) for piece, end in zip(pieces, ends, strict=True)]
-    return np.concatenate([piece[2] for piece in pieces]), np.array([piece[3] for piece in pieces]), parts
-
-
-@cache
-def _cells(columns: int, rows: int, wide: float = 1.0, high: float = 1.0) -> np.ndarray:
-    """Rectangles (columns * rows, 4, 2) in the middle of the cells of a grid, in shares of a plane."""
-    corner = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).reshape(-1, 1, 2)
-    fill = np.array((wide, high))
-    return (corner + (1 - fill) / 2 + fill * [(0, 0), (1, 0), (1, 1), (0, 1)]) / (columns, rows)
-
-
-def _turn(x: float, y: float, z: float) -> np.ndarray:
-    return np.asarray(cv2.Rodrigues(np.array([x, y, z], float))[0])
+def _faces(corners: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Faces (4, 3) of a box between two corners, without its bottom, and their normals; of a flat box the one that faces outwards."""
+    faces, flat = [], corners[0] == corners[1]
+    for axis, end in ((0, 0), (0, 1), (2, 0), (2, 1), (1, 1)):
+        others, normal = [other for other in (2, 0, 1) if other != axis], np.eye(3)[axis] * (2 * end - 1)
+        if not flat[others].any() and (not flat[axis] or normal @ corners[0] > 0):
+            face = corners[[end] * 4]
+            face[:, others] = corners[[(0, 0), (1, 0), (1, 1), (0, 1)], others]
+            faces.append((face, normal))
+    return faces
 
 
 class _View:
@@ -191,15 +152,15 @@ class _View:
     def __init__(self, look: Look, random: Random, x: float, width: int) -> None:
         scale, aspect = random.choice(look.sizes)
         self.look, self.height, self.width = look, round(width * scale * aspect), round(width * scale)
-        self.image = np.zeros((self.height, self.width, 3), np.uint8)
-        self.codes = np.full((self.height, self.width), CODES["sky"], np.uint8)
-        self.glows: list[tuple[float, float, float, Colour]] = []  # x, y, radius in pixels, colour
-        self.night, self.edge = look.light < 0.7, cv2.LINE_AA if look.texture else cv2.LINE_8
+        self.image: np.ndarray = np.zeros((self.height, self.width, 3), np.uint8)
+        self.codes: np.ndarray = np.full((self.height, self.width), CODES["sky"], np.uint8)
+        self.night, self.edge = look.light < 0.7, cv2.LINE_AA if look.grain else cv2.LINE_8
+        self.colours = _COLOURS | {"body": np.array(look.cars), "leaf": np.array(look.leaves[:1]), "sun": np.array(look.leaves[1:])}
         self.focal, eye = random.uniform(*look.focal) * max(self.width, 0.72 * self.height), random.uniform(*look.eye)
-        yaw, pitch, roll = (math.radians(random.uniform(*span)) for span in (look.yaw, look.pitch, look.roll))
+        yaw, pitch = math.radians(random.uniform(*look.yaw)), math.radians(random.uniform(*look.pitch))
         pitch += 0.045 * max(eye - 2.2, 0)  # who looks from above looks down
-        self.position = np.array([x, eye, 0.0])
-        self.axes = _turn(0, yaw, 0) @ _turn(pitch, 0, 0) @ _turn(0, 0, roll)
+        self.position, self.haze = np.array([x, eye, 0.0]), np.array(look.sky[1], np.float32)
+        self.axes = cv2.Rodrigues(np.array([0, yaw, 0]))[0] @ cv2.Rodrigues(np.array([pitch, 0, 0]))[0]
         self.horizon = self.height / 2 - self.focal * math.tan(pitch)
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -208,293 +169,161 @@ class _View:
         pixels = seen[..., :2] * (16 * self.focal, -16 * self.focal) / np.maximum(seen[..., 2:], _NEAR) + (8 * self.width, 8 * self.height)
         return np.rint(pixels).astype(np.int32), seen[..., 2]
 
-    def distance(self, x: float, z: float) -> float:
-        return math.hypot(x - float(self.position[0]), z)
+    def lit(self, colours: np.ndarray, depth: float | np.ndarray, shade: float | np.ndarray = 1.0) -> np.ndarray:
+        """Light colours (..., 3), by the car's own lamps at night, and fade them into the haze at `depth` metres."""
+        clear = np.exp(-depth / self.look.haze)
+        light = self.look.light + self.night * 0.6 * np.exp(-depth / 14)
+        return np.minimum(colours * (light * shade), 255) * clear + self.haze * (1 - clear)
 
-    def lit(self, colour: Colour, depth: float, shade: float = 1.0) -> Colour:
-        """Light a surface colour, by the car's own lamps at night, and fade it into the haze at `depth` metres."""
-        clear = math.exp(-depth / self.look.haze)
-        light = shade * clear * (self.look.light + (0.6 * math.exp(-depth / 14) if self.night else 0))
-        red, green, blue = (min(a * light, 255) + b * (1 - clear) for a, b in zip(colour, self.look.sky[1], strict=True))
-        return red, green, blue
-
-    def fill(self, polygons: np.ndarray, colour: Colour | None, code: int | None = None) -> None:
-        """Paint world polygons (k, n, 3) into image and code map, or one of them."""
+    def fill(self, polygons: np.ndarray, colour: np.ndarray, code: int | None = None) -> None:
+        """Paint world polygons (k, n, 3) into the image and, with a code, into the code map."""
         outlines, depths = self.project(polygons)
         self.paint(outlines[depths.max(1) > _NEAR], colour, code)
 
-    def paint(self, outlines: np.ndarray | list[np.ndarray], colour: Colour | None, code: int | None) -> None:
-        if colour is not None:
-            cv2.fillPoly(self.image, outlines, colour, self.edge, 4)  # type: ignore[call-overload, arg-type]
-        if code is not None:
-            cv2.fillPoly(self.codes, outlines, code, cv2.LINE_8, 4)  # type: ignore[call-overload, arg-type]
+    def paint(self, outlines: np.ndarray, colour: np.ndarray, code: int | None, thick: int = 0) -> None:
+        """Paint outlines (k, n, 2) of pixels, filled or `thick` pixels wide."""
+        for canvas, value, edge in ((self.image, colour.tolist(), self.edge), (self.codes, code, cv2.LINE_8)):
+            if thick:
+                cv2.polylines(canvas, outlines, False, value, thick, edge, 4)  # type: ignore[call-overload]
+            elif value is not None:
+                cv2.fillPoly(canvas, outlines, value, edge, 4)  # type: ignore[call-overload]
 
-    def model(self, name: str, x: float, z: float, heading: float, colours: dict[str, Colour], code: int, size: float) -> None:
-        """Draw a model at `x`, `z` in its direction (0: down the road)."""
-        (points, normals, pieces), turn = _model(name), _turn(0, heading, 0)
-        points, normals = size * points @ turn.T + (x, 0, z), normals @ turn.T
+    def model(self, name: str, x: float, z: float, side: int, size: float, tint: int) -> None:
+        """Draw a model at `x`, `z` that heads down the road (`side` 1) or up (-1); `tint` chooses its colours."""
+        _, materials, codes, thickness, points, normals = _model(name)
+        points = points * (size * side, size, size * side) + (x, 0, z)
         pixels, depths = self.project(points)
-        depth, low, high = float(depths.mean()), pixels.min(0), pixels.max(0)
-        if depths.min() < 2 * _NEAR or high.min() < 0 or (low > (16 * self.width, 16 * self.height)).any():
+        if depths.min() < 2 * _NEAR or pixels.max((0, 1)).min() < 0 or (pixels.min((0, 1)) > (16 * self.width, 16 * self.height)).any():
             return
-        shades = 0.84 + 0.16 * (normals[:, 1] + (normals**2).sum(1) * (normals[:, 0] > 0.7) - (normals[:, 2] > 0.7))
-        facing = (normals * (self.position - points[[piece[2] for piece in pieces]])).sum(1) >= 0
-        metre = size * self.focal / depth
-        for i in np.flatnonzero(facing).tolist():
-            material, thickness, start, stop = pieces[i]
-            outline, colour, label = (
-                pixels[start:stop],
-                self.lit(colours.get(material, (0, 0, 0)), depth, shades[i]),
-                _CODE_OF.get(material, code),
-            )
-            if self.night and material in _GLOW:
-                colour = colours[material]
-                self.glows.append((*(outline.mean(0) / 16).tolist(), _GLOW[material] * metre, colour))
-            if thickness:
-                thick = max(round(thickness * metre), 1)
-                cv2.polylines(self.image, [outline], False, colour, thick, self.edge, 4)
-                cv2.polylines(self.codes, [outline], False, label, thick, cv2.LINE_8, 4)
-            else:
-                self.paint([outline], None if material == "air" else colour, label)
+        depth, shades = float(depths.mean()), 1 - abs(normals) @ (0.15, 0, 0.08)
+        plain = np.array([self.colours[material][tint % len(self.colours[material])] for material in materials])
+        colours = self.lit(plain, depth, shades[:, None])
+        if self.night:
+            colours = np.where([[material in _LAMPS] for material in materials], plain, colours)
+        thick = np.where(thickness > 0, np.rint(thickness * size * self.focal / depth).clip(1), 0).astype(int)
+        seen = (normals * (side, 1, side) * (self.position - points[:, 0])).sum(1) >= 0
+        for i in np.flatnonzero(seen).tolist():
+            self.paint(pixels[i : i + 1], colours[i], codes[i], int(thick[i]))
 
-    def crown(self, x: float, z: float, tall: float, seed: int) -> None:
-        """Paint the crown of a tree: leaves in three tones, the brighter the higher."""
-        pixels, depth = self.project(np.array([x, 0.68 * tall, z]))
-        if depth < 1:
-            return
-        random, radius = Random(seed), 0.3 * tall * self.focal / float(depth)
-        for tone, size, count in ((0.0, 0.48, 12), (0.5, 0.24, 16), (1.0, 0.13, 16)):
-            red, green, blue = np.array(self.look.leaves[0]) * (1 - tone) + np.array(self.look.leaves[1]) * tone
-            colour = self.lit((red, green, blue), float(depth))
-            for _ in range(count):
-                angle, away = random.uniform(0, 2 * math.pi), math.sqrt(random.random()) * (1.15 - size)
-                at = pixels + 16 * radius * np.array([away * math.cos(angle), 0.95 * away * math.sin(angle) - 0.2 * tone])
-                for canvas, value in ((self.image, colour), (self.codes, CODES["vegetation"])):
-                    cv2.circle(canvas, np.rint(at).astype(int).tolist(), round(16 * radius * size), value, -1, cv2.LINE_8, 4)
-
-    def barrier(self, kind: str, x: float, z: float) -> None:
-        """Draw 9 m of "fence" or "wall" along the street, from z on."""
-        depth, span = self.distance(x, z + 4), np.array([(0, 0, 9), (0, 1.5 if kind == "fence" else 1.9, 0)])
-        self.fill((x, 0, z) + _cells(3, 1) @ span, None if kind == "fence" else self.lit((140, 124, 110), depth), CODES[kind])
-        cells = np.concatenate([_cells(36, 1, 0.22), _cells(1, 2, 1, 0.12)]) if kind == "fence" else _cells(20, 6, 0.93, 0.86)
-        self.fill((x, 0, z) + cells @ span, self.lit((90, 92, 88) if kind == "fence" else (172, 152, 132), depth))
+    def backdrop(self, codes: np.ndarray, dark: np.ndarray) -> None:
+        """Paint the sky, and the ground from plans of its codes and of how much darker than its material it is."""
+        look, first = self.look, int(np.clip(math.ceil(self.horizon), 0, self.height - 1))
+        share = (np.arange(self.height) / max(self.horizon, 1)).clip(0, 1)[:, None, None]
+        self.image[:] = ((1 - share) * look.sky[0] + share * look.sky[1]).astype(np.uint8)
+        lens = np.array([(self.focal, 0, self.width / 2), (0, -self.focal, self.height / 2 - first), (0, 0, 1)])
+        (x, eye, _), (across, ahead) = self.position, 1 / _GRID
+        plan = np.array([(across, 0, -_PLAN / 2 * across - x), (0, 0, -eye), (0, ahead, 0)])  # plan's pixels in metres from the eye
+        turn, size = lens @ self.axes.T @ plan, (self.width, self.height - first)
+        self.codes[first:] = cv2.warpPerspective(codes, turn, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+        dark = cv2.warpPerspective(dark, turn, size, borderMode=cv2.BORDER_REPLICATE)
+        colours = np.full((len(CODES), 3), 224, np.float32)
+        for name, colour in (("road", look.road), ("sidewalk", look.walk), ("terrain", look.soil), ("kerb", look.walk)):
+            colours[CODES[name]] = colour
+        down = (np.arange(first, self.height) - self.height / 2) / self.focal * self.axes[1, 1] - self.axes[1, 2]
+        depth = (eye / np.maximum(down, 1e-3)).astype(np.float32)[:, None, None]
+        self.image[first:] = self.lit(colours.take(self.codes[first:], 0), depth, 1 - dark[..., None] / np.float32(255))
 
     def develop(self, random: Random) -> np.ndarray:
-        """What the look's camera records of the painted scene: lamps that shine, its own bonnet, its colours and its grain."""
-        look, spots = self.look, np.zeros((self.height // 4 + 1, self.width // 4 + 1, 3), np.float32)
-        image: np.ndarray = self.image
-        for x, y, radius, colour in self.glows:
-            if 0 <= x < self.width and 0 <= y < self.height and image[int(y), int(x)].max() > 200:  # not hidden
-                cv2.circle(spots, (round(x * 4), round(y * 4)), max(round(radius * 4), 13), colour, -1, cv2.LINE_8, 4)
-        if look.glare:
-            y, x = np.mgrid[: spots.shape[0], : spots.shape[1]].astype(np.float32) * 4 / self.width
-            away = np.hypot(x - random.uniform(0.1, 0.9), y - max(self.horizon, 20) / self.width * random.uniform(0.3, 0.9))
-            spots += look.glare * np.exp(-7 * away)[..., None] * np.array((400, 330, 230), np.float32)
-        if look.glare or self.glows:
-            spots = cv2.GaussianBlur(spots, (0, 0), 2.0) + 0.4 * spots * self.night
-            image = cv2.add(image, cv2.resize(spots.clip(0, 255).astype(np.uint8), (self.width, self.height)))
+        """What the look's camera records of the painted scene: light that spreads, its own bonnet, its colours and its grain."""
+        look, image = self.look, self.image
+        if self.night or look.glare:
+            bright = cv2.threshold(image, 230 if self.night else 255, 255, cv2.THRESH_TOZERO)[1]
+            sun = round(self.width * random.uniform(0.1, 0.9)), round(max(self.horizon, 9) * random.uniform(0.3, 0.9))
+            cv2.circle(bright, sun, round(0.12 * self.width * look.glare), (255, 225, 170), -1)
+            glow = cv2.GaussianBlur(cv2.resize(bright, None, fx=0.25, fy=0.25), (0, 0), (0.004 + 0.012 * look.glare) * self.width)
+            image = cv2.add(image, cv2.resize(glow, (self.width, self.height)))
         if look.hood:
-            shine, y = 18 + 0.25 * look.light * np.array(look.sky[1]), self.height * random.uniform(1.19, 1.23)
-            oval = (self.width / 2, y), (1.6 * self.width, 0.6 * self.height), 0.0
-            cv2.ellipse(image, oval, (0.6 * shine).tolist(), -1, self.edge)
+            oval = (self.width / 2, self.height * 1.21), (1.6 * self.width, 0.6 * self.height), 0.0
+            cv2.ellipse(image, oval, self.lit(np.array((50, 52, 52)), 0).tolist(), -1, self.edge)
             cv2.ellipse(self.codes, oval, CODES["ego vehicle"], -1)
-        if look.blur:
-            image = cv2.addWeighted(image, 1 - look.blur, cv2.GaussianBlur(image, (3, 3), 1.0), look.blur, 0)
-        contrast = look.contrast * random.uniform(0.95, 1.05)
-        mix = contrast * (look.saturation * np.eye(3) + (1 - look.saturation) * np.array([[0.299, 0.587, 0.114]]))
-        brightness = np.full((3, 1), 115 * (1 - contrast) + random.uniform(-9, 9) * look.light)
-        image = cv2.transform(image, np.array(look.gain)[:, None] * np.hstack([mix, brightness]))
-        x, y = random.randrange(512), random.randrange(512)
-        grain = cv2.copyMakeBorder(_grain()[y:, x:], 0, self.height, 0, self.width, cv2.BORDER_WRAP)[: self.height, : self.width]
-        return cv2.addWeighted(image, 1, grain, look.grain / 32, -4 * look.grain)
+        mix = look.saturation * np.eye(3) + (1 - look.saturation) * np.array([[0.299, 0.587, 0.114]])
+        image = cv2.transform(image, np.array(look.gain)[:, None] * np.hstack([mix, np.full((3, 1), random.uniform(-9, 9) * look.light)]))
+        noise = np.random.default_rng(random.randrange(2**32)).integers(0, 256, image.shape, np.uint8)
+        return cv2.addWeighted(image, 1, noise, look.grain / 74, -look.grain * 128 / 74)
 
 
 class _Street:
-    """A street along z: its plan, the things on it and the shadows that they throw. Sides are -1 (left) and 1 (right)."""
+    """A street along z: its lines by side, which is -1 (left) or 1 (right), and the things on it."""
 
-    def __init__(self, look: Look, random: Random, features: list[str], width: int) -> None:
-        self.look, self.random, self.features = look, random, features
-        self.lanes = random.choice((1, 1, 2))
-        kerb = self.lanes * _LANE + random.choice((0.3, 2.3))
-        self.lines = {"middle": 0.0, "kerb": kerb, "walk": kerb + random.uniform(2.4, 3.8)}
-        self.gap = {side: 0 if random.random() < look.city else random.choice((8, 8, 30)) for side in (-1, 1)}  # between houses
+    def __init__(self, look: Look, random: Random, width: int) -> None:
+        self.look, self.random, self.lanes = look, random, random.choice((1, 1, 2))
+        self.lines: dict[int, dict[str, float]] = {}  # metres from the middle
+        self.gaps = {side: random.choice((0, 0, 12, 30)) for side in (-1, 1)}  # between houses
+        for side in (-1, 1):
+            kerb = self.lanes * _LANE + random.uniform(0.3, 2.3)
+            self.lines[side] = {"middle": 0, "road": self.lanes * _LANE, "kerb": kerb, "walk": kerb + random.uniform(2.4, 3.8)}
         x = (random.randrange(self.lanes) + 0.5) * _LANE + random.uniform(*look.side)
-        self.view = _View(look, random, min(max(x, -kerb), self.lines["walk"] - 0.8), width)
-        azimuth = math.radians(random.uniform(-150, 150))
-        self.shadow = -1.15 * np.array([math.sin(azimuth), 0, math.cos(azimuth)])  # of 1 m
-        self.things: list[tuple] = []  # distance, function that draws, its arguments
-        self.shadows: list[Colour | tuple[float, ...]] = []  # x, z, width, length, height
-        self.taken: list[Colour] = []  # x, z, radius
-        self.stop = random.uniform(11, 28)  # where the zebra and the traffic lights are
-        self.furnish()
+        self.view = _View(look, random, min(max(x, -self.lines[-1]["kerb"]), self.lines[1]["walk"] - 0.8), width)
+        self.shadow = random.uniform(-1.5, 1.5)  # of 1 m, to the right
+        self.taken = [(float(self.view.position[0]), 0.0, 2.2, 5.0, 0.0)]  # x, z, width, length, height; one's own car first
+        self.things: list[tuple] = []  # distance, then what `_View.model` takes
 
-    def furnish(self) -> None:
+    def furnish(self, rare: tuple[str, ...]) -> None:
         """Place what this image must show, then all that lines a street."""
-        random, look = self.random, self.look
-        for name in self.features:
-            side, z = (-1, random.uniform(26, 36)) if name == "train" else (random.choice((-1, 1)), random.uniform(15, 26))
-            if name in ("bus", "truck", "train"):
-                self.vehicle(name, side * _LANE / 2, z, side)
-            for side in (-1, 1) if name in ("bicycle", "motorcycle") else ():
-                self.vehicle(name, side * (self.lanes * _LANE - random.uniform(0.5, 2)), random.uniform(7.5, 17), side)
-        fences, first = [name for name in self.features if name in ("fence", "wall")], random.choice((-1, 1))
-        signal = random.choice(("halt", "go", ""))
-        for side in (first, -first):
-            barrier = fences.pop() if fences else random.choice(("fence", "wall", "")) if self.gap[side] else ""
-            if signal:
-                self.thing(signal, side * (self.lines["kerb"] + 0.5), self.stop, side, "traffic light")
-            for what, line, beyond, gap, chance, amount in _PLAN:
-                z = 3 + random.uniform(0, gap[1])
-                while z < 70:
-                    x = side * (self.lines[line] + random.uniform(*beyond))
-                    if random.random() < chance * getattr(look, amount, 1.0):
-                        self.place(what if what != "barrier" else barrier, side, x, z)
-                    z += random.uniform(*gap)
+        for name in rare:
+            side = self.random.choice((-1, 1))
+            self.place(name, side * _LANE / 2, 10 + _model(name)[0][1] / 2 + self.random.uniform(0, 8), side)
+        for side, lines in self.lines.items():
+            for names, line, beyond, gaps, chance, amount in _ALONG:
+                z = 3 + self.random.uniform(0, gaps[1])
+                while z < 52:
+                    if self.random.random() < chance * getattr(self.look, amount, 1.0):
+                        self.place(self.random.choice(names), side * (lines[line] + self.random.uniform(*beyond)), z, side)
+                    z += self.random.uniform(*gaps)
 
-    def place(self, what: str, side: int, x: float, z: float) -> None:
-        """Place something of the plan at `x`, `z` on one side of the street."""
-        random, look = self.random, self.look
-        if what == "traffic":
-            kind = random.choices(("car", "bicycle", "motorcycle", "bus", "truck"), (1, look.cycles / 2, look.cycles / 2, 0.04, 0.06))[0]
-            if kind not in look.absent:
-                self.vehicle(kind, side * _LANE * (random.randrange(self.lanes) + 0.5) + random.uniform(-0.5, 0.5), z, side)
-        elif what == "parked" and abs(x) > self.lanes * _LANE:
-            self.vehicle("car", x, z, side)
-        elif what == "person":
-            x = random.uniform(-1, 1) * abs(x) if random.random() < 0.15 else x
-            if self.free(x, z, 0.4):
-                self.shadows.append((x, z, 0.5, 0.5, 1.6))
-                self.thing(what, x, z, random.choice((1, -1, 0.4, -0.4)), what, random.uniform(0.83, 1.07))
-        elif what == "tree":
-            tall = random.uniform(4.5, 8.5)
-            self.shadows.append((x, z, tall * 0.4, tall * 0.4, tall))
-            self.thing("trunk", x, z + 0.01, side, "vegetation", tall)
-            self.things.append((self.view.distance(x, z), self.view.crown, x, z, tall, random.randrange(99)))
-        elif what in ("fence", "wall"):
-            self.things.append((self.view.distance(x, z + 4.5) + 1, self.view.barrier, what, x, z))
-        elif what == "traffic sign":
-            self.thing(random.choice(("ban", "warning", "duty")), x, z, 1, what)
-        elif what == "pole":
-            self.thing("lamp post", x, z, side, what)
+    def place(self, name: str, x: float, z: float, side: int) -> None:
+        """Place a model unless the look lacks it, the place is taken, or it is beside a long one (the middles decide what hides what)."""
+        size = self.random.uniform(0.88, 1.12)
+        width, length, height = (size * _model(name)[0]).tolist()
+        clash = any(abs(x - a) < (width + w) / 2 + max(length, d, 6) - 6 and abs(z - b) < (length + d) / 2 for a, b, w, d, _ in self.taken)
+        if not clash and name not in self.look.absent:
+            self.taken.append((x, z, width, length, height))
+            self.things.append((math.hypot(x - self.view.position[0], z), name, x, z, side, size, self.random.randrange(1000)))
 
-    def free(self, x: float, z: float, radius: float) -> bool:
-        """Reserve a disc of the street, unless something stands there or the camera does."""
-        if self.view.distance(x, z) < radius + 2 or any(math.hypot(x - a, z - b) < radius + r for a, b, r in self.taken):
-            return False
-        self.taken.append((x, z, radius))
-        return True
+    def plan(self) -> tuple[np.ndarray, np.ndarray]:
+        """Codes of the ground seen from above, (z, x), and how much darker than its material it is."""
+        codes = np.full((_PLAN, _PLAN), CODES["sidewalk" if "terrain" in self.look.absent else "terrain"], np.uint8)
+        dark = _ASPHALT.copy() if self.look.grain else np.full_like(_ASPHALT, 40)
 
-    def thing(self, name: str, x: float, z: float, side: float, code: str, size: float = 1.0) -> None:
-        """Place a model in random colours that heads as the traffic on that side does."""
-        colours = {part: self.random.choice(choices) for part, choices in _COLOURS.items()}
-        if name == "car":
-            colours["paint"] = self.random.choice(self.look.cars)
-        if side > 0:  # seen from behind
-            colours |= {"face": colours["hair"], "lamp": colours["tail"]}
-        heading = (1 - side) * math.pi / 2
-        self.things.append((self.view.distance(x, z), self.view.model, name, x, z, heading, colours, CODES[code], size))
+        def paint(canvas: np.ndarray, value: int, left: float, right: float, start: float = 0, stop: float = _FAR) -> None:
+            (low, first), (high, last) = (np.rint(_GRID * place).astype(int) for place in ((left + 32, start), (right + 32, stop)))
+            canvas[max(first, 0) : last, low:high] = value
 
-    def vehicle(self, kind: str, x: float, z: float, side: float) -> None:
-        """Place a vehicle and its shadow if there is room."""
-        width, length, height = _SIZES.get(kind, (0.5, 1.7, 1.6))
-        if self.free(x, z, 2.5 if kind == "car" else length / 2):
-            self.shadows.append((x, z, width, length, height))
-            self.thing(kind, x, z, side, kind)
-            if kind not in _SIZES:
-                self.thing("rider", x, z - 0.01, side, "rider")
-
-    def sky(self) -> None:
-        """Fill the picture with sky and clouds down to the horizon."""
-        view, look, random = self.view, self.look, self.random
-        rows, (top, low) = int(np.clip(view.horizon + 0.06 * view.width, 1, view.height)), np.array(look.sky, np.float32)
-        sky = np.repeat(top + np.linspace(0, 1, rows // 3 + 1, dtype=np.float32)[:, None, None] * (low - top), view.width // 3, 1)
-        x, y = random.randrange(300), random.randrange(60)
-        sheet = cv2.resize(_noise(60, 256, 1024, 1.6)[y : y + 150, x : x + 500], sky.shape[1::-1])
-        cover = np.clip((sheet - 0.7 + 0.9 * look.clouds) * 0.75, 0, 0.85 if look.clouds else 0)[..., None]
-        sky += cover * ((low * 0.8 if view.night else np.float32(252)) - sky)
-        view.image[:rows] = cv2.resize(sky.astype(np.uint8), (view.width, rows))
-
-    def ground(self) -> None:
-        """Find the place on the ground that each pixel below the horizon shows, and paint it with shadows, light and haze."""
-        view, look = self.view, self.look
-        first = int(np.clip(view.horizon - 0.06 * view.width, 0, view.height - 1))
-        u = (np.arange(view.width, dtype=np.float32) - view.width / 2) / view.focal
-        v = (view.height / 2 - np.arange(first, view.height, dtype=np.float32)[:, None]) / view.focal
-        side, down, ahead = (row[0] * u + (row[1] * v + row[2]) for row in view.axes.astype(np.float32))
-        depth = np.float32(view.position[1]) / np.maximum(-down, 1e-3)
-        x, z = np.clip(np.float32(view.position[0]) + depth * side, -190, 190), np.minimum(depth * ahead, 1000)
-        across = self.across()
-        codes = across.take((x * 50 + 10000).astype(np.int16))
-        if _DASHED in across:
-            codes[codes == _DASHED] = np.where(z[codes == _DASHED] % 8 < 4, CODES["lane marking"], CODES["road"])
-            zebra = (z > self.stop + 1) & (z < self.stop + 3.6) & (abs(x) < self.lanes * _LANE - 0.3) & (x % 1 < 0.5)
-            codes[zebra] = CODES["lane marking"]
-        palette = np.full((256, 3), 224, np.float32)
-        for name, colour in (("road", look.road), ("sidewalk", look.walk), ("terrain", look.soil), ("kerb", look.walk)):
-            palette[CODES[name]] = colour
-        clear = np.exp(depth / -look.haze)
-        light = (look.light + (0.6 * np.exp(depth / -14) if view.night else 0)) * clear * (1 - self.darkness()[first:] / np.float32(255))
-        if look.texture:
-            grain = cv2.remap(_noise(1, 256, 256, 0.6), x * 32, z * 32, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-            light *= 1 + 0.14 * grain * np.exp(depth / -18)
-        haze = cv2.merge([np.float32(part) * (1 - clear) for part in look.sky[1]])
-        painted = cv2.add(cv2.multiply(palette.take(codes, 0), cv2.merge([light] * 3)), haze, dtype=cv2.CV_8U)
-        for canvas, new in ((view.image, painted), (view.codes, codes)):
-            cv2.copyTo(new, (down < 0).view(np.uint8), canvas[first:])
-
-    def across(self) -> np.ndarray:
-        """Codes of the ground from x = -200 to 200 m in steps of 2 cm."""
-        codes = np.full(20000, CODES["sidewalk" if "terrain" in self.look.absent else "terrain"], np.uint8)
-        ends = [self.lines["walk"] + (0 if gap else 16) for gap in self.gap.values()]
-        kerb, edge = self.lines["kerb"], self.lanes * _LANE
-        strips = [(-ends[0], ends[1], "sidewalk"), (-kerb - 0.22, kerb + 0.22, "kerb"), (-kerb, kerb, "road")]
-        marked = self.random.random() < self.look.marks
-        strips += [(x - 0.08, x + 0.08, "lane marking") for x in (0.15 - edge, edge - 0.15) if marked]
-        for start, stop, name in strips:
-            codes[round(start * 50) + 10000 : round(stop * 50) + 10000] = CODES[name]
-        for lane in range(1 - self.lanes, self.lanes) if marked else ():
-            codes[round(lane * _LANE * 50) + 9995 :][:10] = _DASHED
-        return codes
-
-    def darkness(self) -> np.ndarray:
-        """Shadow 0..255 on the ground, (H, W): contact shadows always, cast shadows when the sun shines."""
-        view, plans = self.view, np.array(self.shadows).reshape(-1, 1, 5)
-        corners, dark = np.zeros((len(plans), 8, 3)), np.zeros((view.height, view.width), np.uint8)
-        corners[..., ::2] = plans[..., :2] + plans[..., 2:4] / 2 * np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)] * 2)
-        corners[:, 4:] += plans[..., 4:] * self.shadow
-        outlines, depths = view.project(corners)
-        for outline in outlines[depths.min(1) > 0.6]:
-            cv2.fillConvexPoly(dark, cv2.convexHull(outline), 235 * self.look.sun, cv2.LINE_8, 4)
-            cv2.fillConvexPoly(dark, outline[:4], 165, cv2.LINE_8, 4)
-        return cv2.GaussianBlur(dark, (5, 5), 0)
+        for line, beyond, name in (("walk", 0.0, "sidewalk"), ("kerb", 0.22, "kerb"), ("kerb", 0.0, "road")):
+            paint(codes, CODES[name], -self.lines[-1][line] - beyond, self.lines[1][line] + beyond)
+        for lane in range(-self.lanes, self.lanes + 1) if self.random.random() < self.look.marks else ():
+            dash = _FAR if abs(lane) == self.lanes else 4  # the outer lines go on, the others are 4 m every 8 m
+            for start in range(0, _FAR, 2 * dash):
+                paint(codes, CODES["lane marking"], lane * _LANE - 0.08, lane * _LANE + 0.08, start, start + dash)
+        for part, value in (("cast", 40 + round(150 * self.look.sun)), ("contact", 170)):
+            for x, z, width, length, height in self.taken[1:]:
+                cast = self.shadow * height if part == "cast" else 0.0
+                paint(dark, value, x - width / 2 + min(cast, 0), x + width / 2 + max(cast, 0), z - length / 2, z + length / 2)
+        return codes, dark
 
     def houses(self) -> None:
         """Close the view far away, and paint the houses of both sides from far to near."""
         random, look, view = self.random, self.look, self.view
         tops = [(x + dx, y, 180) for x, y in [(x, random.uniform(9, 30)) for x in range(-232, 232, 16)] for dx in (0, 16)]
-        view.fill(np.array([[(-232, 0, 180), *tops, (232, 0, 180)]]), view.lit(look.walls[0], 120, 0.75), CODES["building"])
-        for side in (-1, 1):
-            start, plots = -3.0, []
-            while start < _FAR:
-                length = random.uniform(9, 20)
-                plots.append((start, length))
-                start += length + random.uniform(0.4, 1.6) * self.gap[side]
-            for start, length in reversed(plots):
-                x, wall = side * (self.lines["walk"] + 0.4 + 0.4 * self.gap[side]), random.choice(look.walls)
-                origin, up = np.array((x, 0, start)), (0, random.randint(*look.floors) * 3.1 + 2, 0)
-                if start > 0.5:
-                    self.house(origin, np.array([(side * 11, 0, 0), up]), wall, 0.85)
-                self.house(origin, np.array([(0, 0, length), up]), wall, 1 + side * look.sun * self.shadow[0] / 3)
+        view.fill(np.array([[(-232, 0, 180), *tops, (232, 0, 180)]]), view.lit(np.array(look.walls[0]), 120, 0.75), CODES["building"])
+        for side, lines in self.lines.items():
+            x, end = side * (lines["walk"] + 0.4 + 0.4 * self.gaps[side]), 96.0
+            while end > -3:
+                start = end - random.uniform(9, 20)
+                wall, tall = random.choice(look.walls), random.randint(*look.floors) * 3.1 + 2
+                for along, shade in (((11 * side, 0, 0), 0.85), ((0, 0, end - start), 1 + 0.4 * side * look.sun * self.shadow)):
+                    self.facade(np.array((x, 0, start)), np.array((along, (0, tall, 0))), wall, shade)
+                end = start - random.uniform(0.4, 1.6) * self.gaps[side]
 
-    def house(self, origin: np.ndarray, span: np.ndarray, wall: Colour, shade: float) -> None:
+    def facade(self, origin: np.ndarray, span: np.ndarray, wall: Colour, shade: float) -> None:
         """Paint one face of a house: rows of windows, of which some are lit at night."""
-        random, view = self.random, self.view
-        depth = max(view.distance(origin[0], max(origin[2], 3)), 5)
+        random, view, depth = self.random, self.view, max(float(np.linalg.norm(origin - self.view.position)), 5)
         bays, floors = round(abs(span[0]).sum() / random.choice((2.5, 3))), round(span[1, 1] / 3.1)
-        view.fill(origin + _cells(bays, 1) @ span, view.lit(wall, depth, shade), CODES["building"])
-        if depth > 80:
-            return
-        panes = origin + _cells(bays, floors, random.choice((0.45, 0.55, 0.65)), random.choice((0.5, 0.6))) @ span
-        bright = np.array(random.choices((True, False, False), k=bays * floors))
-        view.fill(panes[~bright], view.lit((46, 56, 70), depth, shade))
-        view.fill(panes[bright], (236, 186, 106) if view.night else view.lit((96, 112, 130), depth, shade))
+        grid = np.argwhere(np.ones((bays, floors)))[:, None]
+        cell, share = np.array([(0, 0), (1, 0), (1, 1), (0, 1)]), np.array((random.choice((0.45, 0.55, 0.65)), 0.55))
+        plaster, pane, bright = view.lit(np.array((wall, (46, 56, 70), (700, 520, 300) if view.night else (96, 112, 130))), depth, shade)
+        view.fill(origin + (grid[::floors] + cell * (1, floors)) / (bays, floors) @ span, plaster, CODES["building"])
+        if depth < 60:
+            panes = origin + (grid + (cell - 0.5) * share + 0.5) / (bays, floors) @ span
+            view.fill(panes, pane)
+            view.fill(panes[random.sample(range(len(panes)), len(panes) // 3)], bright)

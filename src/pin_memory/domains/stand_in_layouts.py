@@ -15,7 +15,7 @@ from pin_memory.errors import ConfigurationError, DataError
 MARKER = "stand_in.json"
 """File that tells a folder of stand-ins from one of real data."""
 
-_VERSION = 3  # of the drawing: raise it when pictures change, so that older ones are drawn anew
+_VERSION = 4  # of the drawing: raise it when pictures change, so that older ones are drawn anew
 _NOTE = "Drawn stand-ins, not real data: they only show that everything runs. Scores on them say nothing about the real data sets."
 
 # Raw ids of the 19 classes, then of the details: lane marking, kerb, licence plate, ego vehicle
