@@ -187,7 +187,7 @@ def test_checkpoints_that_are_none(trained: Path, tmp_path: Path, name: str, kin
     assert "x.ckpt" in mistake(name, f"checkpoint={path}", *more, cwd=tmp_path)
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "stand_in"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "check", "convert", "stand_in"])
 def test_help_shows_choices_and_three_examples(tmp_path: Path, name: str) -> None:
     """And leaves nothing behind."""
     text = command(name, "--help", cwd=tmp_path).stdout

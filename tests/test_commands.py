@@ -254,20 +254,20 @@ def test_the_overview_names_every_command_in_a_line() -> None:
     done = pin_memory()
     assert done.returncode == 0
     lines = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.startswith("  ")}
-    assert list(lines) == ["train", "evaluate", "predict", "stand_in"]
+    assert list(lines) == ["train", "evaluate", "predict", "check", "convert", "stand_in"]
     assert all(lines.values()), "a command without a summary"
 
 
 def test_an_unknown_command_shows_the_choices() -> None:
     done = pin_memory("trian")
-    assert_told(done, "'trian'", "Did you mean train?", "train, evaluate, predict, stand_in")
+    assert_told(done, "'trian'", "Did you mean train?", "train, evaluate, predict, check, convert, stand_in")
 
 
 def test_version() -> None:
     assert pin_memory("--version").stdout.startswith("pin-memory ")
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "stand_in"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "check", "convert", "stand_in"])
 def test_every_command_has_help_with_three_examples_and_says_it_without_torch(name: str, tmp_path: Path) -> None:
     spy = "import sys, runpy, atexit; sys.argv = ['x', '--help']; atexit.register(lambda: print('torch' in sys.modules)); "
     spy += f"runpy.run_module('pin_memory.{name}', run_name='__main__', alter_sys=True)"

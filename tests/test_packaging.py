@@ -80,7 +80,7 @@ def test_the_installed_package_is_the_wheels(installed: Path, elsewhere: Path) -
 
 def test_the_console_command_lists_the_commands(installed: Path, elsewhere: Path) -> None:
     text = check_output([installed / "pin-memory", "--help"], cwd=elsewhere)
-    for name in ("train", "evaluate", "predict", "stand_in"):
+    for name in ("train", "evaluate", "predict", "check", "convert", "stand_in"):
         assert f"  {name} " in text
 
 

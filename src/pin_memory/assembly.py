@@ -113,7 +113,7 @@ def _judged(run: Path) -> list[str]:
 
 
 class Checkpoint(NamedTuple):
-    """Settings, choices, tensors, training step, classes, sources and scores on them of a checkpoint."""
+    """Settings, choices, tensors, training step, classes, sources, scores on them, and whether it is a converted one, of a checkpoint."""
 
     cfg: DictConfig
     choices: dict[str, str]
@@ -122,6 +122,7 @@ class Checkpoint(NamedTuple):
     label_space: LabelSpace
     sources: list[str]
     source_validation: dict[str, float]
+    converted: bool
 
 
 class Trained(NamedTuple):
@@ -152,6 +153,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         label_space=LabelSpace(tuple(record["label_space"]["names"]), np.array(record["label_space"]["palette"], np.uint8)),
         sources=record["sources"],
         source_validation=record["source_validation"],
+        converted="official" in record,
     )
 
 

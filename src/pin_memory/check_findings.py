@@ -37,6 +37,9 @@ KINDS: Mapping[str, Kind] = {
     "all_ignored": Kind("error", "label has no pixel of any class", "labels have no pixel of any class"),
     "single_class_label": Kind("error", "label has one class only", "labels have one class only"),
     "single_colour_image": Kind("error", "image has one colour only", "images have one colour only"),
+    "published_single_colour": Kind(
+        "note", "file is of one colour or class, as published", "files are of one colour or class, as published"
+    ),
     "unlisted_value": Kind("error"),
     "unexpected_class": Kind("warning"),
     "fewer": Kind("warning"),
@@ -128,7 +131,7 @@ class Findings:
             paths: The label files.
             raw: Pixels of each raw id in each of them, (N, 256).
         """
-        declared = getattr(domain, "raw_ids", None)
+        declared = domain.raw_ids
         if declared is None:
             return
         for value in np.flatnonzero(raw.sum(axis=0)):

@@ -77,6 +77,10 @@ def _check_resumption(checkpoint: Path, method: Method, sources: list[str], max_
         ConfigurationError: Another method, network or source, or no step left to make.
     """
     earlier = assembly.read_checkpoint(checkpoint)
+    if earlier.converted:
+        raise ConfigurationError(
+            f"resume={checkpoint}: a converted checkpoint holds no state to train on from; it can be evaluated and predicted with."
+        )
     assembly.load_weights(method, earlier.state, checkpoint)
     if earlier.sources != sources:
         raise ConfigurationError(f"resume={checkpoint}: trained on {', '.join(earlier.sources)}; this run has {', '.join(sources)}.")

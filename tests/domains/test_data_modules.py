@@ -298,3 +298,17 @@ def test_training_goes_on_as_if_never_interrupted(data: Path, workers: int) -> N
 def test_overfitting_one_batch_works(data: Path) -> None:
     seen = record(data, overfit_batches=1)
     assert {str([names for names, _ in step]) for step in seen} == {"[['00001', '00002'], ['00001', '00002']]"}
+
+
+def test_a_target_may_not_share_images_with_a_source(tmp_path: Path) -> None:
+    """One drive of a data set that is a source as a whole: other options, the same images."""
+    for drive in ("0001TP", "0006R0"):
+        for frame in range(5):
+            for split in ("train", "val", "test"):
+                path = tmp_path / "images" / split / f"{drive}_{split}_{frame}.png"
+                write_image(path, 12, 12)
+                write_grey(tmp_path / "labels" / split / path.name, np.zeros((12, 12), np.uint8))
+    whole, drive = CamVidDataModule(tmp_path), CamVidDataModule(tmp_path, drives=["0001TP"])
+    with pytest.raises(ConfigurationError, match=r"10 of the 15 images of the target 'dusk' are also among those of the source 'all'"):
+        MultiSourceDataModule({"all": whole}, {"dusk": drive}).check()
+    MultiSourceDataModule({"other": CamVidDataModule(tmp_path, drives=["0006R0"])}, {"dusk": drive}).check()

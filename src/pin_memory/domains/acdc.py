@@ -57,13 +57,13 @@ class ACDC(Domain):
     """
 
     title: ClassVar[str] = "ACDC"
-    tree: ClassVar[str] = """
+    tree = """
 rgb_anon/{fog,night,rain,snow}/{train,val}/<seq>/<seq>_frame_<number>_rgb_anon.png
 gt/{fog,night,rain,snow}/{train,val}/<seq>/<seq>_frame_<number>_gt_labelTrainIds.png    (or _gt_labelIds.png)
 """
     download: ClassVar[str] = "rgb_anon_trainvaltest.zip and gt_trainval.zip from acdc.vision.ee.ethz.ch (after registration)"
     table = _ENCODINGS["labelTrainIds"]
-    layouts: ClassVar[tuple[Layout, ...]] = tuple(
+    layouts: tuple[Layout, ...] = tuple(
         kind(
             f"{tree}{image_part}{label_part}, {encoding}",
             images + inner,
@@ -79,7 +79,7 @@ gt/{fog,night,rain,snow}/{train,val}/<seq>/<seq>_frame_<number>_gt_labelTrainIds
         for image_part, images in _IMAGES.items()
         for label_part, labels in _LABELS.items()
     )
-    official_counts: ClassVar[Mapping[str, int]] = {"train": 400 * len(CONDITIONS), "val": sum(_VAL_COUNTS.values())}
+    official_counts: Mapping[str, int] = {"train": 400 * len(CONDITIONS), "val": sum(_VAL_COUNTS.values())}
 
     def __init__(
         self, root: str | Path, split: str, transform: Transform | None = None, condition: str | None = None, **options: Any
@@ -101,8 +101,8 @@ gt/{fog,night,rain,snow}/{train,val}/<seq>/<seq>_frame_<number>_gt_labelTrainIds
             raise ConfigurationError(f"ACDC has no condition {condition!r}; choose one of {', '.join(CONDITIONS)}, or null for all.")
         self.condition = condition
         if condition is not None:
-            self.layouts = tuple(layout.of(condition) for layout in self.layouts if isinstance(layout, _ConditionFolders))  # type: ignore[misc]
-            self.official_counts = {"train": 400, "val": _VAL_COUNTS[condition]}  # type: ignore[misc]
+            self.layouts = tuple(layout.of(condition) for layout in self.layouts if isinstance(layout, _ConditionFolders))
+            self.official_counts = {"train": 400, "val": _VAL_COUNTS[condition]}
         super().__init__(root, split, transform, **options)
 
     @property

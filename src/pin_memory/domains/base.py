@@ -1,7 +1,7 @@
 """What the readers of all data sets share: pairs, decoding, one table for the labels, and the messages when something is missing."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
@@ -68,11 +68,11 @@ class Domain(Dataset[dict[str, Any]]):
 
     title: ClassVar[str]
     """The name of the data set in messages."""
-    tree: ClassVar[str]
+    tree: str
     """The expected folders and files, for messages."""
     download: ClassVar[str]
     """Where to get the data set, for messages."""
-    layouts: ClassVar[tuple[Layout, ...]]
+    layouts: tuple[Layout, ...]
     """The folder trees the reader recognises, the preferred one first."""
     inner_roots: ClassVar[tuple[str, ...]] = ("",)
     """Folders below the root that a layout may start in, such as the folder an archive unpacks to; "" for the root itself."""
@@ -86,8 +86,10 @@ class Domain(Dataset[dict[str, Any]]):
     """The classes of the label space that occur in the data set: a mean is taken over these, whatever is predicted."""
     score_subsets: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """Further means that are reported when the data set is a source: their name, and the classes they are taken over."""
-    official_counts: ClassVar[Mapping[str, int]] = {}
+    official_counts: Mapping[str, int] = {}
     """Pairs of each split as published, for the check."""
+    known_single_colour: Collection[str] = ()
+    """Names of samples that are published with a label of one class or an image of one colour: the check mentions these only."""
     unmatched: ClassVar[Literal["raise", "report"]] = "raise"
     """What happens when an image has no label: an error, or (for data sets published so) a note, and the pair is left out."""
 
@@ -127,6 +129,11 @@ class Domain(Dataset[dict[str, Any]]):
         self.samples = self.select(self.found.pairs(self.sample_name))
         if not self.samples:
             raise self.missing(f"no image for the split {split!r}")
+
+    @property
+    def raw_ids(self) -> Collection[int] | None:
+        """The values that a label file may hold, for the check; None where that is not known."""
+        return None
 
     @property
     def layout(self) -> Layout:
@@ -197,6 +204,10 @@ class Domain(Dataset[dict[str, Any]]):
             self.note(f"{len(images)} images have no label and are left out: {first_names(images)}")
         if labels:
             self.note(f"{len(labels)} labels have no image and are left out: {first_names(labels)}")
+
+    def label_sources(self) -> list[Path]:
+        """Files besides the labels' own that decide what a label means; the counts of classes depend on them."""
+        return []
 
     def read_raw_label(self, path: Path) -> np.ndarray:
         """Decode a label file to raw ids, (H, W) uint8."""

@@ -22,14 +22,14 @@ class BDD100K(Domain):
     """
 
     title: ClassVar[str] = "BDD100K (10k, semantic segmentation)"
-    tree: ClassVar[str] = """
+    tree = """
 images/10k/{train,val}/<name>.jpg
 labels/sem_seg/masks/{train,val}/<name>.png
 (or both below bdd100k/; or seg/images and seg/labels of the 2018 release, with <name>_train_id.png)
 """
     download: ClassVar[str] = "bdd100k_images_10k.zip, bdd100k_sem_seg_labels_trainval.zip from bdd-data.berkeley.edu (after registration)"
     table = TRAIN_ID_TABLE
-    layouts: ClassVar[tuple[Layout, ...]] = tuple(
+    layouts: tuple[Layout, ...] = tuple(
         Layout(
             f"{tree}{ending}",
             f"{images}/{{split}}",
@@ -43,8 +43,8 @@ labels/sem_seg/masks/{train,val}/<name>.png
         for ending, label in {"": r"(.+)(?<!_train_id)\.png", ", _train_id.png": r"(.+)_train_id\.png"}.items()
     )
     inner_roots: ClassVar[tuple[str, ...]] = ("", "bdd100k", "bdd-100k")
-    official_counts: ClassVar[Mapping[str, int]] = {"train": 7000, "val": 1000}
-    raw_ids: ClassVar[Collection[int]] = TRAIN_ID_VALUES
+    official_counts: Mapping[str, int] = {"train": 7000, "val": 1000}
+    raw_ids: Collection[int] | None = TRAIN_ID_VALUES
     unmatched: ClassVar[Literal["raise", "report"]] = "report"
 
 

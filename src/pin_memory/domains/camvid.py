@@ -51,7 +51,7 @@ class CamVid(Domain):
     """
 
     title: ClassVar[str] = "CamVid"
-    tree: ClassVar[str] = """
+    tree = """
 images/{train,val,test}/<name>.png    (or .jpg)
 labels/{train,val,test}/<name>.png    (ids of encoding=segnet11 or semseg11)
 or {train,val,test}/<name>.png and {train,val,test}annot/<name>.png (SegNet's folders, also below CamVid/)
@@ -62,11 +62,11 @@ or, as published, for encoding=colours32: 701_StillsRaw_full/<name>.png and Labe
         "LabeledApproved_full.zip from mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid"
     )
     table = TABLES["segnet11"]
-    layouts: ClassVar[tuple[Layout, ...]] = _LAYOUTS["ids"]
+    layouts: tuple[Layout, ...] = _LAYOUTS["ids"]
     inner_roots: ClassVar[tuple[str, ...]] = ("", "CamVid")
     test_split: ClassVar[str] = "test"
     classes = tuple(name for train_id, name in enumerate(CLASSES) if train_id in TABLES["segnet11"])
-    official_counts: ClassVar[Mapping[str, int]] = {"train": 367, "val": 101, "test": 233}
+    official_counts: Mapping[str, int] = {"train": 367, "val": 101, "test": 233}
 
     def __init__(
         self,
@@ -100,9 +100,9 @@ or, as published, for encoding=colours32: 701_StillsRaw_full/<name>.png and Labe
         self.table = TABLES[encoding]
         self.classes = tuple(name for train_id, name in enumerate(CLASSES) if train_id in self.table)
         layouts = _LAYOUTS["colours" if encoding == "colours32" else "ids"]
-        self.layouts = tuple(replace(layout, encoding=encoding) for layout in layouts)  # type: ignore[misc]
+        self.layouts = tuple(replace(layout, encoding=encoding) for layout in layouts)
         if self.drives is not None:
-            self.official_counts = {}  # type: ignore[misc]  # those are of the official split
+            self.official_counts = {}  # those are of the official split
         super().__init__(root, split, transform, **options)
 
     @property

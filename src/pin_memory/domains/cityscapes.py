@@ -25,13 +25,13 @@ class Cityscapes(Domain):
     """Cityscapes: grey PNGs of label ids. Tested on the validation split, since the test labels are not published."""
 
     title: ClassVar[str] = "Cityscapes"
-    tree: ClassVar[str] = """
+    tree = """
 leftImg8bit/{train,val}/<city>/<city>_<seq>_<frame>_leftImg8bit.png
 gtFine/{train,val}/<city>/<city>_<seq>_<frame>_gtFine_labelIds.png
 """
     download: ClassVar[str] = "leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip from cityscapes-dataset.com (after registration)"
     table = label_table(_TRAIN_IDS)
-    layouts: ClassVar[tuple[Layout, ...]] = tuple(
+    layouts: tuple[Layout, ...] = tuple(
         Layout(
             f"{tree}{label_part}, {encoding}",
             f"{images}/{{split}}",
@@ -46,7 +46,7 @@ gtFine/{train,val}/<city>/<city>_<seq>_<frame>_gtFine_labelIds.png
         for encoding, table in _ENCODINGS.items()
         for label_part, labels in _LABELS.items()
     )
-    official_counts: ClassVar[Mapping[str, int]] = {"train": 2975, "val": 500}
+    official_counts: Mapping[str, int] = {"train": 2975, "val": 500}
 
     @property
     def raw_ids(self) -> Collection[int]:

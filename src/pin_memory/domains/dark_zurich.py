@@ -18,14 +18,14 @@ class DarkZurich(Domain):
     """The validation frames of Dark Zurich, the only ones with published labels: a target domain."""
 
     title: ClassVar[str] = "Dark Zurich"
-    tree: ClassVar[str] = """
+    tree = """
 rgb_anon/val/night/<seq>/<name>_rgb_anon.png
 gt/val/night/<seq>/<name>_gt_labelTrainIds.png    (or _gt_labelIds.png)
 (or both below Dark_Zurich_val_anon/)
 """
     download: ClassVar[str] = "Dark_Zurich_val_anon.zip from trace.ethz.ch/publications/2019/GCMA_UIoU"
     table = _ENCODINGS["labelTrainIds"]
-    layouts: ClassVar[tuple[Layout, ...]] = tuple(
+    layouts: tuple[Layout, ...] = tuple(
         Layout(
             f"as published, {encoding}",
             "rgb_anon/{split}/night",
@@ -39,7 +39,7 @@ gt/val/night/<seq>/<name>_gt_labelTrainIds.png    (or _gt_labelIds.png)
         for encoding, table in _ENCODINGS.items()
     )
     inner_roots: ClassVar[tuple[str, ...]] = ("", "Dark_Zurich_val_anon", "Dark_Zurich_val")
-    official_counts: ClassVar[Mapping[str, int]] = {"val": 50}
+    official_counts: Mapping[str, int] = {"val": 50}
 
     @property
     def raw_ids(self) -> Collection[int]:

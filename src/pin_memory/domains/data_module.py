@@ -135,14 +135,17 @@ class DomainDataModule(LightningDataModule):
         """
         return self.reader(self.root, split, transform, **self.reader_options)
 
-    def check(self, splits: Sequence[str] = SPLITS) -> None:
+    def check(self, splits: Sequence[str] = SPLITS) -> set[Path]:
         """List the files of the splits, decoding nothing.
+
+        Returns:
+            The image files.
 
         Raises:
             DataError: The data set is missing, empty or has images without label.
         """
-        for split in splits:
-            self.dataset(split)
+        root = self.root.resolve()  # two ways to one folder are one; the files' own links are not followed, which takes long
+        return {root / sample.image.relative_to(self.root) for split in splits for sample in self.dataset(split).samples}
 
     def train_dataloader(self, stream: str = "") -> DrawLoader:
         """Random augmented batches of "image" (B, 3, H, W), "label" (B, H, W) and "name".

@@ -27,13 +27,13 @@ class FolderDomain(Domain):
     """
 
     title: ClassVar[str] = "Own data (folder domain)"
-    tree: ClassVar[str] = """
+    tree = """
 images: images
 labels: labels
 """
     download: ClassVar[str] = "your own data; say where images and labels lie with root, images and labels"
     table = id_table(None, Domain.label_space.names)
-    layouts: ClassVar[tuple[Layout, ...]] = (Patterns("own folders", "images", "labels", "", ""),)
+    layouts: tuple[Layout, ...] = (Patterns("own folders", "images", "labels", "", ""),)
 
     def __init__(
         self,
@@ -90,8 +90,8 @@ labels: labels
         # The statistics of a data set are kept by its encoding: another palette is another one.
         encoding = "ids" if train_ids is None else f"{len(train_ids)} colours ({zlib.crc32(repr(train_ids).encode()):08x})"
         folders = {split: split for split in SPLITS} if splits is None else dict(splits)
-        self.layouts = (Patterns("own folders", images, labels, "", "", folders, encoding),)  # type: ignore[misc]
-        self.tree = f"images: {images}\nlabels: {labels}"  # type: ignore[misc]
+        self.layouts = (Patterns("own folders", images, labels, "", "", folders, encoding),)
+        self.tree = f"images: {images}\nlabels: {labels}"
         super().__init__(root, split, transform, **options)
 
     @property

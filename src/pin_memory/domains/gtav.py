@@ -45,19 +45,20 @@ class GTAV(Domain):
     """
 
     title: ClassVar[str] = "GTAV (Playing for Data)"
-    tree: ClassVar[str] = """
+    tree = """
 images/00001.png ... 24966.png
 labels/00001.png ... 24966.png    (palette PNGs as published)
 read_mapping/split.mat            (optional: the published split)
 """
     download: ClassVar[str] = "the 10 image and 10 label archives of the project page download.visinf.tu-darmstadt.de/data/from_games"
     table = label_table(_TRAIN_IDS)
-    layouts: ClassVar[tuple[Layout, ...]] = tuple(
+    layouts: tuple[Layout, ...] = tuple(
         kind(tree + converted, images, labels, r"(\d{5})\.png", label, _FOLDERS, encoding, table)
         for converted, (label, encoding, table) in _LABELS.items()
         for tree, (kind, images, labels) in _TREES.items()
     )
-    official_counts: ClassVar[Mapping[str, int]] = {"train": 12403, "val": 6382}
+    known_single_colour = frozenset(f"{number:05}" for number in (*SINGLE_COLOUR, 15617))
+    official_counts: Mapping[str, int] = {"train": 12403, "val": 6382}
 
     def __init__(
         self,
@@ -91,7 +92,7 @@ read_mapping/split.mat            (optional: the published split)
         self.dropped = FAULTY | SINGLE_COLOUR if drop_single_colour else FAULTY
         self.published_split = None if split_file is not None else _split_mat(Path(root).expanduser())
         super().__init__(root, split, transform, split_file=split_file or self.published_split, **options)
-        self.official_counts = self._complete_counts()  # type: ignore[misc]
+        self.official_counts = self._complete_counts()
 
     @property
     def raw_ids(self) -> Collection[int]:

@@ -47,7 +47,7 @@ class IDD(Domain):
     """
 
     title: ClassVar[str] = "IDD (India Driving Dataset, segmentation)"
-    tree: ClassVar[str] = """
+    tree = """
 leftImg8bit/{train,val}/<drive>/<frame>_leftImg8bit.png    (or .jpg)
 gtFine/{train,val}/<drive>/<frame>_gtFine_polygons.json    (or _labelids.png, _labelcsTrainIds.png, _labellevel3Ids.png)
 (or both below IDD_Segmentation/ and, part II, idd20kII/)
@@ -57,7 +57,7 @@ gtFine/{train,val}/<drive>/<frame>_gtFine_polygons.json    (or _labelids.png, _l
         "(after registration)"
     )
     table = ID_TABLE
-    layouts: ClassVar[tuple[Layout, ...]] = tuple(
+    layouts: tuple[Layout, ...] = tuple(
         Layout(
             f"{tree}, {kind}",
             f"{images}/{{split}}",
@@ -72,7 +72,7 @@ gtFine/{train,val}/<drive>/<frame>_gtFine_polygons.json    (or _labelids.png, _l
         for tree, (images, labels) in _TREES.items()
     )
     inner_roots: ClassVar[tuple[str, ...]] = ("", "IDD_Segmentation", "idd20kII")
-    official_counts: ClassVar[Mapping[str, int]] = _COUNTS[(1,)]
+    official_counts: Mapping[str, int] = _COUNTS[(1,)]
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ gtFine/{train,val}/<drive>/<frame>_gtFine_polygons.json    (or _labelids.png, _l
         if self.parts not in _COUNTS:
             raise ConfigurationError(f"IDD: parts={list(parts)} is none of [1], [2] and [1, 2].")
         self.cache_polygons = cache_polygons
-        self.official_counts = _COUNTS[self.parts]  # type: ignore[misc]
+        self.official_counts = _COUNTS[self.parts]
         super().__init__(root, split, transform, **options)
         if self.parts == (1,) or self.layout.encoding == _LOSSY:
             # No train was labelled in part I; level3Ids cannot tell trains.

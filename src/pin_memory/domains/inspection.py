@@ -39,7 +39,7 @@ class Fault:
     """Something wrong with a pair.
 
     Attributes:
-        kind: One of the kinds that `pin_memory.checking.KINDS` explains.
+        kind: One of `pin_memory.check_findings.KINDS`.
         where: The file or the name of the sample.
         detail: What is wrong with it, in a few words; may be empty.
     """
@@ -127,13 +127,13 @@ def inspect_pair(domain: Domain, index: int) -> Inspected:
     try:
         label, raw = decode_label(domain, sample)
         classes = count_classes(label, len(domain.label_space))
-        faults += _judge_label(sample, label, classes)
+        faults += _judge_label(domain, sample, label, classes)
     except DataError as error:
         faults.append(Fault("undecodable", str(sample.label), _reason(error, sample.label)))
     try:
         image = domain.read_image(sample)
         if (image == image[0, 0]).all():
-            faults.append(Fault("single_colour_image", str(sample.image)))
+            faults.append(Fault(_published(domain, sample) or "single_colour_image", str(sample.image)))
         if label is not None and image.shape[:2] != label.shape:
             faults.append(differ(sample, image.shape[1::-1], label.shape[::-1]))
     except DataError as error:
@@ -167,12 +167,17 @@ def count_classes(label: np.ndarray, classes: int) -> np.ndarray:
     return np.append(counts[:classes], counts[classes:].sum())
 
 
-def _judge_label(sample: Sample, label: np.ndarray, classes: np.ndarray) -> list[Fault]:
+def _judge_label(domain: Domain, sample: Sample, label: np.ndarray, classes: np.ndarray) -> list[Fault]:
     if not classes[:-1].any():
         return [Fault("all_ignored", str(sample.label))]
     if (label == label[0, 0]).all():
-        return [Fault("single_class_label", str(sample.label), f"train id {label[0, 0]}")]
+        return [Fault(_published(domain, sample) or "single_class_label", str(sample.label), f"train id {label[0, 0]}")]
     return []
+
+
+def _published(domain: Domain, sample: Sample) -> str | None:
+    """The kind of finding for a pair that is known to be of a single colour or class, as it was published; None for others."""
+    return "published_single_colour" if sample.name in domain.known_single_colour else None
 
 
 def _reason(error: DataError, path: Path) -> str:

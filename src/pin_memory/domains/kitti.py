@@ -20,20 +20,20 @@ class KITTI(Domain):
     """
 
     title: ClassVar[str] = "KITTI semantics"
-    tree: ClassVar[str] = """
+    tree = """
 training/image_2/<number>_10.png
 training/semantic/<number>_10.png
 (or both below data_semantics/)
 """
     download: ClassVar[str] = "data_semantics.zip from cvlibs.net/datasets/kitti (semantic segmentation; after registration)"
     table = Cityscapes.table
-    layouts: ClassVar[tuple[Layout, ...]] = (
+    layouts: tuple[Layout, ...] = (
         Layout("as published", "training/image_2", "training/semantic", r"(\d{6}_10)\.png", r"(\d{6}_10)\.png", encoding="labelIds"),
     )
     inner_roots: ClassVar[tuple[str, ...]] = ("", "data_semantics")
-    official_counts: ClassVar[Mapping[str, int]] = {"train": 160, "val": 40, "test": 200}
+    official_counts: Mapping[str, int] = {"train": 160, "val": 40, "test": 200}
 
-    raw_ids: ClassVar[Collection[int]] = range(34)
+    raw_ids: Collection[int] | None = range(34)
     """The values that a label file may hold."""
 
     def default_split(self, pairs: list[Sample]) -> list[Sample]:

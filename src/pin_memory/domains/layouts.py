@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pin_memory.domains.listing import Sample, find_files
+from pin_memory.errors import DataError
 
 SPLITS = ("train", "val", "test")
 """What a reader can be asked for; "test" is the split that a target domain is judged on."""
@@ -65,9 +66,20 @@ class Layout:
             if not (image_folder.is_dir() and label_folder.is_dir()):
                 continue
             there = True
-            images |= find_files(image_folder, self.image)
-            labels |= find_files(label_folder, self.label)
+            _add(images, find_files(image_folder, self.image))
+            _add(labels, find_files(label_folder, self.label))
         return Found(self, root, images, labels) if there else None
+
+
+def _add(files: dict[str, Path], more: dict[str, Path]) -> None:
+    """Add the files of another split.
+
+    Raises:
+        DataError: Two splits hold a file of the same name, so that a list could mean either.
+    """
+    if twice := sorted(files.keys() & more.keys()):
+        raise DataError(f"Two splits hold a file of the name {twice[0]!r}, but are read together: {files[twice[0]]} and {more[twice[0]]}.")
+    files |= more
 
 
 @dataclass(frozen=True)
@@ -112,7 +124,13 @@ def recognise(root: Path, layouts: tuple[Layout, ...], inner_roots: tuple[str, .
         splits: As in `Layout.find`.
 
     Returns:
-        Those with at least one image and one label, the preferred one first; otherwise those whose folders are there.
+        The first with at least one image and one label; otherwise those whose folders are there.
     """
-    found = [hit for layout in layouts for inner in inner_roots if (hit := layout.find(root / inner, splits))]
-    return [hit for hit in found if hit.images and hit.labels] or found
+    partial = []
+    for layout in layouts:
+        for inner in inner_roots:
+            if hit := layout.find(root / inner, splits):
+                if hit.images and hit.labels:
+                    return [hit]
+                partial.append(hit)
+    return partial

@@ -32,7 +32,7 @@ def find_files(folder: Path, name: str) -> dict[str, Path]:
     found = {}
     for parent, _, names in os.walk(folder, followlinks=True):
         inner = Path(parent).relative_to(folder)
-        for file in names:
+        for file in sorted(names):  # of two names with one key, the same one wins on every file system
             if not file.startswith(".") and (match := pattern.fullmatch(file)):
                 found[(inner / match[1]).as_posix()] = Path(parent) / file
     return found

@@ -71,15 +71,15 @@ class Mapillary(Domain):
     """
 
     title: ClassVar[str] = "Mapillary Vistas"
-    tree: ClassVar[str] = """
+    tree = """
 training/{images/<key>.jpg,labels/<key>.png}             (version 1.2)
 validation/{images/<key>.jpg,labels/<key>.png}
 (or of version 2.0: training/v1.2/labels, training/v2.0/labels, and so on)
 """
     download: ClassVar[str] = "the archive of version 1.2 or 2.0 from mapillary.com/dataset/vistas (after registration)"
     table = CLASS_MAPS["robustnet"]
-    layouts: ClassVar[tuple[Layout, ...]] = LAYOUTS["v1.2"]
-    official_counts: ClassVar[Mapping[str, int]] = {"train": 18000, "val": 2000}
+    layouts: tuple[Layout, ...] = LAYOUTS["v1.2"]
+    official_counts: Mapping[str, int] = {"train": 18000, "val": 2000}
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ validation/{images/<key>.jpg,labels/<key>.png}
                 "e.g. no traffic lights. Take labels=v1.2, which the archive of version 2.0 holds, too, or class_map=robustnet."
             )
         self.labels = labels
-        self.layouts = LAYOUTS[labels]  # type: ignore[misc]
+        self.layouts = LAYOUTS[labels]
         self.table = table_of(labels, class_map)
         super().__init__(root, split, transform, **options)
         if self.layout.encoding == _TRAIN_IDS:

@@ -1,6 +1,7 @@
 """Several source domains to train on and unseen target domains to test on."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning import LightningDataModule
@@ -114,6 +115,7 @@ class MultiSourceDataModule(LightningDataModule):
 
         Raises:
             DataError: One error for everything that is missing or unusable, with where to get it.
+            ConfigurationError: A source trains or validates on images that a target is judged on.
         """
         wanted: list[tuple[str, DomainDataModule, Sequence[str]]] = []
         if sources:
@@ -121,13 +123,16 @@ class MultiSourceDataModule(LightningDataModule):
         if targets:
             wanted += [(name, domain, ("test",)) for name, domain in self.targets.items()]
         problems: dict[str, DataError] = {}
+        images: dict[str, set[Path]] = {}
         for name, domain, splits in wanted:
             try:
-                domain.check(splits)
+                images[name] = domain.check(splits)
             except DataError as error:
                 problems.setdefault(name, error)
         if problems:
             raise DataError(_report(problems))
+        trained, judged = ({name: images[name] for name in side if name in images} for side in (self.sources, self.targets))
+        _require_unseen_images(trained, judged)
 
     def train_dataloader(self) -> CombinedLoader:
         """One mini-batch of each source in every step; shorter sources start again until the longest ends.
@@ -163,6 +168,17 @@ def _require_unseen(sources: Mapping[str, DomainDataModule], targets: Mapping[st
                 raise ConfigurationError(
                     f"The target {target!r} is the same data as the source {source!r} ({judged.title} in {judged.root}), but targets are"
                     f" to be unseen in training. Take one of the two out: ~data.targets.{target} or ~data.sources.{source}."
+                )
+
+
+def _require_unseen_images(sources: Mapping[str, set[Path]], targets: Mapping[str, set[Path]]) -> None:
+    """Refuse a target that has images in common with a source, such as one condition of a data set that is a source as a whole."""
+    for target, judged in targets.items():
+        for source, trained in sources.items():
+            if common := judged & trained:
+                raise ConfigurationError(
+                    f"{len(common)} of the {len(judged)} images of the target {target!r} are also among those of the source {source!r},"
+                    f" such as {min(common)}, but targets are to be unseen in training. Take one of the two out, or separate their images."
                 )
 
 

@@ -18,14 +18,14 @@ class NighttimeDriving(Domain):
     """The test frames of Nighttime Driving, the only labelled ones: a target domain. The splits "val" and "test" are the same frames."""
 
     title: ClassVar[str] = "Nighttime Driving"
-    tree: ClassVar[str] = """
+    tree = """
 NighttimeDrivingTest/leftImg8bit/test/night/<name>_leftImg8bit.png
 NighttimeDrivingTest/gtCoarse_daytime_trainvaltest/test/night/<name>_gtCoarse_labelTrainIds.png    (or _labelIds.png)
 (or leftImg8bit/ and gtCoarse_daytime_trainvaltest/ directly)
 """
     download: ClassVar[str] = "NighttimeDrivingTest.zip from data.vision.ee.ethz.ch/daid/NighttimeDriving"
     table = _ENCODINGS["labelTrainIds"]
-    layouts: ClassVar[tuple[Layout, ...]] = tuple(
+    layouts: tuple[Layout, ...] = tuple(
         Layout(
             f"as published, {encoding}",
             "leftImg8bit/{split}/night",
@@ -40,7 +40,7 @@ NighttimeDrivingTest/gtCoarse_daytime_trainvaltest/test/night/<name>_gtCoarse_la
     )
     inner_roots: ClassVar[tuple[str, ...]] = ("", "NighttimeDrivingTest")
     test_split: ClassVar[str] = "test"
-    official_counts: ClassVar[Mapping[str, int]] = {"test": 50}
+    official_counts: Mapping[str, int] = {"test": 50}
 
     @property
     def raw_ids(self) -> Collection[int]:

@@ -39,15 +39,20 @@ def listed(samples: list[Sample], split_file: SplitFile, split: str, title: str)
     """
     path = list_of(split_file, split)
     names = read_names(path, split)
-    by_stem = {sample.image.stem: sample for sample in samples}
-    # Cityscapes-like lists name the frame without what the image's name ends in.
-    by_stem |= {sample.name: sample for sample in samples}
+    by_stem: dict[str, list[Sample]] = {}
+    for sample in samples:
+        # Cityscapes-like lists name the frame without what the image's name ends in.
+        for name in {sample.image.stem, sample.name}:
+            by_stem.setdefault(name, []).append(sample)
+    if unclear := [name for name in names if len(by_stem.get(name, [])) > 1]:
+        both = first_names(str(sample.image) for sample in by_stem[unclear[0]])
+        raise DataError(f"{title}: {len(unclear)} names in {path} could mean several images, such as {unclear[0]}: {both}.")
     if absent := [name for name in names if name not in by_stem]:
         raise DataError(
             f"{title}: {len(absent)} of the {len(names)} names in {path} are not among the {len(samples)} samples found: "
             f"{first_names(absent)}. Get the missing files, or take these lines out of the list."
         )
-    return sorted((by_stem[name] for name in dict.fromkeys(names)), key=lambda sample: sample.name)
+    return sorted((by_stem[name][0] for name in dict.fromkeys(names)), key=lambda sample: sample.name)
 
 
 def list_of(split_file: SplitFile, split: str) -> Path:

@@ -141,9 +141,11 @@ def write_mapillary(folder: Path, split: str, index: int, scene: Scene) -> None:
 def write_idd(folder: Path, split: str, index: int, scene: Scene) -> None:
     """Write `leftImg8bit/<split>/<drive>/*_leftImg8bit.{png,jpg}` and `gtFine/<split>/<drive>/*_gtFine_polygons.json`.
 
-    Even images go to a drive of the set's first part (PNG), odd ones to one of its second part (JPEG), as users have them.
+    All go to drives of the set's first part, which is what the literature means by IDD; odd ones are named as in its second part and JPEGs,
+    as users have them who unpack both parts into one folder.
     """
-    drive, stem, suffix = (f"{index % 200:03}", f"{index:06}", "png") if index % 2 == 0 else (f"{index + 201}", f"frame{index}", "jpg")
+    drive = f"{index % 200:03}"
+    stem, suffix = (f"{index:06}", "png") if index % 2 == 0 else (f"frame{index}", "jpg")
     _write_image(folder / "leftImg8bit" / split / drive / f"{stem}_leftImg8bit.{suffix}", scene.image)
     height, width = scene.detail.shape
     text = json.dumps({"imgHeight": height, "imgWidth": width, "objects": polygons(scene.detail)})

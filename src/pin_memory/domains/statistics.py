@@ -75,9 +75,9 @@ def fingerprint(domain: Domain) -> str:
     reader = f"{type(domain).__module__}.{type(domain).__qualname__}"
     digest.update(repr((_VERSION, reader, domain.layout.name, domain.layout.encoding, domain.label_space.names)).encode())
     digest.update(domain.table.tobytes())
-    for sample in domain.samples:
-        status = sample.label.stat()
-        digest.update(f"{_below(sample.label, domain.root)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    for path in (*(sample.label for sample in domain.samples), *domain.label_sources()):
+        status = path.stat()
+        digest.update(f"{_below(path, domain.root)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:32]
 
 

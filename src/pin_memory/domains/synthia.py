@@ -38,14 +38,14 @@ class Synthia(Domain):
     """
 
     title: ClassVar[str] = "SYNTHIA-RAND-CITYSCAPES"
-    tree: ClassVar[str] = """
+    tree = """
 RAND_CITYSCAPES/RGB/0000000.png ... 0009399.png
 RAND_CITYSCAPES/GT/LABELS/0000000.png ... 0009399.png    (16-bit RGB; GT/COLOR is not used)
 (or RGB/ and GT/ directly)
 """
     download: ClassVar[str] = "the archive SYNTHIA-RAND-CITYSCAPES from synthia-dataset.net (Downloads)"
     table = label_table(_TRAIN_IDS)
-    layouts: ClassVar[tuple[Layout, ...]] = tuple(
+    layouts: tuple[Layout, ...] = tuple(
         kind(tree + converted, f"RGB{inner}", f"GT/LABELS{inner}", r"(\d{7})\.png", label, TRAIN_AND_VAL, encoding, table)
         for converted, (label, encoding, table) in _LABELS.items()
         for tree, (kind, inner) in _TREES.items()
@@ -54,13 +54,13 @@ RAND_CITYSCAPES/GT/LABELS/0000000.png ... 0009399.png    (16-bit RGB; GT/COLOR i
     classes = CLASSES_16
     score_subsets: ClassVar[Mapping[str, tuple[str, ...]]] = {"miou16": CLASSES_16, "miou13": CLASSES_13}
     # There is no official split: these are the parts of the 9,400 frames by the last fifth.
-    official_counts: ClassVar[Mapping[str, int]] = {"train": 7520, "val": 1880}
+    official_counts: Mapping[str, int] = {"train": 7520, "val": 1880}
 
     def __init__(self, root: str | Path, split: str, transform: Transform | None = None, **options: Any) -> None:
         """List the samples of a split; see `Domain`."""
         super().__init__(root, split, transform, **options)
         if self.split_file is not None or self.layout.by_folder:
-            self.official_counts = _ROBUSTNET_COUNTS  # type: ignore[misc]
+            self.official_counts = _ROBUSTNET_COUNTS
 
     @property
     def raw_ids(self) -> Collection[int]:

@@ -34,7 +34,7 @@ class WildDash(Domain):
     """
 
     title: ClassVar[str] = "WildDash 2"
-    tree: ClassVar[str] = """
+    tree = """
 images/<name>.jpg
 panoptic/<name>.png
 panoptic.json
@@ -42,7 +42,7 @@ panoptic.json
 """
     download: ClassVar[str] = "the public ground truth package of WildDash 2 from wilddash.cc (after registration)"
     table = _TABLE
-    layouts: ClassVar[tuple[Layout, ...]] = (
+    layouts: tuple[Layout, ...] = (
         Layout("panoptic as published", "images", "panoptic", r"(.+)\.(?:jpg|png)", r"(.+)\.png", encoding="panoptic"),
         *(
             Layout(f"category ids in {labels}", "images", labels, r"(.+)\.(?:jpg|png)", r"(.+)\.png", encoding="ids")
@@ -50,9 +50,9 @@ panoptic.json
         ),
     )
     inner_roots: ClassVar[tuple[str, ...]] = ("", "wd_public_02", "wd_public_v2p0")
-    official_counts: ClassVar[Mapping[str, int]] = {"train": 3405, "val": 851, "test": 4256}
+    official_counts: Mapping[str, int] = {"train": 3405, "val": 851, "test": 4256}
 
-    raw_ids: ClassVar[Collection[int]] = frozenset({*range(39), IGNORE})
+    raw_ids: Collection[int] | None = frozenset({*range(39), IGNORE})
     """The categories, and what is read where there is no segment."""
 
     def __init__(self, root: str | Path, split: str, transform: Transform | None = None, pickup: str = "truck", **options: Any) -> None:
@@ -74,6 +74,11 @@ panoptic.json
         self.table = _TABLE.copy()
         self.table[_PICKUP] = CLASSES.index(pickup)
         super().__init__(root, split, transform, **options)
+
+    def label_sources(self) -> list[Path]:
+        """The file that says which category a segment has."""
+        index = self.found.root / "panoptic.json"
+        return [index] if index.is_file() else []
 
     def find(self) -> Found:
         """Recognise the layout; panoptic pictures need their JSON file."""
