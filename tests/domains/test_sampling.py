@@ -1,4 +1,5 @@
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,11 @@ class Echo:
 def epoch(sampler: DrawSampler, number: int) -> list[Draw]:
     sampler.set_epoch(number)
     return list(sampler)
+
+
+def drawn(draws: Iterable[Draw]) -> list[tuple[int, int]]:
+    """What is drawn, whatever the iteration."""
+    return [(draw.index, draw.seed) for draw in draws]
 
 
 def batches(loader: DrawLoader) -> list[Any]:
@@ -59,7 +65,9 @@ def test_processes_share_an_epoch() -> None:
         sampler.num_replicas, sampler.rank = 2, rank
         parts.append(epoch(sampler, 2))
         assert len(parts[-1]) == len(sampler) == 5
-    assert [draw for pair in zip(*parts, strict=True) for draw in pair] == whole[:10]
+    assert drawn(draw for pair in zip(*parts, strict=True) for draw in pair) == drawn(whole[:10])
+    # Each process makes an iteration of its own draws: all of them train in the same iteration.
+    assert [[draw.iteration for draw in part] for part in parts] == [[10, 11, 12, 13, 14]] * 2
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -132,7 +140,7 @@ def test_rare_class_draws_follow_from_seed_stream_and_position() -> None:
     assert list(left) == whole[1500:]
     shared = rare(3000)
     shared.num_replicas, shared.rank = 2, 1
-    assert list(shared) == whole[1::2]
+    assert drawn(shared) == drawn(whole[1::2])
 
 
 @pytest.mark.parametrize("workers", [0, 1])

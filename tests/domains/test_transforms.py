@@ -169,3 +169,25 @@ def test_eval_transform_normalises_at_native_size() -> None:
 def test_wrong_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="Augmentation"):
         TrainTransform(**wrong)
+
+
+def test_looks_change_the_pixels_as_named() -> None:
+    """A gamma above 1 darkens, grey takes the colours, noise roughens; the label is left alone."""
+    image = np.random.default_rng(0).integers(40, 216, (32, 32, 3), np.uint8)
+    smooth = np.full((32, 32, 3), 128, np.uint8)
+    label = np.arange(1024, dtype=np.uint8).reshape(32, 32) % 19
+    still: dict[str, Any] = {"crop_size": 32, "scale": (1, 1), "flip": 0, "jitter_probability": 0, "blur_sigma": None}
+
+    def shown(pixels: np.ndarray, **look: Any) -> torch.Tensor:
+        result, mask = TrainTransform(**still, **look, mean=(0, 0, 0), std=(1, 1, 1))(pixels, label, seed=1)
+        assert torch.equal(mask, torch.from_numpy(label).long())
+        return result
+
+    plain = shown(image)
+    torch.testing.assert_close(shown(image, gamma=(2.0, 2.0)), plain**2, rtol=0, atol=0.02)
+    grey = shown(image, grey=1.0)
+    assert torch.equal(grey[0], grey[1])
+    assert torch.equal(grey[1], grey[2])
+    assert float(shown(smooth, noise_sigma=(0.1, 0.1)).std()) == pytest.approx(0.1, rel=0.1)
+    with pytest.raises(ConfigurationError, match="gamma"):
+        TrainTransform(gamma=(0.0, 1.0))

@@ -23,7 +23,8 @@ METHODS: dict[str, type[ByHand]] = {
     "train_mldg": MLDGByHand,
     "train_memory_mldg": PinTheMemoryByHand,
 }
-CASES = ["agg", "mem_agg", "mldg", "mem_mldg"]
+GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
+CASES = sorted(path.stem.removeprefix("metastep_") for path in GOLDEN.glob("metastep_*.npz")) or ["mem_mldg"]  # absent: skipped by name
 TERMS = {"main": "segmentation", "aux": "auxiliary", "read": "cohesion", "div": "divergence", "cls": "classification"}
 ROUND_OFF = 3
 """Our float32 run may be so many times as far from float64 as the released one is: another order of sums, the same conditioning."""
@@ -32,16 +33,20 @@ Report = Callable[[str, float], None]
 
 
 class Run(NamedTuple):
-    """One iteration: the method after it, and what it computed on the way."""
+    """One iteration: the method after it, the inner gradients, and every memory that was written on the way, in order."""
 
     method: ByHand
     inner_gradients: dict[str, torch.Tensor]
-    meta_test_items: torch.Tensor | None
+    written: list[torch.Tensor]
 
 
 def method_of(shared: Path, golden: np.lib.npyio.NpzFile, meta: dict, dtype: torch.dtype) -> ByHand:
     """The method of a golden file on its initial network."""
+    assert meta["arch"].endswith("DeepR18V3PlusD")
+    assert not meta["gumbel"]
+    assert not meta["dropout"]
     network = golden_numbers.segmenter(18, 32)
+    network.require_memory().momentum = meta["mem_momentum"]
     items = golden["m_items_init"] if meta["memory"] else np.zeros((19, 256), np.float32)
     golden_numbers.load_state(network, shared, "r18_v3plus", meta["seed"], golden_numbers.buffers(golden, "buf_init/"), items)
     if not meta["memory"]:
@@ -49,13 +54,18 @@ def method_of(shared: Path, golden: np.lib.npyio.NpzFile, meta: dict, dtype: tor
     settings: dict[str, Any] = {"auxiliary_weight": meta["w_aux"]}
     if meta["memory"]:
         settings["weights"] = {"cohesion": meta["w_read"], "divergence": meta["w_div"], "classification": meta["w_cls"]}
+        settings["temperature"] = meta["mem_temp"]
     if meta["mldg"]:
         names = [f"d{d}" for d in range(meta["ndom"])]
-        sides = [names[d] for d in meta["tr"]], [names[d] for d in meta["te"]]
         settings |= {"inner_lr": meta["inner_lr"], "anneal_inner_lr": meta["inner_lr_anneal"]}
-        settings["split"] = lambda domains, iteration: sides
+        settings["split"] = lambda domains, iteration: tuple([names[d] for d in indices(meta[side], iteration)] for side in ("tr", "te"))
     optimizer = partial(torch.optim.SGD, lr=meta["lr"], momentum=meta["momentum"], weight_decay=meta["weight_decay"])
     return METHODS[meta["method"]](network.to(dtype).train(), optimizer, ExponentialDecay(meta["poly_exp"]), **settings).prepare()
+
+
+def indices(domains: list[Any], iteration: int) -> list[int]:
+    """The domains of a side: the same in every iteration, or listed for each."""
+    return domains[iteration] if isinstance(domains[0], list) else domains
 
 
 def batch_of(golden: np.lib.npyio.NpzFile, iteration: int, dtype: torch.dtype) -> dict[str, dict[str, Any]]:
@@ -66,26 +76,26 @@ def batch_of(golden: np.lib.npyio.NpzFile, iteration: int, dtype: torch.dtype) -
 
 
 def iterate(method: ByHand, golden: np.lib.npyio.NpzFile, iteration: int, dtype: torch.dtype) -> Run:
-    """Run one iteration, keeping the inner gradients and the memory that the meta-test pass reads."""
-    kept: dict[str, Any] = {"inner": {}, "items": None}
+    """Run one iteration, keeping the inner gradients and the memories written: by the inner step, for the meta-test, at the end."""
+    inner: dict[str, torch.Tensor] = {}
+    written: list[torch.Tensor] = []
+    network = method.network
     if isinstance(method, PinTheMemoryByHand | MLDGByHand):
         outer_step = type(method).outer_step
 
         def keep_inner(fast: FastWeights, *rest: Any) -> None:
-            kept["inner"] = fast._inner_gradients
+            inner.update(fast._inner_gradients)
             outer_step(method, fast, *rest)
 
         method.outer_step = keep_inner
-    if isinstance(method, PinTheMemoryByHand):
-        write_with = type(method).write_with
 
-        def keep_items(*arguments: Any) -> torch.Tensor:
-            kept["items"] = write_with(method, *arguments)
-            return kept["items"]
+    def keep_items(*arguments: Any) -> torch.Tensor:
+        written.append(type(network).write(network, *arguments))
+        return written[-1]
 
-        method.write_with = keep_items
+    network.write = keep_items
     method.training_step(batch_of(golden, iteration, dtype), iteration)
-    return Run(method, kept["inner"], kept["items"])
+    return Run(method, inner, written)
 
 
 def assert_digests(
@@ -119,6 +129,9 @@ def test_iterations_in_float64(shared: Path, golden_error: Report, case: str) ->
     method = method_of(shared, golden, meta, torch.float64)
     for iteration in range(meta["iters"]):
         key, tolerance = f"f64/it{iteration}", 1e-9 if iteration == 0 else 1e-6
+        assert method.lr == pytest.approx(meta[f"{key}/lr"], rel=1e-12)
+        if meta["mldg"]:
+            assert method.inner_lr == pytest.approx(meta[f"{key}/inner_lr"], rel=1e-12)
         run = iterate(method, golden, iteration, torch.float64)
         for step, losses in zip(("inner_", "outer_") if meta["mldg"] else ("",), meta[f"{key}/losses"], strict=True):
             for term, value in losses.items():
@@ -132,13 +145,34 @@ def test_iterations_in_float64(shared: Path, golden_error: Report, case: str) ->
         assert_digests(shared, golden, meta, f"{key}/grad", method.gradients, tolerance, golden_error)
         parameters = dict(method.network.named_parameters())
         assert_digests(shared, golden, meta, f"{key}/param_after", parameters, tolerance, golden_error)
-        if run.meta_test_items is not None:
-            close(run.meta_test_items, golden[f"{key}/m_items_meta_test"], tolerance, f"step {case}: memory of the meta-test", golden_error)
+        names = {"m_items_inner_write": "memory of the inner step", "m_items_meta_test": "memory of the meta-test"}
+        for items, (name, what) in zip(run.written, names.items(), strict=False):
+            if f"{key}/{name}" in golden.files:
+                close(items, golden[f"{key}/{name}"], tolerance, f"step {case}: {what} (float64)", golden_error)
         if meta["memory"]:
-            close(method.network.memory.items, golden[f"{key}/m_items_after"], tolerance, f"step {case}: memory afterwards", golden_error)
+            after = method.network.require_memory().items
+            close(after, golden[f"{key}/m_items_after"], tolerance, f"step {case}: memory afterwards (float64)", golden_error)
+            assert after.requires_grad is meta[f"{key}/flags"]["m_after_requires_grad"]
+        assert method.network.training is meta[f"{key}/flags"]["training_after"]
         buffers = dict(method.network.named_buffers())
         for name, value in golden_numbers.buffers(golden, f"{key}/buf_after/").items():  # kept in float32
             close(buffers[golden_numbers.ours(name)], value, 1e-6, f"step {case}: batch-norm statistics (file in float32)", golden_error)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if "mldg" in case])
+def test_what_reaches_which_part_in_the_outer_step(shared: Path, golden_error: Report, case: str) -> None:
+    """The update network learns through the memory it wrote alone, the memory classifier not at all."""
+    golden = np.load(shared / "golden" / f"metastep_{case}.npz")
+    meta = json.loads(str(golden["meta_json"]))
+    if "rederive_check" not in meta:
+        pytest.skip(f"{case} holds no norms of outer gradients")
+    run = iterate(method_of(shared, golden, meta, torch.float64), golden, 0, torch.float64)
+    outer = {name: run.method.gradients[name] - gradient for name, gradient in run.inner_gradients.items()}
+    for name in meta["rederive_check"]["zero_outer"]:
+        assert not outer[golden_numbers.ours(name)].any(), name
+    for name, norm in (meta["rederive_check"]["params_with_grad_through_M"] or {}).items():
+        quantity = f"step {case}: outer gradient through the memory (float64)"
+        close(outer[golden_numbers.ours(name)].norm(), norm, 1e-9, quantity, golden_error)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -170,15 +204,16 @@ def test_an_iteration_in_float32(shared: Path, golden_error: Report, case: str) 
 def test_memory_initialisation(shared: Path, golden_error: Report) -> None:
     """Two passes over three batches with nine classes; unseen classes stay zero."""
     golden = np.load(shared / "golden" / "meminit_r18.npz")
-    network = golden_numbers.segmenter(18, 32)
-    golden_numbers.load_state(network, shared, "r18_v3plus", 42, golden_numbers.buffers(golden, "buf/"), np.zeros((19, 256), np.float32))
+    meta = json.loads(str(golden["meta_json"]))
+    network, start = golden_numbers.segmenter(18, 32), golden["m_items_start"]  # whose items must not matter
+    golden_numbers.load_state(network, shared, "r18_v3plus", meta["seed"], golden_numbers.buffers(golden, "buf/"), start)
     method = PinTheMemoryByHand(network, partial(torch.optim.SGD, lr=0.01))
     batches = []
-    for i in range(3):
+    for i in range(meta["batches"]):
         images, labels = torch.from_numpy(golden[f"b{i}/inputs"]), torch.from_numpy(golden[f"b{i}/gts"]).long()
         batches.append({"d": {"image": images.flatten(0, 1), "label": labels.flatten(0, 1)}})
-    method.initialise_memory(b for _ in range(2) for b in batches)
-    close(method.memory.items, golden["m_items"], 1e-4, "memory initialisation (file in float32)", golden_error)
+    method.initialise_memory(b for _ in range(meta["epochs"]) for b in batches)
+    close(method.memory.items, golden["m_items"], 1e-5, "memory initialisation (file in float32)", golden_error)
     seen = {int(k) for batch in batches for k in batch["d"]["label"].unique()}
     unseen = sorted(set(range(19)) - seen)
     assert unseen

@@ -83,7 +83,7 @@ def test_evaluation(shared: Path, name: str, golden_error: Report) -> None:
     assert expected <= set(found), f"not compared: {sorted(expected - set(found))}"
     for key in sorted(expected):
         golden_error(f"network {name}: {key} (float32)", value := error(found[key], golden[key]))
-        assert value <= 2e-5, key
+        assert value <= 1e-4, key
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -116,7 +116,7 @@ def test_activations_on_the_way(shared: Path, name: str, golden_error: Report) -
         found = digest(f"act:{released}", seen[released].numpy())
         value = _digest_error(found, golden, f"eval/act/{released}")
         golden_error(f"network {name}: activations (float32)", value)
-        assert value <= 2e-5, released
+        assert value <= 1e-4, released
 
 
 def _digest_error(found: tuple[Any, ...], golden: Any, key: str, index: Any = ...) -> float:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -39,10 +39,11 @@ class MissingDataError(DataError):
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """One training draw: the sample's index and the seed of its augmentation."""
+    """One training draw: the sample's index, the seed of its augmentation and the iteration that it is trained on in."""
 
     index: int
     seed: int
+    iteration: int = 0
 
 
 class Transform(Protocol):
@@ -50,6 +51,14 @@ class Transform(Protocol):
 
     def __call__(self, image: np.ndarray, label: np.ndarray, seed: int | None = None) -> tuple[Tensor, Tensor]:
         """Map (H, W, 3) uint8 RGB and (H, W) uint8 train ids to (3, h, w) float32 and (h, w) int64."""
+
+
+@runtime_checkable
+class TransformByIteration(Protocol):
+    """A transform that depends on the iteration that an image is trained on in."""
+
+    def at(self, iteration: int) -> Transform:
+        """The transform in an iteration, counted from 0."""
 
 
 class Domain(Dataset[dict[str, Any]]):
@@ -260,9 +269,10 @@ class Domain(Dataset[dict[str, Any]]):
         Raises:
             DataError: The pair cannot be read.
         """
-        index, seed = (draw.index, draw.seed) if isinstance(draw, Draw) else (draw, None)
+        index, seed, iteration = (draw.index, draw.seed, draw.iteration) if isinstance(draw, Draw) else (draw, None, 0)
         sample = self.samples[index]
-        image, label = self.transform(*self.read_pair(sample), seed)
+        transform = self.transform.at(iteration) if isinstance(self.transform, TransformByIteration) else self.transform
+        image, label = transform(*self.read_pair(sample), seed)
         return {"image": image, "label": label, "name": sample.name}
 
     def missing(self, found: str) -> MissingDataError:

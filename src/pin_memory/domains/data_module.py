@@ -147,17 +147,18 @@ class DomainDataModule(LightningDataModule):
         root = self.root.resolve()  # two ways to one folder are one; the files' own links are not followed, which takes long
         return {root / sample.image.relative_to(self.root) for split in splits for sample in self.dataset(split).samples}
 
-    def train_dataloader(self, stream: str = "") -> DrawLoader:
+    def train_dataloader(self, stream: str = "", augmentation: Transform | None = None) -> DrawLoader:
         """Random augmented batches of "image" (B, 3, H, W), "label" (B, H, W) and "name".
 
         Args:
             stream: The name of the domain in a run of several; domains of different names get independent draws.
+            augmentation: In place of the domain's own.
 
         Raises:
             DataError: As `dataset`.
             ConfigurationError: An epoch does not fill one batch.
         """
-        dataset = self.dataset("train", self.augmentation)
+        dataset = self.dataset("train", augmentation or self.augmentation)
         sampler = self._sampler(dataset, stream)
         options = _loader_options(self.loading.workers) | {"persistent_workers": self.loading.workers > 0}
         return DrawLoader(dataset, sampler=sampler, batch_size=self.loading.batch_size, **options)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from lightning import LightningDataModule
 from lightning.pytorch.utilities import CombinedLoader
 
-from pin_memory.domains.base import DEMO, MissingDataError
+from pin_memory.domains.base import DEMO, MissingDataError, Transform
 from pin_memory.domains.classes import CITYSCAPES, LabelSpace
 from pin_memory.domains.data_module import DomainDataModule
+from pin_memory.domains.sides import AugmentationBySide, Split
 from pin_memory.errors import ConfigurationError, DataError
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class MultiSourceDataModule(LightningDataModule):
         targets: Mapping[str, DomainDataModule] | None = None,
         stand_in: "StandIns | None" = None,
         validate: str | Sequence[str] | None = None,
+        split: Split | None = None,
+        meta_test_augmentation: Transform | None = None,
     ) -> None:
         """Compose the domains.
 
@@ -38,6 +41,8 @@ class MultiSourceDataModule(LightningDataModule):
             stand_in: Draws stand-ins for the data sets in `prepare_data`.
             validate: Sources (or the one source) to validate on; by default all. For a data set that is listed twice with different
                 augmentations.
+            split: The method's split of the sources, which `meta_test_augmentation` goes by.
+            meta_test_augmentation: For the sources that are on the meta-test side of an iteration, in place of their own.
 
         Raises:
             ConfigurationError: A domain's name is not text, a target is one of the sources, the domains' classes differ, or `validate`
@@ -50,6 +55,9 @@ class MultiSourceDataModule(LightningDataModule):
             if not isinstance(name, str):
                 raise ConfigurationError(f"The name {name!r} of a domain was read as a number: quote it in the YAML file.")
         self.stand_in = stand_in
+        self.split, self.meta_test_augmentation = split, meta_test_augmentation
+        if meta_test_augmentation is not None and split is None:
+            raise ConfigurationError("data.meta_test_augmentation needs data.split, which says who is on the meta-test side.")
         _require_unseen(self.sources, self.targets)
         _require_one_label_space(self.sources | self.targets)
         self.validation_names = [validate] if isinstance(validate, str) else list(self.sources if validate is None else validate)
@@ -57,15 +65,13 @@ class MultiSourceDataModule(LightningDataModule):
             raise ConfigurationError(f"data.validate names {sorted(unknown)}; the sources are {list(self.sources)}.")
 
     @classmethod
-    def leave_one_out(
-        cls, domains: Mapping[str, DomainDataModule], target: str | float, stand_in: "StandIns | None" = None
-    ) -> "MultiSourceDataModule":
+    def leave_one_out(cls, domains: Mapping[str, DomainDataModule], target: str | float, **options: Any) -> "MultiSourceDataModule":
         """Make one of the domains the target and the others the sources.
 
         Args:
             domains: All domains by name.
             target: The name of the domain to leave out of training; a number stands for the name that reads as it (0016E5).
-            stand_in: As in the constructor.
+            options: As in the constructor.
 
         Raises:
             ConfigurationError: There is no such domain.
@@ -74,7 +80,7 @@ class MultiSourceDataModule(LightningDataModule):
             target = next((name for name in domains if _number(name) == target), str(target))
         if target not in domains:
             raise ConfigurationError(f"The target {target!r} is none of the domains; choose one of {', '.join(domains)}.")
-        return cls({name: domain for name, domain in domains.items() if name != target}, {target: domains[target]}, stand_in)
+        return cls({name: domain for name, domain in domains.items() if name != target}, {target: domains[target]}, **options)
 
     @property
     def source_names(self) -> list[str]:
@@ -142,7 +148,15 @@ class MultiSourceDataModule(LightningDataModule):
             DataError: A source is missing.
         """
         _require(self.sources, "source")
-        return CombinedLoader({name: domain.train_dataloader(name) for name, domain in self.sources.items()}, "max_size_cycle")
+        loaders = {name: domain.train_dataloader(name, self._augmentation(name)) for name, domain in self.sources.items()}
+        return CombinedLoader(loaders, "max_size_cycle")
+
+    def _augmentation(self, name: str) -> Transform:
+        """The augmentation of a source, by side where that is asked for."""
+        own = self.sources[name].augmentation
+        if self.meta_test_augmentation is None or self.split is None:
+            return own
+        return AugmentationBySide(own, self.meta_test_augmentation, self.split, tuple(self.sources), name)
 
     def val_dataloader(self) -> CombinedLoader:
         """The sources' validation images, source by source, one by one."""

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -40,6 +41,7 @@ class DrawSampler(DistributedSampler[Any]):
         self.draws_per_epoch = draws_per_epoch
         self.stream = zlib.crc32(stream.encode())
         self.skip = 0
+        self.batch_size = 1  # known to the loader, which sets it: an iteration takes so many draws
 
     def __len__(self) -> int:
         """Draws of one epoch in this process."""
@@ -49,7 +51,9 @@ class DrawSampler(DistributedSampler[Any]):
         """This process's draws of the current epoch, without the first `skip`."""
         start = self.epoch * self.draws_per_epoch + self.skip * self.num_replicas
         count = (len(self) - self.skip) * self.num_replicas
-        return islice(self._sequence(start), self.rank, count, self.num_replicas)
+        earlier, skip = self.epoch * (len(self) // self.batch_size), self.skip
+        for number, draw in enumerate(islice(self._sequence(start), self.rank, count, self.num_replicas)):
+            yield replace(draw, iteration=earlier + (skip + number) // self.batch_size)
 
     def _sequence(self, start: int) -> Iterator[Draw]:
         """The endless sequence from position `start` on."""
@@ -135,6 +139,7 @@ class DrawLoader(DataLoader[Any]):
                 f"{len(sampler)} draws per epoch and process do not fill a batch of {batch_size}: "
                 "raise loading.draws_per_epoch or lower loading.batch_size."
             )
+        sampler.batch_size = batch_size
         # Full batches only: batch norm must not see a batch of one.
         super().__init__(dataset, sampler=sampler, batch_size=batch_size, **(options | {"drop_last": True}))
         self._delivered = (0, 0)

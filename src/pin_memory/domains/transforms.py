@@ -71,6 +71,9 @@ class TrainTransform:
         color_jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1),
         jitter_probability: float = 0.5,
         blur_sigma: tuple[float, float] | None = (0.15, 1.3),
+        gamma: tuple[float, float] | None = None,
+        grey: float = 0.0,
+        noise_sigma: tuple[float, float] | None = None,
         mean: tuple[float, float, float] = IMAGENET_MEAN,
         std: tuple[float, float, float] = IMAGENET_STD,
     ) -> None:
@@ -83,6 +86,9 @@ class TrainTransform:
             color_jitter: Largest change of brightness, contrast, saturation (factor 1 ± x) and hue (turn ± x, at most 0.5).
             jitter_probability: Probability of the colour jitter.
             blur_sigma: Range of the standard deviation of the Gaussian blur in pixels; None for no blur.
+            gamma: Range of an exponent on the brightness in 0..1: above 1 makes pictures darker, below 1 lighter; None for none.
+            grey: Probability of a picture without colours.
+            noise_sigma: Range of the standard deviation of Gaussian noise, as a share of the brightness range; None for none.
             mean: As in `EvalTransform`.
             std: As in `EvalTransform`.
 
@@ -104,6 +110,15 @@ class TrainTransform:
         if blur_sigma is not None:
             _require(0 <= blur_sigma[0] <= blur_sigma[1], f"blur_sigma must be an increasing range, found {blur_sigma}")
             steps.append(A.GaussianBlur(blur_limit=0, sigma_limit=tuple(blur_sigma), p=1.0))
+        _require(0 <= grey <= 1, f"grey must lie in 0..1, found {grey}")
+        if gamma is not None:
+            _require(0 < gamma[0] <= gamma[1], f"gamma must be an increasing range above 0, found {gamma}")
+            steps.append(A.RandomGamma(gamma_limit=(100 * gamma[0], 100 * gamma[1]), p=1.0))
+        if grey:
+            steps.append(A.ToGray(p=grey))
+        if noise_sigma is not None:
+            _require(0 <= noise_sigma[0] <= noise_sigma[1] <= 1, f"noise_sigma must be an increasing range in 0..1, found {noise_sigma}")
+            steps.append(A.GaussNoise(std_range=tuple(noise_sigma), p=1.0))
         self._augment = A.Compose(steps)
         self.to_tensors = EvalTransform(mean, std)
 
