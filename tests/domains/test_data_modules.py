@@ -312,3 +312,14 @@ def test_a_target_may_not_share_images_with_a_source(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"10 of the 15 images of the target 'dusk' are also among those of the source 'all'"):
         MultiSourceDataModule({"all": whole}, {"dusk": drive}).check()
     MultiSourceDataModule({"other": CamVidDataModule(tmp_path, drives=["0006R0"])}, {"dusk": drive}).check()
+
+
+def test_evaluation_images_of_one_size_go_together(tmp_path: Path) -> None:
+    for number, width in ((1, 12), (2, 12), (3, 18), (4, 12), (5, 18)):
+        write_image(tmp_path / "images" / "test" / f"{number}.png", 12, width)
+        write_grey(tmp_path / "labels" / "test" / f"{number}.png", np.zeros((12, width), np.uint8))
+    loader = CamVidDataModule(tmp_path, loading=Loading(num_workers=0, evaluation_batch_size=2)).test_dataloader()
+    batches = iter(loader)
+    assert next(batches)["image"].shape == (2, 3, 12, 12)
+    with pytest.raises(DataError, match=r"18x12 \(3\).*evaluation_batch_size=1"):
+        next(batches)

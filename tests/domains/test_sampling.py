@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pin_memory.domains.base import Draw
-from pin_memory.domains.data_module import Loading
+from pin_memory.domains.loading import Loading
 from pin_memory.domains.sampling import DrawLoader, DrawSampler, RareClassSampler
 from pin_memory.errors import ConfigurationError
 

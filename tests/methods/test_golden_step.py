@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 
+from pin_memory.commands import config_directory
 from pin_memory.meta import FastWeights
 from pin_memory.methods.schedules import ExponentialDecay
 from tests import golden_numbers
@@ -199,6 +201,23 @@ def test_an_iteration_in_float32(shared: Path, golden_error: Report, case: str) 
                 continue
             golden_error(f"step {case}: {group} (float32, over the released round-off)", error / max(float(own), 1e-6))
             assert error <= max(1e-5, ROUND_OFF * float(own)), f"{group} {name}: {error:.1e}, released code {own:.1e}"
+
+
+def test_the_published_settings_are_those_of_the_released_run(shared: Path) -> None:
+    """Constants that a golden file is run with, and nobody has to give; noise and drop-out are off in the file alone."""
+    meta = json.loads(str(np.load(shared / "golden" / "metastep_mem_mldg.npz")["meta_json"]))
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
+        cfg = compose("train", overrides=["experiment=multi_source_gs", "paths.output=unused"])
+    weights, memory = cfg.method.weights, cfg.network.memory
+    assert [weights.cohesion, weights.divergence, weights.classification] == [meta["w_read"], meta["w_div"], meta["w_cls"]]
+    assert [cfg.method.auxiliary_weight, cfg.method.inner_lr] == [meta["w_aux"], meta["inner_lr"]]
+    assert [memory.momentum, cfg.method.temperature] == [meta["mem_momentum"], meta["mem_temp"]]
+    optimizer = cfg.optimizer
+    assert [optimizer.lr, optimizer.momentum, optimizer.weight_decay] == [meta["lr"], meta["momentum"], meta["weight_decay"]]
+    assert [cfg.schedule.rate, cfg.schedule.horizon] == [meta["poly_exp"], 120_000]
+    assert cfg.method.first_order
+    assert cfg.method.anneal_inner_lr
+    assert memory.gumbel
 
 
 def test_memory_initialisation(shared: Path, golden_error: Report) -> None:

@@ -7,12 +7,13 @@ from pin_memory.domains.camvid import CamVid, CamVidDataModule
 from pin_memory.domains.cityscapes import Cityscapes, CityscapesDataModule
 from pin_memory.domains.classes import CLASSES, IGNORE, PALETTE, label_table
 from pin_memory.domains.dark_zurich import DarkZurich, DarkZurichDataModule
-from pin_memory.domains.data_module import DomainDataModule, Loading
+from pin_memory.domains.data_module import DomainDataModule
 from pin_memory.domains.folder import FolderDataModule, FolderDomain
 from pin_memory.domains.gtav import GTAV, GTAVDataModule
 from pin_memory.domains.idd import IDD, IDDDataModule
 from pin_memory.domains.kitti import KITTI, KITTIDataModule
 from pin_memory.domains.listing import Sample
+from pin_memory.domains.loading import Loading
 from pin_memory.domains.mapillary import Mapillary, MapillaryDataModule
 from pin_memory.domains.multi_source import MultiSourceDataModule
 from pin_memory.domains.nighttime_driving import NighttimeDriving, NighttimeDrivingDataModule

@@ -1,76 +1,20 @@
 """One data set as a Lightning data module."""
 
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import cv2
-import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from pin_memory.domains.base import SPLITS, Domain, Transform
 from pin_memory.domains.classes import LabelSpace
 from pin_memory.domains.listing import evenly_spaced
+from pin_memory.domains.loading import Loading, collate, loader_options
 from pin_memory.domains.sampling import DrawLoader, DrawSampler, RareClassSampler
 from pin_memory.domains.statistics import class_counts
 from pin_memory.domains.transforms import TrainTransform
 from pin_memory.domains.views import ViewTransform, find_view
-from pin_memory.errors import ConfigurationError
-
-SAMPLINGS = ("uniform", "rare_class")
-"""Rules that choose the training images."""
-
-
-@dataclass(frozen=True)
-class Loading:
-    """How much is loaded, and how.
-
-    Attributes:
-        batch_size: Training images per batch, of each domain and on each device.
-        num_workers: Loading processes of each domain; never more than there are CPUs.
-        draws_per_epoch: Training draws in one epoch, of each domain.
-        max_val_images: Validate on at most so many images, evenly spaced; None for all.
-        max_test_images: Test on at most so many images, evenly spaced; None for all.
-        seed: Decides order and augmentation.
-        sampling: Which training images are drawn: "uniform" or "rare_class" (see `RareClassSampler`).
-        rare_class_temperature: Of "rare_class"; the lower, the more the rarest classes are preferred.
-        rare_class_min_share: Of "rare_class"; least share of an image's pixels with which it shows a class.
-    """
-
-    batch_size: int = 4
-    num_workers: int = 4
-    draws_per_epoch: int = 2975
-    max_val_images: int | None = 500
-    max_test_images: int | None = None
-    seed: int = 304
-    sampling: str = "uniform"
-    rare_class_temperature: float = 0.01
-    rare_class_min_share: float = 0.0015
-
-    def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            ConfigurationError: A value is out of its range.
-        """
-        least = {"batch_size": 1, "num_workers": 0, "draws_per_epoch": 1, "max_val_images": 1, "max_test_images": 1, "seed": 0}
-        for name, low in least.items():
-            value = getattr(self, name)
-            if value is not None and value < low:
-                raise ConfigurationError(f"loading.{name} must be at least {low}, found {value}.")
-        if self.sampling not in SAMPLINGS:
-            raise ConfigurationError(f"loading.sampling={self.sampling}: expected {' or '.join(SAMPLINGS)}.")
-        if not (self.rare_class_temperature > 0 and 0 <= self.rare_class_min_share <= 1):
-            raise ConfigurationError("loading.rare_class_temperature must be above 0 and loading.rare_class_min_share within 0..1.")
-
-    @property
-    def workers(self) -> int:
-        """`num_workers`, at most one for each CPU this process may use."""
-        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return min(self.num_workers, cpus)
 
 
 class DomainDataModule(LightningDataModule):
@@ -160,7 +104,7 @@ class DomainDataModule(LightningDataModule):
         """
         dataset = self.dataset("train", augmentation or self.augmentation)
         sampler = self._sampler(dataset, stream)
-        options = _loader_options(self.loading.workers) | {"persistent_workers": self.loading.workers > 0}
+        options = loader_options(self.loading.workers) | {"persistent_workers": self.loading.workers > 0}
         return DrawLoader(dataset, sampler=sampler, batch_size=self.loading.batch_size, **options)
 
     def _sampler(self, dataset: Domain, stream: str) -> DrawSampler:
@@ -184,14 +128,5 @@ class DomainDataModule(LightningDataModule):
         """A loader over at most `limit` images, in order."""
         dataset = self.dataset(split, ViewTransform(self.view.name))
         dataset.samples = evenly_spaced(dataset.samples, limit)
-        return DataLoader(dataset, batch_size=1, **_loader_options(self.loading.workers))
-
-
-def _loader_options(workers: int) -> dict[str, Any]:
-    """Options shared by all loaders."""
-    return {"num_workers": workers, "pin_memory": torch.cuda.is_available(), "worker_init_fn": _start_worker}
-
-
-def _start_worker(_: int) -> None:
-    """One thread per loading process: several of OpenCV's own would only compete."""
-    cv2.setNumThreads(0)
+        options = loader_options(self.loading.workers)
+        return DataLoader(dataset, batch_size=self.loading.evaluation_batch_size, collate_fn=collate, **options)
