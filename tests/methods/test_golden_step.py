@@ -1,6 +1,7 @@
 """Whole iterations against the authors' released code: losses, gradients, parameters, memories and batch-norm statistics."""
 
 import json
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -135,6 +136,7 @@ def test_iterations_in_float64(shared: Path, golden_error: Report, case: str) ->
         if meta["mldg"]:
             assert method.inner_lr == pytest.approx(meta[f"{key}/inner_lr"], rel=1e-12)
         run = iterate(method, golden, iteration, torch.float64)
+        assert method.lr == pytest.approx(meta["lr"] * math.exp(-meta["poly_exp"] * (iteration + 1) / 120_000), rel=1e-12)
         for step, losses in zip(("inner_", "outer_") if meta["mldg"] else ("",), meta[f"{key}/losses"], strict=True):
             for term, value in losses.items():
                 name = f"{step}{TERMS[term]}" if term in ("main", "aux", "read") else TERMS.get(term)
