@@ -323,3 +323,17 @@ def test_evaluation_images_of_one_size_go_together(tmp_path: Path) -> None:
     assert next(batches)["image"].shape == (2, 3, 12, 12)
     with pytest.raises(DataError, match=r"18x12 \(3\).*evaluation_batch_size=1"):
         next(batches)
+
+
+@pytest.mark.parametrize("options", [{"foo": 1}, {"unmatched": "maybe"}])
+def test_options_that_do_not_fit_are_named(data: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=r"foo|unmatched"):
+        BDD100KDataModule(data / "bdd100k", **options).dataset("test")
+
+
+def test_links_that_lead_back_up_are_walked_once(data: Path) -> None:
+    (data / "gtav" / "images" / "loop").symlink_to(data / "gtav" / "images")
+    (data / "bdd100k" / "images" / "10k" / "val" / "loop").symlink_to(data / "bdd100k" / "images")
+    assert len(BDD100KDataModule(data / "bdd100k").dataset("test")) == len(
+        list((data / "bdd100k" / "images" / "10k" / "val").glob("*.jpg"))
+    )

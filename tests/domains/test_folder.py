@@ -332,3 +332,21 @@ def test_generated_colours_are_distinct() -> None:
     few = np.array(distinct_colours(19), int)
     distances = np.abs(few[:, None] - few).sum(-1) + 999 * np.eye(19, dtype=int)
     assert distances.min() > 100
+
+
+def test_what_is_not_listed_is_none_of_the_raw_ids(tmp_path: Path) -> None:
+    """Listed ids and colours are declared, also those that are listed as ignored; an unlisted colour reads as 255, which is not."""
+    write_image(tmp_path / "images" / "a.png", 12, 12)
+    write_image(tmp_path / "images" / "b.png", 12, 12)
+    for name in ("a", "b"):
+        label = np.zeros((12, 12, 3), np.uint8)
+        label[:4], label[4:8] = (0, 255, 0), (1, 2, 3)
+        (tmp_path / "labels").mkdir(exist_ok=True)
+        Image.fromarray(label).save(tmp_path / "labels" / f"{name}.png")
+    palette = {"0, 255, 0": "road", "0, 0, 0": "ignore"}
+    domain = FolderDomain(tmp_path, "train", palette=palette)
+    assert domain.raw_ids == {0, 254}
+    assert np.unique(domain.read_raw_label(domain.samples[0].label)).tolist() == [0, 254, 255]
+    assert np.unique(domain.read_label(domain.samples[0])).tolist() == [0, 255]
+    assert FolderDomain(tmp_path, "train", ids={3: "road", 9: "ignore"}).raw_ids == {3, 9, 255}
+    assert FolderDomain(tmp_path, "train", classes=["field", "track"]).raw_ids == {0, 1, 255}

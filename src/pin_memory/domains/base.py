@@ -124,9 +124,11 @@ class Domain(Dataset[dict[str, Any]]):
             DataError: The data set is not there, the split is empty or an image has no label.
             ConfigurationError: There is no such split.
         """
+        if unmatched not in (None, "raise", "report"):
+            raise ConfigurationError(f"{self.title}: unmatched={unmatched!r}; expected raise or report.")
         if split not in SPLITS:
             raise ConfigurationError(f"{self.title}: there is no split {split!r}; choose one of {', '.join(SPLITS)}.")
-        self.root = Path(root)
+        self.root = Path(root).expanduser()
         self.split = split
         self.transform: Transform = transform or EvalTransform()
         self.split_file = split_file
@@ -203,7 +205,7 @@ class Domain(Dataset[dict[str, Any]]):
     def _settle_unmatched(self, policy: str) -> None:
         """Refuse or note images without label; note labels without image."""
         images, labels = self.found.lonely_images, self.found.lonely_labels
-        if images and policy == "raise":
+        if images and (policy == "raise" or len(images) == len(self.found.images)):
             names = first_names(str(self.found.images[key]) for key in images)
             raise DataError(
                 f"{self.title}: {len(images)} of {len(self.found.images)} images of the split {self.split!r} below {self.root} have no "

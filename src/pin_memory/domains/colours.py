@@ -68,7 +68,7 @@ def read_codes(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             mode = image.mode
-    except (OSError, SyntaxError, UnidentifiedImageError) as error:
+    except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: cannot be decoded ({error}). The copy is probably damaged: get this file again.") from error
     if mode not in ("RGB", "RGBA", "P"):
         raise DataError(

@@ -1,5 +1,6 @@
 """One data set as a Lightning data module."""
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +16,7 @@ from pin_memory.domains.sampling import DrawLoader, DrawSampler, RareClassSample
 from pin_memory.domains.statistics import class_counts
 from pin_memory.domains.transforms import TrainTransform
 from pin_memory.domains.views import ViewTransform, find_view
+from pin_memory.errors import ConfigurationError
 
 
 class DomainDataModule(LightningDataModule):
@@ -46,7 +48,7 @@ class DomainDataModule(LightningDataModule):
             ConfigurationError: There is no such view.
         """
         super().__init__()
-        self.root = Path(root)
+        self.root = Path(root).expanduser()
         self.augmentation: Transform = augmentation or TrainTransform()
         self.loading = loading or Loading()
         self.view = find_view(view)
@@ -77,7 +79,17 @@ class DomainDataModule(LightningDataModule):
         Raises:
             DataError: The data set is missing, empty or has images without label.
         """
-        return self.reader(self.root, split, transform, **self.reader_options)
+        try:
+            return self.reader(self.root, split, transform, **self.reader_options)
+        except (TypeError, ValueError, AttributeError) as error:
+            if not self.reader_options:
+                raise
+            known = [name for name in inspect.signature(self.reader).parameters if name not in ("root", "split", "transform", "options")]
+            given = ", ".join(f"{name}={value!r}" for name, value in self.reader_options.items())
+            raise ConfigurationError(
+                f"{self.title}: the options {given} do not fit ({error}). Its own options are {', '.join(known) or 'none'}; all have"
+                " split_file and unmatched."
+            ) from error
 
     def check(self, splits: Sequence[str] = SPLITS) -> set[Path]:
         """List the files of the splits, decoding nothing.

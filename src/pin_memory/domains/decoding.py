@@ -16,6 +16,9 @@ from pin_memory.errors import DataError
 # Orientation tags must not turn an image that its label map does not follow.
 _RGB = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
+# Grey pictures of 2 and 4 bits, which optimisers make of maps with few ids: Pillow stretches their values to 0..255, by these factors.
+_STRETCHED = {"L;2": 85, "L;4": 17}
+
 
 def read_rgb(path: Path) -> np.ndarray:
     """Decode an image file; grey pictures get three equal channels, deeper ones are reduced to 8 bits.
@@ -33,7 +36,7 @@ def read_rgb(path: Path) -> np.ndarray:
 
 
 def read_indices(path: Path) -> np.ndarray:
-    """Decode a label map of one 8-bit index per pixel (grey-scale or palette PNG), the indices as they are.
+    """Decode a label map of one index of up to 8 bits per pixel (grey-scale or palette PNG), the indices as they are.
 
     Returns:
         (H, W) uint8 raw label ids.
@@ -43,13 +46,14 @@ def read_indices(path: Path) -> np.ndarray:
     """
     try:
         with Image.open(path) as image:
-            if image.mode not in ("P", "L"):
+            if image.mode not in ("P", "L", "1"):
                 raise DataError(
                     f"{path}: expected a label map of 8-bit ids (grey-scale or palette PNG), found picture mode {image.mode}. "
                     "Colour renderings of the labels are not label maps."
                 )
-            return np.array(image)
-    except (OSError, SyntaxError, UnidentifiedImageError) as error:
+            stretched = _STRETCHED.get(str(image.tile[0].args) if image.tile else "", 1)
+            return np.array(image, np.uint8) // np.uint8(stretched)
+    except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise _undecodable(path, str(error)) from error
 
 

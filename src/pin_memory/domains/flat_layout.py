@@ -35,6 +35,6 @@ class FlatLayout(Layout):
 
 def _files(folder: Path, name: str) -> dict[str, Path]:
     """The files of a folder by their key, the first group of the pattern."""
-    pattern = re.compile(name)
+    pattern = re.compile(name, re.IGNORECASE)
     with os.scandir(folder) as entries:
         return {match[1]: folder / entry.name for entry in entries if (match := pattern.fullmatch(entry.name))}

@@ -1,23 +1,25 @@
 """A user's own data as a domain: any folders of images and labels, with a table of ids or colours."""
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from pin_memory.domains.base import Domain, Transform
-from pin_memory.domains.classes import LabelSpace, label_table
+from pin_memory.domains.classes import IGNORE, LabelSpace, label_table
 from pin_memory.domains.colours import CodeTable, read_codes
 from pin_memory.domains.data_module import DomainDataModule
 from pin_memory.domains.decoding import read_indices
 from pin_memory.domains.layouts import SPLITS, Found, Layout
 from pin_memory.domains.listing import Sample, contents, first_names
-from pin_memory.domains.own_classes import colour_ids, id_table, label_space_of
+from pin_memory.domains.own_classes import colour_ids, id_table, label_space_of, raw_ids_of
 from pin_memory.domains.patterns import EVERY_SPLIT, Patterns, repeated, require_patterns_fit
 from pin_memory.domains.splits import list_of, read_names
 from pin_memory.errors import ConfigurationError, DataError
+
+_IGNORED = 254  # raw id of colours that are listed as ignored
 
 
 class FolderDomain(Domain):
@@ -82,8 +84,11 @@ labels: labels
         self.label_space = label_space_of(classes, colours, palette)
         names = self.label_space.names
         train_ids = None if palette is None else colour_ids(palette, names)
-        self.colour_table = CodeTable.of_colours(train_ids) if train_ids else None
+        # A colour that is listed as ignored is another matter than one that is not listed, which is decoded as 255.
+        raw = None if train_ids is None else {colour: _IGNORED if train == IGNORE else train for colour, train in train_ids.items()}
+        self.colour_table = CodeTable.of_colours(raw) if raw else None
         self.table = id_table(ids, names) if train_ids is None else label_table({raw: raw for raw in train_ids.values()})
+        self._raw_ids = set(raw.values()) if raw is not None else raw_ids_of(ids, names)
         self.classes = tuple(name for train_id, name in enumerate(names) if train_id in self.table)
         if not self.classes:
             raise ConfigurationError("FolderDomain: no id or colour of the labels is that of a class; list some in ids or palette.")
@@ -93,6 +98,11 @@ labels: labels
         self.layouts = (Patterns("own folders", images, labels, "", "", folders, encoding),)
         self.tree = f"images: {images}\nlabels: {labels}"
         super().__init__(root, split, transform, **options)
+
+    @property
+    def raw_ids(self) -> Collection[int]:
+        """The raw ids that are listed, in `ids` or by their colours; without either, the train ids."""
+        return self._raw_ids
 
     @property
     def folder_split(self) -> str:

@@ -86,6 +86,8 @@ read_mapping/split.mat            (optional: the published split)
             DataError: As in `Domain`.
             ConfigurationError: As in `Domain`, or `train_on` is something else.
         """
+        if not isinstance(drop_single_colour, bool):
+            raise ConfigurationError(f"GTAV: drop_single_colour={drop_single_colour!r}: expected true or false.")
         if train_on not in ("split", "all"):
             raise ConfigurationError(f"GTAV: train_on={train_on!r} is none of 'split' and 'all'.")
         self.takes_all = train_on == "all" and split == "train"
@@ -118,11 +120,8 @@ read_mapping/split.mat            (optional: the published split)
         if self.published_split is not None:
             self.note(f"split by {self.published_split}")
         # The published lists name faulty frames, too: these need not be there.
-        there = {sample.name for sample in pairs}
-        absent = [f"{number:05}" for number in sorted(FAULTY | SINGLE_COLOUR)]
-        forgiven = [Sample(name, Path(f"{name}.png"), Path()) for name in absent if name not in there]
-        chosen = listed(pairs + forgiven, self.split_file, self.folder_split, self.title)
-        return self.drop_faults([sample for sample in chosen if sample.name in there])
+        forgiven = {f"{number:05}" for number in FAULTY | SINGLE_COLOUR}
+        return self.drop_faults(listed(pairs, self.split_file, self.folder_split, self.title, forgiven))
 
     def drop_faults(self, pairs: list[Sample]) -> list[Sample]:
         """Leave out the faulty frames by their numbers."""
@@ -150,7 +149,9 @@ read_mapping/split.mat            (optional: the published split)
 
 def _split_mat(root: Path) -> Path | None:
     """The published split below `root`, if it is there."""
-    return next((path for path in (root / "split.mat", root / "read_mapping" / "split.mat") if path.is_file()), None)
+    return next(
+        (path for path in (root / place / "split.mat" for place in ("", "read_mapping", "code/read_mapping")) if path.is_file()), None
+    )
 
 
 class GTAVDataModule(DomainDataModule):

@@ -108,7 +108,7 @@ def read_polygons(path: Path) -> np.ndarray:
         return rasterize(json.loads(path.read_bytes()))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    except (ValueError, OverflowError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{path}: not a whole IDD label: expected JSON with imgWidth, imgHeight and objects of label and polygon, "
             f"found {type(error).__name__}: {error}. Get this file again."

@@ -28,9 +28,15 @@ def find_files(folder: Path, name: str) -> dict[str, Path]:
     Returns:
         The files by their key: the first group, behind the folders between `folder` and the file. Hidden files are left out.
     """
-    pattern = re.compile(name)
+    pattern = re.compile(name, re.IGNORECASE)  # cameras and some copies write .JPG
     found = {}
-    for parent, _, names in os.walk(folder, followlinks=True):
+    visited = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        status = Path(parent).stat()
+        if (status.st_dev, status.st_ino) in visited:  # a link that leads back up
+            folders.clear()
+            continue
+        visited.add((status.st_dev, status.st_ino))
         inner = Path(parent).relative_to(folder)
         for file in sorted(names):  # of two names with one key, the same one wins on every file system
             if not file.startswith(".") and (match := pattern.fullmatch(file)):

@@ -65,6 +65,17 @@ def id_table(ids: Mapping[Any, Any] | Sequence[Any] | None, names: Sequence[str]
     return label_table(table)
 
 
+def raw_ids_of(ids: Mapping[Any, Any] | Sequence[Any] | None, names: Sequence[str]) -> set[int]:
+    """The raw ids that `ids` lists, or the train ids without it, and 255.
+
+    Args:
+        ids: As in `id_table`, which has checked it.
+        names: The class list.
+    """
+    listed = range(len(names)) if ids is None else ids if isinstance(ids, Mapping) else range(len(ids))
+    return {IGNORE, *(int(raw) for raw in listed)}
+
+
 def colour_ids(palette: Mapping[Any, Any], names: Sequence[str]) -> dict[Colour, int]:
     """The train id of each colour of the labels.
 

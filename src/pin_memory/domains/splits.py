@@ -1,7 +1,7 @@
 """Which samples belong to a split: official lists as they are published, and the rule where there is no list."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ def split_last_fifth(samples: list[Sample], split: str) -> list[Sample]:
     return samples[:-held_out] if split == "train" else samples[-held_out:]
 
 
-def listed(samples: list[Sample], split_file: SplitFile, split: str, title: str) -> list[Sample]:
+def listed(samples: list[Sample], split_file: SplitFile, split: str, title: str, forgiven: Collection[str] = frozenset()) -> list[Sample]:
     """The samples that a list names, sorted by name.
 
     A list names files by their stem: folders and suffixes in it do not matter, so that a list made for another tree fits.
@@ -32,6 +32,7 @@ def listed(samples: list[Sample], split_file: SplitFile, split: str, title: str)
         split_file: Where the lists are.
         split: "train", "val" or "test".
         title: Name of the data set, for messages.
+        forgiven: Names that may be listed without being there.
 
     Raises:
         DataError: The list is missing or empty, or names what is not there.
@@ -47,12 +48,12 @@ def listed(samples: list[Sample], split_file: SplitFile, split: str, title: str)
     if unclear := [name for name in names if len(by_stem.get(name, [])) > 1]:
         both = first_names(str(sample.image) for sample in by_stem[unclear[0]])
         raise DataError(f"{title}: {len(unclear)} names in {path} could mean several images, such as {unclear[0]}: {both}.")
-    if absent := [name for name in names if name not in by_stem]:
+    if absent := [name for name in names if name not in by_stem and name not in forgiven]:
         raise DataError(
             f"{title}: {len(absent)} of the {len(names)} names in {path} are not among the {len(samples)} samples found: "
-            f"{first_names(absent)}. Get the missing files, or take these lines out of the list."
+            f"{first_names(absent)}. Get the missing files, or give a list without them with split_file=FILE."
         )
-    return sorted((by_stem[name][0] for name in dict.fromkeys(names)), key=lambda sample: sample.name)
+    return sorted((by_stem[name][0] for name in dict.fromkeys(names) if name in by_stem), key=lambda sample: sample.name)
 
 
 def list_of(split_file: SplitFile, split: str) -> Path:

@@ -202,6 +202,7 @@ class _View:
             colours = np.where([[material in _LAMPS] for material in materials], plain, colours)
         thick = np.where(thickness > 0, np.rint(thickness * size * self.focal / depth).clip(1), 0).astype(int)
         seen = (normals * (side, 1, side) * (self.position - points[:, 0])).sum(1) >= 0
+        seen &= (np.ptp(pixels, axis=1).max(1) >= 24) | (thick > 1)  # a part of hardly a pixel is not worth its time
         for i in np.flatnonzero(seen).tolist():
             self.paint(pixels[i : i + 1], colours[i], codes[i], int(thick[i]))
 

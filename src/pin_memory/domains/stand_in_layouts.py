@@ -3,6 +3,7 @@
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -148,14 +149,22 @@ def write_idd(folder: Path, split: str, index: int, scene: Scene) -> None:
     stem, suffix = (f"{index:06}", "png") if index % 2 == 0 else (f"frame{index}", "jpg")
     _write_image(folder / "leftImg8bit" / split / drive / f"{stem}_leftImg8bit.{suffix}", scene.image)
     height, width = scene.detail.shape
-    text = json.dumps({"imgHeight": height, "imgWidth": width, "objects": polygons(scene.detail)})
+    # As text at once: thousands of small lists would keep the garbage collector busy, which takes longer than the drawing.
+    objects = [
+        f'{{"label": "{item["label"]}", "deleted": 0, "polygon": [{", ".join(map("[{}, {}]".format, *item["polygon"].T.tolist()))}]}}'
+        for item in polygons(scene.detail)
+    ]
+    text = f'{{"imgHeight": {height}, "imgWidth": {width}, "objects": [{", ".join(objects)}]}}'
     _write(folder / "gtFine" / split / drive / f"{stem}_gtFine_polygons.json", text.encode())
 
 
-def polygons(detail: np.ndarray) -> list[dict[str, object]]:
+def polygons(detail: np.ndarray) -> list[dict[str, Any]]:
     """Outline all regions of a code map as IDD objects, such that filling them in order gives the map back.
 
     An outline swallows its region's holes, so a region must come before what lies in its holes: sorted by bounding box, larger first.
+
+    Returns:
+        "label", the name, and "polygon", the points (n, 2) as x and y, of each region.
     """
     names = sorted(set(_IDD_NAMES))
     regions = np.array([names.index(name) for name in _IDD_NAMES], np.uint8)[detail]
@@ -167,7 +176,7 @@ def polygons(detail: np.ndarray) -> list[dict[str, object]]:
                 _, _, width, height = cv2.boundingRect(contour)
                 found.append((width * height, names[region], contour[:, 0]))
     return [
-        {"label": name, "polygon": (points if len(points) > 2 else np.concatenate([points, points, points])).tolist(), "deleted": 0}
+        {"label": name, "polygon": points if len(points) > 2 else np.concatenate([points, points, points])}
         for _, name, points in sorted(found, key=lambda item: -item[0])
     ]
 

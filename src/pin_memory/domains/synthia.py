@@ -50,7 +50,7 @@ RAND_CITYSCAPES/GT/LABELS/0000000.png ... 0009399.png    (16-bit RGB; GT/COLOR i
         for converted, (label, encoding, table) in _LABELS.items()
         for tree, (kind, inner) in _TREES.items()
     )
-    inner_roots: ClassVar[tuple[str, ...]] = ("", "RAND_CITYSCAPES")
+    inner_roots: ClassVar[tuple[str, ...]] = ("", "RAND_CITYSCAPES", "SYNTHIA_RAND_CITYSCAPES", "SYNTHIA_RAND_CITYSCAPES/RAND_CITYSCAPES")
     classes = CLASSES_16
     score_subsets: ClassVar[Mapping[str, tuple[str, ...]]] = {"miou16": CLASSES_16, "miou13": CLASSES_13}
     # There is no official split: these are the parts of the 9,400 frames by the last fifth.
