@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,19 +14,29 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from pin_memory.check_panels import labelled
-from pin_memory.check_records import DomainReport
+from pin_memory.check_records import Depth, DomainReport, Request
 from pin_memory.check_report import Outcome
 from pin_memory.check_run import run_check
-from pin_memory.checking import spaced
+from pin_memory.checking import check_domain, spaced
 from pin_memory.commands import config_directory
-from pin_memory.domains import GTAV
+from pin_memory.domains import GTAV, GTAVDataModule
 from pin_memory.domains.classes import CITYSCAPES
 from pin_memory.domains.inspection import glance
 from pin_memory.domains.stand_in_layouts import StandIns
 from pin_memory.errors import ConfigurationError
-from tests.planted_faults import FAULTS, cut, cut_label, no_label, no_labels_folder, only_road, other_size, pair
+from tests.planted_faults import FAULTS, corner, cut, cut_label, no_label, no_labels_folder, only_road, other_size, pair, repaint
 
 GSI = "experiment=multi_source_gsi"
+
+DECODING = {
+    "cut_label": "truncated",
+    "empty_image": "empty",
+    "text_image": "not_a_picture",
+    "cut_jpeg": "truncated",
+    "cut_polygons": "truncated",
+    "colour_label": "wrong_encoding",
+}
+"""Why the files of the planted faults cannot be decoded."""
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +106,7 @@ def test_clean_data(clean: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("name", FAULTS)
 def test_every_fault_is_named(data: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     kind, plant = FAULTS[name]
+    kind = DECODING.get(name, kind)
     path = plant(data)
     outcome = check(data, GSI)
     text = capsys.readouterr().out
@@ -104,7 +116,8 @@ def test_every_fault_is_named(data: Path, name: str, capsys: pytest.CaptureFixtu
     assert f"[{kind}]" in text
     # One finding, although the file may belong to several splits and several looks may notice it.
     (found,) = (finding for report in outcome.domains for finding in report.findings if finding.kind == kind)
-    assert kind in ("missing", "unlisted_value") or found.places == [str(path)]
+    assert kind == "missing" or found.places == [str(path)]
+    assert len(found.details) == len(found.places)
     assert not kinds(outcome, "note")
 
 
@@ -121,7 +134,7 @@ def test_what_a_rule_leaves_out_is_said_once(data: Path, capsys: pytest.CaptureF
 
 def test_the_command_names_all_faults_at_once(data: Path, tmp_path: Path) -> None:
     numbers = [name for name in FAULTS if name != "text_image"]
-    planted = [(FAULTS[name][0], FAULTS[name][1](data)) for name in numbers]
+    planted = [(DECODING.get(name, FAULTS[name][0]), FAULTS[name][1](data)) for name in numbers]
     done = command(GSI, f"paths.data={data}", cwd=tmp_path)
     assert done.returncode == 1
     for kind, path in planted:
@@ -154,11 +167,12 @@ def test_json_holds_what_the_text_says(data: Path, capsys: pytest.CaptureFixture
     findings = [(report["names"][0], finding) for report in content["domains"] for finding in report["findings"]]
     assert {finding["kind"] for _, finding in findings if finding["level"] == "error"} == {
         "unmatched_image",
-        "undecodable",
+        "truncated",
         "size_mismatch",
         "missing",
     }
     for name, finding in findings:
+        assert len(finding["details"]) == len(finding["places"])
         assert finding["message"].splitlines()[0] in text
         assert name in text
     for report in content["domains"]:
@@ -208,7 +222,125 @@ def test_everything_below_the_folder(data: Path, capsys: pytest.CaptureFixture[s
         "synthia"
     ]
     # Mapillary's training split is there; nobody asked for the other one.
-    assert {f.kind: f.level for f in domain(outcome, "mapillary").findings}["note"] == "note"
+    assert {f.kind: f.level for f in domain(outcome, "mapillary").findings}["missing_split"] == "warning"
+
+
+def test_a_missing_split_is_not_ready_to_train(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert not check(data).failed
+    assert capsys.readouterr().out.endswith("Ready to train.\n")
+    shutil.rmtree(data / "cityscapes/leftImg8bit/train")
+    no_labels_folder(data)
+    outcome = check(data)
+    conclusion = capsys.readouterr().out.splitlines()[-1]
+    assert not outcome.failed
+    assert kinds(outcome, "warning") == {"missing_split"}
+    assert outcome.missing == ["cityscapes train", "mapillary val"]
+    assert conclusion.startswith("0 errors, 2 warnings. Not there: cityscapes train, mapillary val.")
+    assert "Ready" not in conclusion
+    # What an experiment needs stays an error, and is not ready either when that is accepted.
+    assert check(data, GSI).failed
+    capsys.readouterr()
+    assert not check(data, GSI, "accept=[missing]").failed
+    assert "Not there: mapillary test." in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_broken_links_are_named(data: Path, tmp_path: Path) -> None:
+    """Both files of a pair that a data set of links has lost: nothing of them can be read, not even their times."""
+    files = pair(data, 3)
+    for file in files:
+        file.unlink()
+        file.symlink_to(tmp_path / "unmounted" / file.name)
+    done = command(GSI, f"paths.data={data}", "workers=0", f"panel={tmp_path / 'sheets'}", cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert "2 files cannot be read: [unreadable]" in done.stdout
+    for file in files:
+        assert f"{file} (a broken link to {tmp_path / 'unmounted' / file.name})" in done.stdout
+    assert kinds(check(data, GSI, "deep=true")) == {"unreadable"}
+
+
+def test_every_file_is_named(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All of a kind up to 20 in the text, each with its own reason; all of them in JSON."""
+    for number in range(13, 41):
+        for old, new in zip(pair(data, 1 + number % 12), pair(data, number), strict=True):
+            shutil.copy(old, new)
+    empty = [pair(data, number)[0] for number in range(1, 8)]
+    torn = [pair(data, number)[1] for number in range(8, 33)]
+    unlisted = {pair(data, 35)[1]: 200, pair(data, 36)[1]: 201}
+    for path in empty:
+        path.write_bytes(b"")
+    for path in torn:
+        cut(path)
+    for path, value in unlisted.items():
+        repaint(path, corner(value))
+    check(data, GSI, "sample=40")
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert all(f"{path} (an empty file)" in lines for path in empty)
+    assert [line.partition(" (")[0] for line in lines if "end chunk" in line] == [str(path) for path in torn[:20]]
+    assert "and 5 more, which format=json names" in lines
+    check(data, GSI, "sample=40", "format=json")
+    findings = json.loads(capsys.readouterr().out)["domains"][0]["findings"]
+    found = {finding["kind"]: dict(zip(finding["places"], finding["details"], strict=True)) for finding in findings}
+    assert found["empty"] == {str(path): "an empty file" for path in empty}
+    assert found["truncated"] == {str(path): "the end chunk of a PNG is missing" for path in torn}
+    assert set(found["unlisted_value"]) == {str(path) for path in unlisted}
+    for path, value in unlisted.items():
+        # 8 x 8 of 96 x 53 pixels
+        assert found["unlisted_value"][str(path)] == f"{value} on 1.26% of the pixels"
+
+
+def test_pictures_of_too_many_pixels_are_named(data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Pillow refuses them with an exception of its own."""
+    for path in pair(data, 5):
+        with Image.open(path) as picture:
+            picture.resize((960, 530), Image.Resampling.NEAREST).save(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 960 * 530 // 3)
+    outcome = check(data, GSI, "deep=true", f"panel={tmp_path / 'sheets'}")
+    assert kinds(outcome) == {"too_large"}
+    (found,) = domain(outcome, "gtav").findings
+    assert found.places == [str(path) for path in pair(data, 5)]
+    assert all("pixels" in detail for detail in found.details)
+
+
+def test_a_reader_that_leaves_the_number_of_pixels_to_pillow(data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(self: GTAV, path: Path) -> np.ndarray:
+        raise Image.DecompressionBombError(f"{path.name} is a bomb")
+
+    monkeypatch.setattr(GTAV, "read_raw_label", refuse)
+    outcome = check(data, "experiment=multi_source_gs", "sample=1", f"panel={tmp_path / 'sheets'}")
+    assert "is a bomb" in domain(outcome, "gtav").findings[0].details[0]
+
+
+def test_a_deep_label_is_not_damaged(data: Path) -> None:
+    path = pair(data, 5)[1]
+    with Image.open(path) as picture:
+        Image.fromarray(np.array(picture).astype(np.uint16)).save(path)
+    (found,) = domain(check(data, GSI), "gtav").findings
+    assert (found.kind, found.places) == ("wrong_encoding", [str(path)])
+    assert "I;16" in found.details[0]
+
+
+@pytest.mark.parametrize("options", [{"foo": 1}, {"split_file": 5}, {"unmatched": "perhaps"}])
+def test_options_that_the_reader_does_not_know(clean: Path, options: dict[str, Any]) -> None:
+    module = GTAVDataModule(clean / "gtav", **options)
+    with pytest.raises(ConfigurationError, match=next(iter(options))) as caught:
+        check_domain(Request(module, ["g"], ["train", "val"], needed=True), Depth(workers=0))
+    assert "unmatched='report'" not in str(caught.value)
+
+
+@pytest.mark.parametrize("override", ["+data.sources.g.foo=1", "+data.targets.g=1", "data.sources.gtav=null"])
+def test_an_option_of_no_data_set(clean: Path, override: str) -> None:
+    with pytest.raises(ConfigurationError, match=override.removeprefix("+").partition("=")[0].removesuffix(".foo")) as caught:
+        check(clean, GSI, override)
+    assert "expected a data set" in str(caught.value)
+
+
+def test_an_unknown_option_ends_the_command_with_2(clean: Path, tmp_path: Path) -> None:
+    done = command(GSI, f"paths.data={clean}", "+data.sources.gtav.foo=1", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.count("foo=1") == 1
+    assert "Traceback" not in done.stderr + done.stdout
 
 
 def test_nothing_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -231,7 +363,7 @@ def test_a_sample_decodes_little_and_sees_all_sizes(data: Path, monkeypatch: pyt
     assert not {pair(data, number)[1] for number in (6, 101)} & set(decoded)
     places = {finding.kind: finding.places for finding in domain(outcome, "gtav").findings}
     assert places["size_mismatch"] == [str(pair(data, 6)[0])]
-    assert places["undecodable"] == [str(pair(data, 100)[0]), str(pair(data, 101)[1])]
+    assert places["truncated"] == [str(pair(data, 100)[0]), str(pair(data, 101)[1])]
     assert sum(sum(split.sizes.values()) for split in domain(outcome, "gtav").splits) == 199
 
 

@@ -1,4 +1,4 @@
-"""What a check finds: kinds, how serious each is, and one sentence for what many files or several splits share."""
+"""What a check finds: one finding for what many files or several splits share."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,46 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from pin_memory.check_kinds import DECODING, KINDS
 from pin_memory.domains import Domain
 from pin_memory.domains.inspection import Fault
 from pin_memory.domains.listing import first_names
 from pin_memory.errors import ConfigurationError
 
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of finding.
-
-    Attributes:
-        level: "error", "warning" or "note".
-        one: What is said of one file; empty where each finding has a sentence of its own.
-        many: What is said of several.
-    """
-
-    level: str
-    one: str = ""
-    many: str = ""
-
-
-KINDS: Mapping[str, Kind] = {
-    "missing": Kind("error"),
-    "unusable": Kind("error"),
-    "unmatched_image": Kind("error", "image has no label", "images have no label"),
-    "unmatched_label": Kind("error", "label has no image", "labels have no image"),
-    "undecodable": Kind("error", "file is damaged", "files are damaged"),
-    "size_mismatch": Kind("error", "pair differs in size", "pairs differ in size"),
-    "all_ignored": Kind("error", "label has no pixel of any class", "labels have no pixel of any class"),
-    "single_class_label": Kind("error", "label has one class only", "labels have one class only"),
-    "single_colour_image": Kind("error", "image has one colour only", "images have one colour only"),
-    "published_single_colour": Kind(
-        "note", "file is of one colour or class, as published", "files are of one colour or class, as published"
-    ),
-    "unlisted_value": Kind("error"),
-    "unexpected_class": Kind("warning"),
-    "fewer": Kind("warning"),
-    "note": Kind("note"),
-}
-"""What can be found, most serious first."""
+_SHOWN = 20  # files of a kind in the message; all are in `Finding.places`
 
 
 @dataclass
@@ -55,9 +22,10 @@ class Finding:
     Attributes:
         kind: One of `KINDS`.
         level: "error", "warning" or "note".
-        message: In a sentence, with the first files.
+        message: In a sentence, with the first files; several files are a line each.
         splits: Where it was seen.
         places: All files or names that it is about.
+        details: What is wrong with each of them, in a few words; may be empty.
     """
 
     kind: str
@@ -65,6 +33,7 @@ class Finding:
     message: str
     splits: list[str] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
+    details: list[str] = field(default_factory=list)
 
 
 class Findings:
@@ -96,6 +65,8 @@ class Findings:
     def faults(self, split: str, faults: Iterable[Fault]) -> None:
         """Note faults of files; what was found of a file before is not said again."""
         for fault in faults:
+            if fault.kind in DECODING and any(fault.where in self._files.get(kind, {}) for kind in DECODING):
+                continue
             self._files.setdefault(fault.kind, {}).setdefault(fault.where, (fault, split))
 
     def fewer(self, split: str, present: int, published: int) -> None:
@@ -107,10 +78,10 @@ class Findings:
         self.add("missing", split, report)
 
     def soften_missing(self) -> None:
-        """Take missing splits as something worth knowing: others are there, and nobody asked for these."""
+        """Take missing splits as a warning: others are there, and nobody asked for these."""
         for kind, report in [key for key in self._sentences if key[0] == "missing"]:
             for split in self._sentences.pop((kind, report)):
-                self.add("note", split, report.partition("\n")[0].rstrip("."))
+                self.add("missing_split", split, report.partition("\n")[0].rstrip("."))
 
     def unmatched(self, domain: Domain) -> None:
         """Note files without partner, and what the reader says about the rest."""
@@ -134,12 +105,10 @@ class Findings:
         declared = domain.raw_ids
         if declared is None:
             return
-        for value in np.flatnonzero(raw.sum(axis=0)):
-            if int(value) not in declared:
-                files = [str(path) for path, pixels in zip(paths, raw[:, value], strict=True) if pixels]
-                share = f"{raw[:, value].sum() / raw.sum():.2%} of the pixels seen"
-                sentence = f"the raw label value {value} is none of the data set's ({share}, in {first_names(files)})"
-                self.add("unlisted_value", domain.split, sentence)
+        unlisted = [value for value in np.flatnonzero(raw.sum(axis=0)).tolist() if value not in declared]
+        for path, pixels in zip(paths, raw, strict=True):
+            if values := [f"{value} on {pixels[value] / pixels.sum():.2%} of the pixels" for value in unlisted if pixels[value]]:
+                self.faults(domain.split, [Fault("unlisted_value", str(path), first_names(values))])
 
     def unexpected_classes(self, domain: Domain, shares: Mapping[str, float]) -> None:
         """Note classes that are said not to occur in the split that the data set is judged on."""
@@ -155,13 +124,21 @@ class Findings:
             message = f"fewer images than published: {', '.join(self._counts.values())}"
             found.append(Finding("fewer", self._level("fewer"), message, list(self._counts)))
         for kind, files in self._files.items():
-            details = [f"{where} ({fault.detail})" if fault.detail else where for where, (fault, _) in files.items()]
-            says = KINDS[kind].one if len(files) == 1 else KINDS[kind].many
+            details = [fault.detail for fault, _ in files.values()]
             splits = list(dict.fromkeys(split for _, split in files.values()))
-            found.append(Finding(kind, self._level(kind), f"{len(files):,} {says}: {first_names(details)}", splits, list(files)))
+            found.append(Finding(kind, self._level(kind), _sentence(kind, list(files), details), splits, list(files), details))
         order = {kind: place for place, kind in enumerate(KINDS)}
         return sorted(found, key=lambda finding: (("error", "warning", "note").index(finding.level), order[finding.kind]))
 
     def _level(self, kind: str) -> str:
         level = KINDS[kind].level
         return "warning" if level == "error" and kind in self._lenient else level
+
+
+def _sentence(kind: str, places: Sequence[str], details: Sequence[str]) -> str:
+    """What is said of one file in a line, or of several with the first of them below."""
+    lines = [f"{place} ({detail})" if detail else place for place, detail in zip(places, details, strict=True)]
+    if len(lines) == 1:
+        return f"1 {KINDS[kind].one}: {lines[0]}"
+    more = [f"and {len(lines) - _SHOWN:,} more, which format=json names"] if len(lines) > _SHOWN else []
+    return "\n".join([f"{len(lines):,} {KINDS[kind].many}:", *lines[:_SHOWN], *more])

@@ -46,7 +46,7 @@ def _pair(domain: Domain, sample: Sample) -> tuple[np.ndarray, set[int]]:
     caption = f"{domain.split}  {sample.name}"
     try:
         image, label = domain.read_pair(sample)
-    except DataError:
+    except (DataError, Image.DecompressionBombError):
         blank = np.full((_TILE[1], _TILE[0], 3), 225, np.uint8)
         return _captioned(_beside(blank, blank), f"{caption}  (cannot be shown)"), set()
     caption += f"  {image.shape[1]}x{image.shape[0]}"

@@ -28,14 +28,29 @@ class Outcome:
     domains: list[DomainReport]
 
     @property
+    def shown(self) -> list[DomainReport]:
+        """The data sets without those that are absent and not needed."""
+        return [domain for domain in self.domains if domain.needed or not domain.absent]
+
+    @property
+    def missing(self) -> list[str]:
+        """The splits that are not there of the data sets that are shown, as "NAME SPLIT"."""
+        return [
+            f"{domain.names[0]} {split}"
+            for domain in self.shown
+            for finding in domain.findings
+            if finding.kind in ("missing", "missing_split")
+            for split in finding.splits
+        ]
+
+    @property
     def failed(self) -> bool:
         """Whether something that is needed is missing or wrong, or there is nothing at all."""
         return self.count("error") > 0 or all(domain.absent for domain in self.domains)
 
     def count(self, level: str) -> int:
         """The number of findings of a level; a data set that is absent and not needed counts none."""
-        shown = [domain for domain in self.domains if domain.needed or not domain.absent]
-        return sum(finding.level == level for domain in shown for finding in domain.findings)
+        return sum(finding.level == level for domain in self.shown for finding in domain.findings)
 
 
 def as_json(outcome: Outcome) -> str:
@@ -53,7 +68,7 @@ def as_json(outcome: Outcome) -> str:
 
 def as_text(outcome: Outcome) -> str:
     """The outcome as tables: what lies where, what was found, which classes."""
-    there = [domain for domain in outcome.domains if domain.needed or not domain.absent]
+    there = outcome.shown
     parts = [f"Data sets in {outcome.data}" + ("" if outcome.deep else " (labels: a sample; deep=true decodes everything)")]
     if there:
         parts.append(_table(_COLUMNS, [row for domain in there for row in _rows(domain)], _RIGHT))
@@ -170,7 +185,11 @@ def _conclusion(outcome: Outcome) -> str:
     if all(domain.absent for domain in outcome.domains) and not errors:
         return f"No data set was found in {outcome.data}. Each needs its own folder there; name another place with paths.data=DIR."
     counted = f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}"
-    return f"{counted}. " + ("Mend the errors, or take a kind of them with accept=[KIND]." if errors else "Ready to train.")
+    if errors:
+        return f"{counted}. Mend the errors, or take a kind of them with accept=[KIND]."
+    if missing := outcome.missing:
+        return f"{counted}. Not there: {', '.join(missing)}. Get what you need of this; the rest can be read."
+    return f"{counted}. Ready to train."
 
 
 def _table(heads: Sequence[str], rows: list[list[str]], right: set[str]) -> str:

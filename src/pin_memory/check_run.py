@@ -31,6 +31,7 @@ def run_check(cfg: DictConfig) -> Outcome:
     if cfg.format not in _FORMATS:
         raise ConfigurationError(f"format={cfg.format}: expected {' or '.join(_FORMATS)}.")
     depth = _depth(cfg)
+    _require_domains(cfg.data)
     data: MultiSourceDataModule = instantiate(cfg.data)
     data.prepare_data()
     requests = _needed(data) or _survey(str(cfg.paths.data))
@@ -55,6 +56,22 @@ def _depth(cfg: DictConfig) -> Depth:
         raise ConfigurationError(f"deep={cfg.deep}: expected true or false.")
     accept = [cfg.accept] if isinstance(cfg.accept, str) else cfg.accept
     return Depth(cfg.deep, cfg.sample, cfg.workers, tuple(accept))
+
+
+def _require_domains(data: DictConfig) -> None:
+    """Refuse entries that are no data set, such as an option under a mistyped name."""
+    for side in ("sources", "targets", "domains"):
+        for name, entry in (data.get(side) or {}).items():
+            if not (OmegaConf.is_dict(entry) and "_target_" in entry):
+                given = OmegaConf.to_container(entry) if OmegaConf.is_config(entry) else entry
+                raise ConfigurationError(
+                    f"data.{side}.{name}: expected a data set, found {given}. The {side} with one are "
+                    f"{', '.join(_with_target(data[side])) or 'none'}; +domain@data.{side}.{name}=OPTION adds one of the group domain."
+                )
+
+
+def _with_target(entries: DictConfig) -> list[str]:
+    return [str(name) for name, entry in entries.items() if OmegaConf.is_dict(entry) and "_target_" in entry]
 
 
 def _needed(data: MultiSourceDataModule) -> list[Request]:

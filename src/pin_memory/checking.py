@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def check_domain(request: Request, depth: Depth) -> tuple[DomainReport, list[Dom
     with _said_in_the_report_only():
         for split in request.splits:
             try:
-                opened.append(module.reader(root, split, **(options | {"unmatched": "report"})))
+                opened.append(_open(module, split))
             except MissingDataError as error:
                 findings.missing(split, error.report)
             except DataError as error:
@@ -54,6 +55,18 @@ def check_domain(request: Request, depth: Depth) -> tuple[DomainReport, list[Dom
     splits = [_check_split(domain, depth, findings, module.stand_in, complete) for domain in opened]
     report = DomainReport(request.names, module.title, str(root), request.needed, absent, module.stand_in, splits, findings.merged())
     return report, opened
+
+
+def _open(module: DomainDataModule, split: str) -> Domain:
+    """Open a split as training does; where that refuses files without partner, without them, so that the others are looked at, too."""
+    try:
+        return module.dataset(split)
+    except MissingDataError:
+        raise
+    except DataError:
+        lenient = copy(module)
+        lenient.reader_options = module.reader_options | {"unmatched": "report"}
+        return lenient.dataset(split)
 
 
 def survey_splits(module: DomainDataModule) -> list[str]:

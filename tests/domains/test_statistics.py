@@ -143,6 +143,23 @@ def test_a_damaged_label_is_named(root: Path) -> None:
         class_counts(GTAV(root, "train"), workers=0)
 
 
+def test_a_label_behind_a_broken_link(root: Path, decoded: Counter[str], cache: Path) -> None:
+    """There are no counts of it, and it is said before the others are decoded."""
+    counts = class_counts(GTAV(root, "train"), workers=0)
+    label = root / "labels/00003.png"
+    label.unlink()
+    label.symlink_to(root / "gone.png")
+    decoded.clear()
+    domain, kept = GTAV(root, "train"), list(cache.rglob("*.npz"))
+    assert len(domain) == 8
+    assert stored_counts(domain) is None
+    store_counts(domain, counts)
+    assert list(cache.rglob("*.npz")) == kept
+    with pytest.raises(DataError, match=r"00003\.png: cannot be read"):
+        class_counts(domain, workers=0)
+    assert not decoded
+
+
 def test_shares_are_of_the_labelled_pixels() -> None:
     np.testing.assert_allclose(class_shares(np.array([[3, 0, 1, 96], [0, 0, 4, 0]])), [3 / 8, 0, 5 / 8])
     np.testing.assert_array_equal(class_shares(np.array([[0, 0, 9]])), [0, 0])

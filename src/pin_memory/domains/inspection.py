@@ -1,9 +1,13 @@
 """Looking at the files of a data set: cheaply by their first and last bytes, or by decoding them."""
 
+import json
 import os
 import re
+import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -16,6 +20,7 @@ from pin_memory.errors import DataError
 Size = tuple[int, int]
 """Width and height in pixels."""
 
+_DECODING_ERRORS = (DataError, Image.DecompressionBombError)  # a reader of one's own may leave the second to Pillow
 _HEAD, _TAIL = 4096, 1024  # bytes
 _ENDS = {b"\x89PNG": (b"IEND", "the end chunk of a PNG"), b"\xff\xd8": (b"\xff\xd9", "the end mark of a JPEG")}
 _JSON_SIZE = tuple(re.compile(rb'"%s"\s*:\s*(\d+)' % side) for side in (b"imgWidth", b"imgHeight"))
@@ -28,10 +33,12 @@ class Glance:
     Attributes:
         size: Of the picture; None where they do not tell.
         problem: Why the file cannot be decoded; None where nothing speaks against it.
+        kind: The kind of finding that the problem is; empty without one.
     """
 
     size: Size | None
     problem: str | None = None
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ class Fault:
     """Something wrong with a pair.
 
     Attributes:
-        kind: One of `pin_memory.check_findings.KINDS`.
+        kind: One of `pin_memory.check_kinds.KINDS`.
         where: The file or the name of the sample.
         detail: What is wrong with it, in a few words; may be empty.
     """
@@ -67,7 +74,7 @@ class Inspected:
 def glance(path: Path) -> Glance:
     """Read a file's size in pixels from its head and see whether its end is there; nothing is decoded.
 
-    Finds empty files, files of another kind, and downloads that broke off. Damage in the middle of a file takes decoding to find.
+    Finds broken links, empty files, files of another kind, and downloads that broke off. Damage in the middle of a file takes decoding.
 
     Args:
         path: A picture, or a JSON file of polygons with imgWidth and imgHeight.
@@ -78,26 +85,42 @@ def glance(path: Path) -> Glance:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
             tail = file.read()
             if not head:
-                return Glance(None, "an empty file")
-            if path.suffix.lower() == ".json":
-                return _glance_json(head, tail)
+                return Glance(None, "an empty file", "empty")
             file.seek(0)
-            with Image.open(file) as picture:
-                size = picture.size
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        unknown = isinstance(error, UnidentifiedImageError)
-        return Glance(None, "not a picture" if unknown else getattr(error, "strerror", None) or str(error))
+            return (_glance_json if path.suffix.lower() == ".json" else _glance_picture)(file, head, tail)
+    except OSError as error:
+        broken = isinstance(error, FileNotFoundError) and path.is_symlink()
+        return Glance(None, f"a broken link to {path.readlink()}" if broken else error.strerror or str(error), "unreadable")
+
+
+def _glance_picture(file: BinaryIO, head: bytes, tail: bytes) -> Glance:
+    """Judge a picture; what ends too early is called truncated, whatever else it may seem for that."""
+    size, problem, kind = None, None, ""
+    try:
+        with Image.open(file) as picture:
+            size = picture.size
+    except Image.DecompressionBombError as error:
+        return Glance(None, str(error), "too_large")
+    except UnidentifiedImageError:
+        problem, kind = "a web page or XML" if head.lstrip().startswith(b"<") else "not a picture", "not_a_picture"
+    except (OSError, SyntaxError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of the decoder
+            raise
+        problem, kind = str(error), "undecodable"
     for start, (end, name) in _ENDS.items():
         if head.startswith(start) and end not in tail:
-            return Glance(size, f"truncated: {name} is missing")
-    return Glance(size)
+            return Glance(size, f"{name} is missing", "truncated")
+    return Glance(size, problem, kind)
 
 
-def _glance_json(head: bytes, tail: bytes) -> Glance:
+def _glance_json(_: BinaryIO, head: bytes, tail: bytes) -> Glance:
+    if not head.lstrip().startswith(b"{"):
+        return Glance(None, "not a JSON object", "undecodable")
     found = [pattern.search(head) or pattern.search(tail) for pattern in _JSON_SIZE]
     width, height = (int(match[1]) if match else None for match in found)
-    problem = None if tail.rstrip().endswith(b"}") else "truncated: the closing brace is missing"
-    return Glance((width, height) if width and height else None, problem)
+    whole = tail.rstrip().endswith(b"}")
+    size = (width, height) if width and height else None
+    return Glance(size) if whole else Glance(size, "the closing brace is missing", "truncated")
 
 
 def glance_pair(sample: Sample) -> tuple[Size | None, list[Fault]]:
@@ -108,7 +131,7 @@ def glance_pair(sample: Sample) -> tuple[Size | None, list[Fault]]:
     """
     image, label = glance(sample.image), glance(sample.label)
     files = ((sample.image, image), (sample.label, label))
-    faults = [Fault("undecodable", str(path), file.problem) for path, file in files if file.problem]
+    faults = [Fault(file.kind, str(path), file.problem) for path, file in files if file.problem]
     if image.size and label.size and image.size != label.size:
         faults.append(differ(sample, image.size, label.size))
     return image.size, faults
@@ -128,16 +151,16 @@ def inspect_pair(domain: Domain, index: int) -> Inspected:
         label, raw = decode_label(domain, sample)
         classes = count_classes(label, len(domain.label_space))
         faults += _judge_label(domain, sample, label, classes)
-    except DataError as error:
-        faults.append(Fault("undecodable", str(sample.label), _reason(error, sample.label)))
+    except _DECODING_ERRORS as error:
+        faults.append(_undecodable(sample.label, error, label=True))
     try:
         image = domain.read_image(sample)
         if (image == image[0, 0]).all():
             faults.append(Fault(_published(domain, sample) or "single_colour_image", str(sample.image)))
         if label is not None and image.shape[:2] != label.shape:
             faults.append(differ(sample, image.shape[1::-1], label.shape[::-1]))
-    except DataError as error:
-        faults.append(Fault("undecodable", str(sample.image), _reason(error, sample.image)))
+    except _DECODING_ERRORS as error:
+        faults.append(_undecodable(sample.image, error))
     return Inspected(raw, classes, tuple(faults))
 
 
@@ -180,6 +203,24 @@ def _published(domain: Domain, sample: Sample) -> str | None:
     return "published_single_colour" if sample.name in domain.known_single_colour else None
 
 
-def _reason(error: DataError, path: Path) -> str:
-    """The middle of a message: without the path in front and the advice behind."""
-    return str(error).removeprefix(f"{path}: ").removeprefix("cannot be decoded ").partition(". ")[0]
+def _undecodable(path: Path, error: Exception, *, label: bool = False) -> Fault:
+    """Why a file cannot be decoded: a whole label that its reader refuses is in another encoding than it should be."""
+    look = glance(path)
+    if look.problem:
+        return Fault(look.kind, str(path), look.problem)
+    # The middle of the message: without the path in front and the advice behind.
+    reason = str(error).removeprefix(f"{path}: ").removeprefix("cannot be decoded ").partition(". ")[0]
+    return Fault("wrong_encoding" if label and _is_whole(path) else "undecodable", str(path), reason)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a picture or JSON file can be decoded, whatever it holds."""
+    try:
+        if path.suffix.lower() == ".json":
+            json.loads(path.read_bytes())
+        else:
+            with Image.open(path) as picture:
+                picture.load()
+    except (*_DECODING_ERRORS, OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error):
+        return False
+    return True

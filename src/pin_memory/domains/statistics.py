@@ -12,7 +12,7 @@ import numpy as np
 from pin_memory.domains.base import Domain
 from pin_memory.domains.inspection import count_classes
 from pin_memory.domains.parallel import in_parallel
-from pin_memory.errors import ConfigurationError
+from pin_memory.errors import ConfigurationError, DataError
 from pin_memory.files import atomic_write, cache_folder
 
 log = logging.getLogger(__name__)
@@ -31,8 +31,15 @@ def class_counts(domain: Domain, workers: int | None = None) -> np.ndarray:
         Pixels of each class and, last, ignored, for each of `domain.samples`, (N, K + 1) int64.
 
     Raises:
-        DataError: A label cannot be decoded.
+        DataError: A label cannot be read or decoded.
     """
+    try:
+        fingerprint(domain)
+    except OSError as error:  # said before many labels are decoded in vain
+        raise DataError(
+            f"{error.filename}: cannot be read ({error.strerror or error}). A label of {domain.title} is behind a broken link, or was "
+            "taken away: get this file again."
+        ) from error
     if (stored := stored_counts(domain)) is not None:
         return stored
     title = f"{domain.title}: counting classes"
@@ -43,11 +50,10 @@ def class_counts(domain: Domain, workers: int | None = None) -> np.ndarray:
 
 
 def stored_counts(domain: Domain) -> np.ndarray | None:
-    """The counts as `class_counts` returns them if the cache has them, otherwise None."""
-    path = _cache_file(domain)
+    """The counts as `class_counts` returns them if the cache has them; otherwise, or when a label cannot be read, None."""
     shape = (len(domain), len(domain.label_space) + 1)
     try:
-        with np.load(path) as content:
+        with np.load(_cache_file(domain)) as content:
             counts = content["counts"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):  # not there, or damaged: counted anew
         return None
@@ -55,13 +61,16 @@ def stored_counts(domain: Domain) -> np.ndarray | None:
 
 
 def store_counts(domain: Domain, counts: np.ndarray) -> None:
-    """Keep counts for the next time; a cache that cannot be written is said and left alone.
+    """Keep counts for the next time; a cache that cannot be written is said and left alone, and so is a split that cannot be read.
 
     Args:
         domain: The split.
         counts: As `class_counts` returns them.
     """
-    path = _cache_file(domain)
+    try:
+        path = _cache_file(domain)
+    except OSError:  # a label went away meanwhile: the counts are of files that are no more
+        return
     try:
         with atomic_write(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, counts=counts)
@@ -70,7 +79,11 @@ def store_counts(domain: Domain, counts: np.ndarray) -> None:
 
 
 def fingerprint(domain: Domain) -> str:
-    """A name for what the counts of a split depend on: the label files (place below the root, length, time), encoding and table."""
+    """A name for what the counts of a split depend on: the label files (place below the root, length, time), encoding and table.
+
+    Raises:
+        OSError: A label file is not there or cannot be read.
+    """
     digest = hashlib.sha256()
     reader = f"{type(domain).__module__}.{type(domain).__qualname__}"
     digest.update(repr((_VERSION, reader, domain.layout.name, domain.layout.encoding, domain.label_space.names)).encode())
