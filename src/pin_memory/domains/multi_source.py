@@ -52,6 +52,12 @@ class MultiSourceDataModule(LightningDataModule):
         self.sources = dict(sources or {})
         self.targets = dict(targets or {})
         for name in (*self.sources, *self.targets):
+            domain = self.sources.get(name) or self.targets.get(name)
+            if not isinstance(domain, DomainDataModule):
+                raise ConfigurationError(
+                    f"data.sources.{name} or data.targets.{name} is no data set ({domain!r}): add one as a whole, as in"
+                    f" +domain@data.sources.{name}=gtav."
+                )
             if not isinstance(name, str):
                 raise ConfigurationError(f"The name {name!r} of a domain was read as a number: quote it in the YAML file.")
         self.stand_in = stand_in
