@@ -25,7 +25,7 @@ class TestStatistics:
 
     Attributes:
         policy: "running", those of training; "image", those of each image by itself; "batch", those of the images that are predicted
-            together (`loading.test_batch_size`).
+            together (`loading.evaluation_batch_size`).
         share: Weight of the images' own statistics in a blend with the running ones, 0..1.
     """
 

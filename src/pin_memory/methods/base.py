@@ -38,7 +38,6 @@ class Method(LightningModule):
         auxiliary_weight: Weight of the auxiliary head's loss.
         train_statistics: What batch normalisation normalises by while training, one of `train_policies`: "mixture", all images of the
             iteration; "frozen", the backbone's running statistics, which stay as they are (its pretrained weights have fitting ones).
-
         whitening: Adds RobustNet's loss; needs a backbone with `instance_norm=isw`.
         test_statistics: What batch normalisation normalises by in validation and tests.
 
