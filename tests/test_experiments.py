@@ -79,6 +79,11 @@ def test_experiment_trains_and_is_judged(tmp_path: Path, data: Path, experiment:
     assert set(results["source_validation"]) <= set(results["sources"])
     assert len(results["source_validation"]) >= 1
     assert {"method", "network", "sources", "seed", "protocol", "stand_in", "images_seen", "targets", "mean_miou"} <= set(results)
+    for target in results["targets"].values():
+        assert (target["view"], target["image_scale"], target["label_scale"], target["images"]) == ("native", 1.0, 1.0, 1)
+        assert target["layout"]
+        assert set(target["classes"]) <= set(target["iou"])
+        assert ("miou16" in target) == ("synthia" in results["sources"])
     assert len(list((folder / "panels").iterdir())) == len(targets)
     assert {p.name for p in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert OmegaConf.load(folder / "config.yaml").trainer.max_steps == 2
