@@ -191,3 +191,14 @@ def test_complete_counts(tmp_path: Path) -> None:
     assert GTAV(root, "train", train_on="all").official_counts == {"train": 24904}
     assert GTAV(root, "train", split_file=lists).official_counts == {}
     assert GTAV.official_counts == {"train": 12403, "val": 6382}
+
+
+def test_two_trees_are_not_mixed(tmp_path: Path) -> None:
+    """Training frames in split folders and all frames beside them: validation would see what was trained on."""
+    for folder in ("", "train/"):
+        for number in range(1, 11):
+            write_image(tmp_path / f"images/{folder}{number:05}.png", 12, 12)
+            write_palette(tmp_path / f"labels/{folder}{number:05}.png", np.zeros((12, 12), np.uint8))
+    assert len(GTAV(tmp_path, "train")) == 10
+    with pytest.raises(DataError, match="would come from the tree"):
+        GTAV(tmp_path, "val")

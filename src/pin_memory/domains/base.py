@@ -168,7 +168,18 @@ class Domain(Dataset[dict[str, Any]]):
             raise self.missing(self._absence())
         if not found[0].images:
             raise self.missing(f"no image for the split {self.split!r} in the tree {found[0].layout.name!r}")
+        if not found[0].layout.by_folder and self.split_file is None:
+            self._refuse_two_trees(found[0])
         return found[0]
+
+    def _refuse_two_trees(self, found: Found) -> None:
+        """Refuse files without split folders beside other splits' folders: a split of the former could overlap with the latter."""
+        others = recognise(self.root, tuple(layout for layout in self.layouts if layout.by_folder), self.inner_roots, SPLITS)
+        if others and others[0].images and others[0].labels:
+            raise self.missing(
+                f"the split {self.split!r} would come from the tree {found.layout.name!r}, but other splits lie in the tree"
+                f" {others[0].layout.name!r}, whose images may be the same; complete or remove one of the two, or give split_file"
+            )
 
     def _absence(self) -> str:
         """Say what is there instead of the split."""
