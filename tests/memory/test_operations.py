@@ -34,19 +34,20 @@ def dot(a: list[float], b: list[float]) -> float:
     return sum(x * y for x, y in zip(a, b, strict=True))
 
 
-def test_read_equals_a_loop_over_cells() -> None:
+@pytest.mark.parametrize("temperature", [1.0, 0.1, 3.0])
+def test_read_equals_a_loop_over_cells(temperature: float) -> None:
     """Cosine similarity, soft-max over the items, mixture of the items."""
     features, _ = scene()
     items = operations.unit(torch.randn(K, C, dtype=torch.float64))
     scores = operations.similarity(operations.unit(features), items)
-    mixed = operations.read_out(scores, items)
+    mixed = operations.read_out(scores, items, temperature=temperature)
     rows = items.tolist()
     for b in range(features.shape[0]):
         for y in range(features.shape[2]):
             for x in range(features.shape[3]):
                 query = unit(features[b, :, y, x].tolist())
                 cosines = [dot(query, row) for row in rows]
-                powers = [math.exp(c) for c in cosines]
+                powers = [math.exp(c / temperature) for c in cosines]
                 expected = [sum(p / sum(powers) * row[c] for p, row in zip(powers, rows, strict=True)) for c in range(C)]
                 assert scores[b, :, y, x].tolist() == pytest.approx(cosines, rel=1e-10, abs=1e-12)
                 assert mixed[b, :, y, x].tolist() == pytest.approx(expected, rel=1e-10, abs=1e-12)
@@ -219,3 +220,19 @@ def test_noise_in_evaluation_is_an_option() -> None:
     memory = CategoricalMemory(K, C, gumbel_in_evaluation=True).double().eval()
     memory.commit(operations.unit(torch.randn(K, C, dtype=torch.float64)))
     assert not torch.equal(memory.read(features).fused, memory.read(features).fused)
+
+
+def test_read_temperature_reaches_training_and_evaluation() -> None:
+    """The noise is added to the similarities as they are after division, so a low temperature drowns it."""
+    features, _ = scene()
+    items = operations.unit(torch.randn(K, C, dtype=torch.float64))
+    scores = operations.similarity(operations.unit(features), items)
+    nearest = items[scores.argmax(dim=1)].movedim(-1, 1)
+    sharp = CategoricalMemory(K, C, read_temperature=1e-6).double()
+    sharp.commit(items)
+    for training in (True, False):
+        sharp.train(training).fusion.eval()
+        queries = operations.unit(features)
+        torch.testing.assert_close(sharp.read(features).fused, sharp.fusion(torch.cat([queries, nearest], dim=1)))
+    with pytest.raises(ConfigurationError, match="read_temperature"):
+        CategoricalMemory(K, C, read_temperature=0.0)

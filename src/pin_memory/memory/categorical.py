@@ -45,9 +45,10 @@ class CategoricalMemory(nn.Module):
         gumbel_in_evaluation: Sample them in evaluation, too, as the released evaluation does: predictions then differ from run to run.
         shares: How the label map shrinks to class shares of feature cells: "bilinear" as released, which looks at four pixels of a cell
             and misses thin classes, or "area", which counts all of them.
+        read_temperature: The similarities are divided by it before the soft-max of a read; 1 as released, smaller reads more sharply.
 
     Raises:
-        ConfigurationError: Other `shares`.
+        ConfigurationError: Other `shares`, or a temperature that is not above 0.
     """
 
     items: Tensor
@@ -60,11 +61,14 @@ class CategoricalMemory(nn.Module):
         gumbel: bool = True,
         gumbel_in_evaluation: bool = False,
         shares: str = "bilinear",
+        read_temperature: float = 1.0,
     ) -> None:
         super().__init__()
+        if not read_temperature > 0:
+            raise ConfigurationError(f"network.memory.read_temperature={read_temperature}: expected a number above 0 (1 as released).")
         if shares not in _SHARES:
             raise ConfigurationError(f"network.memory.shares={shares}: expected one of {', '.join(_SHARES)}.")
-        self.gumbel_in_evaluation, self.shares = gumbel_in_evaluation, shares
+        self.gumbel_in_evaluation, self.shares, self.read_temperature = gumbel_in_evaluation, shares, read_temperature
         self.num_classes, self.channels, self.momentum, self.gumbel = num_classes, channels, momentum, gumbel
         self.update = MemoryUpdate(channels)
         self.fusion = nn.Sequential(nn.Conv2d(2 * channels, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
@@ -88,7 +92,8 @@ class CategoricalMemory(nn.Module):
         items = self.items if items is None else items
         queries = operations.unit(features)
         scores = operations.similarity(queries, items)
-        mixed = operations.read_out(scores, items, gumbel=self.gumbel if self.training else self.gumbel_in_evaluation)
+        noisy = self.gumbel if self.training else self.gumbel_in_evaluation
+        mixed = operations.read_out(scores, items, noisy, self.read_temperature)
         return Reading(self.fusion(torch.cat([queries, mixed], dim=1)), scores)
 
     def write(self, features: Tensor, labels: Tensor, items: Tensor | None = None) -> Tensor:

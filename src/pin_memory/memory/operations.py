@@ -30,17 +30,20 @@ def similarity(queries: Tensor, items: Tensor) -> Tensor:
     return torch.einsum("bchw,kc->bkhw", queries, items)
 
 
-def read_out(scores: Tensor, items: Tensor, gumbel: bool = False) -> Tensor:
+def read_out(scores: Tensor, items: Tensor, gumbel: bool = False, temperature: float = 1.0) -> Tensor:
     """Mix the memory items by the soft-max of their similarities.
 
     Args:
         scores: Similarities `(B, K, h, w)`.
         items: Memory items `(K, C)`.
-        gumbel: Perturb the similarities with Gumbel noise (soft sample, temperature 1); for training only.
+        gumbel: Perturb the similarities with Gumbel noise (soft sample); for training only.
+        temperature: What the similarities are divided by, before any noise: cosines differ by 2 at most, so with the released 1 the
+            largest weight is at most e² times the smallest, and the noise outweighs them; a smaller one lets the nearest items win.
 
     Returns:
         The read-out `(B, C, h, w)`.
     """
+    scores = scores / temperature
     weights = F.gumbel_softmax(scores, tau=1.0, dim=1) if gumbel else scores.softmax(dim=1)
     return torch.einsum("bkhw,kc->bchw", weights, items)
 
