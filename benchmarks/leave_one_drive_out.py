@@ -1,6 +1,8 @@
 """All methods on real frames: train on three CamVid drives, judge on the fourth, for every drive and several seeds.
 
     python -m benchmarks.leave_one_drive_out data=DIR output=DIR [jobs=2] [seeds=1,2] [methods=erm,mldg] [steps=300] [override ...]
+    python -m benchmarks.leave_one_drive_out data=DIR output=DIR methods=erm,pin_the_memory,mixture,quiet # variants: what holds it back
+    python -m benchmarks.leave_one_drive_out data=DIR output=DIR statistics=image # the same weights, normalised otherwise
 
 Runs that are there already are not repeated. Prints the table as Markdown: mean and standard deviation over seeds, and the gain over erm.
 """
@@ -14,6 +16,8 @@ from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
 
+import torch
+
 METHODS = ("erm", "ibn_net", "isw", "mldg", "erm_memory", "pin_the_memory")
 DRIVES = ("0001TP", "0006R0", "0016E5", "Seq05VD")
 BUDGET = [
@@ -24,11 +28,31 @@ BUDGET = [
 """The same for all methods, small enough for a CPU: small crops, coarse features, the last weights, 60 evenly spaced target frames."""
 EXTRA = {"isw": ["method.whitening.warmup_epochs=1", "method.whitening.images=100", "method.whitening.trials=3"]}
 """Published from the sixth of about forty epochs on; here, a run has a few."""
+LONG = ["trainer.max_steps=600", "trainer.val_check_interval=600"]
+WARM = ["network.backbone.pretrained={warm}"]
+VARIANTS = {
+    "mixture": ("pin_the_memory", ["method.train_statistics=mixture"]),
+    "quiet": ("pin_the_memory", ["network.memory.gumbel=false"]),
+    "sharp": ("pin_the_memory", ["network.memory.gumbel=false", "network.memory.read_temperature=0.1"]),
+    "momentum_95": ("pin_the_memory", ["network.memory.momentum=0.95"]),
+    "momentum_50": ("pin_the_memory", ["network.memory.momentum=0.5"]),
+    "area": ("pin_the_memory", ["network.memory.shares=area"]),
+    "erm_batch_4": ("erm", ["loading.batch_size=4"]),
+    "batch_4": ("pin_the_memory", ["loading.batch_size=4"]),
+    "erm_600": ("erm", LONG),
+    "long_600": ("pin_the_memory", LONG),
+    "erm_warm": ("erm", WARM),
+    "warm": ("pin_the_memory", WARM),
+    "warm_frozen": ("pin_the_memory", [*WARM, "method.train_statistics=frozen"]),
+    "warm_mixture": ("pin_the_memory", [*WARM, "method.train_statistics=mixture"]),
+}  # fmt: skip
+"""Settings that may hold Pin the Memory back, one at a time: its method and overrides. `warm` starts from the backbone that erm trained on
+the same sources with the same seed, in place of random weights: then compare with erm_warm."""
 
 
 def main(arguments: list[str]) -> None:
     """Run what is missing and print the table."""
-    settings = {"jobs": "2", "seeds": "1,2", "methods": ",".join(METHODS), "drives": ",".join(DRIVES), "steps": "300"}
+    settings = {"jobs": "2", "seeds": "1,2", "methods": ",".join(METHODS), "drives": ",".join(DRIVES), "steps": "300", "statistics": ""}
     overrides = []
     for argument in arguments:
         key, _, value = argument.partition("=")
@@ -43,38 +67,55 @@ def main(arguments: list[str]) -> None:
     fixed += [f"trainer.val_check_interval={settings['steps']}", *overrides]
 
     def job(task: tuple[int, str, str]) -> None:
-        seed, drive, method = task
+        seed, drive, name = task
+        method, variant = VARIANTS.get(name, (name, []))
+        folder = output / name / drive / str(seed)
+        warm = output / "erm" / drive / str(seed)
+        changes = [change.format(warm=backbone(warm)) if "{warm}" in change else change for change in variant]
         chosen = [f"method={method}", f"target='{drive}'", f"seed={seed}", *EXTRA.get(method, [])]
-        run_one(output / method / drive / str(seed), [*fixed, *chosen])
+        run_one("train", folder, [*fixed, *chosen, *changes])
+        if settings["statistics"]:
+            run_one("evaluate", folder / settings["statistics"], [f"checkpoint={folder}", f"test_statistics={settings['statistics']}"])
 
     with ThreadPoolExecutor(int(settings["jobs"])) as pool:  # seed by seed, so that an unfinished study has whole seeds
         list(pool.map(job, product(seeds, drives, methods)))
-    print(table(output, methods, drives, seeds))
+    print(table(output, methods, drives, seeds, settings["statistics"]))
 
 
-def run_one(folder: Path, overrides: list[str]) -> None:
-    """Train and judge one run unless it has been."""
+def backbone(run: Path) -> Path:
+    """The backbone of a finished run, as a torchvision state dict that a network can start from."""
+    path = run / "backbone.pt"
+    if not path.is_file():
+        state = torch.load(run / "checkpoints" / "last.ckpt", map_location="cpu", weights_only=True)["state_dict"]
+        names = {"stem.0": "conv1", "stem.1": "bn1"} | {f"stage{stage}": f"layer{stage}" for stage in range(1, 5)}
+        ours = {f"network.backbone.{old}.": f"{new}." for old, new in names.items()}
+        torch.save({new + k.removeprefix(old): v for old, new in ours.items() for k, v in state.items() if k.startswith(old)}, path)
+    return path
+
+
+def run_one(command: str, folder: Path, overrides: list[str]) -> None:
+    """Train, or evaluate, one run unless it has been."""
     if (folder / "results.json").is_file():
         return
     subprocess.run(["rm", "-rf", str(folder)], check=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pin_memory.train", *overrides, f"hydra.run.dir={folder}"]
+    line = [sys.executable, "-m", f"pin_memory.{command}", *overrides, f"hydra.run.dir={folder}"]
     with (folder.parent / f"{folder.name}.log").open("w") as log:
-        code = subprocess.run(command, env=environment, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
+        code = subprocess.run(line, env=environment, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
     print(f"{folder}: {'done' if code == 0 else f'failed with exit code {code}'}", file=sys.stderr, flush=True)
 
 
-def scores(folder: Path, method: str, drive: str, seeds: list[int]) -> dict[int, float]:
+def scores(folder: Path, method: str, drive: str, seeds: list[int], statistics: str) -> dict[int, float]:
     """Target mIoU in percent of the runs that are there, by seed."""
-    paths = {seed: folder / method / drive / str(seed) / "results.json" for seed in seeds}
+    paths = {seed: folder / method / drive / str(seed) / statistics / "results.json" for seed in seeds}
     return {seed: 100 * json.loads(path.read_text())["mean_miou"] for seed, path in paths.items() if path.is_file()}
 
 
-def table(folder: Path, methods: list[str], drives: list[str], seeds: list[int]) -> str:
+def table(folder: Path, methods: list[str], drives: list[str], seeds: list[int], statistics: str) -> str:
     """A row per method: each drive, the mean over the drives, and its gain over erm, all as mean ± standard deviation over seeds."""
     lines = [f"| method | {' | '.join(drives)} | mean | gain over erm |", f"|---|{'---|' * (len(drives) + 2)}"]
-    found = {method: {drive: scores(folder, method, drive, seeds) for drive in drives} for method in methods}
+    found = {method: {drive: scores(folder, method, drive, seeds, statistics) for drive in drives} for method in methods}
 
     def means(method: str) -> dict[int, float]:
         whole = [seed for seed in seeds if all(seed in found[method][drive] for drive in drives)]
