@@ -179,14 +179,24 @@ def test_same_seed_same_run(data: Path, tmp_path: Path) -> None:
     assert any(not torch.equal(states[0][k], states[2][k]) for k in states[0])
 
 
-def test_several_devices_are_refused(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Training on two devices would let the replicas drift apart, so it does not start."""
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"devices": 1}, "trainer=ddp"),
+        ({"devices": 2, "strategy": "ddp"}, "use_distributed_sampler"),
+    ],
+)
+def test_trainers_that_share_wrongly_are_refused(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], expected: str
+) -> None:
+    """A strategy without whole replicas, and a sampler that repeats images, do not start; the right ones do."""
     cfg = composed("experiment=multi_source_gs", f"paths.data={data}", f"paths.run={tmp_path}")
     method = assembly.build_method(cfg)
-    method._trainer = Trainer(accelerator="cpu", devices=1, logger=False)
+    method._trainer = Trainer(accelerator="cpu", logger=False, **options)
     monkeypatch.setattr(Trainer, "world_size", 2)
-    with pytest.raises(ConfigurationError, match="devices=1"):
+    with pytest.raises(ConfigurationError, match=expected):
         method.on_fit_start()
+    method.check_trainer(Trainer(accelerator="cpu", logger=False, devices=2, strategy="ddp", use_distributed_sampler=False))
 
 
 def resumed(tmp_path: Path, data: Path, *overrides: str) -> dict[str, Any]:
@@ -259,7 +269,6 @@ def test_passes_of_the_memory_initialisation_draw_anew(data: Path) -> None:
         (["schedule=polynomial", "trainer.max_steps=-1", "trainer.max_epochs=1"], "horizon"),
         (["trainer.precision=bf16-true"], "precision"),
         (["trainer.max_steps=0"], "max_steps"),
-        (["trainer.devices=2"], "devices=1"),
         (["seed=abc"], "seed"),
         (["seed=null"], "seed"),
     ],

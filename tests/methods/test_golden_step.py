@@ -87,7 +87,7 @@ def iterate(method: ByHand, golden: np.lib.npyio.NpzFile, iteration: int, dtype:
         outer_step = type(method).outer_step
 
         def keep_inner(fast: FastWeights, *rest: Any) -> None:
-            inner.update(fast._inner_gradients)
+            inner.update(fast.inner_gradients)
             outer_step(method, fast, *rest)
 
         method.outer_step = keep_inner

@@ -17,6 +17,7 @@ from pin_memory.domains.statistics import class_counts
 from pin_memory.domains.transforms import TrainTransform
 from pin_memory.domains.views import ViewTransform, find_view
 from pin_memory.errors import ConfigurationError
+from pin_memory.ranks import share, world_size
 
 
 class DomainDataModule(LightningDataModule):
@@ -137,8 +138,18 @@ class DomainDataModule(LightningDataModule):
         return self._evaluation("test", self.loading.max_test_images)
 
     def _evaluation(self, split: str, limit: int | None) -> DataLoader[Any]:
-        """A loader over at most `limit` images, in order."""
+        """A loader over this process's share of at most `limit` images, in order; no image is repeated to make the shares equal.
+
+        Raises:
+            ConfigurationError: A process would have none.
+        """
         dataset = self.dataset(split, ViewTransform(self.view.name))
-        dataset.samples = evenly_spaced(dataset.samples, limit)
+        samples = evenly_spaced(dataset.samples, limit)
+        if len(samples) < world_size():
+            raise ConfigurationError(
+                f"{self.title}: {len(samples)} {split} images cannot be shared out to {world_size()} devices; raise"
+                f" loading.max_{split}_images or use fewer devices."
+            )
+        dataset.samples = list(share(samples))
         options = loader_options(self.loading.workers)
         return DataLoader(dataset, batch_size=self.loading.evaluation_batch_size, collate_fn=collate, **options)

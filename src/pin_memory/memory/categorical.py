@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pin_memory.errors import ConfigurationError
 from pin_memory.memory import operations
+from pin_memory.ranks import sum_over_ranks
 
 _SHARES = {"bilinear": operations.class_shares, "area": operations.class_shares_by_area}
 
@@ -110,7 +111,8 @@ class CategoricalMemory(nn.Module):
         items = self.items if items is None else items
         with torch.autocast(features.device.type, enabled=False):
             vectors = operations.unit(self.update(operations.full_precision(features)))
-            return operations.momentum_write(items, *self.class_sums(vectors, labels), momentum=self.momentum)
+            sums, totals = sum_over_ranks(self.class_sums(vectors, labels))  # one memory for all ranks, written from all their images
+            return operations.momentum_write(items, sums, totals, momentum=self.momentum)
 
     def class_sums(self, vectors: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Share-weighted sums `(K, C)` and shares `(K,)` of each class over unit vectors `(B, C, h, w)` with labels `(B, H, W)`."""

@@ -5,12 +5,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pin_memory.domains.classes import IGNORE
+from pin_memory.ranks import sum_over_ranks, world_size
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross entropy over the labelled pixels; 0 (with zero gradient) where no pixel is labelled.
 
-    The released code divides by zero in that case and steps on NaN.
+    The released code divides by zero in that case and steps on NaN. With several ranks the mean is over the labelled pixels of all of them:
+    the mean of the ranks' losses, and of their gradients, is that of one process with all images.
 
     Args:
         logits: `(B, K, H, W)`.
@@ -20,7 +22,8 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
         A scalar >= 0.
     """
     total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
-    return total / (labels != IGNORE).sum().clamp(min=1)
+    (labelled,) = sum_over_ranks([(labels != IGNORE).sum()])
+    return total * world_size() / labelled.clamp(min=1)
 
 
 def feature_cohesion(similarity: Tensor, labels: Tensor, temperature: float = 1.0) -> Tensor:

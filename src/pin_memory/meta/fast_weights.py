@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from pin_memory.ranks import mean_over_ranks
+
 
 class FastWeights:
     """Parameters Θ' = Θ - α ∇L_in(Θ) that stand in for a network's own (Pin the Memory, section 3.4; MLDG, AAAI 2018).
@@ -24,11 +26,11 @@ class FastWeights:
         self, network: nn.Module, parameters: dict[str, Tensor], inner_gradients: dict[str, Tensor], differentiate: dict[str, Tensor]
     ) -> None:
         self.network, self.parameters = network, parameters
-        self._inner_gradients, self._differentiate = inner_gradients, differentiate
+        self.inner_gradients, self._differentiate = inner_gradients, differentiate
 
     @classmethod
     def after_step(cls, network: nn.Module, loss: Tensor, lr: float, first_order: bool = True) -> "FastWeights":
-        """Take one plain SGD step (no momentum, no weight decay) on `loss`.
+        """Take one plain SGD step (no momentum, no weight decay) on `loss`, whose gradient is averaged over the ranks.
 
         Args:
             network: Its trainable parameters are stepped; itself stays as it is.
@@ -40,7 +42,7 @@ class FastWeights:
         values = torch.autograd.grad(
             loss, list(parameters.values()), create_graph=not first_order, allow_unused=True, materialize_grads=True
         )
-        gradients = dict(zip(parameters, values, strict=True))
+        gradients = dict(zip(parameters, mean_over_ranks(values), strict=True))
         stepped = {name: p - lr * gradients[name] for name, p in parameters.items()}
         if first_order:
             stepped = {name: p.detach().requires_grad_() for name, p in stepped.items()}
@@ -53,6 +55,6 @@ class FastWeights:
         return functional_call(self.network, {**self.parameters, **buffers}, args, {"stage": stage})
 
     def total_gradients(self, outer_loss: Tensor) -> dict[str, Tensor]:
-        """∇_Θ L_in(Θ) + ∇_Θ L_out(Θ') by parameter name; consumes the graph."""
+        """∇_Θ L_in(Θ) + ∇_Θ L_out(Θ') by parameter name, means over the ranks; consumes the graph."""
         outer = torch.autograd.grad(outer_loss, list(self._differentiate.values()), allow_unused=True, materialize_grads=True)
-        return {name: self._inner_gradients[name] + g for name, g in zip(self._differentiate, outer, strict=True)}
+        return {name: self.inner_gradients[name] + g for name, g in zip(self._differentiate, mean_over_ranks(outer), strict=True)}

@@ -6,14 +6,16 @@ from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from pin_memory.errors import ConfigurationError
+from pin_memory.inference.protocol import WHOLE, Protocol
 from pin_memory.inference.statistics import RUNNING, TestStatistics
-from pin_memory.inference.whole import predict_whole
 from pin_memory.memory import Reading
 from pin_memory.memory.losses import cross_entropy
 from pin_memory.methods.batches import DomainBatch, Labelled, merge
@@ -21,6 +23,7 @@ from pin_memory.methods.losses import auxiliary_loss
 from pin_memory.methods.whitening import InstanceSelectiveWhitening
 from pin_memory.metrics import DomainConfusion, class_iou, mean_iou
 from pin_memory.networks import Encoding, MemorySegmenter
+from pin_memory.ranks import agree, mean_over_ranks, rank, world_size
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +43,7 @@ class Method(LightningModule):
             iteration; "frozen", the backbone's running statistics, which stay as they are (its pretrained weights have fitting ones).
         whitening: Adds RobustNet's loss; needs a backbone with `instance_norm=isw`.
         test_statistics: What batch normalisation normalises by in validation and tests.
+        protocol: How the network is applied to the images of a test; validation is always of whole images, once.
 
     Raises:
         ConfigurationError: Another `train_statistics`, or a whitening loss without the maps it looks at.
@@ -58,6 +62,7 @@ class Method(LightningModule):
         train_statistics: str = "mixture",
         whitening: InstanceSelectiveWhitening | None = None,
         test_statistics: TestStatistics = RUNNING,
+        protocol: Protocol = WHOLE,
     ) -> None:
         super().__init__()
         if train_statistics not in self.train_policies:
@@ -69,7 +74,7 @@ class Method(LightningModule):
                 "A whitening loss needs standardised maps: set network.backbone.instance_norm=isw (whitening=isw does)."
             )
         self.train_statistics = train_statistics
-        self.whitening, self.test_statistics = whitening, test_statistics
+        self.whitening, self.test_statistics, self.protocol = whitening, test_statistics, protocol
         self.automatic_optimization = False
         self.network = network
         self.auxiliary_weight = auxiliary_weight
@@ -140,22 +145,30 @@ class Method(LightningModule):
         """Refuse what would train wrongly, before anything is launched.
 
         Raises:
-            ConfigurationError: Several devices, another precision than those that are right, or no step to make.
+            ConfigurationError: Another precision than those that are right, a strategy that would split or reduce what the method does
+                itself, or no step to make.
         """
         if trainer.precision not in PRECISIONS:
             raise ConfigurationError(f"trainer.precision={trainer.precision}: expected one of {', '.join(PRECISIONS)}.")
         if trainer.max_steps == 0:
             raise ConfigurationError("trainer.max_steps=0 trains nothing: give a number of iterations, or -1 to go by trainer.max_epochs.")
-        if trainer.world_size > 1:
+        if trainer.world_size > 1 and not isinstance(trainer.strategy, DDPStrategy):
             raise ConfigurationError(
-                f"Training on {trainer.world_size} devices is not supported yet: the gradients of the two steps and the memory would"
-                " not be reduced and the replicas would drift apart. Use trainer.devices=1."
+                f"trainer.strategy={type(trainer.strategy).__name__} on {trainer.world_size} devices: a method reduces gradients and memory"
+                " itself, over whole replicas. Use trainer=ddp."
+            )
+        if trainer.world_size > 1 and trainer._accelerator_connector.use_distributed_sampler:
+            raise ConfigurationError(
+                "trainer.use_distributed_sampler=true would repeat evaluation images to make the devices' shares equal: set it to false;"
+                " the data modules share the images out themselves."
             )
 
     def on_fit_start(self) -> None:
         """Refuse a Trainer that `check_trainer` refuses, for those who bring their own; freeze what is to be frozen."""
         self.check_trainer(self.trainer)
         self.train()
+        if world_size() > 1:
+            torch.manual_seed(torch.initial_seed() + rank())  # drop-out and Gumbel noise of their own; the weights are made already
 
     def segmentation_loss(
         self, reading: Reading, encoding: Encoding, labels: Tensor, run: Callable[..., Any] | None = None, step: str = ""
@@ -185,13 +198,14 @@ class Method(LightningModule):
         return self.network(*args, stage=stage)
 
     def gradients_of(self, loss: Tensor) -> dict[str, Tensor]:
-        """Gradients of `loss` by parameter name; zero for a parameter that it does not depend on."""
+        """Gradients of `loss` by parameter name, means over the ranks; zero for a parameter that it does not depend on."""
         parameters = {name: p for name, p in self.network.named_parameters() if p.requires_grad}
         values = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True, materialize_grads=True)
-        return dict(zip(parameters, values, strict=True))
+        return dict(zip(parameters, mean_over_ranks(values), strict=True))
 
     def step_optimizer(self, gradients: dict[str, Tensor], images: int) -> None:
         """Step the optimiser on `gradients` (by parameter name), then the schedule; counts `images` as seen."""
+        self.log_norms({"grad_norm/total": gradients})
         optimizer, schedule = self.optimizers(), self.lr_schedulers()
         for name, parameter in self.network.named_parameters():
             parameter.grad = gradients.get(name)
@@ -199,12 +213,26 @@ class Method(LightningModule):
         torch.clear_autocast_cache()  # it holds the weights before the step, in half precision
         optimizer.zero_grad(set_to_none=True)  # type: ignore[union-attr]
         schedule.step()  # type: ignore[union-attr]
-        self.images_seen += images
+        self.images_seen += images * world_size()
 
     def log_losses(self, **terms: Tensor | float) -> None:
         """Log `loss/<term>` and the learning rate; shown in the progress bar."""
         self.log_dict({f"loss/{k}": v.detach() if isinstance(v, Tensor) else v for k, v in terms.items()}, prog_bar=True)
         self.log("lr", self.lr)
+
+    @property
+    def writes_metrics(self) -> bool:
+        """Whether the metrics of this iteration are written, one in `trainer.log_every_n_steps`; False without a Trainer.
+
+        What is dear to compute is computed for these alone: Lightning would take a value of every iteration and drop most.
+        """
+        every = getattr(self._trainer, "log_every_n_steps", 0)
+        return every > 0 and (self.iteration + 1) % every == 0
+
+    def log_norms(self, groups: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Log the Euclidean norm of each named group of tensors if metrics are written; nothing waits for the device."""
+        if self.writes_metrics:
+            self.log_dict({name: get_total_norm([t.detach() for t in tensors.values()]) for name, tensors in groups.items()})
 
     def on_train_epoch_start(self) -> None:
         """After the warm-up, choose the covariances to whiten."""
@@ -233,12 +261,13 @@ class Method(LightningModule):
     # Evaluation -----------------------------------------------------------------------------------------------------
 
     def on_validation_epoch_start(self) -> None:
-        """Start an empty confusion matrix per source."""
+        """Start an empty confusion matrix per source, with one network on all ranks."""
+        agree(self)
         self._reset_confusions(self.trainer.datamodule.validation_names)  # type: ignore[attr-defined]
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
         """Count the predictions on a source's validation image."""
-        self._count(batch, dataloader_idx)
+        self._count(batch, dataloader_idx, WHOLE)
 
     def on_validation_epoch_end(self) -> None:
         """Log `val/miou_<source>` and their mean `val/miou`, which the best checkpoint is chosen by."""
@@ -247,18 +276,19 @@ class Method(LightningModule):
         self.log("val/miou", sum(scores.values()) / max(len(scores), 1), prog_bar=True)
 
     def on_test_epoch_start(self) -> None:
-        """Start an empty confusion matrix per target."""
+        """Start an empty confusion matrix per target, with one network on all ranks."""
+        agree(self)
         self._reset_confusions(self.trainer.datamodule.target_names)  # type: ignore[attr-defined]
 
     def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         """Count the predictions on a target image; returns them for the callbacks."""
-        return {"prediction": self._count(batch, dataloader_idx)}
+        return {"prediction": self._count(batch, dataloader_idx, self.protocol)}
 
     def _reset_confusions(self, domains: list[str]) -> None:
         self.confusions = {name: DomainConfusion(self.network.num_classes).to(self.device) for name in domains}
 
-    def _count(self, batch: dict[str, Any], index: int) -> Tensor:
-        prediction = predict_whole(self.network, batch["image"], tuple(batch["label"].shape[-2:]), self.test_statistics)
+    def _count(self, batch: dict[str, Any], index: int, protocol: Protocol) -> Tensor:
+        prediction = protocol.predict(self.network, batch["image"], tuple(batch["label"].shape[-2:]), self.test_statistics)
         list(self.confusions.values())[index].update(prediction, batch["label"])
         return prediction
 

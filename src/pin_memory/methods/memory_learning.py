@@ -14,6 +14,7 @@ from pin_memory.memory import CategoricalMemory, feature_cohesion, memory_classi
 from pin_memory.methods.base import Method
 from pin_memory.methods.batches import DomainBatch, Labelled, evaluation_mode, merge
 from pin_memory.networks import Encoding, MemorySegmenter
+from pin_memory.ranks import sum_over_ranks
 
 log = logging.getLogger(__name__)
 
@@ -111,4 +112,5 @@ class MemoryLearning(Method):
                 images, labels = merge(batch)
                 features = operations.full_precision(self.network.encode(images.to(self.device)).features)
                 sums += self.memory.class_sums(operations.unit(features), labels.to(self.device))[0]
+        (sums,) = sum_over_ranks([sums])
         self.memory.commit(operations.unit(sums))

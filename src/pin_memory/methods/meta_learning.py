@@ -6,6 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from pin_memory.domains.classes import IGNORE
@@ -81,8 +82,14 @@ class MetaLearning(Method):
         return Sides(written, merge(batch, test), written)
 
     def inner_step(self, loss: Tensor) -> FastWeights:
-        """`Θ' = Θ - α ∇L_in(Θ)`."""
-        return FastWeights.after_step(self.network, loss, self.inner_lr, self.first_order)
+        """`Θ' = Θ - α ∇L_in(Θ)`; logs α and the norms of ∇L_in, of Θ' and of the step Θ' - Θ."""
+        fast = FastWeights.after_step(self.network, loss, self.inner_lr, self.first_order)
+        if self.writes_metrics:
+            self.log("inner_lr", self.inner_lr)
+            gradient = get_total_norm(list(fast.inner_gradients.values()))
+            self.log_dict({"grad_norm/inner": gradient, "fast_weights/step_norm": self.inner_lr * gradient})
+            self.log_norms({"fast_weights/norm": fast.parameters})
+        return fast
 
     def outer_step(self, fast: FastWeights, loss: Tensor, batch: DomainBatch) -> None:
         """Step the optimiser on `∇L_in(Θ) + ∇L_out(Θ')`."""

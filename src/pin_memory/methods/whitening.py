@@ -15,6 +15,7 @@ from pin_memory.errors import ConfigurationError
 from pin_memory.methods.batches import evaluation_mode
 from pin_memory.methods.clusters import lowest_cluster
 from pin_memory.networks import MemorySegmenter
+from pin_memory.ranks import sum_over_ranks, world_size
 
 _DAMPING = 1e-5
 
@@ -96,7 +97,7 @@ class InstanceSelectiveWhitening(nn.Module):
             self.register_buffer(f"mask{place}", mask)
 
     def _variances(self, network: MemorySegmenter, batches: Iterable[Tensor]) -> list[Tensor]:
-        """For each place, the variance of every covariance over the two views of an image, averaged over images, `(C, C)`."""
+        """For each place, the variance of every covariance over the two views of an image, averaged over all ranks' images, `(C, C)`."""
         sums: list[Tensor] = []
         seen = 0
         for images in batches:
@@ -105,9 +106,10 @@ class InstanceSelectiveWhitening(nn.Module):
             parts = [((covariance(a) - covariance(b)) ** 2 / 2).double().sum(dim=0) for a, b in zip(plain, recoloured, strict=True)]
             sums = [total + part for total, part in zip(sums, parts, strict=True)] if sums else parts
             seen += len(images)
-            if seen >= self.images:
+            if seen * world_size() >= self.images:
                 break
-        return [total / max(seen, 1) for total in sums]
+        total = sum_over_ranks([*sums, torch.tensor([seen], device=sums[0].device, dtype=torch.float64)])
+        return [part / total[-1] for part in total[:-1]]
 
     def recolour(self, images: Tensor) -> Tensor:
         """Other colours for normalised images `(B, 3, H, W)`, each its own."""

@@ -1,0 +1,80 @@
+"""Sums over the processes ("ranks") of a distributed run; in a single process everything here changes nothing.
+
+Manual optimisation with `torch.autograd.grad` bypasses the reduction that DistributedDataParallel does in `backward`. What has to agree on
+all ranks - gradients of both steps, memory writes, the number of labelled pixels that a loss is a mean over - is therefore summed here. The
+rule is that `n` ranks with a share of the images each take the step that one process with all of them takes.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor, nn
+
+
+def world_size() -> int:
+    """Number of processes that train together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Number of this process, from 0."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def is_first() -> bool:
+    """Whether this process is the one that prints and writes; known from its environment before the processes have met."""
+    return getattr(rank_zero_only, "rank", None) in (None, 0)
+
+
+def sum_over_ranks(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Sum each tensor over the ranks, in one message for all of them.
+
+    Differentiable any number of times: what the sum's gradient is on one rank belongs to every rank's tensor, so backward sums, too.
+
+    Args:
+        tensors: The same shapes and one floating or integer type on every rank.
+
+    Returns:
+        The sums, equal bit by bit on all ranks; the tensors themselves in a single process.
+    """
+    if world_size() == 1:
+        return list(tensors)
+    flat = _Sum.apply(torch.cat([tensor.reshape(-1) for tensor in tensors]))
+    parts = flat.split([tensor.numel() for tensor in tensors])
+    return [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
+
+
+def mean_over_ranks(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Mean of each tensor over the ranks; otherwise as `sum_over_ranks`."""
+    number = world_size()
+    return list(tensors) if number == 1 else [tensor / number for tensor in sum_over_ranks(tensors)]
+
+
+def share(items: Sequence[Any]) -> Sequence[Any]:
+    """Every `world_size`-th item, starting at this rank's number: no item twice, none left out."""
+    return items[rank() :: world_size()]
+
+
+@torch.no_grad()
+def agree(module: nn.Module) -> None:
+    """Give every rank the buffers of the first one: running statistics that were gathered on different images."""
+    if world_size() > 1:
+        for buffer in module.buffers():
+            dist.broadcast(buffer, src=0)
+
+
+class _Sum(torch.autograd.Function):
+    """All-reduce whose gradient is all-reduced in turn."""
+
+    @staticmethod
+    def forward(ctx: Any, flat: Tensor) -> Tensor:
+        total = flat.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        return _Sum.apply(gradient)

@@ -1,0 +1,108 @@
+"""Two ranks with half of the images each against one process with all of them, in float64."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pin_memory.methods.batches import DomainBatch, merge
+from tests.distributed.two_ranks import RANKS, on_two_ranks
+from tests.methods.stepping import ByHand, ERMByHand, ERMMemoryByHand, MLDGByHand, PinTheMemoryByHand
+from tests.tiny import tiny_batch, tiny_segmenter
+
+CASES: dict[str, tuple[type[ByHand], dict[str, Any]]] = {
+    "erm": (ERMByHand, {}),
+    "erm_memory": (ERMMemoryByHand, {}),
+    "mldg": (MLDGByHand, {}),
+    "mldg second order": (MLDGByHand, {"first_order": False}),
+    "pin_the_memory": (PinTheMemoryByHand, {}),
+    "pin_the_memory second order": (PinTheMemoryByHand, {"first_order": False}),
+}
+
+
+def batches() -> list[DomainBatch]:
+    """Three iterations of four images per domain; the first half has far fewer labelled pixels, and some classes in one half only."""
+    made = []
+    for shift in range(3):
+        batch = tiny_batch(images=4)
+        for number, part in enumerate(batch.values()):
+            part["image"] = part["image"].double() + shift
+            part["label"][0, :10] = 255
+            part["label"][:2][part["label"][:2] == number] = 255
+        made.append(batch)
+    return made
+
+
+def half(batch: DomainBatch, rank: int) -> DomainBatch:
+    """The images of a rank."""
+    images = slice(2 * rank, 2 * rank + 2)
+    return {name: {key: value[images] for key, value in part.items()} for name, part in batch.items()}
+
+
+def trained(case: str, steps: list[DomainBatch]) -> dict[str, Tensor]:
+    """Everything a method has learned in a few steps. Batch norm goes by its running statistics, as each rank would have its own."""
+    kind, options = CASES[case]
+    network = tiny_segmenter(memory="memory" in case).double()
+    method = kind(network, partial(torch.optim.SGD, lr=0.05, momentum=0.9), **options).prepare().eval()
+    for batch in steps:
+        method.training_step(batch, 0)
+    return {name: value.detach().clone() for name, value in method.state_dict().items()}
+
+
+def on_a_rank(rank: int, case: str) -> dict[str, Tensor]:
+    """`trained` with the share of a rank."""
+    return trained(case, [half(batch, rank) for batch in batches()])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_ranks_take_the_step_of_one_process(case: str) -> None:
+    """Parameters, memory and images seen after three steps; bitwise equal on both ranks."""
+    alone, (first, second) = trained(case, batches()), on_two_ranks(on_a_rank, case)
+    assert len(first) == len(alone)
+    for name, value in alone.items():
+        assert torch.equal(first[name], second[name]), name
+        torch.testing.assert_close(first[name], value, rtol=1e-9, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}")
+    assert alone["images_seen"] == 36
+
+
+def initialised(rank: int) -> Tensor:
+    """The memory from the images of a rank."""
+    method = PinTheMemoryByHand(tiny_segmenter().double(), partial(torch.optim.SGD, lr=0.05)).prepare()
+    assert isinstance(method, PinTheMemoryByHand)
+    method.initialise_memory(half(batch, rank) for batch in batches())
+    return method.memory.items
+
+
+def test_the_memory_is_initialised_from_all_images() -> None:
+    """The sums are added over the ranks before they are normalised."""
+    method = PinTheMemoryByHand(tiny_segmenter().double(), partial(torch.optim.SGD, lr=0.05)).prepare()
+    assert isinstance(method, PinTheMemoryByHand)
+    method.initialise_memory(batches())
+    first, second = on_two_ranks(initialised)
+    assert torch.equal(first, second)
+    torch.testing.assert_close(first, method.memory.items, rtol=1e-10, atol=1e-12)
+
+
+def lossy(rank: int) -> float:
+    """The loss of a rank whose half has no labelled pixel, if it is the second."""
+    part = half(batches()[0], rank)
+    if rank == 1:
+        for domain in part.values():
+            domain["label"].fill_(255)
+    method = ERMByHand(tiny_segmenter(memory=False).double(), partial(torch.optim.SGD, lr=0.05)).prepare().eval()
+    images, labels = merge(part)
+    encoding = method.network.encode(images)
+    return float(method.segmentation_loss(method.network.read(encoding.features), encoding, labels).detach())
+
+
+def test_a_rank_without_labels_contributes_nothing() -> None:
+    """Its loss is 0, and the mean of both ranks' losses is the mean over the labelled pixels."""
+    first, second = on_two_ranks(lossy)
+    assert second == 0
+    method = ERMByHand(tiny_segmenter(memory=False).double(), partial(torch.optim.SGD, lr=0.05)).prepare().eval()
+    images, labels = merge(half(batches()[0], 0))
+    encoding = method.network.encode(images)
+    alone = float(method.segmentation_loss(method.network.read(encoding.features), encoding, labels).detach())
+    assert first / RANKS == pytest.approx(alone, rel=1e-12)
