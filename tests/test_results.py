@@ -1,5 +1,6 @@
 """Scores as JSON and as a table."""
 
+import csv
 import json
 import os
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 import torch
 
 from pin_memory.domains.classes import CLASSES
-from pin_memory.errors import OutputError
-from pin_memory.results import STAND_IN_NOTE, mean_miou, results_table, target_result, write_results
+from pin_memory.errors import ConfigurationError, OutputError
+from pin_memory.results import STAND_IN_NOTE, mean_miou, results_table, score_table, target_result, write_confusions, write_results
+from pin_memory.tables import FORMATS, check_formats, write_table
 
 
 @pytest.fixture
@@ -112,3 +114,51 @@ def test_a_failed_write_keeps_the_earlier_file(tmp_path: Path, monkeypatch: pyte
         write_results(path, {"miou": 2})
     assert json.loads(path.read_text()) == {"miou": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_files_hold_the_table_in_every_form(results: dict[str, Any], tmp_path: Path) -> None:
+    run = {**results, "stand_in": True, "protocol": "sliding_768@1"}
+    paths = write_table(score_table(run), tmp_path / "results", list(FORMATS))
+    assert [path.name for path in paths] == ["results.md", "results.csv", "results.tex"]
+    markdown, table, latex = (path.read_text(encoding="utf-8") for path in paths)
+    for text in (markdown, table, latex):
+        assert STAND_IN_NOTE in text
+        assert "768@1" in text
+    rows = {row[0]: row[1:] for row in csv.reader(line for line in table.splitlines() if not line.startswith("#"))}
+    assert rows["IoU in %"] == ["cityscapes", "bdd100k", "mapillary", "mean"]
+    assert rows["train"] == [f"{100 * results['targets'][name]['iou']['train']:.4f}" for name in ("cityscapes", "bdd100k")] + ["", ""]
+    assert float(rows["mIoU"][3]) == pytest.approx(100 * results["mean_miou"], abs=1e-3)
+    assert "| traffic light | 10.0 | 10.0 |" in markdown
+    assert "method     pin\\_the\\_memory" in markdown
+    assert "\ntrain & 10.0 & 10.0 & -- &  \\\\\n" in latex
+    assert latex.count("{") == latex.count("}")
+
+
+def test_gains_are_shown_with_their_sign_by_class_in_files_alone(results: dict[str, Any]) -> None:
+    gain = {"baseline": "runs/erm", "targets": {"cityscapes": {"miou": -0.021, "iou": {"road": 0.3}}, "bdd100k": {"miou": 0.06, "iou": {}}}}
+    run = {**results, "gain": {**gain, "targets": {**gain["targets"], "mapillary": None}, "mean_miou": None}}
+    lines = [line.split() for line in results_table(run).splitlines()]
+    assert ["gain,", "mIoU", "-2.1", "+6.0", "-", "+2.0"][:5] == lines[-1][:5]
+    assert ["gain", "over", "runs/erm"] in lines
+    assert not any("road" in line and "gain," in line for line in lines)
+    table = score_table(run, class_gains=True)
+    assert "| gain, road | +30.0 | - | - |" in table.markdown()
+    assert "gain, mIoU & $-$2.1 & +6.0 & -- &" in table.latex()
+
+
+def test_unknown_formats_list_the_choices() -> None:
+    with pytest.raises(ConfigurationError, match=r"tables=word.*markdown, csv, latex"):
+        check_formats(["csv", "word"], "tables")
+    assert check_formats("csv", "tables") == ["csv"]
+
+
+def test_confusions_are_kept_as_integers(tmp_path: Path) -> None:
+    counts = {"cityscapes": torch.tensor([[2**40, 1], [0, 3]]), "bdd100k": torch.eye(2, dtype=torch.long)}
+    write_confusions(tmp_path / "confusions.npz", counts)
+    with np.load(tmp_path / "confusions.npz") as stored:
+        assert set(stored) == set(counts)
+        assert stored["cityscapes"].dtype == np.int64
+        assert stored["cityscapes"].tolist() == [[2**40, 1], [0, 3]]
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"confusions\.npz"):
+        write_confusions(tmp_path / "file" / "confusions.npz", counts)

@@ -1,4 +1,4 @@
-"""Judge a trained network on its target domains."""
+"""Judge trained networks on their target domains."""
 
 from omegaconf import DictConfig
 
@@ -7,8 +7,8 @@ from pin_memory.commands import command
 
 @command("evaluate")
 def main(cfg: DictConfig) -> None:
-    """Judge the checkpoint of the configuration."""
-    from pin_memory.judging import evaluate  # imports torch and Lightning, which `--help` does not need
+    """Judge the checkpoints of the configuration."""
+    from pin_memory.evaluating import evaluate  # imports torch and Lightning, which `--help` does not need
 
     evaluate(cfg)
 

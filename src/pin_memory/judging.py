@@ -1,33 +1,37 @@
 """Judging a network on its target domains: scores, what they must beat, and the results file."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, Trainer, seed_everything
-from omegaconf import DictConfig, OmegaConf
+from lightning.pytorch import Trainer
+from torch import Tensor
 
-from pin_memory import assembly
-from pin_memory.callbacks import PredictionPanels, TrainingProgress
 from pin_memory.domains import DomainDataModule, MultiSourceDataModule
 from pin_memory.domains.listing import evenly_spaced
-from pin_memory.errors import ConfigurationError
-from pin_memory.inference import PROTOCOL, TestStatistics, predict_whole
+from pin_memory.domains.views import find_view
+from pin_memory.inference import WHOLE, Protocol
+from pin_memory.inference.named import recorded_name
+from pin_memory.loggers import log_targets
 from pin_memory.methods import Method
 from pin_memory.methods.batches import evaluation_mode
 from pin_memory.metrics import DomainConfusion, LabelPrior
 from pin_memory.networks import MemorySegmenter
 from pin_memory.provenance import provenance
-from pin_memory.results import mean_miou, results_table, target_result, write_results
+from pin_memory.reporting import try_report
+from pin_memory.results import mean_miou, results_table, score_table, target_result, write_confusions, write_results
+from pin_memory.tables import FORMATS, write_table
 
 Floors = dict[str, dict[str, float | None]]
 """mIoU by name of the floor and target."""
+CONFUSIONS = "confusions.npz"
+"""Pixel counts of a run's test beside its results: an int64 array `(K, K)` per target, rows are the ground truth."""
 _FLOORS = ("untrained network", "most frequent class", "most frequent class at each place")
 
 
 def judge(method: Method, data: MultiSourceDataModule, trainer: Trainer, choices: dict[str, str], **about: Any) -> dict[str, Any]:
-    """Test `method` on every target.
+    """Test `method` on every target by its protocol, and write the pixel counts (`confusions.npz`) into the trainer's folder.
 
     Args:
         method: With the weights to judge.
@@ -39,13 +43,18 @@ def judge(method: Method, data: MultiSourceDataModule, trainer: Trainer, choices
     Returns:
         The content of `results.json`.
     """
+    use_views(data, method.protocol)
     trainer.test(method, datamodule=data, verbose=False)
-    targets = {name: scored(confusion, data, name) for name, confusion in method.confusions.items()}
+    confusions = {name: confusion.compute().cpu() for name, confusion in method.confusions.items()}
+    targets = {name: scored(counts, data, name) for name, counts in confusions.items()}
+    if trainer.is_global_zero:
+        write_confusions(Path(trainer.default_root_dir) / CONFUSIONS, confusions)
     return {
         "method": method.name,
         "network": choices.get("network", type(method.network).__name__),
         "sources": data.source_names,
-        "protocol": PROTOCOL,
+        "protocol": recorded_name(method.protocol),
+        "protocol_settings": method.protocol.settings,
         "statistics": str(method.test_statistics),
         "stand_in": data.uses_stand_ins,
         "images_seen": int(method.images_seen),
@@ -56,13 +65,20 @@ def judge(method: Method, data: MultiSourceDataModule, trainer: Trainer, choices
     }
 
 
-def scored(confusion: DomainConfusion, data: MultiSourceDataModule, target: str) -> dict[str, Any]:
+def use_views(data: MultiSourceDataModule, protocol: Protocol) -> None:
+    """Show the targets by the views that the protocol prescribes for their readers, in place of their own."""
+    for domain in data.targets.values():
+        if view := protocol.views.get(domain.reader.__name__):
+            domain.view = find_view(view)
+
+
+def scored(confusion: Tensor, data: MultiSourceDataModule, target: str) -> dict[str, Any]:
     """The scores of a target and what they depend on besides the network: classes, tree on disk, view, sizes of image and label."""
     domain = data.targets[target]
     dataset, view = domain.dataset("test"), domain.view
     image, label = (size if isinstance(size, str) else size * dataset.layout.scale for size in (view.image_scale, view.label_scale))
     return {
-        **target_result(confusion.compute().cpu(), data.label_space.names, dataset.classes, data.score_subsets),
+        **target_result(confusion, data.label_space.names, dataset.classes, data.score_subsets),
         "images": len(evenly_spaced(dataset.samples, domain.loading.max_test_images)),
         "classes": list(dataset.classes),
         "layout": dataset.layout.name,
@@ -72,70 +88,33 @@ def scored(confusion: DomainConfusion, data: MultiSourceDataModule, target: str)
     }
 
 
-def report(results: dict[str, Any], folder: Path, pictures: list[Path]) -> None:
-    """Write `results.json` into `folder` and print the table and the paths of the pictures."""
+def report(results: dict[str, Any], folder: Path, pictures: list[Path], tables: Sequence[str] = tuple(FORMATS)) -> None:
+    """Write `results.json`, its tables and `report.html` into `folder`, log into W&B, and print the table and the paths of the pictures.
+
+    Args:
+        results: What `judge` returned.
+        folder: The run folder.
+        pictures: Panels that were drawn.
+        tables: Formats of the tables beside `results.json` (`tables.FORMATS`).
+    """
     write_results(folder / "results.json", results)
+    write_table(score_table(results, results.get("floors"), class_gains=True), folder / "results", tables)
     print(f"\n{results_table(results, results.get('floors'))}\n")
     print(f"Results   {folder / 'results.json'}")
     for path in pictures:
         print(f"Picture   {path}")
-
-
-def evaluate(cfg: DictConfig) -> dict[str, Any]:
-    """Rebuild the network and the targets of a run, and judge it.
-
-    Args:
-        cfg: The composed configuration.
-
-    Returns:
-        The content of `results.json`.
-
-    Raises:
-        ConfigurationError: No checkpoint, or a target that the run does not know.
-        DataError: A target's data is missing.
-    """
-    assembly.quiet_lightning()
-    path = assembly.find_checkpoint(cfg.checkpoint)
-    method, chosen = assembly.load_method(path, list(cfg.trust))
-    if cfg.test_statistics is not None:
-        given = cfg.test_statistics
-        method.test_statistics = TestStatistics(given) if isinstance(given, str) else TestStatistics(**given)
-    seed_everything(chosen.cfg.seed, verbose=False)  # decides the untrained network of the floors
-    if cfg.paths.data:
-        OmegaConf.update(chosen.cfg, "paths.data", str(cfg.paths.data))
-    data = assembly.build_data(chosen.cfg)
-    if cfg.paths.data:
-        data.stand_in = None  # draw into the run's own folder, never into the user's
-    wanted = [cfg.targets] if isinstance(cfg.targets, str) else list(cfg.targets or data.target_names)
-    if unknown := set(wanted) - set(data.target_names):
-        raise ConfigurationError(f"targets={cfg.targets}: the run has no {', '.join(unknown)}, only {', '.join(data.target_names)}.")
-    data.targets = {name: data.targets[name] for name in data.target_names if name in wanted}
-    data.prepare_data()
-    data.check(sources=cfg.floors)
-    folder = Path(cfg.paths.run)
-    panels = PredictionPanels(folder / "panels")
-    callbacks: list[Callback] = [panels, TrainingProgress()]
-    try:
-        trainer = Trainer(accelerator=cfg.accelerator, devices=1, logger=False, callbacks=callbacks, default_root_dir=folder)
-    except (ValueError, MisconfigurationException) as error:
-        raise ConfigurationError(f"accelerator={cfg.accelerator}: {error}") from error
-    untrained = assembly.build_method(chosen.cfg).network if cfg.floors else None
-    floors = floor_scores(data, untrained, trainer.strategy.root_device) if untrained else None
-    about = {
-        "seed": chosen.cfg.seed,
-        "selection": f"{path.name} (step {chosen.step})",
-        "floors": floors,
-        "checkpoint": str(path.resolve()),
-        "source_validation": chosen.source_validation,
-    }
-    results = judge(method, data, trainer, chosen.choices, **about)
-    report(results, folder, panels.paths)
-    return results
+    log_targets(results)
+    if written := try_report(folder):
+        print(f"Report    {written}")
 
 
 @torch.inference_mode()
 def floor_scores(
-    data: MultiSourceDataModule, untrained: MemorySegmenter, device: torch.device | str = "cpu", labels_per_source: int = 100
+    data: MultiSourceDataModule,
+    untrained: MemorySegmenter,
+    device: torch.device | str = "cpu",
+    labels_per_source: int = 100,
+    protocol: Protocol = WHOLE,
 ) -> Floors:
     """MIoU on every target of predictors that learned nothing from the pictures.
 
@@ -144,7 +123,9 @@ def floor_scores(
         untrained: A network as it was before training; moved to `device`.
         device: Where it runs.
         labels_per_source: Labels counted of each source, evenly spaced.
+        protocol: How the untrained network is applied to an image, and at which view the targets are seen.
     """
+    use_views(data, protocol)
     prior = LabelPrior(untrained.num_classes)
     for domain in data.sources.values():
         source = domain.dataset("train")
@@ -154,14 +135,14 @@ def floor_scores(
     untrained.to(device)
     with evaluation_mode(untrained):  # its modes come back: training starts from it
         for target, domain in data.targets.items():
-            counts = _count_floors(domain, untrained, prior, device)
+            counts = _count_floors(domain, untrained, prior, device, protocol)
             for name, confusion in zip(_FLOORS, counts, strict=True):
                 floors[name][target] = target_result(confusion.compute(), data.label_space.names, domain.dataset("test").classes)["miou"]
     return floors
 
 
 def _count_floors(
-    domain: DomainDataModule, untrained: MemorySegmenter, prior: LabelPrior, device: torch.device | str
+    domain: DomainDataModule, untrained: MemorySegmenter, prior: LabelPrior, device: torch.device | str, protocol: Protocol
 ) -> list[DomainConfusion]:
     """Confusion matrices of the floors on one target."""
     counts = [DomainConfusion(untrained.num_classes) for _ in _FLOORS]
@@ -169,7 +150,7 @@ def _count_floors(
         label = batch["label"]
         height, width = label.shape[-2:]
         layout = torch.from_numpy(prior.layout(height, width)).long().unsqueeze(0)
-        guess = predict_whole(untrained, batch["image"].to(device), (height, width)).cpu()
+        guess = protocol.predict(untrained, batch["image"].to(device), (height, width)).cpu()
         predictions = (guess, torch.full_like(label, prior.constant()), layout)
         for confusion, prediction in zip(counts, predictions, strict=True):
             confusion.update(prediction, label)

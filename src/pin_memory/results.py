@@ -1,4 +1,4 @@
-"""Scores of a run: as JSON for programs, as a table for people."""
+"""Scores of a run: as JSON for programs, as a table for people, and the counts behind them."""
 
 import json
 import math
@@ -12,8 +12,9 @@ from torch import Tensor
 
 from pin_memory.domains.classes import CLASSES
 from pin_memory.errors import OutputError
-from pin_memory.files import write_text
+from pin_memory.files import atomic_write, write_text
 from pin_memory.metrics import class_iou
+from pin_memory.tables import Cell, Score, Table
 
 STAND_IN_NOTE = "STAND-IN scenes: not comparable with published numbers"
 
@@ -62,18 +63,42 @@ def results_table(results: Mapping[str, Any], floors: Mapping[str, Mapping[str, 
     Returns:
         Lines of IoU in percent; `-` stands for a class without ground truth.
     """
+    return score_table(results, floors).text()
+
+
+def score_table(
+    results: Mapping[str, Any], floors: Mapping[str, Mapping[str, float | None]] | None = None, class_gains: bool = False
+) -> Table:
+    """The table of `results_table`, to be written in any form.
+
+    Args:
+        results: The content of `results.json`; where it has a `gain` (`comparison.gain_over`), its means are shown below the mIoU.
+        floors: As of `results_table`.
+        class_gains: Also show the gain of each class, in a section of its own.
+    """
     targets = results["targets"]
     names = list(dict.fromkeys(name for target in targets.values() for name in target["iou"]))
-    rows = [[name, *(_percent(target["iou"].get(name)) for target in targets.values()), ""] for name in names]
-    head = ["IoU in %", *targets, "mean"]
+    rows: list[list[Cell]] = [[name, *(Score(target["iou"].get(name)) for target in targets.values()), ""] for name in names]
     kinds = dict.fromkeys(key for target in targets.values() for key in target if key.startswith("miou"))
-    scores = {f"mIoU{kind.removeprefix('miou')}": {name: target.get(kind) for name, target in targets.items()} for kind in kinds}
+    scores = {_label(kind): {name: target.get(kind) for name, target in targets.items()} for kind in kinds}
     means = [_mean_row(label, [row.get(name) for name in targets]) for label, row in (scores | dict(floors or {})).items()]
-    lines = _align([head, *rows, *means])
-    rule = "-" * len(lines[0])
-    parts = [[lines[0]], lines[1 : len(rows) + 1], lines[len(rows) + 1 :]]
-    body = f"\n{rule}\n".join("\n".join(line.rstrip() for line in part) for part in parts if part)
-    return "\n".join([*_caption(results), rule, body])
+    sections = [rows, means]
+    if gain := results.get("gain"):
+        gained = {name: gain["targets"].get(name) or {} for name in targets}
+        sections[1] += [_mean_row(f"gain, {_label(kind)}", [row.get(kind) for row in gained.values()], signed=True) for kind in kinds]
+        if class_gains:
+            sections.append(
+                [
+                    [f"gain, {name}", *(Score((row.get("iou") or {}).get(name), signed=True) for row in gained.values()), ""]
+                    for name in names
+                ]
+            )
+    return Table(_caption(results), ["IoU in %", *targets, "mean"], sections)
+
+
+def _label(kind: str) -> str:
+    """`miou16` is shown as mIoU16."""
+    return f"mIoU{kind.removeprefix('miou')}"
 
 
 def write_results(path: str | Path, results: Mapping[str, Any]) -> None:
@@ -95,6 +120,20 @@ def write_results(path: str | Path, results: Mapping[str, Any]) -> None:
         ) from error
 
 
+def write_confusions(path: Path, confusions: Mapping[str, Tensor]) -> None:
+    """Write the pixel counts behind the scores, one int64 array `(K, K)` per target with the ground truth in rows.
+
+    Raises:
+        OutputError: If the file cannot be written.
+    """
+    arrays: dict[str, Any] = {name: counts.cpu().numpy().astype(np.int64) for name, counts in confusions.items()}
+    try:
+        with atomic_write(path) as temporary:
+            np.savez_compressed(temporary, **arrays)
+    except OSError as error:
+        raise OutputError(f"Cannot write {path}: {error.strerror or error}. Free some space or choose another folder.") from error
+
+
 def _caption(results: Mapping[str, Any]) -> list[str]:
     """Say above the table how the numbers came about."""
     fields = {key: results.get(key) for key in ("method", "network", "sources", "protocol", "selection")}
@@ -103,20 +142,14 @@ def _caption(results: Mapping[str, Any]) -> list[str]:
         lines.append("sources' validation mIoU in %: " + ", ".join(f"{name} {_percent(value)}" for name, value in validation.items()))
     if views := {name: target["view"] for name, target in results["targets"].items() if target.get("view", "native") != "native"}:
         lines.append("evaluation view: " + ", ".join(f"{name} {view}" for name, view in views.items()))
+    if gain := results.get("gain"):
+        lines.append(f"gain over  {gain['baseline']}")
     return [*lines, STAND_IN_NOTE] if results.get("stand_in") else lines
 
 
-def _mean_row(label: str, values: list[float | None]) -> list[str]:
+def _mean_row(label: str, values: list[float | None], signed: bool = False) -> list[Cell]:
     """Row of one mIoU per target and their unweighted mean."""
-    return [label, *(_percent(value) for value in values), _percent(_mean(values))]
-
-
-def _align(rows: list[list[str]]) -> list[str]:
-    """Pad the first column on the right and the numbers on the left."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]) for row in rows
-    ]
+    return [label, *(Score(value, signed=signed) for value in values), Score(_mean(values), signed=signed)]
 
 
 def _percent(value: float | None) -> str:

@@ -1,16 +1,12 @@
 """Whole-image inference: one forward pass at native size (protocol `whole`)."""
 
-import torch
 from torch import Tensor
 
+from pin_memory.inference.protocol import WHOLE
 from pin_memory.inference.statistics import RUNNING, TestStatistics
 from pin_memory.networks import MemorySegmenter
 
-PROTOCOL = "whole@1"
-"""Name and version of the protocol, as recorded with every result."""
 
-
-@torch.inference_mode()
 def predict_whole(
     network: MemorySegmenter, images: Tensor, size: tuple[int, int] | None = None, statistics: TestStatistics = RUNNING
 ) -> Tensor:
@@ -25,5 +21,4 @@ def predict_whole(
     Returns:
         Train ids `(B, *size)` int64.
     """
-    with statistics.applied(network):
-        return torch.cat([network.segment(group, size).argmax(dim=1) for group in statistics.groups(images)])
+    return WHOLE.predict(network, images, size, statistics)

@@ -1,0 +1,17 @@
+"""Put the results of runs beside each other, over seeds and against a baseline."""
+
+from omegaconf import DictConfig
+
+from pin_memory.commands import command
+
+
+@command("compare")
+def main(cfg: DictConfig) -> None:
+    """Compare the runs of the configuration."""
+    from pin_memory.comparing import compare_runs  # imports torch, which `--help` does not need
+
+    compare_runs(cfg)
+
+
+if __name__ == "__main__":
+    main()

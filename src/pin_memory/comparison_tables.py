@@ -1,0 +1,180 @@
+"""A comparison as tables: one for the screen, and files for papers, spreadsheets and programs."""
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pin_memory.comparison import FACTS, shown_facts
+from pin_memory.errors import OutputError
+from pin_memory.files import write_text
+from pin_memory.results import STAND_IN_NOTE, write_results
+from pin_memory.tables import Cell, Score, Table, check_formats
+
+NAME = "comparison"
+"""Files are called comparison.md, .csv, .tex and .json; the report report.html."""
+FORMATS = ("markdown", "csv", "latex", "json", "html")
+
+
+def comparison_table(comparison: Mapping[str, Any]) -> Table:
+    """One row per group of runs, one column per target: mIoU, the further means, and the gains."""
+    rows, targets = comparison["rows"], comparison["targets"]
+    facts = _facts_shown(comparison)
+    sections: list[list[list[Cell]]] = []
+    for kind in _kinds(comparison):
+        label = f"mIoU{kind.removeprefix('miou')}"
+        sections.append([[label, *_names(row, facts), *_scores(row, kind, targets)] for row in rows])
+        gained = [row for row in rows if row["gain"] and any(row["gain"]["targets"].values())]
+        sections.append([[f"gain, {label}", *_names(row, facts), *_scores(row["gain"], kind, targets, signed=True)] for row in gained])
+    sections = [section for section in sections if section]
+    head = ["score", *facts, "seeds", *targets, "mean"]
+    if len(sections) == 1:
+        head, sections = head[1:], [[row[1:] for row in section] for section in sections]
+    return Table(_caption(comparison, facts), head, sections, labels=head.index("seeds"))
+
+
+def class_tables(comparison: Mapping[str, Any]) -> list[Table]:
+    """One table per target: the IoU of each class, one column per group of runs."""
+    tables = []
+    for target in comparison["targets"]:
+        judged = [row for row in comparison["rows"] if target in row["targets"]]
+        scores = [row["targets"][target]["iou"] for row in judged]
+        rows: list[list[Cell]] = [[name, *(_score(iou.get(name)) for iou in scores)] for name in comparison["classes"]]
+        gains: list[tuple[str, Any]] = [(row["label"], (row["gain"] or {}).get("targets", {}).get(target)) for row in judged]
+        gains = [(title, gain) for title, gain in gains if gain]
+        rows = [[*row, *(_score(gain["iou"].get(str(row[0])), signed=True) for _, gain in gains)] for row in rows]
+        head = ["IoU in %", *(row["label"] for row in judged), *(f"gain, {title}" for title, _ in gains)]
+        note = [STAND_IN_NOTE] if comparison["stand_in"] else []
+        tables.append(Table([f"target     {target}", *note], head, [rows]))
+    return tables
+
+
+def write_comparison(comparison: Mapping[str, Any], folder: Path, formats: Sequence[str]) -> list[Path]:
+    """Write a comparison once for each format.
+
+    Args:
+        comparison: What `compare` returned.
+        folder: Where to.
+        formats: Of `FORMATS`. CSV is in long form, a line per score, for programs.
+
+    Returns:
+        The files.
+
+    Raises:
+        ConfigurationError: A format is unknown.
+        OutputError: A file cannot be written.
+    """
+    written = []
+    for name in check_formats(formats, "formats", FORMATS):
+        path = folder / f"{NAME}.{'tex' if name == 'latex' else 'md' if name == 'markdown' else name}"
+        if name == "html":
+            from pin_memory.reporting import write_comparison_report
+
+            path = folder / "report.html"
+            write_comparison_report(dict(comparison), path)
+        elif name == "json":
+            write_results(path, comparison)
+        else:
+            _write(path, _TEXTS[name](comparison))
+        written.append(path)
+    return written
+
+
+def long_csv(comparison: Mapping[str, Any]) -> str:
+    """A line per row, target and score, in percent with four decimals: mean, standard deviation, number of seeds; the same of the gain."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    numbers = ["mean", "std", "seeds", "gain", "gain_std", "gain_seeds"]
+    writer.writerow([*FACTS, "settings", "stand_in", "baseline", "target", "score", *numbers])
+    for row in comparison["rows"]:
+        gain = row["gain"] or {}
+        named = [*(row[fact] for fact in FACTS), _settings(row), comparison["stand_in"], gain.get("baseline", "")]
+        for target, scores in row["targets"].items():
+            gained = (gain.get("targets") or {}).get(target) or {}
+            for score, value in _flat(scores).items():
+                writer.writerow([*named, target, score, *_numbers(value), *_numbers(_flat(gained).get(score))])
+        for kind, value in row["means"].items():
+            writer.writerow([*named, "mean", kind, *_numbers(value), *_numbers((gain.get("means") or {}).get(kind))])
+    return buffer.getvalue()
+
+
+def _markdown(comparison: Mapping[str, Any]) -> str:
+    return "\n".join(table.markdown() for table in [comparison_table(comparison), *class_tables(comparison)])
+
+
+def _latex(comparison: Mapping[str, Any]) -> str:
+    return "\n".join(table.latex() for table in [comparison_table(comparison), *class_tables(comparison)])
+
+
+_TEXTS: dict[str, Callable[[Mapping[str, Any]], str]] = {"markdown": _markdown, "csv": long_csv, "latex": _latex}
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a text file.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise OutputError(f"Cannot write {path}: {error.strerror or error}. Free some space or choose another folder.") from error
+
+
+def _facts_shown(comparison: Mapping[str, Any]) -> list[str]:
+    """Columns that tell the rows apart; the method is always one, what all rows have in common stands in the caption."""
+    rows = comparison["rows"]
+    facts = shown_facts(rows) + (["settings"] if any(row["settings"] for row in rows) else [])
+    return facts if comparison["over_seeds"] else ["label", *facts]
+
+
+def _names(row: Mapping[str, Any], facts: Sequence[str]) -> list[str]:
+    """A row's own names, and its seeds."""
+    seeds = f"{len(row['seeds'])} ({', '.join(row['seeds'])})"
+    return [*(_settings(row) if fact == "settings" else row[fact] for fact in facts), seeds]
+
+
+def _settings(row: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in row["settings"].items())
+
+
+def _scores(row: Mapping[str, Any], kind: str, targets: Sequence[str], signed: bool = False) -> list[Score]:
+    """A row's means by target, and their mean."""
+    scores = [(row["targets"].get(name) or {}).get(kind) for name in targets]
+    return [_score(score, signed) for score in (*scores, row["means"].get(kind))]
+
+
+def _score(score: Mapping[str, Any] | None, signed: bool = False) -> Score:
+    return Score(score["mean"], score["std"], signed) if score else Score(None)
+
+
+def _kinds(comparison: Mapping[str, Any]) -> list[str]:
+    """Names of the means that occur: miou, and with SYNTHIA miou16 and miou13."""
+    targets = [target for row in comparison["rows"] for target in row["targets"].values()]
+    return list(dict.fromkeys(key for target in targets for key in target if key.startswith("miou")))
+
+
+def _flat(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Means and classes of a target by name."""
+    return {key: value for key, value in scores.items() if key.startswith("miou")} | dict(scores.get("iou") or {})
+
+
+def _numbers(score: Mapping[str, Any] | None) -> list[str]:
+    if not score:
+        return ["", "", ""]
+    return [Score(score["mean"]).exact(), Score(score["std"]).exact(), str(score["n"])]
+
+
+def _caption(comparison: Mapping[str, Any], facts: Sequence[str]) -> list[str]:
+    """What all rows have in common, and what to know before comparing them."""
+    first = comparison["rows"][0]
+    lines = [f"{fact:<10} {first[fact]}" for fact in FACTS if fact not in facts and first[fact]]
+    if any(len(row["seeds"]) > 1 for row in comparison["rows"]):
+        lines.append("mIoU in %: mean ± standard deviation over seeds")
+    else:
+        lines.append("mIoU in %, one seed each")
+    if comparison["baseline"]:
+        lines.append(f"gain over  {comparison['baseline']}, mean ± standard deviation of the differences of equal seeds")
+    lines += [f"note: {note}" for note in comparison["notes"]]
+    return [*lines, STAND_IN_NOTE] if comparison["stand_in"] else lines

@@ -1,0 +1,210 @@
+"""Evaluation protocols: how a network is applied to an image, by name and version, as scores of different ones cannot be compared."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pin_memory.errors import ConfigurationError
+from pin_memory.inference.scaling import add_resized, resize_images, scaled_size
+from pin_memory.inference.sliding import windows_along
+from pin_memory.inference.statistics import RUNNING, TestStatistics
+from pin_memory.networks import MemorySegmenter
+
+AVERAGES = ("probabilities", "logits")
+_STRIPE = 64
+"""Rows that are turned into probabilities at a time: a soft-max of a whole 8-megapixel map would take as much memory as the map."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Whole image or sliding window, at one scale or several, with or without its mirror image.
+
+    Every pass (a scale, mirrored or not) has the same weight; within a pass of windows every pixel is averaged over the windows that see
+    it. What is kept is one score map at the size of the label, whatever the scales.
+
+    Attributes:
+        name: As in conf/protocol and in the results.
+        version: Raised whenever the same name would give other numbers.
+        window: Rows and columns of the sliding window, in pixels of the scaled image; one number for a square; None for the whole image. A
+            window larger than the image is cut to it.
+        overlap: Share of a window that its neighbour sees as well; the last window of a row or column is shifted inwards.
+        scales: Of the image, each a pass.
+        flip: Also predict the mirror image, and mirror its scores back.
+        average: What is averaged, "probabilities" (soft-max of the logits) or "logits".
+        longest: Images whose longer side has more pixels than this, after scaling, are scaled down to it; None for no limit.
+        window_batch: Windows predicted together; matters to speed and memory alone.
+        views: Evaluation view by the reader of a target, e.g. `{Mapillary: centre_1536}`, in place of the target's own.
+    """
+
+    name: str
+    version: int = 1
+    window: tuple[int, int] | None = None
+    overlap: float = 1 / 3
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    average: str = "probabilities"
+    longest: int | None = None
+    window_batch: int = 4
+    views: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        """Check the settings, and take lists for tuples as YAML files have them.
+
+        Raises:
+            ConfigurationError: One is out of its range.
+        """
+        window = (self.window, self.window) if isinstance(self.window, int) else self.window
+        object.__setattr__(self, "window", None if window is None else tuple(window))
+        object.__setattr__(self, "scales", tuple(float(scale) for scale in self.scales))
+        object.__setattr__(self, "views", dict(self.views))
+        sides = self.window or (1, 1)
+        problems = {
+            "window": (
+                len(sides) == 2 and all(isinstance(side, int) and side > 0 for side in sides),
+                "rows and columns, both above 0, or null",
+            ),
+            "overlap": (0 <= self.overlap < 1, "a share of at least 0 and below 1"),
+            "scales": (
+                bool(self.scales) and all(scale > 0 and math.isfinite(scale) for scale in self.scales),
+                "one or more factors above 0",
+            ),
+            "average": (self.average in AVERAGES, " or ".join(AVERAGES)),
+            "longest": (self.longest is None or self.longest > 0, "a number of pixels above 0, or null"),
+            "window_batch": (self.window_batch > 0, "a number above 0"),
+        }
+        for setting, (right, expected) in problems.items():
+            if not right:
+                raise ConfigurationError(f"protocol.{setting}={getattr(self, setting)}: expected {expected}.")
+
+    def __str__(self) -> str:
+        """How it is recorded."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the scores depend on, as plain values; with name and version they make the protocol anew."""
+        windowed = {"window": list(self.window), "overlap": self.overlap} if self.window else {}
+        rest = {"scales": list(self.scales), "flip": self.flip, "average": self.average, "longest": self.longest, "views": dict(self.views)}
+        return windowed | rest
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is one forward pass of the image as it is."""
+        return self.window is None and self.scales == (1.0,) and not self.flip and self.longest is None
+
+    @torch.inference_mode()
+    def probabilities(
+        self, network: MemorySegmenter, images: Tensor, size: tuple[int, int] | None = None, statistics: TestStatistics = RUNNING
+    ) -> Tensor:
+        """Class probabilities of images of any size.
+
+        Args:
+            network: In eval mode.
+            images: Normalised, `(B, 3, H, W)`.
+            size: Of the label, which the scores are resized to; by default that of the images.
+            statistics: What batch norm normalises by. "image": every window by its own, "batch": by the same window of all images.
+
+        Returns:
+            `(B, K, *size)`, float32 at least, sum 1 over the classes.
+        """
+        scores = self._scores(network, images, size, statistics)
+        return scores if self._averages_probabilities and not self.plain else _softmax_(scores)
+
+    @torch.inference_mode()
+    def predict(
+        self, network: MemorySegmenter, images: Tensor, size: tuple[int, int] | None = None, statistics: TestStatistics = RUNNING
+    ) -> Tensor:
+        """Segment images of any size; arguments as of `probabilities`.
+
+        Returns:
+            Train ids `(B, *size)` int64: the class with the highest average score (with one pass of the whole image: the highest logit).
+        """
+        return self._scores(network, images, size, statistics).argmax(dim=1)
+
+    @property
+    def _averages_probabilities(self) -> bool:
+        return self.average == "probabilities"
+
+    def _scores(self, network: MemorySegmenter, images: Tensor, size: tuple[int, int] | None, statistics: TestStatistics) -> Tensor:
+        """Averaged scores `(B, K, *size)`; the logits themselves where there is one plain pass."""
+        size = size or (images.shape[-2], images.shape[-1])
+        with statistics.applied(network):
+            groups = [self._group_scores(network, group, size, statistics) for group in statistics.groups(images)]
+        return groups[0] if len(groups) == 1 else torch.cat(groups)
+
+    def _group_scores(self, network: MemorySegmenter, images: Tensor, size: tuple[int, int], statistics: TestStatistics) -> Tensor:
+        """Averaged scores of images that are normalised together."""
+        if self.plain:
+            return _at_least_float32(network.segment(images, size))
+        # Windows are only batched where no statistics are taken over the batch.
+        together = max(1, self.window_batch // len(images)) if statistics.policy == "running" else 1
+        total: Tensor | None = None
+        passes = [(scale, mirrored) for scale in self.scales for mirrored in ((False, True) if self.flip else (False,))]
+        for scale, mirrored in passes:
+            shown = resize_images(images, scaled_size(images.shape[-2], images.shape[-1], scale, self.longest))
+            parts = (
+                self._whole(network, shown, size, mirrored) if self.window is None else self._windows(network, shown, mirrored, together)
+            )
+            for scores, source, top, left in parts:
+                if total is None:
+                    total = scores.new_zeros(len(images), scores.shape[1], *size)
+                # Under autocast the interpolation would be done in half precision.
+                with torch.autocast(images.device.type, enabled=False):
+                    add_resized(total, scores.div_(len(passes)), source, top, left)
+        assert total is not None
+        return total
+
+    def _whole(
+        self, network: MemorySegmenter, images: Tensor, size: tuple[int, int], mirrored: bool
+    ) -> Iterator[tuple[Tensor, tuple[int, int], int, int]]:
+        """Scores of a pass over the whole image, the logits resized straight to the label, in stripes of rows."""
+        logits = _at_least_float32(network.segment(images.flip(-1) if mirrored else images, size))
+        for top in range(0, size[0], _STRIPE):
+            stripe = logits[..., top : top + _STRIPE, :]
+            yield self._turned(stripe, mirrored), size, top, 0
+
+    def _windows(
+        self, network: MemorySegmenter, images: Tensor, mirrored: bool, together: int
+    ) -> Iterator[tuple[Tensor, tuple[int, int], int, int]]:
+        """Scores of a pass of windows, each with its place, divided by the number of windows that see a pixel."""
+        assert self.window is not None
+        height, width = images.shape[-2:]
+        down, across = (windows_along(side, window, self.overlap) for side, window in zip((height, width), self.window, strict=True))
+        count = torch.outer(down.counts(), across.counts()).to(images.device)
+        count = count.flip(-1) if mirrored else count
+        shown = images.flip(-1) if mirrored else images  # the windows are laid on the mirror image, as in the released script
+        places = [(top, left) for top in down.starts for left in across.starts]
+        for first in range(0, len(places), together):
+            chosen = places[first : first + together]
+            cut = torch.cat([shown[..., top : top + down.window, left : left + across.window] for top, left in chosen])
+            logits = _at_least_float32(network.segment(cut))
+            for (top, left), part in zip(chosen, logits.split(len(images)), strict=True):
+                start = width - left - across.window if mirrored else left
+                seen = count[top : top + down.window, start : start + across.window]
+                yield self._turned(part, mirrored).div_(seen), (height, width), top, start
+
+    def _turned(self, logits: Tensor, mirrored: bool) -> Tensor:
+        """What is averaged of logits, the right way round; always a tensor of its own."""
+        scores = logits.softmax(dim=1) if self._averages_probabilities else logits.clone()
+        return scores.flip(-1) if mirrored else scores
+
+
+WHOLE = Protocol("whole")
+"""One forward pass at native size; what validation uses, and what checkpoints that name no protocol were judged by."""
+
+
+def _at_least_float32(logits: Tensor) -> Tensor:
+    """Half precision would not tell probabilities near 1 apart."""
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+
+
+def _softmax_(logits: Tensor) -> Tensor:
+    """Soft-max over the classes of `(B, K, H, W)`, in place and in stripes of rows."""
+    for top in range(0, logits.shape[-2], _STRIPE):
+        stripe = logits[..., top : top + _STRIPE, :]
+        stripe.copy_(stripe.softmax(dim=1))
+    return logits

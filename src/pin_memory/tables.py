@@ -1,0 +1,186 @@
+"""A table of scores in the forms that people paste it into: plain text, Markdown, CSV, LaTeX."""
+
+import csv
+import io
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from pin_memory.errors import ConfigurationError, OutputError
+from pin_memory.files import write_text
+
+
+class Score(NamedTuple):
+    """A fraction that is shown in percent; `-` where there is none.
+
+    Attributes:
+        value: 0..1, or a difference.
+        std: Standard deviation over seeds, if there are several.
+        signed: Whether it is a difference, which always shows its sign.
+    """
+
+    value: float | None
+    std: float | None = None
+    signed: bool = False
+
+    def shown(self, plus_minus: str = "±") -> str:
+        """Percent with one decimal: `41.2`, `41.2 ± 0.3`, `+1.0`."""
+        if not _known(self.value):
+            return "-"
+        text = f"{100 * self.value:{'+' if self.signed else ''}.1f}"  # type: ignore[operator]
+        return f"{text} {plus_minus} {100 * self.std:.1f}" if _known(self.std) else text  # type: ignore[operator]
+
+    def exact(self) -> str:
+        """Percent with four decimals, for programs; empty where there is none."""
+        return f"{100 * self.value:.4f}" if _known(self.value) else ""  # type: ignore[operator]
+
+
+Cell = str | Score
+
+
+@dataclass
+class Table:
+    """Rows in sections, below a caption.
+
+    Attributes:
+        caption: Lines that say how the numbers came about.
+        head: One name per column.
+        sections: Rows of cells, as many as the head has; a rule is drawn between sections.
+        labels: Leading columns that hold text; the others are aligned as numbers.
+    """
+
+    caption: list[str]
+    head: list[str]
+    sections: list[list[list[Cell]]] = field(default_factory=list)
+    labels: int = 1
+
+    def text(self) -> str:
+        """For a terminal."""
+        parts = [[self.head], *([[_shown(cell) for cell in row] for row in rows] for rows in self.sections if rows)]
+        widths = [max(map(len, column)) for column in zip(*(row for part in parts for row in part), strict=True)]
+        lines = [[self._aligned(row, widths).rstrip() for row in part] for part in parts]
+        rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+        return "\n".join([*self.caption, rule, f"\n{rule}\n".join("\n".join(part) for part in lines)])
+
+    def markdown(self) -> str:
+        """A table of GitHub's Markdown, the caption as a list above it."""
+        rows = [[_markdown(_shown(cell)) for cell in row] for row in self._rows()]
+        rule = [":--" if index < self.labels else "--:" for index in range(len(self.head))]
+        lines = [f"| {' | '.join(row)} |" for row in ([_markdown(name) for name in self.head], rule, *rows)]
+        return "\n".join([*(f"- {_markdown(line)}" for line in self.caption), "", *lines]) + "\n"
+
+    def csv(self) -> str:
+        """Comma-separated, percent with four decimals; the caption as lines that start with #."""
+        buffer = io.StringIO()
+        for line in self.caption:
+            buffer.write(f"# {line}\n")
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(self.head)
+        writer.writerows([cell.exact() if isinstance(cell, Score) else cell for cell in row] for row in self._rows())
+        return buffer.getvalue()
+
+    def latex(self) -> str:
+        """A `table` with a `tabular` in the style of booktabs, whose rules it needs."""
+        body = "\n\\midrule\n".join("\n".join(_latex_row(row) for row in rows) for rows in self.sections if rows)
+        lines = [
+            "% needs \\usepackage{booktabs}",
+            "\\begin{table}",
+            "\\centering",
+            f"\\begin{{tabular}}{{{'l' * self.labels}{'r' * (len(self.head) - self.labels)}}}",
+            "\\toprule",
+            _latex_row(self.head),
+            "\\midrule",
+            body,
+            "\\bottomrule",
+            "\\end{tabular}",
+            f"\\caption{{{_latex('; '.join(' '.join(line.split()) for line in self.caption))}.}}",
+            "\\end{table}",
+        ]
+        return "\n".join(lines) + "\n"
+
+    def _rows(self) -> list[list[Cell]]:
+        return [row for rows in self.sections for row in rows]
+
+    def _aligned(self, row: Sequence[str], widths: Sequence[int]) -> str:
+        """Pad text on the right and numbers on the left."""
+        cells = zip(row, widths, strict=True)
+        return "  ".join(cell.ljust(width) if index < self.labels else cell.rjust(width) for index, (cell, width) in enumerate(cells))
+
+
+FORMATS: dict[str, tuple[str, Callable[[Table], str]]] = {
+    "markdown": (".md", Table.markdown),
+    "csv": (".csv", Table.csv),
+    "latex": (".tex", Table.latex),
+}
+"""Suffix and writer by the name of the format."""
+
+
+def check_formats(formats: Sequence[str], setting: str, known: Sequence[str] = tuple(FORMATS)) -> list[str]:
+    """The formats as a list.
+
+    Raises:
+        ConfigurationError: One is unknown.
+    """
+    formats = [formats] if isinstance(formats, str) else list(formats)
+    if unknown := [name for name in formats if name not in known]:
+        raise ConfigurationError(f"{setting}={unknown[0]}: there is no such format; choose of {', '.join(known)}.")
+    return formats
+
+
+def write_table(table: Table, path: Path, formats: Sequence[str]) -> list[Path]:
+    """Write a table once for each format.
+
+    Args:
+        table: What is written.
+        path: Without suffix.
+        formats: Of `FORMATS`.
+
+    Returns:
+        The files.
+
+    Raises:
+        OutputError: One cannot be written.
+    """
+    written = []
+    for name in formats:
+        suffix, write = FORMATS[name]
+        target = path.with_name(path.name + suffix)
+        try:
+            write_text(target, write(table))
+        except OSError as error:
+            raise OutputError(f"Cannot write {target}: {error.strerror or error}. Free some space or choose another folder.") from error
+        written.append(target)
+    return written
+
+
+def _known(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _shown(cell: Cell) -> str:
+    return cell.shown() if isinstance(cell, Score) else cell
+
+
+def _markdown(text: str) -> str:
+    """Text that Markdown leaves as it is."""
+    for mark in "\\|_*<`":
+        text = text.replace(mark, f"\\{mark}")
+    return text
+
+
+def _latex_row(row: Sequence[Cell]) -> str:
+    return f"{' & '.join(_latex_score(cell) if isinstance(cell, Score) else _latex(cell) for cell in row)} \\\\"
+
+
+def _latex_score(score: Score) -> str:
+    """With a minus sign that is one, and a dash where there is no score."""
+    return score.shown("$\\pm$").replace("-", "$-$", 1) if _known(score.value) else "--"
+
+
+def _latex(text: str) -> str:
+    """Text that LaTeX leaves as it is."""
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
+    special |= {mark: f"\\{mark}" for mark in "&%$#_{}"}
+    return "".join(special.get(mark, mark) for mark in text)
