@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import hydra.utils
 import numpy as np
 import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
@@ -80,8 +82,23 @@ def build_method(cfg: DictConfig) -> Method:
 
 
 def build_trainer(cfg: DictConfig, callbacks: list[Callback], loggers: list[Logger]) -> Trainer:
-    """Lightning's Trainer with checkpoints that are whole or absent."""
-    return hydra.utils.instantiate(cfg.trainer, callbacks=callbacks, logger=loggers, plugins=[AtomicCheckpointIO()], _convert_="partial")
+    """Lightning's Trainer with checkpoints that are whole or absent.
+
+    Raises:
+        ConfigurationError: Several devices in a sweep, whose jobs Lightning cannot start again for the other devices.
+    """
+    settings = cfg.trainer.copy()
+    if settings.get("sync_batchnorm") == "auto":  # PyTorch has it for GPUs alone; a single device needs none
+        settings.sync_batchnorm = torch.cuda.is_available() and settings.accelerator in ("auto", "gpu", "cuda")
+    trainer: Trainer = hydra.utils.instantiate(
+        settings, callbacks=callbacks, logger=loggers, plugins=[AtomicCheckpointIO()], _convert_="partial"
+    )
+    if trainer.world_size > 1 and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise ConfigurationError(
+            f"A sweep trains on one device, found {trainer.world_size}: the processes of the other devices would start the sweep anew."
+            " Give each job one device (trainer=default), or start the runs one by one."
+        )
+    return trainer
 
 
 def find_checkpoint(run_or_checkpoint: str | Path, *order: str) -> Path:
@@ -171,7 +188,7 @@ def load_method(path: Path, trust: Sequence[str] = ()) -> Trained:
     cfg = checkpoint.cfg.copy()
     OmegaConf.update(cfg, "network.backbone.pretrained", None)  # the weights come from the checkpoint
     called = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "trainer"]), resolve=False)
-    _check_targets(called, path, _TRUSTED + tuple(f"{package.rstrip('.')}." for package in trust))
+    check_targets(called, path, trust)
     method = build_method(cfg)
     load_weights(method, checkpoint.state, path)
     return Trained(method.eval(), checkpoint)
@@ -196,12 +213,18 @@ def load_weights(method: Method, state: dict[str, Any], path: Path) -> None:
     method.load_state_dict(state)
 
 
-def _check_targets(config: Any, path: Path, trusted: tuple[str, ...]) -> None:
-    """Let a checkpoint name only what is trusted.
+def check_targets(config: Any, path: Path, trust: Sequence[str] = ()) -> None:
+    """Let the settings of a checkpoint name only what is trusted.
+
+    Args:
+        config: Plain containers.
+        path: The file that they come from, for the message.
+        trust: Packages besides this library and torch.optim.
 
     Raises:
         ConfigurationError: It names something else.
     """
+    trusted = _TRUSTED + tuple(f"{package.rstrip('.')}." for package in trust)
     if isinstance(config, dict):
         target = config.get("_target_")
         # Also by where the object is defined: a module of ours has torch.save among its attributes.
@@ -211,7 +234,7 @@ def _check_targets(config: Any, path: Path, trusted: tuple[str, ...]) -> None:
                 f" If the file is from somebody you trust, say trust=[{target.split('.')[0]}]."
             )
     for value in config.values() if isinstance(config, dict) else config if isinstance(config, list) else ():
-        _check_targets(value, path, trusted)
+        check_targets(value, path, trust)
 
 
 def quiet_lightning() -> None:

@@ -1,0 +1,1 @@
+"""Applying a trained network to pictures and videos: what `predict` is made of."""

@@ -1,0 +1,120 @@
+"""The part of a network that predicts, as one graph from image to logits with the memory as constants."""
+
+import copy
+import logging
+import warnings
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from pin_memory.domains.transforms import IMAGENET_MEAN, IMAGENET_STD
+from pin_memory.errors import ConfigurationError
+from pin_memory.inference import TestStatistics
+from pin_memory.networks import MemorySegmenter
+
+INPUT, OUTPUT = "images", "logits"
+"""Names of the graph's input and output."""
+AXES = {0: "batch", 2: "height", 3: "width"}
+"""The axes of the input that may have any length."""
+_EXAMPLE = (2, 3, 97, 131)
+"""Sizes that nothing is special about: an axis of length 1, say, would become a constant."""
+
+
+class InferenceGraph(nn.Module):
+    """Logits at the size of the image, `images -> logits`.
+
+    The network is copied without what only training needs (auxiliary head, update network and classifier of the memory); the memory items
+    are constants of the graph.
+
+    Args:
+        network: The trained network.
+        normalise: The input is uint8 RGB in 0..255 and is normalised in the graph; otherwise it is float32, normalised already.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: MemorySegmenter, normalise: bool = False) -> None:
+        super().__init__()
+        self.network, self.normalise = copy.deepcopy(network).cpu().float().eval().requires_grad_(False), normalise
+        self.network.auxiliary_head = nn.Identity()  # type: ignore[assignment]
+        if self.network.memory is not None:
+            self.network.memory.update = nn.Identity()  # type: ignore[assignment]
+            self.network.memory.classifier = nn.Identity()  # type: ignore[assignment]
+        # As EvalTransform does it, so that both give the same numbers.
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1) * 255, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits `(B, K, H, W)` of images `(B, 3, H, W)`."""
+        return self.network.segment((images.float() - self.mean) / self.std if self.normalise else images)
+
+
+def check_exportable(network: MemorySegmenter, statistics: TestStatistics) -> None:
+    """Refuse what no graph of constants can do.
+
+    Raises:
+        ConfigurationError: Batch norm that normalises by the images at hand, or a memory that is read at random.
+    """
+    if statistics.policy != "running":
+        raise ConfigurationError(
+            f"This run predicts with test_statistics={statistics}: batch norm normalises by the images at hand, which the exported graph"
+            " cannot do. Say test_statistics=running to export it with the statistics of training; its predictions are others then."
+        )
+    if network.memory is not None and network.memory.gumbel_in_evaluation:
+        raise ConfigurationError(
+            "This run reads its memory with random noise in evaluation, too (network.memory.gumbel_in_evaluation=true), so there are no"
+            " fixed logits to export. Export a run without it."
+        )
+
+
+def traced(graph: InferenceGraph) -> ExportedProgram:
+    """The graph for any number of images of any height and width above the network's output stride."""
+    shapes = {INPUT: dict.fromkeys(AXES, Dim.DYNAMIC)}
+    return torch.export.export(graph, (_example(graph),), dynamic_shapes=shapes, strict=False)
+
+
+def onnx_program(graph: InferenceGraph, opset: int) -> "torch.onnx.ONNXProgram":
+    """The graph in ONNX, with the names of `INPUT`, `OUTPUT` and `AXES`.
+
+    Raises:
+        ConfigurationError: The graph cannot be written in this opset, or a package is missing.
+    """
+    require("onnx", "onnxscript")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in ("torch.onnx", "onnxscript", "onnx_ir"):  # they tell every step, none of which is for the user
+            logging.getLogger(name).setLevel(logging.ERROR)
+        try:
+            program = torch.onnx.export(
+                graph,
+                (_example(graph),),
+                dynamo=True,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes={INPUT: AXES},
+                opset_version=opset,
+                verbose=False,
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            raise ConfigurationError(f"opset={opset}: torch cannot write this network in it: {str(error).splitlines()[0]}") from error
+    assert program is not None
+    return program
+
+
+def require(*packages: str) -> None:
+    """Check that optional packages are there.
+
+    Raises:
+        ConfigurationError: One is missing; says how to install it.
+    """
+    import importlib.util
+
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise ConfigurationError(f"This needs {', '.join(missing)}: pip install 'pin_memory[export]'")
+
+
+def _example(graph: InferenceGraph) -> Tensor:
+    return torch.zeros(_EXAMPLE, dtype=torch.uint8 if graph.normalise else torch.float32)

@@ -1,0 +1,56 @@
+"""The results that belong to a checkpoint: those of its run, or files that are named, if they are of this very checkpoint."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pin_memory.errors import ConfigurationError
+
+RESULTS = "results.json"
+
+
+def find_results(checkpoint: Path, given: Sequence[str] | str | None) -> list[dict[str, Any]]:
+    """Read the results of a checkpoint.
+
+    Args:
+        checkpoint: The file.
+        given: `results.json` files or the folders that they lie in; None for the one of the run that the checkpoint lies in, if that is
+            what the run judged.
+
+    Raises:
+        ConfigurationError: A named file holds no results, or those of another checkpoint.
+    """
+    if given is None:
+        path = checkpoint.resolve().parent.parent / RESULTS
+        results = _read(path) if path.is_file() else None
+        return [results] if results is not None and _judges(results, path, checkpoint) else []
+    found = []
+    for name in [given] if isinstance(given, str) else given:
+        path = Path(name).expanduser()
+        path = path / RESULTS if path.is_dir() else path
+        results = _read(path)
+        if results is None:
+            raise ConfigurationError(f"results={name}: expected a {RESULTS} of this library or its folder, found none in {path}.")
+        if not _judges(results, path, checkpoint):
+            raise ConfigurationError(
+                f"results={name} judge {results.get('checkpoint')}, not {checkpoint}. Evaluate this checkpoint:"
+                f" pin-memory evaluate checkpoint={checkpoint}"
+            )
+        found.append(results)
+    return found
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """The content of a results file; None where it is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) and "targets" in content and "protocol" in content else None
+
+
+def _judges(results: dict[str, Any], path: Path, checkpoint: Path) -> bool:
+    """Whether results are of a checkpoint; a run names its own relative to its folder."""
+    named = results.get("checkpoint")
+    return isinstance(named, str) and (path.parent / named).resolve() == checkpoint.resolve()

@@ -1,0 +1,129 @@
+"""Weights as safetensors, which hold no code, beside the settings that rebuild the network, as JSON."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra.utils
+import torch
+from torch import Tensor
+
+from pin_memory.assembly import check_targets
+from pin_memory.errors import ConfigurationError, OutputError
+from pin_memory.exporting.about import read_about
+from pin_memory.exporting.graph import require
+from pin_memory.files import atomic_write, write_text
+from pin_memory.inference import Predictor, Protocol
+from pin_memory.networks import MemorySegmenter
+
+WEIGHTS, SETTINGS = "model.safetensors", "config.json"
+"""Names in a folder for a model hub."""
+SUFFIX = ".safetensors"
+
+
+def find_weights(path: Path) -> Path | None:
+    """The safetensors file meant by a file or a folder; None where it means something else."""
+    if path.suffix == SUFFIX and path.is_file():
+        return path
+    return path / WEIGHTS if (path / WEIGHTS).is_file() else None
+
+
+def write_safetensors(path: Path, network: MemorySegmenter, settings: Mapping[str, Any]) -> Path:
+    """Write the weights to `path` and the settings beside it, each file whole or not at all.
+
+    Args:
+        path: `FILE.safetensors`.
+        network: Parameters and buffers, the memory among them, are written as they are.
+        settings: What `about` returned.
+
+    Returns:
+        The file of the settings: `config.json` beside `model.safetensors`, else `FILE.json`.
+
+    Raises:
+        OutputError: A file cannot be written.
+        ConfigurationError: safetensors is not installed.
+    """
+    require("safetensors")
+    from safetensors.torch import save
+
+    beside = _settings_file(path)
+    content = save({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, metadata={"format": "pt"})
+    try:
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(content)
+        write_text(beside, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise OutputError(f"Cannot write {path}: {error.strerror or error}. Free some space or choose another folder.") from error
+    return beside
+
+
+def load_safetensors(
+    path: str | Path, device: str | torch.device = "cpu", trust: Sequence[str] = (), protocol: Protocol | str | None = None
+) -> Predictor:
+    """Load an exported network for prediction, as `load_model` does a run.
+
+    Args:
+        path: `FILE.safetensors` with its settings beside it, or a folder for a model hub.
+        device: Where it shall run.
+        trust: Packages besides this library whose classes the settings may name; loading calls them.
+        protocol: How it is applied to a picture, or the name of a protocol of conf/protocol; None for the one of its run.
+
+    Raises:
+        ConfigurationError: There are no such files, they are damaged, name classes that are not trusted, or do not fit each other.
+
+    Example:
+        `load_safetensors("exported/model.safetensors").predict(rgb)`
+    """
+    from pin_memory.inference.named import find_protocol
+
+    weights = find_weights(Path(path).expanduser())
+    if weights is None:
+        raise ConfigurationError(f"{path}: expected a {SUFFIX} file, or a folder with {WEIGHTS}.")
+    settings = _settings_file(weights)
+    try:
+        content = json.loads(settings.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{settings}: expected the settings of {weights} ({error}).") from error
+    described = read_about(content, settings)
+    check_targets(described.network, settings, trust)
+    network = hydra.utils.instantiate(described.network)
+    if not isinstance(network, MemorySegmenter):
+        raise ConfigurationError(f"{settings}: expected a MemorySegmenter, found {type(network).__name__}.")
+    _fill(network, _read(weights), weights)
+    chosen = find_protocol(protocol) if isinstance(protocol, str) else protocol
+    return Predictor(network, device, described.label_space, described.statistics, chosen or described.protocol)
+
+
+def _settings_file(weights: Path) -> Path:
+    """Where the settings of a file of weights lie."""
+    return weights.with_name(SETTINGS) if weights.name == WEIGHTS else weights.with_suffix(".json")
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file.
+
+    Raises:
+        ConfigurationError: It is damaged, or safetensors is not installed.
+    """
+    require("safetensors")
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ConfigurationError(f"{path} is not a readable safetensors file ({error}). Is it complete?") from error
+
+
+def _fill(network: MemorySegmenter, state: dict[str, Tensor], path: Path) -> None:
+    """Give the network its tensors; all must fit.
+
+    Raises:
+        ConfigurationError: They do not; names the first.
+    """
+    own = network.state_dict()
+    wrong = [name for name in own.keys() | state.keys() if name not in own or name not in state or own[name].shape != state[name].shape]
+    if wrong:
+        raise ConfigurationError(f"{path} does not fit its settings: {len(wrong)} tensors are missing or others, such as {min(wrong)}.")
+    network.load_state_dict(state)

@@ -1,0 +1,111 @@
+"""What is segmented, and where its results go."""
+
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pin_memory.applying.inputs import find_inputs, read_list
+from pin_memory.errors import ConfigurationError, DataError
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A tree with images, a video and other things."""
+    folder = tmp_path / "photos"
+    for name in ("b.JPG", "a.png", "more/a.png", "more/deep/c.webp", ".hidden.png", ".thumbs/d.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 6)).save(folder / name)
+    (folder / "notes.txt").write_text("no image")
+    (folder / "drive.mp4").write_bytes(b"")
+    return folder
+
+
+def names(source: str | Path | list[str], output: Path | None = None) -> list[str]:
+    """Where results go."""
+    return [item.name.as_posix() for item in find_inputs(source, output).items]
+
+
+def test_a_folder_is_searched_to_the_bottom_and_mirrored(photos: Path) -> None:
+    found = find_inputs(photos)
+    assert [item.name.as_posix() for item in found.items] == ["a", "b", "more/a", "more/deep/c"]
+    assert [item.path for item in found.items][:2] == [photos / "a.png", photos / "b.JPG"]
+    assert found.base == photos
+
+
+def test_one_file(photos: Path) -> None:
+    (item,) = find_inputs(photos / "b.JPG").items
+    assert (item.path, item.name, item.is_video) == (photos / "b.JPG", Path("b"), False)
+    (video,) = find_inputs(photos / "drive.mp4").items
+    assert video.is_video
+
+
+def test_images_of_one_stem_keep_their_suffix_within_their_folder(photos: Path) -> None:
+    Image.new("RGB", (8, 6)).save(photos / "a.jpg")
+    assert names(photos) == ["a.jpg", "a.png", "b.JPG", "more/a", "more/deep/c"]
+
+
+def test_results_are_never_inputs(photos: Path) -> None:
+    """Neither those of this prediction nor those of another one."""
+    before = names(photos)
+    for folder, record in (("mine", False), ("more/others", True)):
+        (photos / folder).mkdir()
+        Image.new("RGB", (8, 6)).save(photos / folder / "a_color.png")
+        if record:
+            (photos / folder / "predict.json").write_text("{}")
+    assert names(photos, photos / "mine") == before
+    assert names(f"{photos}/*/*.png", photos / "mine") == ["more/a"]
+
+
+def test_a_pattern(photos: Path) -> None:
+    assert names(f"{photos}/*") == ["a", "b", "drive"]
+    assert names(f"{photos}/**/*.png") == ["a", "more/a"]
+    assert find_inputs(f"{photos}/mo*/a.png").base == photos
+    with pytest.raises(DataError, match=r"1 files and folders match.*\.png"):
+        find_inputs(f"{photos}/*.txt")
+
+
+def test_a_name_with_brackets_is_a_name_first(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 6)).save(tmp_path / "a[1].png")
+    assert names(tmp_path / "a[1].png") == ["a[1]"]
+
+
+def test_a_list_says_by_itself_where_results_go(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else is in it, so that two processes with two parts of a list can share a folder."""
+    monkeypatch.chdir(photos.parent)
+    absolute = str(photos / "b.JPG")
+    assert names(["photos/./more/a.png", absolute, "photos/x/../a.png"]) == ["photos/more/a", absolute[1:-4], "photos/a"]
+    monkeypatch.chdir(photos / "more")
+    assert names(["../a.png"]) == [str(photos / "a")[1:]]
+    assert read_list(["a.png\n", "\n", "b c.png\r\n", "a.png\n"]) == ["a.png", "b c.png"]
+    with pytest.raises(DataError, match="empty"):
+        read_list(["\n"])
+
+
+def test_missing_input_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file or folder"):
+        find_inputs(tmp_path / "nowhere")
+
+
+def test_folder_without_images_says_which_suffixes_count(photos: Path) -> None:
+    for item in find_inputs(photos).items:
+        item.path.unlink()
+    with pytest.raises(DataError, match=r"1 other files and 1 videos.*\.png, \.jpg"):
+        find_inputs(photos)
+
+
+def test_output_among_the_images_is_refused(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for source in (photos, photos / "a.png", f"{photos}/*.png"):
+        with pytest.raises(ConfigurationError, match="Choose another"):
+            find_inputs(source, photos / "more" / "..")
+    monkeypatch.chdir(photos)
+    with pytest.raises(ConfigurationError, match="Choose another"):
+        find_inputs("a.png", ".")
+    assert find_inputs(photos, photos / "predictions").items
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="needs links")
+def test_a_link_that_leads_back_up_ends(photos: Path) -> None:
+    (photos / "more" / "loop").symlink_to(photos, target_is_directory=True)
+    assert names(photos) == ["a", "b", "more/a", "more/deep/c"]
