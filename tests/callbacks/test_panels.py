@@ -1,12 +1,16 @@
 """Panels of the targets."""
 
+import json
 import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from pin_memory.callbacks import PredictionPanels
+from pin_memory.callbacks.tiles import write_tiles
+from pin_memory.domains.classes import CITYSCAPES, IGNORE
 from tests.callbacks.fakes import TinyDomains, TinyMethod, tiny_trainer
 
 
@@ -38,3 +42,36 @@ def test_panels_that_cannot_be_written_are_left_out_with_one_warning(tmp_path: P
     (warning,) = (record.getMessage() for record in caplog.records if record.name.startswith("pin_memory"))
     assert str(tmp_path / "panels") in warning
     assert "Judging goes on" in warning
+
+
+def test_image_truth_and_prediction_are_kept_for_the_report(tmp_path: Path) -> None:
+    panels = PredictionPanels(tmp_path / "panels", per_target=1)
+    tiny_trainer(tmp_path, [panels]).test(TinyMethod(), TinyDomains(), verbose=False)
+    index = json.loads((tmp_path / "tiles" / "index.json").read_text())
+    assert index["classes"] == list(CITYSCAPES.names)
+    assert index["palette"] == CITYSCAPES.palette.tolist()
+    assert [(panel["target"], panel["name"]) for panel in index["panels"]] == [("cityscapes", "cityscapes/4"), ("idd", "idd/1")]
+    for panel in index["panels"]:
+        with Image.open(tmp_path / "tiles" / panel["truth"]) as picture:
+            truth = np.asarray(picture)  # train ids, not colours
+            colours = np.asarray(picture.convert("RGB"))
+        assert np.array_equal(np.unique(truth), [0, 10, IGNORE])
+        assert np.array_equal(colours[0, 0], CITYSCAPES.palette[10])
+        with Image.open(tmp_path / "tiles" / panel["prediction"]) as picture:
+            assert not np.asarray(picture).any()
+        assert panel["wrong"] == pytest.approx(12 / 23)  # the sky, of 24 rows without the last
+
+
+def test_large_pictures_are_shrunk_and_small_ones_are_not(tmp_path: Path) -> None:
+    for width, expected in ((1920, 960), (100, 100)):
+        mask = np.zeros((width // 2, width), np.int64)
+        files = write_tiles(tmp_path, "a", np.zeros((width // 4, width // 2, 3), np.uint8), mask, mask, CITYSCAPES)
+        for kind in ("image", "truth", "prediction"):
+            with Image.open(tmp_path / str(files[kind])) as picture:
+                assert picture.size == (expected, expected // 2)
+
+
+def test_tiles_can_be_left_out(tmp_path: Path) -> None:
+    panels = PredictionPanels(tmp_path / "panels", per_target=1, tiles=False)
+    tiny_trainer(tmp_path, [panels]).test(TinyMethod(), TinyDomains(), verbose=False)
+    assert not (tmp_path / "tiles").exists()

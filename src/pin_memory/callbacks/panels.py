@@ -1,5 +1,6 @@
 """Pictures of what the network predicts on the targets."""
 
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,11 +9,17 @@ from typing import Any
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from pin_memory.callbacks.tiles import write_tiles
+from pin_memory.domains.classes import LabelSpace
 from pin_memory.domains.transforms import IMAGENET_MEAN, IMAGENET_STD
 from pin_memory.errors import OutputError
+from pin_memory.files import write_text
 from pin_memory.visualize import denormalize, panel, write_panel
 
 log = logging.getLogger(__name__)
+
+TILES = "tiles"
+"""Folder, beside that of the panels, of what the report shows; `index.json` in it lists the pictures and the classes."""
 
 
 class PredictionPanels(Callback):
@@ -27,46 +34,74 @@ class PredictionPanels(Callback):
         per_target: Pictures per target.
         mean: Mean that the images were normalised with.
         std: Standard deviation that the images were normalised with.
+        tiles: Also keep image, ground truth and prediction of each panel by themselves, for the report, in the folder `tiles` beside
+            `directory`.
 
     Attributes:
         paths: The panels written by the last test.
     """
 
     def __init__(
-        self, directory: str | Path, per_target: int = 4, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
+        self,
+        directory: str | Path,
+        per_target: int = 4,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        tiles: bool = True,
     ) -> None:
         super().__init__()
         self.directory = Path(directory)
         self.per_target = per_target
         self.mean = tuple(mean)
         self.std = tuple(std)
+        self.tiles = self.directory.with_name(TILES) if tiles else None
         self.paths: list[Path] = []
+        self._index: list[dict[str, Any]] = []
         self._warned = False
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the panels of an earlier test."""
-        self.paths, self._warned = [], False
+        self.paths, self._index, self._warned = [], [], False
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Draw the first image of the batch if it is one of the chosen."""
-        if not trainer.is_global_zero or batch_idx not in _evenly_spaced(trainer.num_test_batches[dataloader_idx], self.per_target):
+        if not trainer.is_global_zero or batch_idx not in evenly_spaced_batches(trainer.num_test_batches[dataloader_idx], self.per_target):
             return
-        target, name = trainer.datamodule.target_names[dataloader_idx], str(batch["name"][0])  # type: ignore[attr-defined]
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        target, name, space = data.target_names[dataloader_idx], str(batch["name"][0]), data.label_space
         rgb = denormalize(batch["image"][0], self.mean, self.std)
         truth, prediction = (mask[0].cpu().numpy() for mask in (batch["label"], outputs["prediction"]))
-        path = self.directory / f"{target}_{name.replace('/', '_')}.jpg"
+        stem = f"{target}_{name.replace('/', '_')}"
         try:
-            write_panel(path, panel(rgb, truth, prediction, f"{target}: {name}", trainer.datamodule.label_space))  # type: ignore[attr-defined]
+            write_panel(path := self.directory / f"{stem}.jpg", panel(rgb, truth, prediction, f"{target}: {name}", space))
             self.paths.append(path)
+            if self.tiles is not None:
+                files = write_tiles(self.tiles, stem, rgb, truth, prediction, space)
+                self._index.append({"target": target, "name": name, **files})
         except OutputError as error:
-            if not self._warned:
-                log.warning("%s Judging goes on; panels that cannot be written are left out.", error)
-            self._warned = True
+            self._warn(error)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """List the tiles, with the names and colours of the classes."""
+        if self.tiles is None or not self._index:
+            return
+        space: LabelSpace = trainer.datamodule.label_space  # type: ignore[attr-defined]
+        content = {"classes": list(space.names), "palette": space.palette.tolist(), "panels": self._index}
+        try:
+            write_text(self.tiles / "index.json", json.dumps(content, ensure_ascii=False) + "\n")
+        except OSError as error:
+            self._warn(OutputError(f"Cannot write {self.tiles / 'index.json'}: {error.strerror or error}."))
+
+    def _warn(self, error: OutputError) -> None:
+        """Tell the first failure; the others are likely to be the same."""
+        if not self._warned:
+            log.warning("%s Judging goes on; panels that cannot be written are left out.", error)
+        self._warned = True
 
 
-def _evenly_spaced(count: float, picks: int) -> set[int]:
+def evenly_spaced_batches(count: float, picks: int) -> set[int]:
     """The middles of `picks` equal parts of 0..count-1, all of them if there are no more; the first ones of an endless loader."""
     if count == float("inf"):
         return set(range(picks))

@@ -1,0 +1,128 @@
+"""How the memory moves while it is trained."""
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from pin_memory.errors import ConfigurationError, DataError
+from pin_memory.files import atomic_write
+
+log = logging.getLogger(__name__)
+
+FILE = "memory_trace.npz"
+"""Name of the trace in a run folder: `step` (T,) int64, iterations made, and `items` (T, K, C) float32, the memory after them."""
+_RECORDS = 100
+
+
+class MemoryTrace(Callback):
+    """Keep the memory items at the start, every so many iterations and at the end, in `memory_trace.npz`.
+
+    The trace travels in the checkpoints, so a resumed run, which has a folder of its own, goes on with it. The file is written after
+    every validation and when training ends, however it ends; one that cannot be written is told once and does not stop the training.
+    A network without memory leaves no file.
+
+    Args:
+        directory: The run folder.
+        every: Iterations between two records; None: a hundredth of the run, so a trace holds about 100 records of K x C numbers.
+
+    Raises:
+        ConfigurationError: `every` is less than 1.
+    """
+
+    def __init__(self, directory: str | Path, every: int | None = None) -> None:
+        super().__init__()
+        if every is not None and every < 1:
+            raise ConfigurationError(f"callbacks.memory_trace.every={every}: expected a number of iterations of at least 1, or null.")
+        self.path = Path(directory) / FILE
+        self.every = every
+        self._steps: list[int] = []
+        self._items: list[Tensor] = []
+        self._interval = every or 1
+        self._warned = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Settle the interval, now that the length of the run is known."""
+        total = trainer.estimated_stepping_batches
+        self._interval = self.every or max(1, round(total / _RECORDS) if math.isfinite(total) else _RECORDS)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Record the memory that training starts from; the method fills it after this callback's `on_train_start`."""
+        if not self._steps:
+            self._record(trainer, pl_module)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Record the memory if it is time."""
+        if trainer.global_step % self._interval == 0:
+            self._record(trainer, pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write what there is, for those who look at a run that is under way."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._write(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Record and write the last memory."""
+        self._record(trainer, pl_module)
+        self._write(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Write the records made so far."""
+        if trainer.state.fn == "fit":
+            self._write(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The records so far, as tensors: a checkpoint is loaded without running code."""
+        return {"step": torch.tensor(self._steps), "items": torch.stack(self._items)} if self._steps else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from the records of the run that is resumed."""
+        if state_dict:
+            self._steps, self._items = state_dict["step"].tolist(), list(state_dict["items"].cpu())
+
+    def _record(self, trainer: Trainer, module: LightningModule) -> None:
+        """Keep the memory as it is, once for an iteration."""
+        memory = getattr(getattr(module, "network", None), "memory", None)
+        if memory is None or (self._steps and self._steps[-1] >= trainer.global_step):
+            return
+        self._steps.append(trainer.global_step)
+        self._items.append(memory.items.detach().to("cpu", torch.float32, copy=True))
+
+    def _write(self, trainer: Trainer) -> None:
+        if not self._steps or not trainer.is_global_zero:
+            return
+        try:
+            with atomic_write(self.path) as temporary:
+                np.savez(temporary, step=np.array(self._steps, np.int64), items=torch.stack(self._items).numpy())
+        except OSError as error:
+            if not self._warned:
+                log.warning("Cannot write the trace of the memory %s: %s. Training goes on.", self.path, error.strerror or error)
+            self._warned = True
+
+
+def read_trace(run: str | Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """Read the trace of a run's memory.
+
+    Args:
+        run: The run folder.
+
+    Returns:
+        Iterations `(T,)` int64, rising, and the memory after each `(T, K, C)` float32; None if the run has no trace.
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    path = Path(run) / FILE
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path) as trace:
+            return trace["step"], trace["items"]
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise DataError(f"{path}: expected the arrays `step` and `items`, found a damaged file ({error}). Delete it.") from error

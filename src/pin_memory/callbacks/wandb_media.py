@@ -1,0 +1,116 @@
+"""Pictures for the W&B dashboard: predictions with masks that can be switched on and off, and the memory's similarity over time."""
+
+from typing import Any
+
+import numpy as np
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
+from PIL import Image
+
+from pin_memory.callbacks.panels import evenly_spaced_batches
+from pin_memory.callbacks.similarity_map import mean_similarity, similarity, similarity_picture
+from pin_memory.domains.classes import IGNORE, LabelSpace
+from pin_memory.visualize import denormalize
+
+
+class WandbMedia(Callback):
+    """Log media into the W&B run of the trainer; without a W&B logger, or with one that is disabled, do nothing.
+
+    - `panels/<target>`: while testing, evenly spaced pictures of each target with the masks `ground truth` and `prediction`, whose
+      classes can be switched on and off in W&B.
+    - `memory/similarity`: after every validation in training and at its end, a heat map of the cosine similarity of the memory items;
+      `memory/mean_similarity`, its mean over pairs of different classes. Absent where the network has no memory.
+
+    Args:
+        per_target: Pictures per target.
+        max_side: Larger pictures and masks are shrunk to it, in pixels.
+    """
+
+    def __init__(self, per_target: int = 4, max_side: int = 1024) -> None:
+        super().__init__()
+        self.per_target, self.max_side = per_target, max_side
+        self._pictures: dict[str, list[Any]] = {}
+        self._memory_step = -1
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the memory as it is at a validation in training."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._log_memory(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the memory of the last iteration."""
+        self._log_memory(trainer, pl_module)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget the pictures of an earlier test."""
+        self._pictures = {}
+
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Keep the first image of the batch with its masks if it is one of the chosen."""
+        chosen = evenly_spaced_batches(trainer.num_test_batches[dataloader_idx], self.per_target)
+        if wandb_run(trainer) is None or batch_idx not in chosen:
+            return
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        masks = {"ground truth": batch["label"], "prediction": outputs["prediction"]}
+        picture = masked_picture(
+            denormalize(batch["image"][0]), {name: mask[0].cpu().numpy() for name, mask in masks.items()},
+            data.label_space, str(batch["name"][0]), self.max_side,
+        )  # fmt: skip
+        self._pictures.setdefault(f"panels/{data.target_names[dataloader_idx]}", []).append(picture)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the pictures, those of a target together."""
+        run = wandb_run(trainer)
+        if run is not None and self._pictures:
+            run.log({**self._pictures, "trainer/global_step": trainer.global_step})
+        self._pictures = {}
+
+    def _log_memory(self, trainer: Trainer, module: LightningModule) -> None:
+        """Log the heat map, once for an iteration."""
+        run, memory = wandb_run(trainer), getattr(getattr(module, "network", None), "memory", None)
+        if run is None or memory is None or self._memory_step == trainer.global_step:
+            return
+        import wandb
+
+        self._memory_step = trainer.global_step
+        pairs = similarity(memory.items.detach().float().cpu().numpy())
+        title = f"cosine similarity of the memory items, step {trainer.global_step}"
+        picture = similarity_picture(pairs, trainer.datamodule.label_space.names, title)  # type: ignore[attr-defined]
+        logged = {"memory/similarity": wandb.Image(picture, caption=title), "trainer/global_step": trainer.global_step}
+        mean = float(mean_similarity(pairs))
+        run.log(logged if np.isnan(mean) else logged | {"memory/mean_similarity": mean})
+
+
+def wandb_run(trainer: Trainer) -> Any:
+    """The W&B run of the trainer's loggers, or None."""
+    logger = next((logger for logger in trainer.loggers if isinstance(logger, WandbLogger)), None)
+    return logger.experiment if logger is not None and trainer.is_global_zero else None
+
+
+def masked_picture(rgb: np.ndarray, masks: dict[str, np.ndarray], space: LabelSpace, caption: str, max_side: int = 1024) -> Any:
+    """A W&B image with segmentation masks.
+
+    Args:
+        rgb: Image (H', W', 3) uint8.
+        masks: Train ids (H, W) by the mask's name; `IGNORE` is shown as a class of its own.
+        space: Names of the classes.
+        caption: Line below the image.
+        max_side: Longest side of image and masks in pixels.
+    """
+    import wandb
+
+    height, width = next(iter(masks.values())).shape
+    scale = min(1.0, max_side / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    labels = {**dict(enumerate(space.names)), IGNORE: "not judged"}
+    shown = {
+        name: {
+            "mask_data": np.asarray(Image.fromarray(mask.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)),
+            "class_labels": labels,
+        }
+        for name, mask in masks.items()
+    }
+    picture = Image.fromarray(rgb).resize(size, Image.Resampling.BILINEAR)
+    return wandb.Image(picture, masks=shown, caption=caption, file_type="jpg")

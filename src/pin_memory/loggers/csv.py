@@ -1,0 +1,106 @@
+"""Metrics as rows of one CSV file."""
+
+import csv
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from pin_memory.files import atomic_write
+
+
+class CSVLogger(Logger):
+    """Metrics as rows of one CSV file: `step`, `epoch`, and a column for each metric that was ever logged.
+
+    Unlike Lightning's logger of this name it writes exactly the file it is given, and goes on with a file that is there already, so
+    that a resumed run keeps its history.
+    """
+
+    def __init__(self, path: str | Path, flush_every: int = 20) -> None:
+        """Set up the logger; nothing is written before the first metrics.
+
+        Args:
+            path: The file to write.
+            flush_every: How many rows are collected before they are written.
+        """
+        super().__init__()
+        self.path = Path(path)
+        self.flush_every = flush_every
+        self._rows: list[dict[str, float]] = []
+        self._columns = self._existing_columns()
+
+    @property
+    def name(self) -> str:
+        """Empty, so that Lightning makes no sub-folder."""
+        return ""
+
+    @property
+    def version(self) -> str:
+        """Empty, so that Lightning makes no sub-folder."""
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        """The folder of the file."""
+        return str(self.path.parent)
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: a run's settings are kept in its `.hydra` folder."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Collect a row; metrics of the step that was logged last join its row."""
+        row = {name: float(value) for name, value in metrics.items()}
+        row["step"] = -1 if step is None else step
+        last = self._rows[-1] if self._rows else {}
+        if last.get("step") == row["step"] and not (last.keys() & row.keys()) - {"step", "epoch"}:
+            last.update(row)
+            return
+        if len(self._rows) >= self.flush_every:
+            self.save()
+        self._rows.append(row)
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Write the collected rows."""
+        if not self._rows:
+            return
+        columns = list(dict.fromkeys([*self._columns, *("step", "epoch"), *(key for row in self._rows for key in row)]))
+        if columns != self._columns:
+            self._rewrite(columns)
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, self._columns).writerows(self._plain(self._rows))
+        self._rows = []
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write what is left."""
+        self.save()
+
+    def _existing_columns(self) -> list[str]:
+        if not self.path.is_file():
+            return []
+        with self.path.open(newline="", encoding="utf-8") as file:
+            return next(csv.reader(file), [])
+
+    def _rewrite(self, columns: list[str]) -> None:
+        """Give the file a header with new columns; its rows stay."""
+        rows: list[dict[str, str]] = []
+        if self.path.is_file():
+            with self.path.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+        with atomic_write(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns, extrasaction="ignore")  # a row cut short by a crash must not stop the next run
+            writer.writeheader()
+            writer.writerows(rows)
+        self._columns = columns
+
+    @staticmethod
+    def _plain(rows: list[dict[str, float]]) -> Iterator[dict[str, float]]:
+        """Whole numbers without a decimal point."""
+        for row in rows:
+            yield {name: int(value) if name in ("step", "epoch") else value for name, value in row.items()}

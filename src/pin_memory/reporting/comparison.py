@@ -1,0 +1,121 @@
+"""The report of a comparison: rows of runs over seeds, by target and by class."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pin_memory.comparison import FACTS
+from pin_memory.reporting.page import render, write_page
+from pin_memory.results import STAND_IN_NOTE
+
+
+def write_comparison_report(comparison: Mapping[str, Any], path: str | Path) -> Path:
+    """Write a comparison as one self-contained HTML file.
+
+    Args:
+        comparison: What `pin_memory.comparison.compare` returns.
+        path: The file to write.
+
+    Returns:
+        The file.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    rows = _rows(comparison)
+    html = render(
+        "comparison.html.j2", title="Comparison", note=STAND_IN_NOTE if comparison["stand_in"] else None, comparison=comparison, rows=rows,
+        shared=_shared(comparison["rows"]), scores=_scores(comparison, rows), classes=_classes(comparison, rows),
+    )  # fmt: skip
+    path = Path(path).expanduser()
+    write_page(path, html)
+    return path
+
+
+def _rows(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Name, seeds and folders of each row; the name is what tells it from the others."""
+    rows = comparison["rows"]
+    telling = [fact for fact in FACTS if len({row[fact] for row in rows}) > 1 and fact != "method"]
+    return [
+        {
+            "name": row["method"] or row["label"], "colour": number % 8, "seeds": row["seeds"], "folders": row["folders"],
+            "about": [*([row["label"]] if not comparison["over_seeds"] else []), *(row[fact] for fact in telling if row[fact]),
+                      *(f"{key}={value}" for key, value in row["settings"].items())],
+            "is_baseline": row["gain"] is None and _is_called(row, comparison["baseline"]),
+        }
+        for number, row in enumerate(rows)
+    ]  # fmt: skip
+
+
+def _is_called(row: Mapping[str, Any], baseline: str | None) -> bool:
+    """Whether a row is what the baseline's name stands for."""
+    names = (row["method"], row["experiment"], row["label"])
+    return bool(baseline) and (baseline in names or any(folder.endswith(str(baseline).rstrip("/")) for folder in row["folders"]))
+
+
+def _shared(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The facts that all rows have in common."""
+    return {fact: str(rows[0][fact]) for fact in FACTS if rows[0][fact] and len({row[fact] for row in rows}) == 1}
+
+
+def _scores(comparison: Mapping[str, Any], named: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """For each kind of mean a section: the rows' scores by target and over them, and their gains."""
+    rows, targets = comparison["rows"], comparison["targets"]
+    kinds = dict.fromkeys(key for row in rows for target in row["targets"].values() for key in target if key.startswith("miou"))
+    return [
+        {
+            "name": f"mIoU{kind.removeprefix('miou')}",
+            "rows": [
+                {
+                    "row": name,
+                    "cells": [_cell((row["targets"].get(target) or {}).get(kind), _gain(row, target, kind)) for target in targets]
+                    + [_cell(row["means"].get(kind), _gain_of_mean(row, kind))],
+                }
+                for row, name in zip(rows, named, strict=True)
+            ],
+        }
+        for kind in kinds
+    ]
+
+
+def _classes(comparison: Mapping[str, Any], named: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """By target: the rows that were judged on it, and the IoU of each class that the target has in them."""
+    tables = {}
+    for target in comparison["targets"]:
+        judged = [(row, name) for row, name in zip(comparison["rows"], named, strict=True) if target in row["targets"]]
+        classes = [
+            {"name": name, "cells": [_cell(row["targets"][target]["iou"].get(name), _gain(row, target, "iou", name)) for row, _ in judged]}
+            for name in comparison["classes"]
+        ]
+        known = [entry for entry in classes if any(cell["value"] is not None for cell in entry["cells"])]
+        tables[target] = {"rows": [name for _, name in judged], "classes": known}
+    return tables
+
+
+def _gain(row: Mapping[str, Any], target: str, kind: str, name: str | None = None) -> Mapping[str, Any] | None:
+    """The gain of a row on a target, in a kind of mean or in a class."""
+    scores = ((row["gain"] or {}).get("targets") or {}).get(target) or {}
+    found = scores.get(kind)
+    return (found or {}).get(name) if name is not None else found
+
+
+def _gain_of_mean(row: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:
+    return ((row["gain"] or {}).get("means") or {}).get(kind)
+
+
+def _sign(gain: Mapping[str, Any] | None) -> str:
+    """`up`, `down`, or neither where it rounds to nothing."""
+    percent = round(100 * gain["mean"], 1) if gain and gain["mean"] is not None else 0
+    return "up" if percent > 0 else "down" if percent < 0 else ""
+
+
+def _cell(score: Mapping[str, Any] | None, gain: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A score with its spread, the values by seed, and the gain as text."""
+    score = score or {}
+    signed = f"{100 * gain['mean']:+.1f}" if gain and gain["mean"] is not None else None
+    if signed is not None and gain and gain["std"] is not None:
+        signed += f" ± {100 * gain['std']:.1f}"
+    return {
+        "value": score.get("mean"), "std": score.get("std"), "gain": signed, "sign": _sign(gain),
+        "seeds": [value for value in (score.get("values") or {}).values() if value is not None] if (score.get("n") or 0) > 1 else [],
+    }  # fmt: skip

@@ -1,0 +1,57 @@
+"""The memory's similarity over training, for a heat map with a slider over the iterations."""
+
+from typing import Any
+
+import numpy as np
+
+from pin_memory.callbacks.similarity_map import mean_similarity, shade, similarity
+from pin_memory.reporting.charts import line_chart
+from pin_memory.reporting.reading import RunFolder
+
+_MAX_MAPS = 40
+CELL = 20
+
+
+def memory_section(run: RunFolder) -> dict[str, Any] | None:
+    """What the section on the memory shows; None for a run without memory.
+
+    Returns:
+        `names`, `cells` (the last map, for those without script), `data` for the script, and `charts`: mean similarity of different
+        classes, and how far the items have turned since the last record.
+    """
+    if run.trace is None:
+        return None
+    steps, items = run.trace
+    count = items.shape[1]
+    names = run.classes if len(run.classes) == count else [f"class {index}" for index in range(count)]
+    pairs = similarity(items)
+    kept = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), _MAX_MAPS)).round().astype(int))
+    maps = [[None if np.isnan(v) else round(100 * v) for v in pairs[index].ravel().tolist()] for index in kept]
+    colours = shade(pairs[-1]).reshape(-1, 3).tolist()
+    return {
+        "names": names, "count": count, "cell": CELL, "step": int(steps[-1]),
+        "cells": [{"row": index // count, "column": index % count, "colour": "#{:02x}{:02x}{:02x}".format(*colour)}
+                  for index, colour in enumerate(colours)],
+        "data": {"steps": [int(steps[index]) for index in kept], "names": names, "maps": maps},
+        "charts": [chart for chart in (_mean_chart(steps, pairs), _turn_chart(steps, items)) if chart],
+    }  # fmt: skip
+
+
+def _mean_chart(steps: np.ndarray, pairs: np.ndarray) -> dict[str, Any] | None:
+    """Mean similarity of different classes over training."""
+    values = mean_similarity(pairs).tolist()
+    return line_chart("memory-mean", "Mean similarity of different classes", {"cosine similarity": (steps.tolist(), values)})
+
+
+def _turn_chart(steps: np.ndarray, items: np.ndarray) -> dict[str, Any] | None:
+    """Mean angle, in degrees, between the items of a record and those of the one before."""
+    norms = np.linalg.norm(items, axis=-1)
+    products = norms[1:] * norms[:-1]
+    dots = (items[1:].astype(np.float64) * items[:-1]).sum(axis=-1)
+    cosines = np.divide(dots, products, out=np.full(dots.shape, np.nan), where=products > 0).clip(-1, 1)
+    known = ~np.isnan(cosines)
+    counts = known.sum(axis=1)
+    sums = np.where(known, np.degrees(np.arccos(np.nan_to_num(cosines, nan=1.0))), 0).sum(axis=1)
+    turns = np.divide(sums, counts, out=np.full(counts.shape, np.nan), where=counts > 0)
+    title = "How far the items turn between two records"
+    return line_chart("memory-turn", title, {"mean angle": (steps[1:].tolist(), turns.tolist())}, unit="degrees")

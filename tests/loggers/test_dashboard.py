@@ -1,0 +1,99 @@
+"""What the dashboard of a training shows, read back from the files of offline runs."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pin_memory.domains.classes import CLASSES
+from tests.loggers.wandb_records import OfflineRun, read_offline_run
+from tests.tiny_run import TINY
+
+pytest.importorskip("wandb")
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory, trained_run: Path) -> list[OfflineRun]:
+    """Two jobs of one sweep, which go on from the same checkpoint."""
+    cwd = tmp_path_factory.mktemp("sweep")
+    overrides = [o for o in TINY if not o.startswith(("trainer.max_steps", "trainer.val_check_interval"))]
+    more = ["trainer.max_steps=5", "trainer.val_check_interval=1", "trainer.log_every_n_steps=1", "test=false", "hydra.sweep.dir=sweep"]
+    data = [f"paths.data={trained_run.parents[1] / 'stand_ins'}", f"resume={trained_run}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pin_memory.train", "-m", "experiment=demo", *overrides, *more, *data, "optimizer.lr=0.01,0.02"],
+        cwd=cwd, capture_output=True, text=True, timeout=300, env=os.environ | {"WANDB_MODE": "offline"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr + done.stdout
+    return [read_offline_run(cwd / "sweep" / job) for job in ("0", "1")]
+
+
+def test_jobs_of_a_sweep_are_runs_of_their_own_in_one_group(sweep: list[OfflineRun], trained_run: Path) -> None:
+    assert len({read_offline_run(trained_run).id, *(run.id for run in sweep)}) == 3
+    assert {(run.group, run.job_type) for run in sweep} == {("demo", "train")}
+    assert [run.config["optimizer"]["lr"] for run in sweep] == [0.01, 0.02]
+    for run in sweep:  # the two steps after the three of the checkpoint, once each, and the validation after either
+        assert len(run.history["loss/outer"]) == 2
+        assert len(run.history["val/miou"]) == 2
+
+
+def test_losses_rates_norms_and_validation_are_logged(sweep: list[OfflineRun]) -> None:
+    losses = [f"loss/{step}_{term}" for step in ("inner", "outer") for term in ("segmentation", "auxiliary", "cohesion")]
+    losses += ["loss/inner", "loss/outer", "loss/divergence", "loss/classification"]
+    norms = ["grad_norm/total", "grad_norm/inner", "fast_weights/norm", "fast_weights/step_norm"]
+    for run in sweep:
+        validation = ["val/miou", "val/miou_gtav", "val/miou_synthia", "val/miou_idd"]
+        assert {*losses, *norms, *validation, "lr", "inner_lr"} <= run.history.keys()
+        steps = zip(*(run.history[key] for key in ("inner_lr", "fast_weights/step_norm", "grad_norm/inner")), strict=True)
+        for rate, step, gradient in steps:
+            assert step == pytest.approx(rate * gradient, rel=1e-5)
+            assert gradient > 0
+
+
+def test_the_memory_is_drawn_over_time(sweep: list[OfflineRun]) -> None:
+    for run in sweep:
+        files = run.history["memory/similarity/path"]
+        assert len(files) == 2
+        assert all((run.folder / file).is_file() for file in files)
+        assert all(-1 <= value <= 1 for value in run.history["memory/mean_similarity"])
+
+
+def test_panels_have_masks_whose_classes_can_be_switched(trained_run: Path) -> None:
+    run = read_offline_run(trained_run)
+    for target in ("cityscapes", "bdd100k", "mapillary"):
+        (masks,), (files,) = (run.history[f"panels/{target}/{key}"] for key in ("all_masks", "filenames"))
+        assert len(masks) == len(files) == 2
+        assert all(set(mask) == {"ground truth", "prediction"} for mask in masks)
+        assert all((run.folder / mask["path"]).is_file() for picture in masks for mask in picture.values())
+    labels = run.config["_wandb"]["mask/class_labels"]
+    for mask in ("prediction", "ground truth"):
+        (names,) = (value["value"] for key, value in labels.items() if "panels/mapillary" in key and key.endswith(mask))
+        assert list(names.values()) == [*CLASSES, "not judged"]
+
+
+def test_the_settings_are_the_resolved_ones(trained_run: Path) -> None:
+    config = read_offline_run(trained_run).config
+    assert config["network"]["memory"]["channels"] == config["network"]["channels"] == 16
+    assert config["choices"]["method"] == "pin_the_memory"
+    assert config["provenance"]["packages"]["torch"] == torch.__version__.partition("+")[0]
+
+
+def test_the_tables_say_what_the_results_say(trained_run: Path) -> None:
+    run, results = read_offline_run(trained_run), json.loads((trained_run / "results.json").read_text())
+    table = json.loads((run.folder / run.history["test/classes/path"][0]).read_text())
+    assert table["columns"] == ["class", "cityscapes", "bdd100k", "mapillary"]
+    for name, *values in table["data"]:
+        expected = [target["iou"][name] for target in results["targets"].values()]
+        assert values == [None if value is None else pytest.approx(100 * value, abs=0.006) for value in expected]
+    targets = json.loads((run.folder / run.history["test/targets/path"][0]).read_text())
+    assert [row[0] for row in targets["data"]] == list(results["targets"])
+    assert targets["columns"][-1] == "STAND-IN"
+    assert {row[-1] for row in targets["data"]} == {"yes"}
+    bars = json.loads((run.folder / run.history["test/miou_table/path"][0]).read_text())
+    assert dict(bars["data"])["mean"] == pytest.approx(100 * results["mean_miou"], abs=0.006)
+    assert run.summary["test/mean_miou"] == results["mean_miou"]
+    assert "STAND-IN" in run.summary["test/note"]
