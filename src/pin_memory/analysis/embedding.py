@@ -1,0 +1,34 @@
+"""Features in the plane."""
+
+import numpy as np
+
+from pin_memory.errors import ConfigurationError
+
+
+def tsne(vectors: np.ndarray, seed: int = 0, perplexity: float = 30.0, iterations: int = 1000) -> np.ndarray:
+    """Lay out vectors in the plane by t-SNE over cosine distances (van der Maaten & Hinton, 2008), the same for the same seed.
+
+    Neighbours in the picture are neighbours in the feature space; distances and sizes of far clusters mean nothing.
+
+    Args:
+        vectors: `(P, C)`, at least three.
+        seed: Of the optimisation.
+        perplexity: About the number of neighbours that count; at most a third of the points is taken.
+        iterations: Steps of the optimisation, at least 250.
+
+    Returns:
+        `(P, 2)` float32.
+
+    Raises:
+        ConfigurationError: scikit-learn is not installed.
+        ValueError: Too few vectors.
+    """
+    if len(vectors) < 3:
+        raise ValueError(f"t-SNE needs three points at least, found {len(vectors)}")
+    try:
+        from sklearn.manifold import TSNE
+    except ImportError as error:
+        raise ConfigurationError("t-SNE needs scikit-learn: pip install 'pin_memory[analysis]'.") from error
+    neighbours = min(perplexity, (len(vectors) - 1) / 3)
+    layout = TSNE(2, perplexity=neighbours, metric="cosine", init="pca", random_state=seed, max_iter=iterations)
+    return layout.fit_transform(np.asarray(vectors, np.float32))

@@ -1,0 +1,190 @@
+"""Class features of a domain: what the encoder makes of a class before the memory is read, and what the decoder gets after."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pin_memory.errors import ConfigurationError
+from pin_memory.inference.statistics import RUNNING, TestStatistics
+from pin_memory.memory import operations
+from pin_memory.methods.batches import evaluation_mode
+from pin_memory.networks import MemorySegmenter
+
+MEMORY_ITEM = -1
+"""In place of the number of a domain, for points that are memory items."""
+
+
+class ClassFeatures(NamedTuple):
+    """Share-weighted sums of unit feature vectors by image and class.
+
+    A cell counts for a class with the share of the class in it, as in the memory's write (eq. 4 of the paper), so that sums over images
+    divided by `shares` summed over images are the prototypes of a write, but of the features themselves instead of the update network's.
+
+    Attributes:
+        before: `(N, K, C)` float64, of the encoder's features q, which the memory is asked with.
+        after: `(N, K, C)` float64, of the fused features that the decoder gets; None without a memory.
+        shares: `(N, K)` float64, feature cells that a class fills.
+        names: The N images.
+    """
+
+    before: np.ndarray
+    after: np.ndarray | None
+    shares: np.ndarray
+    names: tuple[str, ...]
+
+    def image_means(self, which: str = "before") -> np.ndarray:
+        """Mean vectors `(N, K, C)` of each class in each image, NaN where the image does not show it.
+
+        Args:
+            which: "before" or "after" the memory is read.
+        """
+        return _divided(self._sums(which), self.shares)
+
+    def means(self, which: str = "before") -> np.ndarray:
+        """Mean vectors `(K, C)` of each class over all images, NaN where none shows it.
+
+        Args:
+            which: "before" or "after" the memory is read.
+        """
+        return _divided(self._sums(which).sum(axis=0), self.shares.sum(axis=0))
+
+    def half(self, number: int) -> "ClassFeatures":
+        """Every other image, from the one of `number` 0 or 1."""
+        after = None if self.after is None else self.after[number::2]
+        return ClassFeatures(self.before[number::2], after, self.shares[number::2], self.names[number::2])
+
+    def _sums(self, which: str) -> np.ndarray:
+        sums = {"before": self.before, "after": self.after}.get(which)
+        if sums is None:
+            found = "this network has no memory, hence only before" if which == "after" else f"found {which!r}"
+            raise ConfigurationError(f"Class features are those before or after the memory is read; {found}.")
+        return sums
+
+
+class FeaturePoints(NamedTuple):
+    """Unit vectors of classes in images, and of memory items.
+
+    Attributes:
+        vectors: `(P, C)` float64, unit rows.
+        classes: `(P,)` int64 train ids.
+        domains: `(P,)` int64, positions in `names`; `MEMORY_ITEM` for a memory item.
+        names: The domains.
+    """
+
+    vectors: np.ndarray
+    classes: np.ndarray
+    domains: np.ndarray
+    names: tuple[str, ...]
+
+
+@torch.inference_mode()
+def class_features(network: MemorySegmenter, batches: Iterable[Mapping[str, Any]], statistics: TestStatistics = RUNNING) -> ClassFeatures:
+    """Pool the features of labelled images by class.
+
+    Args:
+        network: The trained network, with or without memory, on its device.
+        batches: Of "image" `(B, 3, H, W)`, normalised, "label" `(B, H', W')` train ids, and "name", as an evaluation loader gives them.
+        statistics: What batch norm normalises by.
+
+    Returns:
+        The sums of all images, in order.
+    """
+    found: list[tuple[Tensor, Tensor | None, Tensor]] = []
+    names: list[str] = []
+    device = next(network.parameters()).device
+    with evaluation_mode(network), statistics.applied(network):
+        for batch in batches:
+            names += [str(name) for name in batch["name"]]
+            labels = batch["label"].to(device)
+            for images in statistics.groups(batch["image"].to(device)):
+                found += _pooled(network, images, labels[: len(images)])
+                labels = labels[len(images) :]
+    if not found:
+        raise ValueError("expected at least one image")
+    before, after, shares = zip(*found, strict=True)
+    return ClassFeatures(_array(before), None if after[0] is None else _array(after), _array(shares), tuple(names))
+
+
+@torch.inference_mode()
+def memory_items(network: MemorySegmenter, which: str = "before") -> np.ndarray | None:
+    """The memory items `(K, C)` float64 among the class features; None without a memory.
+
+    Args:
+        network: The trained network.
+        which: "before": the items themselves, which live among the encoder's features; "after": the fused features of a cell that
+            equals the item, so that they live among what the decoder gets. An item that was never written is zero either way.
+    """
+    if network.memory is None:
+        return None
+    items = network.memory.items
+    if which == "after":
+        with evaluation_mode(network):
+            fused = network.read(items.T[None, :, None, :]).fused  # as an image of one row of K cells
+        items = operations.unit(fused)[0, :, 0, :].T * items.any(dim=1, keepdim=True)
+    return items.double().cpu().numpy()
+
+
+def feature_points(
+    features: Mapping[str, ClassFeatures], which: str = "before", items: np.ndarray | None = None, least_cells: float = 0.5
+) -> FeaturePoints:
+    """One point for each class in each image, and one for each memory item: what `tsne` lays out.
+
+    Args:
+        features: Of each domain.
+        which: "before" or "after" the memory is read.
+        items: Memory items `(K, C)`; none by default. Items that have never been written (zeros) are left out.
+        least_cells: Feature cells that a class must fill in an image; the mean of less is noise.
+    """
+    vectors, classes, domains = [], [], []
+    for number, domain in enumerate(features.values()):
+        rows, ids = np.nonzero(domain.shares >= least_cells)
+        vectors.append(domain.image_means(which)[rows, ids])
+        classes.append(ids)
+        domains.append(np.full(len(ids), number))
+    if items is not None:
+        known = np.flatnonzero(np.linalg.norm(items, axis=1) > 0)
+        vectors.append(items[known])
+        classes.append(known)
+        domains.append(np.full(len(known), MEMORY_ITEM))
+    return FeaturePoints(unit_rows(np.concatenate(vectors)), np.concatenate(classes), np.concatenate(domains), tuple(features))
+
+
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """Vectors `(..., C)` at unit length; zero and NaN become NaN."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def _pooled(network: MemorySegmenter, images: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor | None, Tensor]]:
+    """The three sums of each image."""
+    features = network.encode(images).features
+    queries = operations.unit(operations.full_precision(features))
+    fused = None if network.memory is None else operations.unit(operations.full_precision(network.read(features).fused))
+    found = []
+    for number in range(len(images)):
+        one = slice(number, number + 1)
+        sums, shares = _class_sums(network, queries[one], labels[one])
+        after = None if fused is None else _class_sums(network, fused[one], labels[one])[0]
+        found.append((sums, after, shares))
+    return found
+
+
+def _class_sums(network: MemorySegmenter, vectors: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Share-weighted sums and shares, by the memory's own rule where there is one."""
+    vectors = vectors.double()
+    if network.memory is not None:
+        return network.memory.class_sums(vectors, labels)
+    size = (vectors.shape[2], vectors.shape[3])
+    return operations.class_sums(vectors, operations.class_shares(labels, size, network.num_classes, vectors.dtype))
+
+
+def _array(parts: Iterable[Tensor]) -> np.ndarray:
+    return torch.stack(list(parts)).cpu().numpy()
+
+
+def _divided(sums: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Sums `(..., C)` by shares `(...)`, NaN where there are none."""
+    return sums / np.where(shares > 0, shares, np.nan)[..., None]

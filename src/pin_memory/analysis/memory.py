@@ -1,0 +1,96 @@
+"""What the memory items say about each other, about an image, and about their way through the training."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pin_memory.analysis.features import unit_rows
+from pin_memory.callbacks.similarity_map import similarity
+from pin_memory.inference.statistics import RUNNING, TestStatistics
+from pin_memory.memory import operations
+from pin_memory.methods.batches import evaluation_mode
+from pin_memory.networks import MemorySegmenter
+
+
+@dataclass(frozen=True)
+class MemoryDrift:
+    """How the memory items moved.
+
+    Attributes:
+        steps: `(T,)` iterations of the records.
+        to_final: `(T, K)` cosine of each item to the same class's last one, -1..1; NaN before it was first written.
+        change: `(T - 1, K)` angle between consecutive records in degrees, over the iterations between them.
+    """
+
+    steps: np.ndarray
+    to_final: np.ndarray
+    change: np.ndarray
+
+
+def memory_similarity(items: np.ndarray | Tensor) -> np.ndarray:
+    """Cosine similarity of every two memory items; NaN where one has never been written.
+
+    Args:
+        items: `(K, C)`.
+
+    Returns:
+        `(K, K)` float64 in -1..1.
+
+    Example:
+        >>> memory_similarity(np.array([[2.0, 0.0], [1.0, 1.0]])).round(3).tolist()
+        [[1.0, 0.707], [0.707, 1.0]]
+    """
+    return similarity(_array(items))
+
+
+def memory_drift(steps: np.ndarray, items: np.ndarray) -> MemoryDrift:
+    """Follow the memory through the training.
+
+    Args:
+        steps: `(T,)` iterations, rising.
+        items: `(T, K, C)`, the memory after each (`callbacks.memory_trace.read_trace` gives both).
+
+    Raises:
+        ValueError: Fewer than two records.
+    """
+    if len(steps) < 2:
+        raise ValueError(f"a drift needs two records of the memory at least, found {len(steps)}")
+    unit = unit_rows(_array(items))
+    to_final = (unit * unit[-1]).sum(axis=-1).clip(-1, 1)
+    # The chord, since the arc cosine of nearly equal directions is lost to rounding.
+    angle = np.degrees(2 * np.arcsin((np.linalg.norm(unit[1:] - unit[:-1], axis=-1) / 2).clip(0, 1)))
+    return MemoryDrift(np.asarray(steps), to_final, angle / np.diff(steps)[:, None])
+
+
+@torch.inference_mode()
+def activation_maps(
+    network: MemorySegmenter, image: Tensor, size: tuple[int, int] | None = None, statistics: TestStatistics = RUNNING
+) -> np.ndarray:
+    """Cosine similarity of each place of an image with each memory item (eq. 1 of the paper).
+
+    Args:
+        network: With a memory.
+        image: Normalised, `(3, H, W)`.
+        size: The maps are resized to it, as the cohesion loss does; by default to that of the image.
+        statistics: What batch norm normalises by.
+
+    Returns:
+        `(K, *size)` float32 in -1..1.
+
+    Raises:
+        TypeError: The network has no memory.
+    """
+    items = network.require_memory().items
+    image = image.unsqueeze(0).to(items.device)
+    with evaluation_mode(network), statistics.applied(network):
+        queries = operations.unit(operations.full_precision(network.encode(image).features))
+    scores = operations.similarity(queries, items.to(queries))
+    height, width = image.shape[-2:]
+    return F.interpolate(scores, size=size or (height, width), mode="bilinear", align_corners=True)[0].float().cpu().numpy()
+
+
+def _array(values: np.ndarray | Tensor) -> np.ndarray:
+    return values.detach().double().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values, np.float64)

@@ -1,0 +1,146 @@
+"""How figures look: sizes of a paper's columns, readable type, colours that colour-blind readers can tell apart, and how they are kept."""
+
+import functools
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import numpy as np
+
+from pin_memory.errors import ConfigurationError, OutputError
+from pin_memory.files import atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+ONE_COLUMN, TWO_COLUMNS = 3.4, 7.0
+"""Widths of figures in inches: of a column and of both in a two-column paper."""
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Colours where they are free (Okabe & Ito, 2008); the first for what is more or after, the second for what is less or before."""
+SEQUENTIAL = "viridis"
+"""Colour map where the order is from little to much."""
+UNKNOWN = "#d9d9d9"
+"""Colour of what has no value."""
+MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "p")
+"""Shapes of the domains in scatter plots."""
+FORMATS = ("png", "pdf", "svg")
+"""Kinds of files a figure is kept as."""
+DOTS_PER_INCH = 220
+
+_SETTINGS: Any = {
+    "font.size": 7.5,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 7.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "figure.titlesize": 9.5,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "image.interpolation": "nearest",
+    "savefig.dpi": DOTS_PER_INCH,
+    "pdf.fonttype": 42,  # journals refuse Type 3 fonts
+    "svg.fonttype": "none",
+    "svg.hashsalt": "pin_memory",  # the same figure is the same file
+}
+
+
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """Make a function draw in this style and leave the caller's own settings as they are.
+
+    Raises:
+        ConfigurationError: When it is called and matplotlib is not installed.
+    """
+
+    @functools.wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            from matplotlib import rc_context
+        except ImportError as error:
+            raise ConfigurationError("Figures need matplotlib: pip install 'pin_memory[analysis]'.") from error
+        with rc_context(_SETTINGS):
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+def new_figure(width: float, height: float, title: str = "") -> "Figure":
+    """An empty figure that no global state knows of, so nothing has to be closed.
+
+    Args:
+        width: In inches.
+        height: In inches.
+        title: Above everything.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    if title:
+        figure.suptitle(title, fontweight="bold")
+    return figure
+
+
+@styled
+def save_figure(figure: "Figure", path: str | Path, formats: Iterable[str] = ("png", "pdf")) -> list[Path]:
+    """Keep a figure, each file whole or not at all; the same figure makes the same bytes.
+
+    Args:
+        figure: What a plot function of this room returned.
+        path: The files to write, without suffix.
+        formats: Of `FORMATS`.
+
+    Returns:
+        The files.
+
+    Raises:
+        OutputError: A file cannot be written.
+    """
+    written = []
+    for form in formats:
+        file = Path(f"{path}.{form}")
+        undated = {"png": None, "pdf": {"CreationDate": None}, "svg": {"Date": None}}[form]
+        try:
+            with atomic_write(file) as temporary:
+                figure.savefig(temporary, format=form, metadata=undated)
+        except OSError as error:
+            raise OutputError(
+                f"Cannot write the figure {file}: {error.strerror or error}. Free some space or choose another folder."
+            ) from error
+        written.append(file)
+    return written
+
+
+def colours(palette: np.ndarray) -> np.ndarray:
+    """A label space's palette (K, 3) uint8 as matplotlib takes it, (K, 3) float in 0..1."""
+    return np.asarray(palette) / 255
+
+
+def class_axis(axes: "Axes", names: Iterable[str], palette: np.ndarray | None = None, side: str = "y") -> None:
+    """Put the names of the classes along an axis, one at each whole number from 0.
+
+    Args:
+        axes: Of the figure.
+        names: Of the K classes.
+        palette: Their colours (K, 3) uint8, shown as patches beside the names of a vertical axis; none by default.
+        side: "x" (upright type) or "y" (from top to bottom).
+    """
+    from matplotlib.transforms import ScaledTranslation
+
+    names = list(names)
+    axis: Any = axes.xaxis if side == "x" else axes.yaxis
+    axis.set_ticks(range(len(names)), names, **({"rotation": 90} if side == "x" else {}))
+    axis.set_tick_params(length=0, pad=10 if palette is not None and side == "y" else 3)
+    if side == "y":
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        if palette is not None:
+            places = axes.get_yaxis_transform() + ScaledTranslation(-6 / 72, 0, axes.figure.dpi_scale_trans)  # beside the left edge
+            patches: dict[str, Any] = {"marker": "s", "s": 26, "clip_on": False, "transform": places, "zorder": 4}
+            axes.scatter(np.zeros(len(names)), range(len(names)), c=colours(palette), **patches)

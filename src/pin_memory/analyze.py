@@ -1,0 +1,17 @@
+"""Look into a trained network: features over domains, memory, confusions, gains, as figures and numbers."""
+
+from omegaconf import DictConfig
+
+from pin_memory.commands import command
+
+
+@command("analyze")
+def main(cfg: DictConfig) -> None:
+    """Analyse the checkpoint of the configuration."""
+    from pin_memory.analyzing import analyze  # imports torch, which `--help` does not need
+
+    analyze(cfg)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""What `analyze` does: which plots a checkpoint can have, and their figures and numbers into a folder."""
+
+import importlib.util
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, ListConfig
+
+from pin_memory import assembly
+from pin_memory.analysis.plots import PLOTS, Desk
+from pin_memory.analysis.style import FORMATS
+from pin_memory.analysis.subject import load_subject, read_results
+from pin_memory.errors import ConfigurationError
+from pin_memory.predict import choose_device
+from pin_memory.results import write_results
+
+
+def analyze(cfg: DictConfig) -> dict[str, Any]:
+    """Draw the plots of a checkpoint, and write their numbers to `analysis.json`.
+
+    Args:
+        cfg: The composed configuration.
+
+    Returns:
+        The content of `analysis.json`.
+
+    Raises:
+        ConfigurationError: No checkpoint, an unknown plot or domain, or a plot asked for by name that this checkpoint cannot have.
+        DataError: Data are missing.
+    """
+    assembly.quiet_lightning()
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every letter that a PDF holds
+    wanted, formats = _names(cfg, "plots", tuple(PLOTS)), _names(cfg, "formats", FORMATS)
+    _check_settings(cfg, formats)
+    baseline = None if cfg.baseline is None else Path(str(cfg.baseline)).expanduser()
+    if baseline is not None:
+        read_results(baseline)  # told before the network is loaded
+    domains = list(cfg.domains) if isinstance(cfg.domains, ListConfig) else cfg.domains
+    device = choose_device(str(cfg.device))
+    subject = load_subject(str(cfg.checkpoint), domains, cfg.images, cfg.paths.data, device, list(cfg.trust))
+    torch.manual_seed(cfg.seed)  # a memory that samples its read weights in evaluation, too
+    desk = Desk(subject, Path(cfg.paths.run), baseline, formats or ["png", "pdf"], float(cfg.perplexity), cfg.seed)
+    chosen, skipped = _possible(desk, wanted)
+    numbers = {name: PLOTS[name].draw(desk) for name in chosen}
+    report = _about(desk) | {"plots": numbers, "skipped": skipped, "figures": desk.figures}
+    write_results(desk.folder / "analysis.json", report)
+    for name, reason in skipped.items():
+        print(f"Left out  {name}: {reason}")
+    print(f"Numbers   {desk.folder / 'analysis.json'}")
+    return report
+
+
+def _names(cfg: DictConfig, setting: str, known: Sequence[str]) -> list[str] | None:
+    """The chosen names of a setting in their usual order; None for null.
+
+    Raises:
+        ConfigurationError: One is not known.
+    """
+    value = cfg[setting]
+    if value is None:
+        return None
+    given = [str(name) for name in value] if isinstance(value, ListConfig) else [str(value)]
+    if unknown := [name for name in given if name not in known]:
+        raise ConfigurationError(f"{setting}: there is no {', '.join(unknown)}; choose among {', '.join(known)}.")
+    return [name for name in known if name in given]
+
+
+def _check_settings(cfg: DictConfig, formats: list[str] | None) -> None:
+    """Refuse nonsense before the network is loaded.
+
+    Raises:
+        ConfigurationError: It is, or matplotlib is missing.
+    """
+    if formats == []:
+        raise ConfigurationError(f"formats=[]: expected one at least of {', '.join(FORMATS)}.")
+    if not isinstance(cfg.seed, int) or cfg.seed < 0:
+        raise ConfigurationError(f"seed={cfg.seed}: expected a whole number of at least 0.")
+    if not isinstance(cfg.perplexity, int | float) or not 1 <= cfg.perplexity < math.inf:
+        raise ConfigurationError(f"perplexity={cfg.perplexity}: expected a number of at least 1.")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ConfigurationError("Figures need matplotlib: pip install 'pin_memory[analysis]'.")
+
+
+def _possible(desk: Desk, wanted: list[str] | None) -> tuple[list[str], dict[str, str]]:
+    """The plots to draw, and why others are left out.
+
+    Raises:
+        ConfigurationError: A plot asked for by name cannot be drawn.
+    """
+    obstacles = {name: PLOTS[name].obstacle(desk) for name in (PLOTS if wanted is None else wanted)}
+    reasons = {name: reason for name, reason in obstacles.items() if reason is not None}
+    if wanted is not None and reasons:
+        raise ConfigurationError("; ".join(f"plots: {name} cannot be drawn: {reason}" for name, reason in reasons.items()) + ".")
+    return [name for name in obstacles if name not in reasons], reasons
+
+
+def _about(desk: Desk) -> dict[str, Any]:
+    """What was analysed."""
+    own = desk.subject
+    return {
+        "checkpoint": str(own.checkpoint.resolve()),
+        "step": own.step,
+        "method": own.method,
+        "stand_in": own.stand_in,
+        "protocol": str(own.protocol),
+        "statistics": str(own.statistics),
+        "classes": list(own.label_space.names),
+        "sources": {name: len(found.dataset) for name, found in own.sources.items()},  # type: ignore[arg-type]
+        "targets": {name: len(found.dataset) for name, found in own.targets.items()},  # type: ignore[arg-type]
+        "seed": desk.seed,
+    }

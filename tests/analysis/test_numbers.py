@@ -1,0 +1,207 @@
+"""Distances, similarity, drift, activation, confusions and gains against loops and by hand."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pin_memory.analysis import (
+    ClassFeatures,
+    activation_maps,
+    class_gain,
+    confusion_matrix,
+    domain_distances,
+    memory_drift,
+    memory_similarity,
+    read_confusions,
+    read_results,
+    row_shares,
+    tsne,
+)
+from pin_memory.errors import ConfigurationError, DataError
+from pin_memory.inference import Protocol
+from tests.analysis.references import cosine, distances, synthetic
+from tests.tiny import tiny_batch, tiny_segmenter
+
+
+def test_domain_distances_equal_a_loop() -> None:
+    features = synthetic()
+    found = domain_distances(features)
+    for k in range(4):
+        for key, value in distances(features, k).items():
+            np.testing.assert_allclose(getattr(found, key)[k], value, rtol=1e-9, err_msg=f"{key} of {k}")
+    assert math.isnan(found.between_domains[3])  # seen in one domain alone
+    assert np.isfinite(found.between_classes[3])
+    known = range(3)
+    overall = found.overall()
+    assert overall["between_domains"] == pytest.approx(np.mean([found.between_domains[k] for k in known]))
+    assert overall["ratio"] == pytest.approx(overall["between_domains"] / np.mean([found.between_classes[k] for k in known]))
+    means = {name: f.means() for name, f in features.items()}
+    pair = np.mean([1 - cosine(means["d0"][k], means["d2"][k]) for k in known])
+    np.testing.assert_allclose(found.pairs[0, 2], pair)
+    np.testing.assert_allclose(found.pairs, found.pairs.T)
+
+
+def test_equal_domains_have_no_distance_and_opposite_ones_two() -> None:
+    sums = np.random.default_rng(0).normal(size=(4, 3, 5))
+    shares = np.ones((4, 3))
+    one = ClassFeatures(sums, None, shares, tuple("abcd"))
+    same = domain_distances({"a": one, "b": one._replace(before=7 * sums, shares=7 * shares)})
+    np.testing.assert_allclose(same.between_domains, 0, atol=1e-12)
+    assert same.overall()["ratio"] == pytest.approx(0)
+    np.testing.assert_allclose(domain_distances({"a": one, "b": one._replace(before=-sums)}).between_domains, 2)
+    with pytest.raises(ValueError, match="two domains"):
+        domain_distances({"a": one})
+
+
+def test_noise_is_what_domains_that_do_not_differ_are_apart() -> None:
+    """Images of all domains are drawn around the same class means: distance and noise agree on average."""
+    rng = np.random.default_rng(3)
+    centres = rng.normal(size=(1, 200, 16))
+    shares = np.ones((20, 200))
+
+    def domain() -> ClassFeatures:
+        return ClassFeatures(centres + 0.3 * rng.normal(size=(20, 200, 16)), None, shares, ("",) * 20)
+
+    overall = domain_distances({"a": domain(), "b": domain(), "c": domain()}).overall()
+    assert overall["noise"] == pytest.approx(overall["between_domains"], rel=0.05)
+
+
+def test_similarity_equals_a_loop() -> None:
+    items = np.random.default_rng(1).normal(size=(5, 7)).astype(np.float32)
+    items[2] = 0
+    found = memory_similarity(torch.from_numpy(items))
+    for a in range(5):
+        for b in range(5):
+            if 2 in (a, b):
+                assert math.isnan(found[a, b])
+            else:
+                assert found[a, b] == pytest.approx(cosine(items[a].astype(float), items[b].astype(float)), abs=1e-9)
+
+
+def test_drift_by_hand() -> None:
+    """One item turns by 10, then by 20 degrees; the other is written late."""
+    angles = np.radians([0, 10, 30])
+    first = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+    second = np.array([[0, 0], [3, 0], [3, 0]])
+    drift = memory_drift(np.array([0, 5, 7]), np.stack([first, second], axis=1))
+    np.testing.assert_allclose(drift.to_final[:, 0], np.cos(np.radians([30, 20, 0])))
+    np.testing.assert_allclose(drift.change[:, 0], [10 / 5, 20 / 2])
+    assert np.isnan(drift.to_final[0, 1])
+    assert np.isnan(drift.change[0, 1])
+    assert drift.change[1, 1] == 0
+    with pytest.raises(ValueError, match="two records"):
+        memory_drift(np.array([0]), np.ones((1, 2, 2)))
+
+
+def test_a_tiny_turn_is_not_lost() -> None:
+    """The arc cosine of a float32 dot product would give 0 or 0.03 degrees."""
+    items = np.array([[[1.0, 0.0]], [[1.0, 1e-5]]], np.float32)
+    assert memory_drift(np.array([0, 1]), items).change[0, 0] == pytest.approx(math.degrees(1e-5), rel=1e-4)
+
+
+def test_activation_maps_equal_a_loop() -> None:
+    network = tiny_segmenter().eval()
+    image = tiny_batch(("a",), 1, side=32)["a"]["image"][0]
+    with torch.no_grad():
+        features = network.encode(image[None]).features[0].double().numpy()
+    items = network.require_memory().items.double().numpy()
+    height, width = features.shape[1:]
+    found = activation_maps(network, image, size=(height, width))
+    for k in range(4):
+        for i in range(height):
+            for j in range(width):
+                assert found[k, i, j] == pytest.approx(cosine(features[:, i, j], items[k]), abs=1e-5)
+    full = activation_maps(network, image)
+    assert full.shape == (4, 32, 32)
+    assert full.dtype == np.float32
+    np.testing.assert_allclose(
+        full[:, [0, 0, -1, -1], [0, -1, 0, -1]], found[:, [0, 0, -1, -1], [0, -1, 0, -1]], atol=1e-6
+    )  # corners align
+    with pytest.raises(TypeError, match="memory"):
+        activation_maps(tiny_segmenter(memory=False), image)
+
+
+def test_confusion_matrix_equals_a_loop() -> None:
+    network = tiny_segmenter().eval()
+    batch = tiny_batch(("a",), 2, side=24)["a"]
+    expected = np.zeros((4, 4), np.int64)
+    with torch.no_grad():
+        scores = network.segment(batch["image"]) + network.segment(batch["image"].flip(-1)).flip(-1)
+        predicted = network.segment(batch["image"]).argmax(dim=1)
+    for truth, guess in zip(batch["label"].flatten().tolist(), predicted.flatten().tolist(), strict=True):
+        if truth != 255:
+            expected[truth, guess] += 1
+    assert np.array_equal(confusion_matrix(network, [batch]), expected)
+    flipped = confusion_matrix(network, [batch], Protocol("flip", flip=True, average="logits"))
+    guesses = scores.argmax(dim=1)[batch["label"] != 255]
+    assert np.array_equal(flipped.sum(axis=0), np.bincount(guesses.numpy(), minlength=4))
+
+
+def test_rows_are_shares() -> None:
+    shares = row_shares(np.array([[3, 1], [0, 0]]))
+    assert shares[0].tolist() == [0.75, 0.25]
+    assert np.isnan(shares[1]).all()
+
+
+def results(**changes: Any) -> dict[str, Any]:
+    """Results of two targets."""
+    target = {"miou": 0.3, "iou": {"road": 0.5, "car": 0.1, "bus": None}, "images": 5, "view": "native", "layout": "x", "label_scale": 1.0}
+    return {"protocol": "whole@1", "statistics": "running", "targets": {"a": target | changes, "b": target}}
+
+
+def test_gain_by_hand() -> None:
+    better = results(miou=0.4, iou={"road": 0.75, "car": 0.05, "bus": None})
+    gain = class_gain(better | {"protocol": "sliding_768@1"}, results())
+    assert gain.targets == ("a", "b")
+    np.testing.assert_allclose(gain.points, [[25, -5, np.nan], [0, 0, np.nan]])
+    np.testing.assert_allclose(gain.miou, [10, 0])
+    assert gain.differing == {"protocol": ("sliding_768@1", "whole@1")}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [({"images": 4}, "images 5 against 4"), ({"view": "half"}, "half"), ({"iou": {"road": 0.5}}, "other classes")],
+)
+def test_scores_of_other_pixels_are_not_compared(changes: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ConfigurationError, match=expected):
+        class_gain(results(), results(**changes))
+
+
+def test_no_common_target() -> None:
+    with pytest.raises(ConfigurationError, match="no target in common"):
+        class_gain(results(), {"targets": {"c": {}}})
+    unlabelled = results(miou=None, iou={"road": None, "car": None, "bus": None})
+    del unlabelled["targets"]["b"]
+    with pytest.raises(ConfigurationError, match="nothing to compare"):
+        class_gain(unlabelled, unlabelled)
+
+
+def test_tsne_keeps_clusters_apart_and_is_repeated_by_its_seed() -> None:
+    pytest.importorskip("sklearn")
+    rng = np.random.default_rng(0)
+    vectors = np.concatenate([rng.normal(size=(1, 8)) + 0.05 * rng.normal(size=(12, 8)) for _ in range(3)])
+    places = tsne(vectors, seed=5, perplexity=6)
+    np.testing.assert_array_equal(places, tsne(vectors, seed=5, perplexity=6))
+    apart = np.linalg.norm(places[:, None] - places, axis=-1) + 1e9 * np.eye(36)
+    assert (apart.argmin(axis=1) // 12).tolist() == [0] * 12 + [1] * 12 + [2] * 12  # each one's neighbour is of its own cluster
+    assert np.isfinite(tsne(vectors[:3])).all()
+    with pytest.raises(ValueError, match="three points"):
+        tsne(vectors[:2])
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    assert read_confusions(tmp_path) == {}
+    np.savez(tmp_path / "confusions.npz", a=np.eye(3, dtype=np.int64))
+    assert read_confusions(tmp_path)["a"].tolist() == np.eye(3).tolist()
+    (tmp_path / "confusions.npz").write_bytes(b"PK\3\4 nonsense")
+    with pytest.raises(DataError, match=r"confusions\.npz"):
+        read_confusions(tmp_path)
+    for content in (None, "{", "[]", '{"targets": 3}'):
+        if content is not None:
+            (tmp_path / "results.json").write_text(content)
+        with pytest.raises(ConfigurationError, match=r"results\.json"):
+            read_results(tmp_path)
