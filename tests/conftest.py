@@ -1,11 +1,15 @@
 """What all tests share: one thread, nothing over the network, and the reference material where it is at hand."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
+
+from tests.tiny_run import train_tiny
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # read when albumentations is imported
 os.environ.setdefault("WANDB_MODE", "disabled")
@@ -33,6 +37,20 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("PIN_MEMORY_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a tiny demo with W&B offline, trained once for all test processes; its data lie in `../../stand_ins`. Read only."""
+    folder = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        folder = folder.parent
+    with FileLock(folder / "trained_run.lock"):
+        if not (folder / "trained_run" / "done").is_file():
+            shutil.rmtree(folder / "trained_run", ignore_errors=True)
+            train_tiny(folder / "trained_run")
+            (folder / "trained_run" / "done").touch()
+    return folder / "trained_run" / "runs" / "demo" / "tiny"
 
 
 @pytest.fixture

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
+from pin_memory.cli import COMMANDS
 from pin_memory.commands import config_directory
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMAND = re.compile(r"(?:python -m pin_memory\.|pin-memory )(train|evaluate|predict|check|convert|stand_in)((?: [^`#|\n]*)?)")
+COMMAND = re.compile(rf"(?:python -m pin_memory\.|pin-memory )({'|'.join(COMMANDS)})((?: [^`#|\n]*)?)")
 
 
 def commands(page: Path) -> list[tuple[str, tuple[str, ...]]]:
@@ -21,7 +22,7 @@ def commands(page: Path) -> list[tuple[str, tuple[str, ...]]]:
     found = []
     for name, rest in COMMAND.findall(text):
         words = shlex.split(rest.replace("...", "").replace("[", "'[").replace("]", "]'") if "'" not in rest and '"' not in rest else rest)
-        settings = tuple(word for word in words if "=" in word and not word.startswith("--"))
+        settings = tuple(word for word in words if ("=" in word or word.startswith("~")) and not word.startswith("--"))
         if "--multirun" not in words and "-m" not in words and "--config-dir" not in words:
             found.append((name, settings))
     return sorted(set(found))

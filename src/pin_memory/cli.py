@@ -7,7 +7,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-COMMANDS = ("train", "evaluate", "predict", "check", "convert", "stand_in")
+COMMANDS = ("train", "evaluate", "compare", "predict", "analyze", "report", "export", "check", "convert", "stand_in")
 WRONG_USAGE = 2
 
 
