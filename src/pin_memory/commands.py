@@ -64,7 +64,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
             if os.environ.get(FULL_ERROR) == "1":
                 _start(task, config_name)
                 return
-            with _told(config_name):
+            with _told(config_name), _summed_up():
                 _start(_job(task), config_name)
 
         return main
@@ -117,14 +117,37 @@ def _job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
 
 def _end_job(error: Exception, mistake: Mistake | None) -> NoReturn:
     """End a command at once; in a sweep report the failure now (Hydra shows only the first one, at the end) and let the other jobs run."""
-    sweep = HydraConfig.get().mode == RunMode.MULTIRUN
-    if mistake is None and not sweep:
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise _Told(report_failure(error).exit_code) from error
+    if mistake is None:
         raise error
+    _tell(mistake)
+    raise SystemExit(mistake.exit_code) from error
+
+
+def report_failure(error: Exception) -> Mistake:
+    """Show the error of one job of a sweep: a user's mistake as one message, a defect with its traceback.
+
+    Returns:
+        The message in short and the exit code.
+    """
+    mistake = explain(error)
     if mistake is None:
         traceback.print_exception(error)
-        raise _Told(DEFECT) from error
-    _tell(mistake, where=f"job #{HydraConfig.get().job.num} of the sweep: " if sweep else "")
-    raise (_Told if sweep else SystemExit)(mistake.exit_code) from error
+        return Mistake(f"{type(error).__name__}: {error}", DEFECT)
+    _tell(mistake, where=f"job #{HydraConfig.get().job.num} of the sweep: ")
+    return mistake
+
+
+@contextmanager
+def _summed_up() -> Iterator[None]:
+    """Show the table of a sweep also when its launcher breaks or Ctrl-C ends it."""
+    try:
+        yield
+    except BaseException:
+        if sweeping := sys.modules.get("pin_memory.sweeping"):  # what was never imported has no sweep
+            sweeping.SweepSummary.end_early()
+        raise
 
 
 @contextmanager

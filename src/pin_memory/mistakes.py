@@ -33,6 +33,7 @@ _OS_REASONS = {
     errno.EEXIST: ("a file of this name is in the way", f"Move that file or {_ANOTHER_FOLDER}."),
 }
 _FOLDER_MAKERS = (["mkdir"], ["makedirs"])  # innermost function
+_DEAD_JOBS = ("UncompletedJobError", "TerminatedWorkerError")  # of submitit and joblib; by name, to import them nowhere
 _CONSTRUCTORS = ("__init__", "__post_init__", "__new__")
 _HYDRA_CALLS = ("_call_target", "_call_with_target_policy")  # Hydra's functions that call a target, at once or later (`_partial_`)
 
@@ -59,6 +60,8 @@ def explain(error: BaseException) -> Mistake | None:
             return Mistake(_from_worker(link), link.exit_code)
     if isinstance(error, HydraException) and not isinstance(error, InstantiationException):
         return Mistake(_composition(error))
+    if dead := next((link for link in chain if type(link).__name__ in _DEAD_JOBS), None):
+        return Mistake(_dead_job(dead), exit_code=1)
     for link in chain:
         message = _storage(link) or _setting(link)
         if message:
@@ -116,6 +119,15 @@ def _from_worker(error: BaseException) -> str:
         return text
     starts = list(re.finditer(rf"^(?:\w+\.)*{type(error).__name__}: ", text, re.MULTILINE))
     return text[starts[-1].end() :].rstrip() if starts else text
+
+
+def _dead_job(error: BaseException) -> str:
+    """A job of a sweep whose process ended before it could tell why; not the job's own errors, which the job tells itself."""
+    first = str(error).partition("\n")[0]
+    return (
+        f"A job's process ended without a word: killed, out of memory or at the time limit ({type(error).__name__}: {first})."
+        " The same command goes on with the jobs that are not finished."
+    )
 
 
 def _storage(error: BaseException) -> str | None:

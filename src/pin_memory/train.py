@@ -1,17 +1,28 @@
 """Train a segmentation network on source domains and judge it on target domains it has never seen."""
 
+from typing import Any
+
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from pin_memory.commands import command
+from pin_memory.sweep_job import run_job
 
 
 @command("train")
-def main(cfg: DictConfig) -> None:
-    """Run one training as the configuration says."""
+def main(cfg: DictConfig) -> float | None:
+    """Run one training as the configuration says.
+
+    Returns:
+        What a sweep makes as large as it can: the mean IoU on the sources' validation splits, never anything of a target.
+    """
+    return run_job(_train, cfg)
+
+
+def _train(cfg: DictConfig) -> dict[str, Any]:
     from pin_memory.training import train  # imports torch and Lightning, which `--help` does not need
 
-    train(cfg, {key: value for key, value in HydraConfig.get().runtime.choices.items() if value and not key.startswith("hydra/")})
+    return train(cfg, {key: value for key, value in HydraConfig.get().runtime.choices.items() if value and not key.startswith("hydra/")})
 
 
 if __name__ == "__main__":

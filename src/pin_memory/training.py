@@ -15,12 +15,14 @@ from pin_memory.judging import floor_scores, judge, report
 from pin_memory.loggers import finish_wandb
 from pin_memory.methods import Method
 from pin_memory.provenance import provenance
+from pin_memory.ranks import is_first
+from pin_memory.reporting import try_report
 
 SELECTIONS = ("best", "last")
 """Rules that choose the checkpoint to judge: best mean IoU on the sources' validation splits, or the last. None looks at a target."""
 
 
-def train(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any] | None:
+def train(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
     """Check settings and data, train, choose a checkpoint, judge it on the targets.
 
     Args:
@@ -28,7 +30,7 @@ def train(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any] | None:
         choices: The option chosen of each configuration group.
 
     Returns:
-        The content of `results.json`; None where the targets are not to be judged (`test=false`).
+        The content of `results.json`; where the targets are not to be judged (`test=false`) nothing but how the checkpoint was chosen.
 
     Raises:
         UserError: Something is missing or does not fit; told before training starts wherever it can be known by then.
@@ -43,35 +45,45 @@ def train(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any] | None:
     data = assembly.build_data(cfg)
     if "split" in cfg.method:
         instantiate(cfg.method.split).check(data.source_names)  # before weights are downloaded
-    data.prepare_data()
-    data.check(targets=cfg.test)
+    if is_first():  # other processes of the run start or wait for it
+        data.prepare_data()
+        data.check(targets=cfg.test)
     method = assembly.build_method(cfg)
     method.check_sources(data.source_names, cfg.loading.batch_size)
     method.check_classes(data.label_space.names)
+    run = Path(cfg.paths.run)
+    own = resume is not None and resume.resolve().is_relative_to(run.resolve())  # a run that was cut off goes on in its folder
     if resume:
-        _check_resumption(resume, method, data.source_names, cfg.trainer.max_steps)
-    run = _new_run(Path(cfg.paths.run))
-    _record(cfg, run)
+        _check_resumption(resume, method, data.source_names, cfg.trainer.max_steps, may_be_done=own)
+    if is_first():
+        if not own:
+            _make_folder(run)
+        _record(cfg, run)
     try:
         callbacks: dict[str, Callback] = {name: instantiate(node) for name, node in cfg.callbacks.items() if node}
         callbacks["record"] = assembly.RunRecord(assembly.run_record(cfg, choices, run, data))
         loggers = [logger for logger in instantiate(cfg.logger).values() if logger]
         trainer = assembly.build_trainer(cfg, list(callbacks.values()), loggers)
         method.check_trainer(trainer)
-        floors = floor_scores(data, method.network, trainer.strategy.root_device) if cfg.floors and cfg.test else None
+        wanted = cfg.floors and cfg.test and is_first()
+        floors = floor_scores(data, method.network, trainer.strategy.root_device, protocol=method.protocol) if wanted else None
         trainer.fit(method, datamodule=data, ckpt_path=resume, weights_only=True)
-        if not cfg.test:
-            return None
+        run = Path(trainer.strategy.broadcast(str(run)))  # each process of torchrun or Slurm has read the clock for itself
         about = {"seed": cfg.seed, "floors": floors} | _select(method, trainer, run, cfg.selection)
+        if not cfg.test:
+            if is_first():
+                try_report(run)
+            return about | {"stand_in": data.uses_stand_ins}
         results = judge(method, data, trainer, choices, **about)
-        report(results, run, getattr(callbacks.get("panels"), "paths", []))
+        if is_first():
+            report(results, run, getattr(callbacks.get("panels"), "paths", []))
         return results
     finally:
         finish_wandb()
 
 
-def _check_resumption(checkpoint: Path, method: Method, sources: list[str], max_steps: int) -> None:
-    """Refuse a checkpoint that training cannot go on from.
+def _check_resumption(checkpoint: Path, method: Method, sources: list[str], max_steps: int, may_be_done: bool) -> None:
+    """Refuse a checkpoint that training cannot go on from; `may_be_done`: one with all steps made is only to be judged.
 
     Raises:
         ConfigurationError: Another method, network or source, or no step left to make.
@@ -84,11 +96,11 @@ def _check_resumption(checkpoint: Path, method: Method, sources: list[str], max_
     assembly.load_weights(method, earlier.state, checkpoint)
     if earlier.sources != sources:
         raise ConfigurationError(f"resume={checkpoint}: trained on {', '.join(earlier.sources)}; this run has {', '.join(sources)}.")
-    if 0 <= max_steps <= earlier.step:
+    if 0 <= max_steps <= earlier.step and not may_be_done:
         raise ConfigurationError(f"resume={checkpoint} has made {earlier.step} steps already; set trainer.max_steps above that.")
 
 
-def _new_run(run: Path) -> Path:
+def _make_folder(run: Path) -> None:
     """Take the run folder, never one that another run has, not even one that starts in the same second.
 
     Raises:
@@ -98,12 +110,11 @@ def _new_run(run: Path) -> Path:
         (run / "checkpoints").mkdir(parents=True)
     except FileExistsError as error:
         raise OutputError(f"{run} already holds a run. Start again, or name another folder with hydra.run.dir=DIR.") from error
-    return run
 
 
 def _record(cfg: DictConfig, run: Path) -> None:
     """Write down the settings and where the code comes from; say so when the weights are random."""
-    if cfg.network.backbone.pretrained is None:
+    if cfg.network.backbone.get("pretrained", "by a backbone of the user's own") is None:
         print("The network starts from random weights (network.backbone.pretrained=null).")
     write_text(run / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     write_text(run / "provenance.json", json.dumps(provenance(), indent=2) + "\n")
@@ -124,7 +135,8 @@ def _select(method: Method, trainer: Trainer, run: Path, rule: str) -> dict[str,
     name = "checkpoints/best.ckpt"
     if rule == "last" or not (run / name).is_file():
         words = f"last (step {trainer.global_step})"
-        return {"checkpoint": "checkpoints/last.ckpt", "selection": words, "source_validation": assembly.source_scores(trainer)}
+        scores = assembly.source_scores(trainer) or assembly.read_checkpoint(run / "checkpoints/last.ckpt").source_validation
+        return {"checkpoint": "checkpoints/last.ckpt", "selection": words, "source_validation": scores}
     chosen = assembly.read_checkpoint(run / name)
     method.load_state_dict(chosen.state)
     words = f"best source validation (step {chosen.step})"

@@ -1,0 +1,214 @@
+"""One job of a sweep: done before, to be continued, or new."""
+
+import json
+import math
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from pin_memory.commands import FULL_ERROR, report_failure
+from pin_memory.errors import ConfigurationError, OutputError
+from pin_memory.files import write_text
+
+RECORD = "job.json"
+"""What a job leaves beside its run: settings, state, score."""
+OUTCOMES = ".outcomes"
+"""Folder in the sweep's: what became of each job since the sweep was started last."""
+_LAST = Path("checkpoints") / "last.ckpt"
+_NOT_COMPARED = ("logger", "hydra")  # where metrics go does not change them
+_KEPT = (RECORD, ".lock", ".hydra", "log.txt")  # of this start, when an unfinished run is moved aside
+
+
+def run_job(task: Callable[[DictConfig], dict[str, Any]], cfg: DictConfig) -> float | None:
+    """Run the task; in a sweep skip it when it was done, go on with it when it was begun, and survive its failure.
+
+    Args:
+        task: Trains and returns at least `source_validation`, the mean IoU by source, and `checkpoint`.
+        cfg: The composed configuration.
+
+    Returns:
+        The objective of a sweep, see `objective`; NaN for a job of a sweep that failed, whose error is out by then.
+    """
+    hydra = HydraConfig.get()
+    if hydra.mode != RunMode.MULTIRUN:
+        return objective(task(cfg))
+    folder = Path(cfg.paths.run)
+    outcome: dict[str, Any] = {"outcome": "failed"}
+    try:
+        with _alone(folder):
+            score, outcome["outcome"] = _skip_or_work(task, cfg, folder, list(hydra.overrides.task))
+        return score
+    except Exception as error:
+        if os.environ.get(FULL_ERROR) == "1":
+            raise
+        failure = report_failure(error)
+        outcome |= {"error": failure.message, "exit_code": failure.exit_code}
+        return math.nan
+    except BaseException:
+        outcome["outcome"] = "interrupted"
+        raise
+    finally:
+        with suppress(OSError):  # a full disk was told already
+            write_text(folder.parent / OUTCOMES / f"{folder.name}.json", json.dumps(outcome) + "\n")
+
+
+def objective(result: dict[str, Any]) -> float | None:
+    """What a sweep makes as large as it can: the mean over the sources of the mIoU on their validation splits, 0..1.
+
+    Args:
+        result: What the training returned. Nothing of the targets in it is looked at.
+
+    Returns:
+        The score of the chosen checkpoint; None where no validation was made.
+    """
+    scores = [score for score in (result.get("source_validation") or {}).values() if score is not None]
+    return sum(scores) / len(scores) if scores else None
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """The content of a job's `job.json`; None where there is none that can be read."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and {"status", "settings", "overrides"} <= record.keys() else None
+
+
+def is_finished(folder: Path, record: dict[str, Any]) -> bool:
+    """Whether a job came to its end and its results are still whole."""
+    if record["status"] != "finished" or not (folder / str(record.get("checkpoint"))).is_file():
+        return False
+    if not record["settings"].get("test", False):
+        return True
+    try:
+        return "targets" in json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+
+
+def _skip_or_work(
+    task: Callable[[DictConfig], dict[str, Any]], cfg: DictConfig, folder: Path, overrides: list[str]
+) -> tuple[float | None, str]:
+    """The objective, and whether it was there already ("skipped") or was made now ("finished")."""
+    settings, earlier = _settings(cfg), read_record(folder)
+    if earlier and is_finished(folder, earlier):
+        _check_same(earlier["settings"], settings, folder)
+        print(f"Skipped: {folder} was finished before.")
+        return earlier["objective"], "skipped"
+    _check_validations(cfg)
+    cfg = _continued(cfg, folder, earlier, settings)
+    started = time.monotonic()
+    record = {"status": "running", "host": socket.gethostname(), "pid": os.getpid(), "overrides": overrides, "settings": settings}
+    _write(folder, record)
+    try:
+        result = task(cfg)
+    except BaseException as error:
+        with suppress(OSError):
+            _write(folder, record | {"status": "failed" if isinstance(error, Exception) else "interrupted"})
+        raise
+    score = objective(result)
+    about = {key: result.get(key) for key in ("source_validation", "checkpoint", "stand_in")}
+    _write(folder, record | {"status": "finished", "objective": score, "seconds": time.monotonic() - started} | about)
+    return score, "finished"
+
+
+def _settings(cfg: DictConfig) -> dict[str, Any]:
+    """What decides a job's result, as plain containers; where it is written to does not."""
+    kept = [str(key) for key in cfg if key not in _NOT_COMPARED]
+    settings = OmegaConf.to_container(OmegaConf.masked_copy(cfg, kept), resolve=False)
+    assert isinstance(settings, dict)
+    settings["paths"] = {"data": str(Path(cfg.paths.data).resolve())}
+    return json.loads(json.dumps(settings, default=str))  # as it will be read back: tuples are lists there
+
+
+def _check_same(before: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
+    """Refuse to take the results of other settings for those of this job.
+
+    Raises:
+        ConfigurationError: Names the settings that differ.
+    """
+    old, new = _flat(before), _flat(now)
+    if changed := [key for key in {**old, **new} if old.get(key) != new.get(key)]:
+        shown = ", ".join(f"{key}: {old.get(key)} before, {new.get(key)} now" for key in changed[:5])
+        more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
+        raise ConfigurationError(
+            f"{folder} holds the finished job of other settings ({shown}{more})."
+            " It is left as it is; give this sweep another folder with hydra.sweep.dir=DIR."
+        )
+
+
+def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    """A nested dictionary with dotted keys."""
+    if not isinstance(node, dict):
+        return {prefix: node}
+    return {key: value for name, item in node.items() for key, value in _flat(item, f"{prefix}.{name}" if prefix else str(name)).items()}
+
+
+def _check_validations(cfg: DictConfig) -> None:
+    """Refuse a job that would end without a validation, and thus without a score.
+
+    Raises:
+        ConfigurationError: The first validation would come after the last step.
+    """
+    steps, every = (OmegaConf.select(cfg, f"trainer.{key}") for key in ("max_steps", "val_check_interval"))
+    if isinstance(steps, int) and isinstance(every, int) and 0 < steps < every:
+        raise ConfigurationError(
+            f"A sweep compares source validations, and there would be none: trainer.val_check_interval={every} is above"
+            f" trainer.max_steps={steps}. Set it to {steps} or less."
+        )
+
+
+def _continued(cfg: DictConfig, folder: Path, earlier: dict[str, Any] | None, settings: dict[str, Any]) -> DictConfig:
+    """The configuration that goes on from the last checkpoint of an unfinished run, or `cfg` after what is left of it was moved aside."""
+    if earlier is None or not (folder / "checkpoints").exists():
+        return cfg  # nothing was begun; or what lies there is no job, and training refuses the folder
+    if earlier["settings"] == settings and (folder / _LAST).is_file():
+        print(f"Going on with the unfinished run in {folder}.")
+        cfg = cfg.copy()
+        OmegaConf.update(cfg, "resume", str(folder))
+        write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(cfg))  # what processes for further GPUs are started with
+        return cfg
+    aside = next(place for n in range(1, 1000) if not (place := folder / f"unfinished_{n}").exists())
+    aside.mkdir()
+    for path in list(folder.iterdir()):
+        if path.name not in _KEPT and not path.name.startswith("unfinished_"):
+            path.rename(aside / f"{'old_' if path.name == 'results.json' else ''}{path.name}")  # `compare` looks for results in all folders
+    print(f"Starting anew; what was left of the unfinished run is in {aside}.")
+    return cfg
+
+
+def _write(folder: Path, record: dict[str, Any]) -> None:
+    write_text(folder / RECORD, json.dumps(record, indent=2) + "\n")
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes away from a job's folder, such as a cluster's job that outlived the sweep that sent it.
+
+    Raises:
+        OutputError: Another process is at work there.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = read_record(folder) or {}
+            who = f"process {owner.get('pid', '?')} on {owner.get('host', '?')}"
+            raise OutputError(f"{folder}: another process is at work on this job ({who}). Wait for it or end it.") from error
+        except OSError:
+            pass  # a file system without locks
+        yield
