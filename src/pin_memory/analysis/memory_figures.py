@@ -166,7 +166,7 @@ def plot_memory_drift(drift: MemoryDrift, space: LabelSpace = CITYSCAPES, chosen
         (left, near, "nearness to the last item", "cosine similarity", {}),
         (right, turn, "speed of change", "degrees per iteration", few),
     ):
-        axes.set_title(caption, pad=9)  # above the word at the checkpoint's line
+        axes.set_title(caption, pad=12)  # above the word at the checkpoint's line
         axes.set_xlabel("iteration")
         axes.set_facecolor(UNKNOWN)
         figure.colorbar(mesh, ax=axes, location="right", label=label, pad=0.02, aspect=30, **ticks).minorticks_off()
