@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from pin_memory import load_model
-from pin_memory.cli import COMMANDS
 from pin_memory.domains.stand_in_layouts import StandIns
 from tests.tiny_run import SAID, TINY
 
@@ -179,13 +178,3 @@ def test_checkpoints_that_are_none(trained: Path, tmp_path: Path, name: str, kin
         path.with_suffix(".npz").rename(path)
     more = ["input=image.png", "output=out"] if name == "predict" else []
     assert "x.ckpt" in mistake(name, f"checkpoint={path}", *more, cwd=tmp_path)
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_help_shows_choices_and_three_examples(tmp_path: Path, name: str) -> None:
-    """And leaves nothing behind."""
-    text = command(name, "--help", cwd=tmp_path).stdout
-    examples = text.partition("Examples")[2]
-    assert examples.count(f"pin-memory {name}") >= 3
-    assert "Choices" in text
-    assert not list(tmp_path.iterdir())
