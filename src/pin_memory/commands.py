@@ -184,7 +184,8 @@ def _told(config_name: str) -> Iterator[None]:
 
 
 def _interrupted() -> None:
-    _say("Stopped by Ctrl-C.", logging.WARNING)
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # further processes of a run need not say it again
+        _say("Stopped by Ctrl-C.", logging.WARNING)
     sys.exit(INTERRUPTED)
 
 

@@ -60,10 +60,10 @@ def share(items: Sequence[Any]) -> Sequence[Any]:
 
 @torch.no_grad()
 def agree(module: nn.Module) -> None:
-    """Give every rank the buffers of the first one: running statistics that were gathered on different images."""
+    """Give every rank the state of the first one: the checkpoint that it has chosen, and running statistics gathered on its images."""
     if world_size() > 1:
-        for buffer in module.buffers():
-            dist.broadcast(buffer, src=0)
+        for tensor in (*module.parameters(), *module.buffers()):
+            dist.broadcast(tensor, src=0)
 
 
 class _Sum(torch.autograd.Function):

@@ -1,6 +1,7 @@
 """A training run from its configuration to its results."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,12 @@ def train(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
     method = assembly.build_method(cfg)
     method.check_sources(data.source_names, cfg.loading.batch_size)
     method.check_classes(data.label_space.names)
+    planned = assembly.build_trainer(cfg, [], [])  # only looked at, before anything is written
+    method.check_trainer(planned)
+    if is_first():
+        data.check_shares(planned.world_size, targets=cfg.test)
+    else:
+        logging.getLogger("pin_memory").setLevel(logging.WARNING)  # what is going on is told once
     run = Path(cfg.paths.run)
     own = resume is not None and resume.resolve().is_relative_to(run.resolve())  # a run that was cut off goes on in its folder
     if resume:
@@ -64,12 +71,13 @@ def train(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
         callbacks["record"] = assembly.RunRecord(assembly.run_record(cfg, choices, run, data))
         loggers = [logger for logger in instantiate(cfg.logger).values() if logger]
         trainer = assembly.build_trainer(cfg, list(callbacks.values()), loggers)
-        method.check_trainer(trainer)
         wanted = cfg.floors and cfg.test and is_first()
         floors = floor_scores(data, method.network, trainer.strategy.root_device, protocol=method.protocol) if wanted else None
         trainer.fit(method, datamodule=data, ckpt_path=resume, weights_only=True)
         run = Path(trainer.strategy.broadcast(str(run)))  # each process of torchrun or Slurm has read the clock for itself
-        about = {"seed": cfg.seed, "floors": floors} | _select(method, trainer, run, cfg.selection)
+        # The others get the chosen weights from the first one: they might look at the disk before a file is there.
+        chosen = _select(method, trainer, run, cfg.selection) if is_first() else {}
+        about = {"seed": cfg.seed, "floors": floors} | chosen
         if not cfg.test:
             if is_first():
                 try_report(run)

@@ -1,6 +1,8 @@
 """Two ranks with half of the images each against one process with all of them, in float64."""
 
+import re
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +14,19 @@ from tests.distributed.two_ranks import RANKS, on_two_ranks
 from tests.methods.stepping import ByHand, ERMByHand, ERMMemoryByHand, MLDGByHand, PinTheMemoryByHand
 from tests.tiny import tiny_batch, tiny_segmenter
 
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+_NAMES: dict[str, Any] = {}
+exec(re.findall(r"# my_method.py\n(.*?)```", README, re.DOTALL)[0], _NAMES)
+
+
+class OfTheReadme(ByHand, _NAMES["WorstDomain"]):  # type: ignore[misc]
+    """The method that the README adds, without a Trainer."""
+
+
 CASES: dict[str, tuple[type[ByHand], dict[str, Any]]] = {
     "erm": (ERMByHand, {}),
     "erm_memory": (ERMMemoryByHand, {}),
+    "readme": (OfTheReadme, {}),
     "mldg": (MLDGByHand, {}),
     "mldg second order": (MLDGByHand, {"first_order": False}),
     "pin_the_memory": (PinTheMemoryByHand, {}),

@@ -1,9 +1,13 @@
 """Training on two processes through the command line."""
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +15,7 @@ import pytest
 
 from tests.tiny_run import TINY, train_tiny
 
+ROOT = Path(__file__).parents[2]
 DDP = ["trainer=ddp", "trainer.devices=2", "loading.max_val_images=2", "loading.max_test_images=3", "logger=csv", "floors=false"]
 
 
@@ -41,6 +46,62 @@ def test_two_processes_make_one_run(run: Path) -> None:
             assert np.array_equal(together[target], single[target])
 
 
+@pytest.mark.slow
+def test_processes_of_torchrun_learn_the_same(tmp_path: Path) -> None:
+    """Bitwise equal parameters and memory after three steps on different images; one run folder, one results file."""
+    callback = f"+callbacks.fingerprints={{_target_:tests.distributed.agreement.Fingerprints,folder:{tmp_path / 'prints'}}}"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "pin_memory.train"]
+    done = subprocess.run(
+        [*command, "experiment=demo", *TINY, *DDP, "hydra.run.dir=run", callback],
+        cwd=tmp_path, capture_output=True, text=True, timeout=400, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    first, second = ((tmp_path / "prints" / f"{rank}.txt").read_text() for rank in range(2))
+    assert first == second
+    assert first.endswith(" 3")
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["images_seen"] == 2 * 3 * 2 * 2
+    assert done.stdout.count("Initialising the memory") <= 1
+
+
+@pytest.mark.slow
+def test_ctrl_c_to_the_first_process_ends_all(tmp_path: Path) -> None:
+    """Its last checkpoint is written without waiting for the other, which may be anywhere."""
+    long = [setting for setting in TINY if not setting.startswith(("trainer.max_steps", "trainer.val_check"))]
+    settings = ["experiment=demo", *long, *DDP, "trainer.max_steps=2000", "trainer.val_check_interval=1000", "hydra.run.dir=run"]
+    with (tmp_path / "said.txt").open("w") as said:
+        run = subprocess.Popen(
+            [sys.executable, "-m", "pin_memory.train", *settings, "trainer.log_every_n_steps=1", "logger.csv.flush_every=1"],
+            cwd=tmp_path, stdout=said, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    try:
+        wait_for(lambda: (tmp_path / "run" / "metrics.csv").is_file(), run)
+        run.send_signal(signal.SIGINT)
+        assert run.wait(120) == 130, (tmp_path / "said.txt").read_text()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
+    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
+    assert (tmp_path / "said.txt").read_text().count("Stopped by Ctrl-C") == 1
+
+
+def wait_for(happened: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float = 240) -> None:
+    """Wait until something has happened, at most so long, and no longer than the process lives."""
+    end = time.monotonic() + seconds
+    while not happened():
+        assert process.poll() is None
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.2)
+
+
+def test_too_few_images_for_the_processes_are_told_before_training(tmp_path: Path) -> None:
+    """And nothing is left behind but what Hydra makes."""
+    command = [sys.executable, "-m", "pin_memory.train", "experiment=demo", *TINY, *DDP, "loading.max_test_images=1", "hydra.run.dir=run"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, env=os.environ)
+    assert done.returncode == 2
+    assert "1 test images cannot be shared out to 2 devices" in done.stderr
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
 def test_a_sweep_on_several_devices_is_refused(tmp_path: Path) -> None:
     """The processes that Lightning starts would run the sweep again."""
     command = [sys.executable, "-m", "pin_memory.train", "-m", "experiment=demo", *TINY, *DDP, "seed=1"]
@@ -48,3 +109,4 @@ def test_a_sweep_on_several_devices_is_refused(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "A sweep trains on one device" in done.stderr
     assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("checkpoints"))

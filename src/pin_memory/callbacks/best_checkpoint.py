@@ -6,6 +6,9 @@ from typing import Any
 
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from pin_memory.files import atomic_write
+from pin_memory.ranks import is_first
+
 
 class BestCheckpoint(ModelCheckpoint):
     """`best.ckpt`, the weights with the best monitored score, which a resumed run goes on to beat.
@@ -36,8 +39,9 @@ class BestCheckpoint(ModelCheckpoint):
         if not earlier.is_file() or self.dirpath is None:
             return
         own = Path(self.dirpath) / earlier.name
-        if own.resolve() != earlier.resolve():
+        if own.resolve() != earlier.resolve() and is_first():
             own.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(earlier, own)
+            with atomic_write(own) as temporary:
+                shutil.copy2(earlier, temporary)
         moved = {"best_model_path": str(own), "dirpath": self.dirpath, "last_model_path": "", "kth_best_model_path": str(own)}
         super().load_state_dict(state_dict | moved | {"best_k_models": {str(own): state_dict["best_model_score"]}})

@@ -45,10 +45,18 @@ class LastCheckpoint(Checkpoint):
         if not isinstance(exception, KeyboardInterrupt) or self._first_step is None or trainer.global_step <= self._first_step:
             return
         try:
-            if self._save(trainer):
+            if self._save_alone(trainer) if trainer.world_size > 1 else self._save(trainer):
                 log.info("Saved %s at step %d.", self.path, trainer.global_step)
         except OutputError as error:  # the command still ends as one that was stopped
             log.warning("%s", error)
+
+    def _save_alone(self, trainer: Trainer) -> bool:
+        """Save without the other processes, of which some may have been stopped elsewhere: waiting for them could take for ever."""
+        if not trainer.is_global_zero or self._saved_step == trainer.global_step:
+            return False
+        content = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+        trainer.strategy.checkpoint_io.save_checkpoint(content, self.path)
+        return True
 
     def _save(self, trainer: Trainer) -> bool:
         """Save unless this very step was saved before or nothing is being trained; whether it was saved."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from pin_memory.domains.base import SPLITS, Domain, Transform
+from pin_memory.domains.base import SPLITS, Domain, Sample, Transform
 from pin_memory.domains.classes import LabelSpace
 from pin_memory.domains.listing import evenly_spaced
 from pin_memory.domains.loading import Loading, collate, loader_options
@@ -131,25 +131,34 @@ class DomainDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Validation images one by one, in the evaluation view."""
-        return self._evaluation("val", self.loading.max_val_images)
+        return self._evaluation("val")
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Test images one by one, in the evaluation view."""
-        return self._evaluation("test", self.loading.max_test_images)
+        return self._evaluation("test")
 
-    def _evaluation(self, split: str, limit: int | None) -> DataLoader[Any]:
-        """A loader over this process's share of at most `limit` images, in order; no image is repeated to make the shares equal.
+    def evaluated(self, split: str, processes: int) -> list[Sample]:
+        """The samples of a split that are evaluated, evenly spaced, by all processes together.
+
+        Args:
+            split: "val" or "test".
+            processes: How many share them out; no image is repeated to make the shares equal.
 
         Raises:
             ConfigurationError: A process would have none.
         """
-        dataset = self.dataset(split, ViewTransform(self.view.name))
-        samples = evenly_spaced(dataset.samples, limit)
-        if len(samples) < world_size():
+        limit = self.loading.max_val_images if split == "val" else self.loading.max_test_images
+        samples = evenly_spaced(self.dataset(split).samples, limit)
+        if len(samples) < processes:
             raise ConfigurationError(
-                f"{self.title}: {len(samples)} {split} images cannot be shared out to {world_size()} devices; raise"
+                f"{self.title}: {len(samples)} {split} images cannot be shared out to {processes} devices; raise"
                 f" loading.max_{split}_images or use fewer devices."
             )
-        dataset.samples = list(share(samples))
+        return samples
+
+    def _evaluation(self, split: str) -> DataLoader[Any]:
+        """A loader over this process's share of the images, in order."""
+        dataset = self.dataset(split, ViewTransform(self.view.name))
+        dataset.samples = list(share(self.evaluated(split, world_size())))
         options = loader_options(self.loading.workers)
         return DataLoader(dataset, batch_size=self.loading.evaluation_batch_size, collate_fn=collate, **options)

@@ -146,6 +146,23 @@ class MultiSourceDataModule(LightningDataModule):
         trained, judged = ({name: images[name] for name in side if name in images} for side in (self.sources, self.targets))
         _require_unseen_images(trained, judged)
 
+    def check_shares(self, processes: int, targets: bool = True) -> None:
+        """See that every process has images to evaluate, before hours of training.
+
+        Args:
+            processes: How many share them out.
+            targets: Look at the targets' test images, too.
+
+        Raises:
+            ConfigurationError: One would have none.
+        """
+        if processes == 1:
+            return
+        for name in self.validation_names:
+            self.sources[name].evaluated("val", processes)
+        for domain in self.targets.values() if targets else ():
+            domain.evaluated("test", processes)
+
     def train_dataloader(self) -> CombinedLoader:
         """One mini-batch of each source in every step; shorter sources start again until the longest ends.
 

@@ -2,8 +2,10 @@
 
 from typing import ClassVar
 
+from torch import Tensor
+
 from pin_memory.methods.base import Method, count, refuse_memory
-from pin_memory.methods.batches import DomainBatch, merge
+from pin_memory.methods.batches import DomainBatch, Labelled, merge
 
 
 class ERM(Method):
@@ -19,7 +21,11 @@ class ERM(Method):
     def training_step(self, batch: DomainBatch, batch_idx: int) -> None:
         """One step on the source mini-batches together."""
         mixed = merge(batch)
-        encoding = self.network.encode(mixed.images)
-        loss = self.segmentation_loss(self.network.read(encoding.features), encoding, mixed.labels)
+        loss = self.loss(mixed)
         self.step_optimizer(self.gradients_of(loss), count(mixed))
         self.log_losses(total=loss)
+
+    def loss(self, part: Labelled) -> Tensor:
+        """`L_seg + w_aux L_aux` of some of the images."""
+        encoding = self.network.encode(part.images)
+        return self.segmentation_loss(self.network.read(encoding.features), encoding, part.labels)
