@@ -134,6 +134,8 @@ def test_a_network_without_memory_has_the_other_plots(bare: Path, tmp_path: Path
     assert set(report["plots"]) == {"confusion", "distance", "tsne"}
     assert set(report["plots"]["distance"]) == {"before"}
     assert report["plots"]["confusion"]["bdd100k"]["from"] == "1 images, whole@1"
+    (layout,) = report["plots"]["tsne"].values()
+    assert layout["perplexity"] == pytest.approx((layout["points"] - 1) / 3)  # so few that the 30 of the settings were not used
     assert sum(map(sum, report["plots"]["confusion"]["bdd100k"]["pixels"])) > 1000
     assert "no memory" in refused(tmp_path, *options[:3], "plots=[drift]")
 

@@ -1,6 +1,7 @@
 """Runs over seeds and against a baseline, from results files written by hand, with means and deviations from NumPy."""
 
 import csv
+import io
 import json
 import os
 import subprocess
@@ -15,7 +16,7 @@ from hydra import compose, initialize_config_dir
 from pin_memory.commands import config_directory
 from pin_memory.comparing import compare_runs
 from pin_memory.comparison import compare, gain_over, read_runs
-from pin_memory.comparison_tables import class_tables, comparison_table, write_comparison
+from pin_memory.comparison_tables import class_tables, comparison_table, long_csv, write_comparison
 from pin_memory.errors import ConfigurationError
 from pin_memory.results import STAND_IN_NOTE
 
@@ -157,6 +158,28 @@ def test_settings_of_an_evaluation_agree_with_those_of_its_run(tmp_path: Path) -
     assert (row["seeds"], row["experiment"], row["settings"]) == (["1", "2"], "gs", {})
 
 
+def test_devices_multiply_the_batch_and_are_no_matter_of_taste(tmp_path: Path) -> None:
+    """As runs were recorded before there were several devices, as they are now, on another of the machine's GPUs, and on several."""
+    one = ("{}", "{devices: 1}", "{devices: [3], strategy: auto, sync_batchnorm: auto, use_distributed_sampler: false}")
+    several = ("{devices: 2, strategy: ddp, num_nodes: 1}", "{devices: 2, strategy: ddp, num_nodes: 2}")
+    for index, trainer in enumerate((*one, *several)):
+        write(tmp_path / str(index), "erm", index % 3, {"cityscapes": scored(0.2, 0.1)}, f"trainer: {trainer}\n")
+    rows = compare(read_runs(tmp_path))["rows"]
+    assert sorted(len(row["folders"]) for row in rows) == [1, 1, 3]
+    told = {len(row["folders"]): row["settings"] for row in rows}
+    assert told[3] == {"trainer.devices": 1, "trainer.num_nodes": 1, "trainer.strategy": "auto"}
+    assert {(row["settings"]["trainer.devices"], row["settings"]["trainer.num_nodes"]) for row in rows} == {(1, 1), (2, 1), (2, 2)}
+
+
+def test_runs_on_all_devices_of_different_machines_are_told_apart(tmp_path: Path) -> None:
+    """The settings say `auto` for both; the results say what that came to."""
+    for devices in (1, 4):
+        path = write(tmp_path / str(devices), "erm", 1, {"cityscapes": scored(0.2, 0.1)}, "trainer: {devices: auto, strategy: ddp}\n")
+        results = json.loads((path / "results.json").read_text())
+        (path / "results.json").write_text(json.dumps(results | {"devices": devices}))
+    assert {row["settings"]["trainer.devices"] for row in compare(read_runs(tmp_path))["rows"]} == {1, 4}
+
+
 def test_of_two_runs_with_one_seed_the_later_counts(tmp_path: Path) -> None:
     for index, value in enumerate((0.2, 0.6)):
         path = write(tmp_path / f"run{index}", "erm", 1, {"cityscapes": scored(value, value)})
@@ -188,6 +211,14 @@ def test_what_is_no_run_is_told_plainly(tmp_path: Path, fault: str) -> None:
         read_runs(path)
 
 
+@pytest.mark.parametrize("damage", [{"targets": {"a": {"miou": 0.1}}}, {"targets": [1]}, {"mean_miou": "0.1"}, {"source_validation": [1]}])
+def test_damaged_results_are_told_with_their_file(tmp_path: Path, damage: dict[str, Any]) -> None:
+    path = write(tmp_path / "a", "erm", 1, {"cityscapes": scored(0.2, 0.4)}) / "results.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | damage))
+    with pytest.raises(ConfigurationError, match=r"a/results\.json is no readable results file.*expected"):
+        read_runs(tmp_path)
+
+
 def test_baselines_that_are_none_or_unclear(tmp_path: Path) -> None:
     for weight in (1, 2):
         write(tmp_path / f"e{weight}", "erm", 1, {"cityscapes": scored(0.1, 0.1)}, f"weight: {weight}\n")
@@ -208,6 +239,7 @@ def test_gain_of_one_run_over_another() -> None:
     assert gain["targets"]["a"]["miou"] == pytest.approx(0.05)
     assert (gain["targets"]["b"], gain["mean_miou"]) == (None, None)
     assert gain_over(one, two | {"protocol": "whole_flip@1"}, "two")["targets"] == {"a": None, "b": None}
+    assert (gain["statistics"], gain_over(one, two | {"statistics": "image"}, "two")["statistics"]) == (None, "image")
     assert gain_over(one, one | {"mean_miou": 0.3}, "one")["mean_miou"] == pytest.approx(0.1)
 
 
@@ -235,11 +267,19 @@ def test_files_agree(sweep: Path, tmp_path: Path) -> None:
     assert float(line["gain"]) == pytest.approx(100 * (roads - np.array(ERM["bdd100k"])[:, 0]).mean(), abs=1e-3)
     (line,) = [r for r in rows if (r["method"], r["target"]) == ("pin_the_memory", "mean")]
     assert float(line["mean"]) == pytest.approx(100 * comparison["rows"][1]["mean_miou"]["mean"], abs=1e-3)
+    assert (line["label"], line["seeds"], line["n"], line["gain_n"]) == ("pin_the_memory", "1 2 3", "3", "3")
     latex, markdown = paths[2].read_text(), paths[0].read_text()
     assert latex.count("\\toprule") == 1 + len(comparison["targets"])
     assert "pin\\_the\\_memory & 3 (1, 2, 3) &" in latex
     assert "| pin\\_the\\_memory | 3 (1, 2, 3) |" in markdown
     assert len(class_tables(comparison)) == 2
+
+
+def test_lines_of_the_csv_are_told_apart_without_seeds(sweep: Path) -> None:
+    lines = list(csv.DictReader(io.StringIO(long_csv(compare(read_runs(sweep), over_seeds=False)))))
+    names = [(line["label"], line["seeds"], line["target"], line["score"]) for line in lines]
+    assert len(set(names)) == len(names)
+    assert {(label, seed) for label, seed, _, _ in names} == {(f"time/{1 + index}", str(1 + index % 3)) for index in range(6)}
 
 
 def test_compare_on_the_command_line(sweep: Path, tmp_path: Path) -> None:

@@ -273,6 +273,37 @@ def test_safetensors_are_loaded_again(
         load_safetensors("x.safetensors")
 
 
+def test_files_of_others_are_not_replaced(
+    trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], scene: np.ndarray
+) -> None:
+    """A model of another library, the results of a run, the settings of anything; weights and settings have one name."""
+    monkeypatch.chdir(tmp_path)
+    contents = {"config.json": '{"model_type": "bert"}', "model.safetensors": "theirs", "results.json": '{"targets": {}}', "README.md": "#"}
+    for name, content in contents.items():
+        Path(name).write_text(content)
+    checkpoint = f"checkpoint={trained_run}"
+    assert "other things" in mistake(monkeypatch, capsys, checkpoint, "format=hub", "output=.")
+    assert "results.json is there" in mistake(monkeypatch, capsys, checkpoint, "format=safetensors", "output=results.safetensors")
+    assert {path.name: path.read_text() for path in Path().iterdir()} == contents
+
+    Path("model.safetensors").unlink()
+    for _ in range(2):  # its own are replaced
+        run(monkeypatch, checkpoint, "format=safetensors", "output=model.safetensors")
+    assert Path("config.json").read_text() == contents["config.json"]
+    assert json.loads(Path("model.json").read_text())["format"] == "pin_memory.network@1"
+    assert np.array_equal(load_safetensors("model.safetensors").predict(scene), load_model(trained_run).predict(scene))
+
+
+def test_weights_do_not_slip_into_a_hub_folder(
+    trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They would not fit its settings and its card."""
+    (tmp_path / "config.json").write_text(json.dumps({"format": "pin_memory.network@1"}))
+    said = mistake(monkeypatch, capsys, f"checkpoint={trained_run}", "format=safetensors", f"output={tmp_path / 'model.safetensors'}")
+    assert "format=hub" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
 def front_matter(card: str) -> dict[str, Any]:
     """The YAML head of a model card."""
     empty, head, _ = card.split("---\n", 2)
@@ -301,6 +332,23 @@ def test_a_folder_for_a_hub(trained_run: Path, tmp_path: Path, monkeypatch: pyte
     for expected in ("STAND-IN", "| mIoU |", "whole@1", "gtav, synthia, idd", "0 road, 1 sidewalk", "cc-by-nc-4.0", "@inproceedings"):
         assert expected in card
     assert not re.search(r"\{\{|\{%|None|Undefined", card)
+
+
+def test_the_card_shows_no_scores_of_another_normalisation(
+    trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Left out where the run has them, refused where they were asked for by name."""
+    arguments = [f"checkpoint={trained_run}", "format=hub", f"output={tmp_path / 'hub'}", "test_statistics=image"]
+    said = mistake(monkeypatch, capsys, *arguments, f"results={trained_run}")
+    assert "test_statistics=running" in said
+    assert "normalises by image" in said
+    assert not (tmp_path / "hub").exists()
+    run(monkeypatch, *arguments)
+    assert "judged with test_statistics=running" in capsys.readouterr().out
+    card = (tmp_path / "hub" / "README.md").read_text()
+    assert "Not evaluated" in card
+    assert "model-index" not in front_matter(card)
+    assert "STAND-IN" in card, "what the run was trained on does not change"
 
 
 def test_the_card_names_the_terms_of_real_data(trained_run: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from pin_memory import load_model
-from pin_memory.applying.folders import Outcome, predict_items
+from pin_memory.applying.folders import Outcome, predict_items, results_there
 from pin_memory.applying.inputs import find_inputs
 from pin_memory.applying.outputs import KINDS, Saving, is_whole, label_ids
 from pin_memory.applying.record import RECORD, open_record
@@ -210,6 +210,28 @@ def test_results_of_other_settings_are_not_mixed(photos: Path, tmp_path: Path) -
         open_record(output, other)
 
 
+def test_files_of_the_user_are_not_replaced_without_a_word(photos: Path, tmp_path: Path) -> None:
+    """Those that lie where a result would go, in a folder that no prediction has made."""
+    output = tmp_path / "out"
+    output.mkdir()
+    make_video(photos / "drive.mp4", (96, 64), 12.5)
+    items = find_inputs(photos, output).items + find_inputs(photos / "drive.mp4", output).items
+    everything = Saving(kinds=KINDS)
+    for name in ("a_color.png", "drive_overlay.mp4", "drive_frames/000004_logits.npz"):
+        path = output / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+        with pytest.raises(ConfigurationError, match=rf"{name} is there.*overwrite=true"):
+            open_record(output, {"a": 1}, there=results_there(items, output, everything))
+        assert not (output / RECORD).exists()
+        path.unlink()
+    (output / "a_color.png").write_text("mine")
+    open_record(output, {"a": 1}, there=results_there(items, output, Saving(kinds=("mask",))))  # nothing is lost
+    (output / RECORD).unlink()
+    open_record(output, {"a": 1}, overwrite=True, there=results_there(items, output, everything))
+    open_record(output, {"a": 1}, there=results_there(items, output, everything))  # the record says whose they are
+
+
 def test_a_broken_image_is_named_and_the_others_are_segmented(photos: Path, tmp_path: Path) -> None:
     (photos / "a0.png").write_bytes(b"no image")
     whole = (photos / "a.png").read_bytes()
@@ -270,6 +292,12 @@ def scenes(trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_the_command(trained_run: Path, scenes: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """A folder by a protocol in batches; again; with other settings; with a broken image."""
     arguments = [f"checkpoint={trained_run}", "input=scenes", "output=out", "device=cpu", "protocol=whole_flip"]
+    mine = Path("out/deep/b_trainids.png")
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    assert f"{mine} is there" in mistake(monkeypatch, capsys, *arguments)
+    assert mine.read_text() == "mine"
+    mine.unlink()
     run(monkeypatch, *arguments, "save=[mask,confidence,logits]", "batch_size=2")
     assert "3 images" in capsys.readouterr().out
     model = load_model(trained_run, protocol="whole_flip")

@@ -12,7 +12,16 @@ import torch
 
 from pin_memory.domains.classes import CLASSES
 from pin_memory.errors import ConfigurationError, OutputError
-from pin_memory.results import STAND_IN_NOTE, mean_miou, results_table, score_table, target_result, write_confusions, write_results
+from pin_memory.results import (
+    STAND_IN_NOTE,
+    mean_miou,
+    read_results,
+    results_table,
+    score_table,
+    target_result,
+    write_confusions,
+    write_results,
+)
 from pin_memory.tables import FORMATS, check_formats, write_table
 
 
@@ -96,6 +105,33 @@ def test_json_holds_the_results_with_null_for_nan(results: dict[str, Any], tmp_p
     assert [file.name for file in path.parent.iterdir()] == ["results.json"]
 
 
+TARGET = {"miou": 0.1, "iou": {"road": 0.1, "sky": None}}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None, "{", b"\xff", [], 3, {}, {"targets": [1]}, {"targets": {"a": 1}}, {"targets": {"a": {"miou": 0.1}}},
+        {"targets": {"a": {"iou": {}}}}, {"targets": {"a": {"miou": 0.1, "iou": [0.1]}}}, {"targets": {"a": {"miou": "high", "iou": {}}}},
+        {"targets": {"a": {"miou": 0.1, "iou": {"road": {}}}}}, {"targets": {"a": TARGET}, "mean_miou": "high"},
+        {"targets": {"a": TARGET}, "source_validation": [0.1]}, {"targets": {"a": TARGET}, "floors": {"constant": 0.1}},
+    ],
+)  # fmt: skip
+def test_damaged_results_are_named(tmp_path: Path, content: Any) -> None:
+    path = tmp_path / "results.json"
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else (content if content == "{" else json.dumps(content)).encode())
+    with pytest.raises(ConfigurationError, match=r"results\.json is no readable results file"):
+        read_results(path)
+
+
+def test_results_are_read_as_they_were_written(results: dict[str, Any], tmp_path: Path) -> None:
+    about = {"floors": {"constant": {"mapillary": None}}, "source_validation": None}
+    for content in (results | about, {"targets": {"a": TARGET}}):
+        write_results(tmp_path / "results.json", content)
+        assert read_results(tmp_path / "results.json") == content
+
+
 def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match=r"results\.json"):
@@ -138,12 +174,26 @@ def test_gains_are_shown_with_their_sign_by_class_in_files_alone(results: dict[s
     gain = {"baseline": "runs/erm", "targets": {"cityscapes": {"miou": -0.021, "iou": {"road": 0.3}}, "bdd100k": {"miou": 0.06, "iou": {}}}}
     run = {**results, "gain": {**gain, "targets": {**gain["targets"], "mapillary": None}, "mean_miou": None}}
     lines = [line.split() for line in results_table(run).splitlines()]
-    assert ["gain,", "mIoU", "-2.1", "+6.0", "-", "+2.0"][:5] == lines[-1][:5]
+    assert lines[-1] == ["gain,", "mIoU", "-2.1", "+6.0", "-", "-"]  # of other targets than the baseline's there is no mean
     assert ["gain", "over", "runs/erm"] in lines
     assert not any("road" in line and "gain," in line for line in lines)
     table = score_table(run, class_gains=True)
     assert "| gain, road | +30.0 | - | - |" in table.markdown()
-    assert "gain, mIoU & $-$2.1 & +6.0 & -- &" in table.latex()
+    assert "gain, mIoU & $-$2.1 & +6.0 & -- & -- " in table.latex()
+    assert "| gain, mIoU | -2.1 | +6.0 | - | - |" in table.markdown()
+    assert '\n"gain, mIoU",-2.1000,6.0000,,\n' in table.csv()
+    whole = {"baseline": "erm", "targets": {name: {"miou": 0.02} for name in results["targets"]}, "mean_miou": 0.02}
+    assert results_table({**results, "gain": whole}).splitlines()[-1].split()[2:] == ["+2.0"] * 4
+
+
+def test_statistics_of_batch_norm_are_named_where_they_are_not_the_usual_ones(results: dict[str, Any]) -> None:
+    gain = {"baseline": "runs/erm", "statistics": "image", "targets": dict.fromkeys(results["targets"]), "mean_miou": None}
+    lines = results_table({**results, "statistics": "running", "gain": gain}).splitlines()
+    assert not any(line.startswith("statistics") for line in lines)
+    assert "gain over  runs/erm (statistics of batch norm there: image; here: running)" in lines
+    lines = results_table({**results, "statistics": "image", "gain": gain}).splitlines()
+    assert "statistics image" in lines
+    assert "gain over  runs/erm" in lines
 
 
 def test_unknown_formats_list_the_choices() -> None:

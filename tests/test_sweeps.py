@@ -270,6 +270,7 @@ def test_an_unfinished_job_goes_on_from_its_checkpoint(job: Job) -> None:
     assert job.outcome == {"outcome": "failed", "error": "RuntimeError: out of memory", "exit_code": 1}
     assert job() == pytest.approx(0.3)
     assert job.seen[-1].resume == str(job.folder)
+    assert not (job.folder / ".hydra").exists(), "what Hydra has written down stays as it is"
     assert job() == pytest.approx(0.3)
     assert len(job.seen) == 2
 
@@ -368,6 +369,37 @@ def test_the_best_setting_is_chosen_by_its_mean_over_the_seeds(tmp_path: Path) -
     assert "Best setting: optimizer.lr=0.2 (36.0 ± 1.4; 2 seeds)" in text
     assert "STAND-IN" not in text
     assert "| 0.2 | 36.0 ± 1.4 | 2 |" in as_markdown(result)
+
+
+@pytest.mark.parametrize(
+    ("values", "best", "compared", "note"),
+    [
+        pytest.param({"a": [0.5, 0.5, 0.5], "b": [0.1, 0.1, 0.1, 0.1]}, "a", 0.5, "all of them have: 1, 2, 3.", id="more seeds"),
+        pytest.param({"a": [0.4, 0.4], "b": [0.3, 0.3, 0.9]}, "a", 0.4, "all of them have: 1, 2.", id="a lucky seed more"),
+        pytest.param({"a": [0.5, 0.1], "b": [0.9, None]}, "a", 0.3, "optimizer.lr=b, which has no score with seed 2", id="lost"),
+        pytest.param({"a": [0.3, 0.3, None], "b": [0.4, 0.4, None]}, "b", 0.4, None, id="all have lost the same"),
+        pytest.param({"a": [0.3, None], "b": [None, 0.4]}, None, None, "Not compared: optimizer.lr=a", id="all have lost another"),
+    ],
+)
+def test_settings_are_compared_over_the_seeds_that_they_share(
+    tmp_path: Path, values: dict[str, list[float | None]], best: str | None, compared: float | None, note: str | None
+) -> None:
+    by_seed = {(rate, str(seed)): score for rate, found in values.items() for seed, score in enumerate(found, start=1)}
+    result = read_sweep(scores(tmp_path / "sweep", by_seed))
+    if best is None:
+        assert result["best"] is None
+    else:
+        assert result["best"]["settings"] == {"optimizer.lr": best}
+        assert result["best"]["compared"] == pytest.approx(compared)
+    for text in (as_text(result), as_markdown(result)):
+        assert (note or "Best setting") in text
+    assert bool(result["notes"]) == (note is not None)
+
+
+def test_settings_without_a_common_seed_are_compared_by_their_means_with_a_note(tmp_path: Path) -> None:
+    result = read_sweep(scores(tmp_path / "sweep", {("a", "1"): 0.3, ("a", "2"): 0.5, ("b", "3"): 0.35}))
+    assert result["best"]["settings"] == {"optimizer.lr": "a"}
+    assert "none is common to all" in as_text(result)
 
 
 def test_a_folder_without_jobs(tmp_path: Path) -> None:

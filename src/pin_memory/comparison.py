@@ -10,11 +10,13 @@ from typing import Any
 
 from pin_memory.comparison_runs import read_runs, settings_of
 from pin_memory.errors import ConfigurationError
+from pin_memory.results import known_mean
 
 FACTS = ("experiment", "method", "network", "sources", "protocol", "statistics", "selection")
 """What a row is named by; two rows that agree in all of them differ in their `settings`."""
 _CONTEXT = ("network", "sources", "protocol", "statistics")
-_JUDGED = ("view", "image_scale", "label_scale", "layout", "images", "classes")
+JUDGED = ("view", "image_scale", "label_scale", "layout", "images", "classes")
+"""What two scores on a target must share, besides the protocol, to be of the same pixels and classes."""
 
 Row = dict[str, Any]
 Scores = Mapping[str, float | None]
@@ -41,7 +43,7 @@ def compare(runs: Sequence[Mapping[str, Any]], baseline: str | None = None, over
     """
     if not runs:
         raise ConfigurationError("There is no run to compare.")
-    _refuse_mixture(runs)
+    refuse_mixture(runs)
     notes: list[str] = []
     rows = [_row(group, notes) for group in _groups(runs, over_seeds)]
     _name_rows(rows, over_seeds)
@@ -72,8 +74,8 @@ def gain_over(results: Mapping[str, Any], baseline: Mapping[str, Any], name: str
         name: Of the other run.
 
     Returns:
-        `{"baseline": name, "targets": {target: {"miou": ..., "iou": {...}}}, "mean_miou": ...}`, fractions; None for a target that is not
-        comparable, and for the mean unless all are.
+        `{"baseline": name, "statistics": ..., "targets": {target: {"miou": ..., "iou": {...}}}, "mean_miou": ...}`, fractions; None for a
+        target that is not comparable, and for the mean unless all are. `statistics` are the baseline's, of batch norm.
     """
     targets: dict[str, Any] = {}
     for target, scores in results["targets"].items():
@@ -82,7 +84,7 @@ def gain_over(results: Mapping[str, Any], baseline: Mapping[str, Any], name: str
         targets[target] = _minus(scores, other) if alike else None
     whole = set(results["targets"]) == set(baseline["targets"]) and all(targets.values())
     mean = _difference(results["mean_miou"], baseline["mean_miou"]) if whole else None
-    return {"baseline": name, "targets": targets, "mean_miou": mean}
+    return {"baseline": name, "statistics": baseline.get("statistics"), "targets": targets, "mean_miou": mean}
 
 
 def _minus(scores: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,16 +109,19 @@ def _all_means(run: Mapping[str, Any]) -> list[str]:
 
 def _over_targets(run: Mapping[str, Any], kind: str) -> float | None:
     """Unweighted mean of a run over its targets."""
-    return _mean(scores.get(kind) for scores in run["targets"].values())
+    return known_mean(scores.get(kind) for scores in run["targets"].values())
 
 
 def _judged(scores: Mapping[str, Any]) -> dict[str, Any]:
     """How a target was judged, besides the protocol."""
-    return {key: scores.get(key) for key in _JUDGED}
+    return {key: scores.get(key) for key in JUDGED}
 
 
-def _refuse_mixture(runs: Iterable[Mapping[str, Any]]) -> None:
+def refuse_mixture(runs: Iterable[Mapping[str, Any]]) -> None:
     """Refuse stand-in scores beside real ones.
+
+    Args:
+        runs: Contents of `results.json`, with the `folder` they are named by where there is one.
 
     Raises:
         ConfigurationError: There are both.
@@ -171,8 +176,13 @@ def _row(group: Sequence[Mapping[str, Any]], notes: list[str]) -> Row:
         "targets": targets,
         "mean_miou": _over_seeds({seed: run["mean_miou"] for seed, run in by_seed.items()}),
         "means": {kind: _over_seeds({seed: _over_targets(run, kind) for seed, run in by_seed.items()}) for kind in _all_means(first)},
-        "source_validation": _over_seeds({seed: _mean((run.get("source_validation") or {}).values()) for seed, run in by_seed.items()}),
+        "source_validation": _over_seeds({seed: _on_sources(run) for seed, run in by_seed.items()}),
     }
+
+
+def _on_sources(run: Mapping[str, Any]) -> float | None:
+    """Mean of a run over the validation of its sources."""
+    return known_mean((run.get("source_validation") or {}).values())
 
 
 def _target(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -187,12 +197,7 @@ def _over_seeds(values: Scores) -> dict[str, Any]:
     """Mean and sample standard deviation over the seeds that have a value."""
     known = [value for value in values.values() if value is not None]
     std = statistics.stdev(known) if len(known) > 1 else None
-    return {"mean": _mean(known), "std": std, "n": len(known), "values": dict(values)}
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None
+    return {"mean": known_mean(known), "std": std, "n": len(known), "values": dict(values)}
 
 
 def shown_facts(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -256,7 +261,7 @@ def _baseline_of(row: Row, rows: Sequence[Row], baseline: str) -> Row | None:
     Raises:
         ConfigurationError: No row has that name, or several that cannot be told apart.
     """
-    named = [other for other in rows if _is_named(other, baseline)]
+    named = [other for other in rows if is_named(other, baseline)]
     if not named:
         known = dict.fromkeys(name for other in rows for name in (other["method"], other["experiment"], other["label"]) if name)
         raise ConfigurationError(f"baseline={baseline} is none of the runs compared; choose one of {', '.join(known)}, or a run's folder.")
@@ -272,7 +277,8 @@ def _baseline_of(row: Row, rows: Sequence[Row], baseline: str) -> Row | None:
     raise ConfigurationError(f"baseline={baseline} fits {len(near)} rows ({folders}). Name one of them by its folder.")
 
 
-def _is_named(row: Row, baseline: str) -> bool:
+def is_named(row: Mapping[str, Any], baseline: str) -> bool:
+    """Whether a row is what a baseline's name stands for: a method, an experiment, a label, or the end of a folder's path."""
     return baseline in (row["method"], row["experiment"], row["label"], *row["folders"]) or any(
         folder.rstrip("/").endswith(f"/{baseline.strip('/')}") for folder in row["folders"]
     )
@@ -291,9 +297,9 @@ def _differences(rows: Sequence[Row], targets: Sequence[str]) -> list[str]:
         notes.append("rows were judged on different targets: their means over the targets cannot be compared")
     for name in targets:
         ways = [_judged(row["targets"][name]) for row in rows if name in row["targets"]]
-        if differing := [key for key in _JUDGED if len({repr(way[key]) for way in ways}) > 1]:
+        if differing := [key for key in JUDGED if len({repr(way[key]) for way in ways}) > 1]:
             notes.append(f"scores on {name} cannot be compared across rows: they differ in {', '.join(differing)}")
     return notes
 
 
-__all__ = ["FACTS", "compare", "gain_over", "read_runs"]
+__all__ = ["FACTS", "JUDGED", "compare", "gain_over", "is_named", "read_runs", "refuse_mixture"]

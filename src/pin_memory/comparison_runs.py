@@ -1,7 +1,6 @@
 """Finding runs on disk, with the settings that tell them apart."""
 
 import glob
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,20 +11,22 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from pin_memory.errors import ConfigurationError
+from pin_memory.results import RESULTS, read_results
 
 log = logging.getLogger(__name__)
 
-RESULTS = "results.json"
 SETTINGS = "settings.yaml"
 """Settings of the run that an evaluation judged, beside its results; a training run has them in `.hydra/config.yaml`."""
 _NO_DIFFERENCE = (
     "seed", "name", "paths", "hydra", "callbacks", "logger", "resume", "test", "floors", "selection", "protocol", "test_statistics",
     "method.protocol", "method.test_statistics",
-    "sweep", "loading.num_workers", "trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.log_every_n_steps",
-    "trainer.default_root_dir", "trainer.enable_model_summary", "trainer.enable_progress_bar", "trainer.benchmark",
+    "sweep", "loading.num_workers", "trainer.accelerator", "trainer.log_every_n_steps", "trainer.default_root_dir",
+    "trainer.enable_model_summary", "trainer.enable_progress_bar", "trainer.benchmark", "trainer.use_distributed_sampler",
 )  # fmt: skip
 """Settings that are no part of what a run is compared as: told elsewhere (protocol, selection ...), or without effect on the scores."""
 _TOLD = tuple(f"{name}." for name in _NO_DIFFERENCE)
+_ONE_DEVICE = {"trainer.devices": 1, "trainer.num_nodes": 1, "trainer.strategy": "auto", "trainer.sync_batchnorm": "auto"}
+"""What settings mean that do not name these, as older runs' and those of one device; several devices multiply the batch."""
 
 
 def read_runs(patterns: str | Path | Sequence[str | Path], setting: str = "runs") -> list[dict[str, Any]]:
@@ -51,6 +52,12 @@ def read_runs(patterns: str | Path | Sequence[str | Path], setting: str = "runs"
 def settings_of(run: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a run that its scores may depend on and that no other field tells."""
     settings = run.get("settings") or {}
+    if settings:
+        settings = _ONE_DEVICE | settings
+        chosen = settings["trainer.devices"]
+        settings["trainer.devices"] = len(chosen) if isinstance(chosen, list) else chosen  # how many, not which
+        if "devices" in run:  # what `auto` came to
+            settings["trainer.devices"] = run["devices"]
     return {key: value for key, value in settings.items() if not f"{key}.".startswith(_TOLD) and not _is_place_or_seed(key)}
 
 
@@ -97,12 +104,9 @@ def _read(path: Path) -> dict[str, Any]:
     Raises:
         ConfigurationError: The file is damaged or holds something else.
     """
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-        if not all(key in results for key in ("targets", "mean_miou", "method")):
-            raise ValueError("it has no targets, mean_miou and method")
-    except (OSError, ValueError, TypeError) as error:
-        raise ConfigurationError(f"{path} is no readable results file of this library: {error}.") from error
+    results = read_results(path)
+    if missing := [key for key in ("mean_miou", "method") if key not in results]:
+        raise ConfigurationError(f"{path} is no complete results file of this library: it has no {' and no '.join(missing)}.")
     settings = _settings(path.parent)
     experiment = results.get("experiment") or settings.get("name")
     label = results.get("label") or "/".join(path.parent.parts[-2:])

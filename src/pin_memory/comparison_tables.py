@@ -82,14 +82,18 @@ def write_comparison(comparison: Mapping[str, Any], folder: Path, formats: Seque
 
 
 def long_csv(comparison: Mapping[str, Any]) -> str:
-    """A line per row, target and score, in percent with four decimals: mean, standard deviation, number of seeds; the same of the gain."""
+    """A line per row, target and score, in percent with four decimals: mean, standard deviation, number of seeds; the same of the gain.
+
+    A row is named by its label and told from all others by its facts, settings and seeds.
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    numbers = ["mean", "std", "seeds", "gain", "gain_std", "gain_seeds"]
-    writer.writerow([*FACTS, "settings", "stand_in", "baseline", "target", "score", *numbers])
+    numbers = ["mean", "std", "n", "gain", "gain_std", "gain_n"]
+    writer.writerow(["label", *FACTS, "settings", "seeds", "stand_in", "baseline", "target", "score", *numbers])
     for row in comparison["rows"]:
         gain = row["gain"] or {}
-        named = [*(row[fact] for fact in FACTS), _settings(row), comparison["stand_in"], gain.get("baseline", "")]
+        about = [row["label"], *(row[fact] for fact in FACTS), _settings(row), " ".join(row["seeds"])]
+        named = [*about, comparison["stand_in"], gain.get("baseline", "")]
         for target, scores in row["targets"].items():
             gained = (gain.get("targets") or {}).get(target) or {}
             for score, value in _flat(scores).items():

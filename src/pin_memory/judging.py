@@ -20,13 +20,11 @@ from pin_memory.metrics import DomainConfusion, LabelPrior
 from pin_memory.networks import MemorySegmenter
 from pin_memory.provenance import provenance
 from pin_memory.reporting import try_report
-from pin_memory.results import mean_miou, results_table, score_table, target_result, write_confusions, write_results
+from pin_memory.results import CONFUSIONS, RESULTS, mean_miou, results_table, score_table, target_result, write_confusions, write_results
 from pin_memory.tables import FORMATS, write_table
 
 Floors = dict[str, dict[str, float | None]]
 """mIoU by name of the floor and target."""
-CONFUSIONS = "confusions.npz"
-"""Pixel counts of a run's test beside its results: an int64 array `(K, K)` per target, rows are the ground truth."""
 _FLOORS = ("untrained network", "most frequent class", "most frequent class at each place")
 
 
@@ -97,10 +95,10 @@ def report(results: dict[str, Any], folder: Path, pictures: list[Path], tables: 
         pictures: Panels that were drawn.
         tables: Formats of the tables beside `results.json` (`tables.FORMATS`).
     """
-    write_results(folder / "results.json", results)
+    write_results(folder / RESULTS, results)
     write_table(score_table(results, results.get("floors"), class_gains=True), folder / "results", tables)
     print(f"\n{results_table(results, results.get('floors'))}\n")
-    print(f"Results   {folder / 'results.json'}")
+    print(f"Results   {folder / RESULTS}")
     for path in pictures:
         print(f"Picture   {path}")
     log_targets(results)

@@ -87,7 +87,7 @@ def _predict(cfg: DictConfig, inputs: "Inputs", output: Path) -> "Outcome":
     """Load the network, look at what is there, segment the rest."""
     from dataclasses import replace
 
-    from pin_memory.applying.folders import predict_items
+    from pin_memory.applying.folders import predict_items, results_there
     from pin_memory.applying.outputs import Saving
     from pin_memory.applying.record import open_record
     from pin_memory.applying.segmenting import Segmenter
@@ -102,7 +102,7 @@ def _predict(cfg: DictConfig, inputs: "Inputs", output: Path) -> "Outcome":
             "batch), so a prediction would depend on its neighbours in the list. Say batch_size=1: each image by itself."
         )
     settings |= {"input": str(inputs.base.resolve()), "ids": saving.ids, "alpha": saving.alpha}
-    record = open_record(output, settings, overwrite=cfg.overwrite)
+    record = open_record(output, settings, cfg.overwrite, results_there(inputs.items, output, saving))
     saving = replace(saving, since=record.stat().st_mtime_ns)
     confidence, logits = (saving.wants(kind, inputs.items) for kind in ("confidence", "logits"))
     return predict_items(Segmenter(predictor, confidence, logits), inputs.items, output, saving, cfg.batch_size, cfg.workers)

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,15 @@ import torch
 from torch import Tensor
 
 from pin_memory.domains.classes import CLASSES
-from pin_memory.errors import OutputError
+from pin_memory.errors import ConfigurationError, OutputError
 from pin_memory.files import atomic_write, write_text
 from pin_memory.metrics import class_iou
 from pin_memory.tables import Cell, Score, Table
 
+RESULTS = "results.json"
+"""Scores of a judged run, in its folder."""
+CONFUSIONS = "confusions.npz"
+"""The pixel counts behind them: an int64 array `(K, K)` per target, rows are the ground truth."""
 STAND_IN_NOTE = "STAND-IN scenes: not comparable with published numbers"
 
 
@@ -40,8 +44,8 @@ def target_result(
     iou = class_iou(torch.as_tensor(confusion)).tolist()
     known = set(classes if occurring is None else occurring)
     scores = {name: _number(value) if name in known else None for name, value in zip(classes, iou, strict=True)}
-    means = {name: _mean([scores.get(member) for member in members]) for name, members in (subsets or {}).items()}
-    return {"miou": _mean(list(scores.values())), **means, "iou": scores}
+    means = {name: known_mean(scores.get(member) for member in members) for name, members in (subsets or {}).items()}
+    return {"miou": known_mean(scores.values()), **means, "iou": scores}
 
 
 def mean_miou(targets: Mapping[str, Mapping[str, Any]]) -> float | None:
@@ -50,7 +54,7 @@ def mean_miou(targets: Mapping[str, Mapping[str, Any]]) -> float | None:
     Args:
         targets: Result of `target_result` by target name.
     """
-    return _mean([target["miou"] for target in targets.values()])
+    return known_mean(target["miou"] for target in targets.values())
 
 
 def results_table(results: Mapping[str, Any], floors: Mapping[str, Mapping[str, float | None]] | None = None) -> str:
@@ -85,7 +89,7 @@ def score_table(
     sections = [rows, means]
     if gain := results.get("gain"):
         gained = {name: gain["targets"].get(name) or {} for name in targets}
-        sections[1] += [_mean_row(f"gain, {_label(kind)}", [row.get(kind) for row in gained.values()], signed=True) for kind in kinds]
+        sections[1] += [_gain_row(f"gain, {_label(kind)}", [row.get(kind) for row in gained.values()], gain) for kind in kinds]
         if class_gains:
             sections.append(
                 [
@@ -99,6 +103,25 @@ def score_table(
 def _label(kind: str) -> str:
     """`miou16` is shown as mIoU16."""
     return f"mIoU{kind.removeprefix('miou')}"
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """Read a `results.json`.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ConfigurationError: It cannot be read, or is damaged, or holds something else.
+    """
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+        reason = _fault(results)
+    except (OSError, ValueError) as error:
+        reason = str(error)
+    if reason:
+        raise ConfigurationError(f"{path} is no readable results file of this library: {reason}.")
+    return dict(results)
 
 
 def write_results(path: str | Path, results: Mapping[str, Any]) -> None:
@@ -136,20 +159,38 @@ def write_confusions(path: Path, confusions: Mapping[str, Tensor]) -> None:
 
 def _caption(results: Mapping[str, Any]) -> list[str]:
     """Say above the table how the numbers came about."""
-    fields = {key: results.get(key) for key in ("method", "network", "sources", "protocol", "selection")}
+    fields = {key: results.get(key) for key in ("method", "network", "sources", "protocol", "statistics", "selection")}
+    if fields["statistics"] == "running":  # as usual
+        del fields["statistics"]
     lines = [f"{key:<10} {', '.join(value) if isinstance(value, list | tuple) else value}" for key, value in fields.items() if value]
     if validation := results.get("source_validation"):
         lines.append("sources' validation mIoU in %: " + ", ".join(f"{name} {_percent(value)}" for name, value in validation.items()))
     if views := {name: target["view"] for name, target in results["targets"].items() if target.get("view", "native") != "native"}:
         lines.append("evaluation view: " + ", ".join(f"{name} {view}" for name, view in views.items()))
-    if gain := results.get("gain"):
-        lines.append(f"gain over  {gain['baseline']}")
+    if results.get("gain"):
+        lines.append(f"gain over  {baseline_name(results)}")
     return [*lines, STAND_IN_NOTE] if results.get("stand_in") else lines
 
 
-def _mean_row(label: str, values: list[float | None], signed: bool = False) -> list[Cell]:
+def baseline_name(results: Mapping[str, Any]) -> str:
+    """The name of the run that a gain is over, and by what its batch norm went where that is something else.
+
+    Args:
+        results: The content of a `results.json` with a `gain`.
+    """
+    name, there, here = str(results["gain"]["baseline"]), results["gain"].get("statistics"), results.get("statistics")
+    return f"{name} (statistics of batch norm there: {there}; here: {here})" if there and here and there != here else name
+
+
+def _mean_row(label: str, values: list[float | None]) -> list[Cell]:
     """Row of one mIoU per target and their unweighted mean."""
-    return [label, *(Score(value, signed=signed) for value in values), Score(_mean(values), signed=signed)]
+    return [label, *map(Score, values), Score(known_mean(values))]
+
+
+def _gain_row(label: str, values: list[float | None], gain: Mapping[str, Any]) -> list[Cell]:
+    """Row of one difference per target and their mean, if the two runs have a mean of the same targets."""
+    mean = None if gain["mean_miou"] is None else known_mean(values)
+    return [label, *(Score(value, signed=True) for value in (*values, mean))]
 
 
 def _percent(value: float | None) -> str:
@@ -157,8 +198,12 @@ def _percent(value: float | None) -> str:
     return "-" if value is None or not math.isfinite(value) else f"{100 * value:.1f}"
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    """Mean of the values that are there."""
+def known_mean(values: Iterable[float | None]) -> float | None:
+    """Mean of the values that are there; None where none is.
+
+    Args:
+        values: None and what is not finite are left out.
+    """
     known = [value for value in values if value is not None and math.isfinite(value)]
     return sum(known) / len(known) if known else None
 
@@ -166,6 +211,32 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def _number(value: float) -> float | None:
     """JSON knows no NaN and no infinity."""
     return float(value) if math.isfinite(value) else None
+
+
+def _fault(results: Any) -> str:
+    """What is wrong with the content of a results file, empty where nothing is."""
+    if not isinstance(results, dict):
+        return "expected its parts by name"
+    targets, floors = results.get("targets"), results.get("floors") or {}
+    if not isinstance(targets, dict) or not all(map(_is_target, targets.values())):
+        return "expected targets, each with its miou and the iou of the classes"
+    if not _are_scores({"mean": results.get("mean_miou")}) or not _are_scores(results.get("source_validation") or {}):
+        return "expected numbers as mean_miou and in source_validation"
+    if not isinstance(floors, dict) or not all(map(_are_scores, floors.values())):
+        return "expected numbers by target in the floors"
+    return ""
+
+
+def _is_target(target: Any) -> bool:
+    """Whether it is the scores of a target."""
+    if not isinstance(target, dict) or "miou" not in target or "iou" not in target:
+        return False
+    return _are_scores(target["iou"]) and _are_scores({key: value for key, value in target.items() if key.startswith("miou")})
+
+
+def _are_scores(scores: Any) -> bool:
+    """Whether it is numbers, or nothing, by name."""
+    return isinstance(scores, dict) and all(value is None or isinstance(value, int | float) for value in scores.values())
 
 
 def _plain(value: Any) -> Any:

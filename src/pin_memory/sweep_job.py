@@ -174,7 +174,6 @@ def _continued(cfg: DictConfig, folder: Path, earlier: dict[str, Any] | None, se
         print(f"Going on with the unfinished run in {folder}.")
         cfg = cfg.copy()
         OmegaConf.update(cfg, "resume", str(folder))
-        write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(cfg))  # what processes for further GPUs are started with
         return cfg
     aside = next(place for n in range(1, 1000) if not (place := folder / f"unfinished_{n}").exists())
     aside.mkdir()

@@ -27,8 +27,9 @@ def read_sweep(folder: str | Path) -> dict[str, Any]:
     Returns:
         `jobs`: a dictionary each, the best score first: `name`, `status` (finished, failed, unfinished), `outcome` at the last start
         (finished, skipped, failed, ...), `settings` that differ (text by key), `objective` in 0..1, `source_validation`, `seconds`,
-        `error`. `settings`: mean and sample standard deviation of the objective for each setting over its seeds, the best first.
-        `best`: its settings and mean, None where nothing but the seed differs. `stand_in`: whether drawn scenes were trained on.
+        `error`. `settings`: mean and sample standard deviation of the objective for each setting over its seeds, and what settings are
+        compared by (`compared`, see `_by_setting`), the best first. `best`: the first of them, None where nothing but the seed differs or
+        none can be compared. `notes`: sentences on the comparison. `stand_in`: whether drawn scenes were trained on.
 
     Raises:
         ConfigurationError: There is no sweep in the folder.
@@ -43,15 +44,17 @@ def read_sweep(folder: str | Path) -> dict[str, Any]:
     for job in jobs:
         job["settings"] = {key: job["settings"].get(key) for key in swept}
     jobs.sort(key=lambda job: -1.0 if job["objective"] is None else job["objective"], reverse=True)
-    settings = _by_setting([job for job in jobs if job["objective"] is not None])
+    settings, notes = _by_setting(jobs)
+    choice = bool(set(swept) - {"seed"})
     return {
         "folder": str(folder),
         "objective": OBJECTIVE,
         "stand_in": any(job["stand_in"] for job in jobs),
         "swept": swept,
         "short_names": short_names(swept),
-        "best": settings[0] if settings and set(swept) - {"seed"} else None,
+        "best": settings[0] if choice and settings and settings[0]["compared"] is not None else None,
         "settings": settings,
+        "notes": notes if choice else [],
         "jobs": jobs,
     }
 
@@ -81,19 +84,66 @@ def _job(place: Path, outcome: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _by_setting(jobs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Mean and spread over the seeds of each setting; those with the most seeds first, among them the highest mean."""
+def _by_setting(jobs: Iterable[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Mean and spread over the seeds of each setting with a score, the best first, and sentences on how they were compared.
+
+    Settings are compared by their means over the seeds that all of them have (`compared`): seeds that only some have say as much about the
+    seeds as about the settings. Without such a seed they are compared by their means over all their own. A setting that has lost a seed,
+    because its job failed or is unfinished, while another has it, is not compared (None), or it would win by losing its worst seed.
+    """
     groups: dict[str, list[dict[str, Any]]] = {}
     for job in jobs:
         groups.setdefault(json.dumps({key: value for key, value in job["settings"].items() if key != "seed"}), []).append(job)
+    scores = {key: _by_seed(members) for key, members in groups.items() if any(job["objective"] is not None for job in members)}
+    known = {seed for found in scores.values() for seed in found}
+    lost = {key: known & {str(job["settings"].get("seed")) for job in groups[key]} - found.keys() for key, found in scores.items()}
+    compared = [set(found) for key, found in scores.items() if not lost[key]]
+    shared = set.intersection(*compared) if compared else set()
     rows = []
-    for key, members in groups.items():
-        scores = [job["objective"] for job in members]
-        spread = statistics.stdev(scores) if len(scores) > 1 else None
+    for key, found in scores.items():
+        own = [score for values in found.values() for score in values]
+        over = [score for seed, values in found.items() if seed in shared or not shared for score in values]
         rows.append({
-            "settings": json.loads(key), "mean": statistics.fmean(scores), "std": spread, "jobs": [job["name"] for job in members],
+            "settings": json.loads(key), "mean": statistics.fmean(own), "std": statistics.stdev(own) if len(own) > 1 else None,
+            "compared": None if lost[key] else statistics.fmean(over),
+            "jobs": [job["name"] for job in groups[key] if job["objective"] is not None],
         })  # fmt: skip
-    return sorted(rows, key=lambda row: (len(row["jobs"]), row["mean"]), reverse=True)
+    rows.sort(key=lambda row: (-1.0 if row["compared"] is None else row["compared"], row["mean"]), reverse=True)
+    return rows, _notes(lost, compared, shared)
+
+
+def _by_seed(jobs: Iterable[dict[str, Any]]) -> dict[str, list[float]]:
+    """The scores that are there by seed; all under one where the seed was not changed."""
+    found: dict[str, list[float]] = {}
+    for job in jobs:
+        if job["objective"] is not None:
+            found.setdefault(str(job["settings"].get("seed")), []).append(job["objective"])
+    return found
+
+
+def _notes(lost: dict[str, set[str]], compared: list[set[str]], shared: set[str]) -> list[str]:
+    """What has to be known about the comparison of the settings, where it is not simply that of their means."""
+    notes = [
+        f"Not compared: {words_of(json.loads(key))}, which has no score with seed {_listed(seeds)} while others have one."
+        for key, seeds in lost.items()
+        if seeds
+    ]
+    if any(seeds != shared for seeds in compared):
+        notes.append(
+            f"Settings were compared over the seeds that all of them have: {_listed(shared)}."
+            if shared
+            else "Settings were compared over different seeds, as none is common to all: the best may have had the easier ones."
+        )
+    return notes
+
+
+def _listed(seeds: set[str]) -> str:
+    return ", ".join(sorted(seeds, key=lambda seed: (len(seed), seed)))
+
+
+def words_of(settings: dict[str, str | None]) -> str:
+    """Settings as they are typed."""
+    return " ".join(f"{key}={value}" for key, value in settings.items() if value is not None)
 
 
 def values_of(overrides: Sequence[str]) -> dict[str, str]:

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from pin_memory.sweep_results import words_of
+
 
 def as_text(sweep: dict[str, Any]) -> str:
     """The table for the screen.
@@ -87,19 +89,19 @@ def _mean_rows(sweep: dict[str, Any]) -> list[list[str]]:
         return []
     keys = [key for key in sweep["swept"] if key != "seed"]
     rows = [
-        [*(_short(row["settings"].get(key)) for key in keys), _mean(row), str(len(row["jobs"]))]
+        [*(_short(row["settings"].get(key)) for key in keys), _mean(row), str(len(row["jobs"])), _percent(row["compared"])]
         for row in sweep["settings"]
     ]  # fmt: skip
-    return [[*(sweep["short_names"][key] for key in keys), "objective", "seeds"], *rows]
+    table = [[*(sweep["short_names"][key] for key in keys), "objective", "seeds", "compared"], *rows]
+    return table if sweep["notes"] else [row[:-1] for row in table]
 
 
 def _verdict(sweep: dict[str, Any]) -> list[str]:
     """The best setting, in the words of the command line."""
     if not (best := sweep["best"]):
-        return ["Only the seed differs: there is no setting to choose."] if sweep["swept"] == ["seed"] else []
-    words = " ".join(f"{key}={value}" for key, value in best["settings"].items() if value is not None)
+        return ["Only the seed differs: there is no setting to choose."] if sweep["swept"] == ["seed"] else sweep["notes"]
     where = f"{len(best['jobs'])} seeds" if len(best["jobs"]) > 1 else f"job {best['jobs'][0]}"
-    return [f"Best setting: {words} ({_mean(best)}; {where})"]
+    return [f"Best setting: {words_of(best['settings'])} ({_mean(best)}; {where})", *sweep["notes"]]
 
 
 def _missing(sweep: dict[str, Any]) -> list[tuple[bool, str]]:

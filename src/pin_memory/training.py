@@ -77,7 +77,7 @@ def train(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
         run = Path(trainer.strategy.broadcast(str(run)))  # each process of torchrun or Slurm has read the clock for itself
         # The others get the chosen weights from the first one: they might look at the disk before a file is there.
         chosen = _select(method, trainer, run, cfg.selection) if is_first() else {}
-        about = {"seed": cfg.seed, "floors": floors} | chosen
+        about = {"seed": cfg.seed, "devices": trainer.world_size, "floors": floors} | chosen
         if not cfg.test:
             if is_first():
                 try_report(run)

@@ -21,6 +21,7 @@ from pin_memory.analysis import (
     row_shares,
     tsne,
 )
+from pin_memory.analysis.embedding import used_perplexity
 from pin_memory.errors import ConfigurationError, DataError
 from pin_memory.inference import Protocol
 from tests.analysis.references import cosine, distances, synthetic
@@ -149,7 +150,8 @@ def test_rows_are_shares() -> None:
 
 def results(**changes: Any) -> dict[str, Any]:
     """Results of two targets."""
-    target = {"miou": 0.3, "iou": {"road": 0.5, "car": 0.1, "bus": None}, "images": 5, "view": "native", "layout": "x", "label_scale": 1.0}
+    target = {"miou": 0.3, "iou": {"road": 0.5, "car": 0.1, "bus": None}, "classes": ["road", "car"], "images": 5}
+    target |= {"view": "native", "layout": "x", "image_scale": 1.0, "label_scale": 1.0}
     return {"protocol": "whole@1", "statistics": "running", "targets": {"a": target | changes, "b": target}}
 
 
@@ -164,11 +166,23 @@ def test_gain_by_hand() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
-    [({"images": 4}, "images 5 against 4"), ({"view": "half"}, "half"), ({"iou": {"road": 0.5}}, "other classes")],
+    [
+        ({"images": 4}, "images 5 against 4"),
+        ({"view": "half"}, "half"),
+        ({"image_scale": 0.5}, "image_scale 1.0 against 0.5"),
+        ({"iou": {"road": 0.5}}, "other classes"),
+        ({"classes": ["road"]}, "other classes"),
+    ],
 )
 def test_scores_of_other_pixels_are_not_compared(changes: dict[str, Any], expected: str) -> None:
     with pytest.raises(ConfigurationError, match=expected):
         class_gain(results(), results(**changes))
+
+
+def test_stand_ins_have_no_gain_over_photographs() -> None:
+    with pytest.raises(ConfigurationError, match="STAND-IN scores cannot stand beside real ones"):
+        class_gain(results() | {"stand_in": True}, results() | {"stand_in": False})
+    class_gain(*[results() | {"stand_in": True}] * 2)
 
 
 def test_no_common_target() -> None:
@@ -191,6 +205,15 @@ def test_tsne_keeps_clusters_apart_and_is_repeated_by_its_seed() -> None:
     assert np.isfinite(tsne(vectors[:3])).all()
     with pytest.raises(ValueError, match="three points"):
         tsne(vectors[:2])
+
+
+def test_the_perplexity_that_is_told_is_the_one_that_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    manifold = pytest.importorskip("sklearn.manifold")
+    taken, original = [], manifold.TSNE
+    monkeypatch.setattr(manifold, "TSNE", lambda *args, **options: taken.append(options["perplexity"]) or original(*args, **options))
+    tsne(np.random.default_rng(0).normal(size=(16, 4)), perplexity=30)
+    assert taken == [used_perplexity(16, 30)] == [5.0]
+    assert used_perplexity(100, 30) == 30
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:

@@ -58,6 +58,14 @@ def test_runs_that_are_no_baseline_and_have_no_gain_are_not_called_one(tmp_path:
     assert all(("baseline" in name) == name.startswith("erm") for name in names)
 
 
+def test_a_folder_is_named_by_whole_parts_of_its_path(tmp_path: Path) -> None:
+    folders = {"erm": "/runs/1/b", "pin": "/runs/2/b", "isw": "/runs/3/ab"}
+    runs = [run(name, 1, 0.3) | {"network": name, "folder": folder} for name, folder in folders.items()]
+    page = Page(write_comparison_report(compare(runs, "b"), tmp_path / "report.html"))
+    names = [row[0] for row in page.rows if row and row[0].startswith(tuple(folders))]
+    assert all(("baseline" in name) != name.startswith("isw") for name in names)
+
+
 def test_a_comparison_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "report.html").mkdir()
     with pytest.raises(OutputError, match=r"report\.html"):

@@ -158,18 +158,40 @@ def test_a_foreign_list_of_tiles_is_told_too(tmp_path: Path, palette: object) ->
     assert "index.json: not as this library writes it" in Page(write_report(run)).words
 
 
+def test_results_need_no_more_than_scores(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    (run / "results.json").write_text(json.dumps({"targets": {"city": {"miou": 0.5, "iou": {"road": 0.5}}}}))
+    page = Page(write_report(run))
+    assert ["mIoU", "50.0", "50.0"] in page.rows
+    assert "protocol" not in page.words
+    assert "batch norm by" not in page.words
+
+
+@pytest.mark.parametrize("damage", [{"targets": {"a": {"miou": 0.1}}}, {"targets": [1]}, {"source_validation": [1]}, {"floors": {"a": 1}}])
+def test_damaged_results_are_told_in_the_report(tmp_path: Path, damage: dict[str, object]) -> None:
+    run = make_run(tmp_path / "run")
+    (run / "results.json").write_text(json.dumps(json.loads((run / "results.json").read_text()) | damage))
+    words = Page(write_report(run)).words
+    assert "results.json is no readable results file" in words
+    assert "Target domains" not in words
+    (run / "metrics.csv").unlink()
+    with pytest.raises(DataError, match=r"neither results\.json nor metrics\.csv.*results\.json is no readable results file"):
+        write_report(run)
+
+
 def test_an_evaluation_shows_the_settings_of_the_run_that_it_judged_and_the_gain(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     (run / "config.yaml").unlink()
     (run / "settings.yaml").write_text("name: judged one\noptimizer: {lr: 0.125, weight_decay: '${secret}'}\n")
     found = json.loads((run / "results.json").read_text())
-    found["gain"] = {"baseline": "other", "targets": {"city": {"miou": 0.021, "iou": {}}, "night": None}, "mean_miou": None}
+    gained = {"city": {"miou": 0.021, "iou": {}}, "night": None}
+    found["gain"] = {"baseline": "other", "statistics": "image", "targets": gained, "mean_miou": None}
     (run / "results.json").write_text(json.dumps(found))
     page = Page(write_report(run))
     assert "Report of an evaluation" in page.words
     assert "judged one run" in page.words
     assert "0.125" in page.words
-    assert ["gain over other", "+2.1", "–", "–"] in page.rows
+    assert ["gain over other (statistics of batch norm there: image; here: running)", "+2.1", "–", "–"] in page.rows
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ def tsne(vectors: np.ndarray, seed: int = 0, perplexity: float = 30.0, iteration
     Args:
         vectors: `(P, C)`, at least three.
         seed: Of the optimisation.
-        perplexity: About the number of neighbours that count; at most a third of the points is taken.
+        perplexity: About the number of neighbours that count; see `used_perplexity`.
         iterations: Steps of the optimisation, at least 250.
 
     Returns:
@@ -29,6 +29,17 @@ def tsne(vectors: np.ndarray, seed: int = 0, perplexity: float = 30.0, iteration
         from sklearn.manifold import TSNE
     except ImportError as error:
         raise ConfigurationError("t-SNE needs scikit-learn: pip install 'pin_memory[analysis]'.") from error
-    neighbours = min(perplexity, (len(vectors) - 1) / 3)
-    layout = TSNE(2, perplexity=neighbours, metric="cosine", init="pca", random_state=seed, max_iter=iterations)
+    layout = TSNE(
+        2, perplexity=used_perplexity(len(vectors), perplexity), metric="cosine", init="pca", random_state=seed, max_iter=iterations
+    )
     return layout.fit_transform(np.asarray(vectors, np.float32))
+
+
+def used_perplexity(points: int, perplexity: float) -> float:
+    """The perplexity that `tsne` takes: the one asked for, but at most a third of the other points.
+
+    Args:
+        points: Their number.
+        perplexity: What is asked for.
+    """
+    return min(perplexity, (points - 1) / 3)

@@ -77,10 +77,6 @@ class Plot(NamedTuple):
     draw: Callable[[Desk], Any]
 
 
-def _no_obstacle(_: Desk) -> None:
-    return None
-
-
 def _needs_memory(desk: Desk) -> str | None:
     return None if desk.subject.network.memory is not None else f"method={desk.subject.method} has no memory"
 
@@ -199,7 +195,7 @@ def _needs_scikit_learn(_: Desk) -> str | None:
 
 
 def _tsne(desk: Desk) -> Any:
-    panels = {}
+    panels, used = {}, {}
     for which in desk.sides:
         points = features.feature_points(desk.features, which, features.memory_items(desk.subject.network, which))
         if len(points.vectors) < 3:
@@ -207,8 +203,10 @@ def _tsne(desk: Desk) -> Any:
                 "plots: tsne: fewer than three classes are labelled in the images. Give more images (images=N) or other domains."
             )
         panels[desk.caption(which)] = (points, embedding.tsne(points.vectors, desk.seed, desk.perplexity))
+        count = len(points.vectors)
+        used[which] = {"points": count, "perplexity": embedding.used_perplexity(count, desk.perplexity)}
     desk.keep("tsne", plot_tsne(panels, desk.subject.label_space, desk.title("Class features over domains")))
-    return {"points": len(points.vectors), "perplexity": desk.perplexity}
+    return used
 
 
 def _activation(desk: Desk) -> Any:

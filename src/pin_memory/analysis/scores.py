@@ -9,17 +9,15 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 
+from pin_memory.comparison import JUDGED, refuse_mixture
 from pin_memory.errors import ConfigurationError, DataError
 from pin_memory.inference.protocol import WHOLE, Protocol
 from pin_memory.inference.statistics import RUNNING, TestStatistics
 from pin_memory.methods.batches import evaluation_mode
 from pin_memory.metrics import DomainConfusion
 from pin_memory.networks import MemorySegmenter
+from pin_memory.results import CONFUSIONS
 
-CONFUSIONS = "confusions.npz"
-"""Confusion matrices of a judged run by target, int64 (K, K), rows are the ground truth."""
-_GROUND = ("images", "view", "layout", "label_scale")
-"""What two results must share for their scores to be of the same pixels."""
 _CONDITIONS = ("protocol", "statistics")
 """What may differ between two results, and is then said."""
 
@@ -97,16 +95,19 @@ def class_gain(results: Mapping[str, Any], baseline: Mapping[str, Any]) -> Class
         baseline: That of the run it is compared with.
 
     Raises:
-        ConfigurationError: No target in common, or one that was judged on other images or at another size.
+        ConfigurationError: Stand-in scores beside real ones, no target in common, or one that was judged on other images or at another
+            size.
     """
+    refuse_mixture([results, baseline])
     targets = [name for name in results["targets"] if name in baseline["targets"]]
     if not targets:
         known = ", ".join(baseline["targets"])
         raise ConfigurationError(f"baseline: judged on {known}, the run on {', '.join(results['targets'])}; no target in common.")
     pairs = [(results["targets"][name], baseline["targets"][name]) for name in targets]
     for name, (own, other) in zip(targets, pairs, strict=True):
-        unlike = [f"{key} {own.get(key)} against {other.get(key)}" for key in _GROUND if own.get(key) != other.get(key)]
-        unlike += ["other classes"] if list(own["iou"]) != list(other["iou"]) else []
+        differing = [key for key in JUDGED if own.get(key) != other.get(key)]
+        unlike = [f"{key} {own.get(key)} against {other.get(key)}" for key in differing if key != "classes"]
+        unlike += ["other classes"] if "classes" in differing or list(own["iou"]) != list(other["iou"]) else []
         if unlike:
             raise ConfigurationError(f"baseline: {name} was judged differently ({', '.join(unlike)}): evaluate both runs in the same way.")
     classes = tuple(pairs[0][0]["iou"])

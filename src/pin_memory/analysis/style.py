@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-ONE_COLUMN, TWO_COLUMNS = 3.4, 7.0
-"""Widths of figures in inches: of a column and of both in a two-column paper."""
+TWO_COLUMNS = 7.0
+"""Width of a figure in inches, over both columns of a paper."""
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Colours where they are free (Okabe & Ito, 2008); the first for what is more or after, the second for what is less or before."""
 SEQUENTIAL = "viridis"

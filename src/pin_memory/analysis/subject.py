@@ -1,6 +1,5 @@
 """What is analysed: a trained network, the images it is looked at with, and the run folder it comes from."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ import torch
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
+from pin_memory import results
 from pin_memory.domains.base import DEMO, MissingDataError
 from pin_memory.domains.classes import LabelSpace
 from pin_memory.errors import ConfigurationError, DataError
@@ -125,18 +125,10 @@ def read_results(folder: str | Path) -> dict[str, Any]:
     Raises:
         ConfigurationError: There is none, or it is not one of this library.
     """
-    path = Path(folder).expanduser() / "results.json"
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(results["targets"], dict):
-            return dict(results)
-    except OSError as error:
-        reason = f"{path} cannot be read ({error.strerror})"
-    except (ValueError, KeyError, TypeError):
-        reason = f"{path} holds no results"
-    else:
-        reason = f"{path} holds no targets"
-    raise ConfigurationError(f"{folder}: expected the folder of a judged run or of an evaluation; {reason}.")
+        return results.read_results(Path(folder).expanduser() / results.RESULTS)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{folder}: expected the folder of a judged run or of an evaluation. {error}") from error
 
 
 def _choose(module: "MultiSourceDataModule", wanted: Sequence[str] | None) -> tuple[list[str], list[str]]:

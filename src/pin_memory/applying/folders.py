@@ -65,6 +65,17 @@ def predict_items(model: Model, items: Sequence[Item], output: Path, saving: Sav
     return outcome
 
 
+def results_there(items: Sequence[Item], output: Path, saving: Saving) -> Iterator[Path]:
+    """The files that `predict_items` would replace."""
+    from pin_memory.applying import video
+
+    for item in items:
+        if item.is_video:
+            yield from video.results_there(item, output, saving)
+        else:
+            yield from (path for path in saving.files(output / item.name, saving.kinds_of(item)).values() if path.exists())
+
+
 def _predict_images(
     model: Model, images: Sequence[Item], output: Path, saving: Saving, batch_size: int, workers: int, outcome: Outcome
 ) -> None:

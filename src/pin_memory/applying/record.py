@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,20 @@ _TOLD = ("checkpoint",)
 """Told for people; the digest of the file decides."""
 
 
-def open_record(output: Path, settings: Mapping[str, Any], overwrite: bool = False) -> Path:
+def open_record(output: Path, settings: Mapping[str, Any], overwrite: bool = False, there: Iterable[Path] = ()) -> Path:
     """Go on with an output folder, or begin it.
 
     Args:
         output: The folder that results go to.
         settings: What the results depend on, as plain containers.
         overwrite: Begin anew, whatever is there.
+        there: Files that results would replace; without a record nobody knows whose they are.
 
     Returns:
         The record. Results that are not older than it need not be made again.
 
     Raises:
-        ConfigurationError: The folder holds results of other settings.
+        ConfigurationError: The folder holds results of other settings, or files of unknown origin where results would go.
         OutputError: The record cannot be written.
     """
     path = output / RECORD
@@ -35,6 +36,11 @@ def open_record(output: Path, settings: Mapping[str, Any], overwrite: bool = Fal
     if not overwrite and path.is_file():
         _check(path, wanted)
         return path
+    if not overwrite and (file := next(iter(there), None)):
+        raise ConfigurationError(
+            f"{file} is there, and no {RECORD} in {output} says that a prediction made it; a result would replace it. Choose another output"
+            " folder, or say overwrite=true to replace it and all others that have a result's name."
+        )
     try:
         write_text(path, json.dumps(wanted, indent=2, ensure_ascii=False) + "\n")
     except OSError as error:

@@ -88,6 +88,17 @@ def _predict_frames(
     return any(due)
 
 
+def results_there(item: Item, output: Path, saving: Saving) -> Iterator[Path]:
+    """The files that `predict_video` would or might replace."""
+    for kind in saving.kinds_of(item):
+        if kind in AS_VIDEO:
+            sized = (_target(output / item.name, kind, size) for size in ((2, 2), (1, 1)))  # the video is not opened for this
+            yield from (path for path in sized if path.exists())
+        else:
+            (pattern,) = saving.files(Path("*"), [kind]).values()
+            yield from sorted((output / _frame_name(item.name, 0)).parent.glob(str(pattern)))
+
+
 def _target(name: Path, kind: str, size: tuple[int, int]) -> Path:
     """The video file of a kind. Only OpenCV's own writer of Motion JPEG takes an odd width or height as it is."""
     return name.with_name(f"{name.name}_{kind}{'.avi' if _odd(size) else '.mp4'}")

@@ -1,6 +1,7 @@
 """What is written down with an exported network: how to build it, what it takes and gives, where it comes from."""
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from pin_memory import assembly
 from pin_memory.domains import MultiSourceDataModule
 from pin_memory.domains.classes import LabelSpace
 from pin_memory.domains.transforms import IMAGENET_MEAN, IMAGENET_STD
-from pin_memory.errors import ConfigurationError
+from pin_memory.errors import ConfigurationError, OutputError
 from pin_memory.exporting.judged import find_results
 from pin_memory.inference import Protocol, TestStatistics
 from pin_memory.methods import Method
@@ -67,6 +68,28 @@ def about(source: Source, statistics: TestStatistics) -> dict[str, Any]:
         # Where the data are gone or others now, the results of the run still tell.
         "stand_in": source.data.uses_stand_ins or any(result.get("stand_in") for result in find_results(source.path, None)),
     }
+
+
+def is_about(path: Path) -> bool:
+    """Whether a file holds what `about` returns, of this version or another."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and str(content.get("format")).partition("@")[0] == FORMAT.partition("@")[0]
+
+
+def check_replaceable(path: Path) -> None:
+    """Refuse to write settings over a file of somebody else.
+
+    Raises:
+        OutputError: There is one that holds no settings of an exported network.
+    """
+    if path.exists() and not is_about(path):
+        raise OutputError(
+            f"{path} is there and holds no settings of an exported network ({FORMAT}); it is left as it is. Choose another output, or"
+            " move it away."
+        )
 
 
 class Described(NamedTuple):

@@ -10,7 +10,7 @@ from pin_memory.exporting.agreement import Size, check_sizes
 from pin_memory.exporting.formats import write_onnx, write_torch_export
 from pin_memory.exporting.graph import INPUT, OUTPUT, check_exportable
 from pin_memory.exporting.hub import write_hub
-from pin_memory.exporting.judged import find_results
+from pin_memory.exporting.judged import find_results, measured_by
 from pin_memory.exporting.weights import SUFFIX, write_safetensors
 from pin_memory.inference import TestStatistics
 
@@ -48,19 +48,25 @@ def export(cfg: DictConfig) -> Path:
         beside = write_safetensors(output, source.method.network, settings)
         print(f"Wrote {output} and its settings {beside}\nLoad them with pin_memory.exporting.load_safetensors({str(output)!r})")
     else:
-        _write_hub(cfg, output, source, settings)
+        _write_hub(cfg, output, source, settings, statistics)
     return output
 
 
-def _write_hub(cfg: DictConfig, output: Path, source: Source, settings: dict[str, object]) -> None:
+def _write_hub(cfg: DictConfig, output: Path, source: Source, settings: dict[str, object], statistics: TestStatistics) -> None:
     """Write the folder for a hub, and say how it gets there."""
     given = OmegaConf.to_container(cfg.results) if OmegaConf.is_list(cfg.results) else cfg.results
-    results = find_results(source.path, given)  # type: ignore[arg-type]
+    found = find_results(source.path, given)  # type: ignore[arg-type]
+    results = measured_by(statistics, found, given)  # type: ignore[arg-type]
     name = cfg.name or f"{source.checkpoint.cfg.get('name') or settings['method']}-{settings['network_name']}"
-    settings["stand_in"] = settings["stand_in"] or any(result.get("stand_in") for result in results)
+    settings["stand_in"] = settings["stand_in"] or any(result.get("stand_in") for result in found)
     files = write_hub(output, source, settings, results, str(name), cfg.licence)
     print(f"Wrote {', '.join(file.name for file in files)} to {output}")
-    if not results:
+    if found and not results:
+        print(
+            f"The run was judged with test_statistics={found[0].get('statistics')}, this export normalises by {statistics}: the model card"
+            " shows no scores. Evaluate with the export's test_statistics, and name the folder with results=FOLDER."
+        )
+    elif not results:
         print("No results of this checkpoint are at hand; the model card says so. Give some with results=FOLDER.")
     if settings["stand_in"]:
         print("STAND-IN data: the model card says that the weights are of no use on real pictures.")

@@ -9,8 +9,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pin_memory.domains import DomainDataModule
 from pin_memory.errors import OutputError
-from pin_memory.exporting.about import Source
-from pin_memory.exporting.weights import SETTINGS, WEIGHTS, write_safetensors
+from pin_memory.exporting.about import FORMAT, Source, is_about
+from pin_memory.exporting.weights import SETTINGS, WEIGHTS, write_pair
 from pin_memory.files import write_text
 from pin_memory.inference import TestStatistics
 from pin_memory.results import STAND_IN_NOTE, score_table
@@ -40,12 +40,15 @@ def write_hub(
         The files.
 
     Raises:
-        OutputError: The folder holds other things, or a file cannot be written.
+        OutputError: The folder holds other things, such as a model that is not of this library, or a file cannot be written.
         ConfigurationError: safetensors is not installed.
     """
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / SETTINGS).is_file()):
-        raise OutputError(f"output={folder}: expected a new or empty folder, or one that was exported before; it holds other things.")
-    write_safetensors(folder / WEIGHTS, source.method.network, settings)
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not is_about(folder / SETTINGS)):
+        raise OutputError(
+            f"output={folder}: expected a new or empty folder, or one that was exported before ({SETTINGS} with format {FORMAT}); it holds"
+            " other things, which are left as they are. Choose another folder."
+        )
+    write_pair(folder / WEIGHTS, folder / SETTINGS, source.method.network, settings)
     try:
         write_text(folder / CARD, model_card(source, settings, results, name, licence))
     except OSError as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pin_memory.errors import ConfigurationError
+from pin_memory.inference import TestStatistics
 
 RESULTS = "results.json"
 
@@ -39,6 +40,27 @@ def find_results(checkpoint: Path, given: Sequence[str] | str | None) -> list[di
             )
         found.append(results)
     return found
+
+
+def measured_by(statistics: TestStatistics, found: Sequence[dict[str, Any]], given: Sequence[str] | str | None) -> list[dict[str, Any]]:
+    """Those of the results of `find_results` whose batch norm normalised as that of the exported network does.
+
+    Args:
+        statistics: Of the exported network.
+        found: The results.
+        given: As of `find_results`: what was asked for by name is not left out without a word.
+
+    Raises:
+        ConfigurationError: Named results were measured by other statistics.
+    """
+    fitting = [results for results in found if results.get("statistics") == str(statistics)]
+    if given is not None and len(fitting) < len(found):
+        other = next(results.get("statistics") for results in found if results not in fitting)
+        raise ConfigurationError(
+            f"results={given}: measured with test_statistics={other}, but this export normalises by {statistics}, whose scores are others."
+            " Export with the same test_statistics, or evaluate with those of the export."
+        )
+    return fitting
 
 
 def _read(path: Path) -> dict[str, Any] | None:

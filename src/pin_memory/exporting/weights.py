@@ -11,14 +11,14 @@ from torch import Tensor
 
 from pin_memory.assembly import check_targets
 from pin_memory.errors import ConfigurationError, OutputError
-from pin_memory.exporting.about import read_about
+from pin_memory.exporting.about import check_replaceable, is_about, read_about
 from pin_memory.exporting.graph import require
 from pin_memory.files import atomic_write, write_text
 from pin_memory.inference import Predictor, Protocol
 from pin_memory.networks import MemorySegmenter
 
 WEIGHTS, SETTINGS = "model.safetensors", "config.json"
-"""Names in a folder for a model hub."""
+"""Names in a folder for a model hub; elsewhere the settings of `FILE.safetensors` are `FILE.json`."""
 SUFFIX = ".safetensors"
 
 
@@ -30,7 +30,7 @@ def find_weights(path: Path) -> Path | None:
 
 
 def write_safetensors(path: Path, network: MemorySegmenter, settings: Mapping[str, Any]) -> Path:
-    """Write the weights to `path` and the settings beside it, each file whole or not at all.
+    """Write the weights to `FILE.safetensors` and the settings to `FILE.json` beside it.
 
     Args:
         path: `FILE.safetensors`.
@@ -38,24 +38,38 @@ def write_safetensors(path: Path, network: MemorySegmenter, settings: Mapping[st
         settings: What `about` returned.
 
     Returns:
-        The file of the settings: `config.json` beside `model.safetensors`, else `FILE.json`.
+        The file of the settings.
 
     Raises:
-        OutputError: A file cannot be written.
+        OutputError: The settings would replace a file of somebody else, the weights those of a hub folder, or a file cannot be written.
+        ConfigurationError: safetensors is not installed.
+    """
+    hub = path.with_name(SETTINGS)
+    if path.name == WEIGHTS and is_about(hub):
+        raise OutputError(f"output={path}: these are the weights of the hub folder {path.parent}. Say format=hub, or choose another name.")
+    beside = path.with_suffix(".json")
+    write_pair(path, beside, network, settings)
+    return beside
+
+
+def write_pair(weights: Path, beside: Path, network: MemorySegmenter, settings: Mapping[str, Any]) -> None:
+    """Write weights and settings, each file whole or not at all; arguments as of `write_safetensors`.
+
+    Raises:
+        OutputError: The settings would replace a file of somebody else, or a file cannot be written.
         ConfigurationError: safetensors is not installed.
     """
     require("safetensors")
     from safetensors.torch import save
 
-    beside = _settings_file(path)
+    check_replaceable(beside)
     content = save({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, metadata={"format": "pt"})
     try:
-        with atomic_write(path) as temporary:
+        with atomic_write(weights) as temporary:
             temporary.write_bytes(content)
         write_text(beside, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
     except OSError as error:
-        raise OutputError(f"Cannot write {path}: {error.strerror or error}. Free some space or choose another folder.") from error
-    return beside
+        raise OutputError(f"Cannot write {weights}: {error.strerror or error}. Free some space or choose another folder.") from error
 
 
 def load_safetensors(
@@ -96,8 +110,9 @@ def load_safetensors(
 
 
 def _settings_file(weights: Path) -> Path:
-    """Where the settings of a file of weights lie."""
-    return weights.with_name(SETTINGS) if weights.name == WEIGHTS else weights.with_suffix(".json")
+    """Where the settings of a file of weights lie: beside it under its name, or in the hub folder that it is in."""
+    beside, hub = weights.with_suffix(".json"), weights.with_name(SETTINGS)
+    return hub if weights.name == WEIGHTS and not beside.is_file() else beside
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -1,17 +1,17 @@
 """The scores on the targets as W&B tables and bar charts."""
 
 import logging
-import sys
 from collections.abc import Mapping
 from typing import Any
 
+from pin_memory.loggers.wandb import own_run
 from pin_memory.results import STAND_IN_NOTE
 
 log = logging.getLogger(__name__)
 
 
 def log_targets(results: Mapping[str, Any]) -> None:
-    """Log the results into the W&B run that is open; do nothing where there is none.
+    """Log the results into the W&B run of this training; do nothing where it has none, whichever other run is open.
 
     Logged: `test/classes`, IoU in % by class (rows) and target (columns); `test/targets`, a row per target with its means, and the floors;
     `test/iou_<target>`, a bar for each class; `test/miou`, a bar for each target and one for their mean. The mIoUs also go to the run's
@@ -21,16 +21,17 @@ def log_targets(results: Mapping[str, Any]) -> None:
     Args:
         results: The content of `results.json`.
     """
-    wandb = sys.modules.get("wandb")  # what was never imported has no run
-    if wandb is None or wandb.run is None:
+    if (run := own_run()) is None:
         return
+    import wandb
+
     try:
-        _log(wandb, results)
+        _log(wandb, run, results)
     except (wandb.errors.Error, OSError) as error:  # the results lie in the run folder by now
         log.warning("The scores on the targets could not be logged into W&B: %s", error)
 
 
-def _log(wandb: Any, results: Mapping[str, Any]) -> None:
+def _log(wandb: Any, run: Any, results: Mapping[str, Any]) -> None:
     """Tables and charts into the history, numbers into the summary."""
     targets = results["targets"]
     mark = " (STAND-IN)" if results.get("stand_in") else ""
@@ -42,11 +43,11 @@ def _log(wandb: Any, results: Mapping[str, Any]) -> None:
     }
     for name, target in targets.items():
         logged[f"test/iou_{name}"] = _bars(wandb, "class", _percents(target["iou"]), f"IoU on {name} in %{mark}")
-    wandb.run.log(logged)
+    run.log(logged)
     scores = {f"test/miou_{name}": target["miou"] for name, target in targets.items()} | {"test/mean_miou": results.get("mean_miou")}
     notes = {"test/selection": results.get("selection"), "test/protocol": str(results.get("protocol"))}
     notes |= {"test/note": STAND_IN_NOTE} if results.get("stand_in") else {}
-    wandb.run.summary.update({key: value for key, value in (scores | notes).items() if value is not None})
+    run.summary.update({key: value for key, value in (scores | notes).items() if value is not None})
 
 
 def class_rows(results: Mapping[str, Any]) -> dict[str, list[Any]]:

@@ -5,21 +5,21 @@ import logging
 import os
 import secrets
 import string
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
-from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pin_memory.errors import ConfigurationError
 from pin_memory.loggers.reaching import wandb_mode
 from pin_memory.loggers.run_id import earlier_run_id, keep_run_id
+from pin_memory.ranks import is_first
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def wandb_logger(
         ConfigurationError: If the mode is none of these.
     """
     mode, reason = wandb_mode(mode)
-    if getattr(rank_zero_only, "rank", 0) == 0:
+    if is_first():
         log.info("W&B: %s (%s)", mode, reason)
     if mode == "disabled":
         return None
@@ -74,15 +74,26 @@ def wandb_logger(
     )  # fmt: skip
 
 
+def own_run() -> Any:
+    """The W&B run that a logger of ours has started and `finish_wandb` not ended yet, or None; a run of somebody else is not meant."""
+    return _PatientWandbLogger.under_way
+
+
 def finish_wandb() -> None:
-    """End the W&B run, if there is one; for a `finally`, so that the next job of a sweep starts its own."""
-    wandb = sys.modules.get("wandb")  # what was never imported has no run
-    if wandb is not None and wandb.run is not None:
-        wandb.finish()
+    """End the W&B run that a logger of ours has started, if any; for a `finally`, so that the next job of a sweep starts its own."""
+    run, _PatientWandbLogger.under_way = own_run(), None
+    if run is not None:
+        run.finish()
 
 
 class _PatientWandbLogger(WandbLogger):
-    """Goes offline when the server refuses or does not answer as the run starts."""
+    """Goes offline when the server refuses or does not answer as the run starts, and leaves the runs of others alone.
+
+    Attributes:
+        under_way: The run that one of these loggers has started in this process.
+    """
+
+    under_way: ClassVar[Any] = None
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -96,20 +107,37 @@ class _PatientWandbLogger(WandbLogger):
             return self._experiment
         import wandb
 
-        finish_wandb()  # Lightning would go on in a run that somebody left open
+        finish_wandb()  # of a training before that was left open
         try:
             run = self._start()
         except (wandb.errors.Error, OSError) as error:
             log.info("W&B: offline (%s); `wandb sync` uploads the run later", str(error).partition("\n")[0])
             self._wandb_init["mode"] = "offline"
             run = self._start()
+        _PatientWandbLogger.under_way = run
         keep_run_id(Path(self._wandb_init["dir"]), run.id)
         if self._wandb_init["mode"] == "online":
             log.info("W&B: %s", run.url)
         return run
 
     def _start(self) -> Any:
+        """Start a run of our own.
+
+        Raises:
+            ConfigurationError: Another run is open, and this release of W&B knows only one at a time.
+        """
+        import wandb
+
         with _as_logged():
+            if _runs_side_by_side():  # Lightning would log into a run that is open, `wandb.init` by itself return it or end it
+                self._experiment = wandb.init(**self._wandb_init, reinit="create_new")
+                self._experiment.define_metric("trainer/global_step")  # as Lightning does
+                self._experiment.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+            elif wandb.run is not None:
+                raise ConfigurationError(
+                    f"A W&B run that is not this training's is open ({wandb.run.id}), and wandb {wandb.__version__} knows one at a time."
+                    " End it with wandb.finish(), or pip install -U wandb, or train with logger.wandb.mode=disabled."
+                )
             return super().experiment
 
 
@@ -122,6 +150,13 @@ def _as_logged() -> Iterator[None]:
         yield
     finally:
         os.environ.update(before)
+
+
+def _runs_side_by_side() -> bool:
+    """Whether a run can be started that neither ends nor takes over one that is open; newer than our version floor."""
+    import wandb
+
+    return "create_new" in str(wandb.Settings.model_fields["reinit"].annotation)
 
 
 def _new_id() -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pin_memory.comparison import FACTS
+from pin_memory.comparison import FACTS, is_named
 from pin_memory.reporting.page import render, write_page
 from pin_memory.results import STAND_IN_NOTE
 
@@ -34,23 +34,17 @@ def write_comparison_report(comparison: Mapping[str, Any], path: str | Path) -> 
 
 def _rows(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Name, seeds and folders of each row; the name is what tells it from the others."""
-    rows = comparison["rows"]
+    rows, baseline = comparison["rows"], comparison["baseline"]
     telling = [fact for fact in FACTS if len({row[fact] for row in rows}) > 1 and fact != "method"]
     return [
         {
             "name": row["method"] or row["label"], "colour": number % 8, "seeds": row["seeds"], "folders": row["folders"],
             "about": [*([row["label"]] if not comparison["over_seeds"] else []), *(row[fact] for fact in telling if row[fact]),
                       *(f"{key}={value}" for key, value in row["settings"].items())],
-            "is_baseline": row["gain"] is None and _is_called(row, comparison["baseline"]),
+            "is_baseline": bool(baseline) and row["gain"] is None and is_named(row, baseline),
         }
         for number, row in enumerate(rows)
     ]  # fmt: skip
-
-
-def _is_called(row: Mapping[str, Any], baseline: str | None) -> bool:
-    """Whether a row is what the baseline's name stands for."""
-    names = (row["method"], row["experiment"], row["label"])
-    return bool(baseline) and (baseline in names or any(folder.endswith(str(baseline).rstrip("/")) for folder in row["folders"]))
 
 
 def _shared(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:

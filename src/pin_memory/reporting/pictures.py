@@ -10,7 +10,6 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from pin_memory.callbacks.panels import TILES
-from pin_memory.domains.classes import IGNORE
 from pin_memory.reporting.reading import RunFolder
 from pin_memory.visualize import difference
 
@@ -66,7 +65,6 @@ def _panel(run: RunFolder, entry: dict[str, Any], quality: Quality) -> dict[str,
     error = Image.fromarray(difference(np.asarray(rgb), *ids))
     return {
         "name": str(entry["name"]), "wrong": entry.get("wrong"), "width": size[0], "height": size[1],
-        "present": sorted({int(v) for mask in ids for v in np.unique(mask) if v != IGNORE}),
         "layers": {"image": _jpeg(rgb, quality.jpeg), "truth": _png(truth), "prediction": _png(prediction),
                    "error": _jpeg(error, quality.jpeg)},
     }  # fmt: skip

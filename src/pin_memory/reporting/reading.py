@@ -13,7 +13,8 @@ import yaml
 from pin_memory.callbacks.memory_trace import read_trace
 from pin_memory.callbacks.panels import TILES
 from pin_memory.comparison_runs import SETTINGS
-from pin_memory.errors import DataError
+from pin_memory.errors import ConfigurationError, DataError
+from pin_memory.results import RESULTS, read_results
 
 log = logging.getLogger(__name__)
 
@@ -73,10 +74,13 @@ def read_run_folder(run: str | Path) -> RunFolder:
     if not path.is_dir():
         raise DataError(f"run={run}: no such folder (looked for {path}). Give a run folder, runs/<experiment>/<time>.")
     unread: list[str] = []
-    results = _results(path / "results.json", unread)
+    results = _results(path / RESULTS, unread)
     metrics = _metrics(path / "metrics.csv", unread)
     if not results and not metrics:
-        raise DataError(f"run={run}: found neither results.json nor metrics.csv in {path}. Give a run folder, runs/<experiment>/<time>.")
+        reasons = "".join(f" Could not be read: {reason}" for reason in unread)
+        raise DataError(
+            f"run={run}: found neither results.json nor metrics.csv in {path}. Give a run folder, runs/<experiment>/<time>.{reasons}"
+        )
     hydra = path / ".hydra"
     judged = _yaml(path / SETTINGS, unread)
     config = judged or _yaml(path / "config.yaml", unread) or _yaml(hydra / "config.yaml", unread)
@@ -105,12 +109,11 @@ def _json(path: Path, unread: list[str]) -> dict[str, Any]:
 
 def _results(path: Path, unread: list[str]) -> dict[str, Any]:
     """`results.json`, if it is one of this library."""
-    results = _json(path, unread)
-    targets = results.get("targets", {})
-    if isinstance(targets, dict) and all(isinstance(target, dict) and isinstance(target.get("iou"), dict) for target in targets.values()):
-        return results
-    unread.append(f"{path.name}: expected scores by target, each with the IoU of the classes")
-    return {}
+    try:
+        return read_results(path) if path.is_file() else {}
+    except ConfigurationError as error:
+        unread.append(str(error))
+        return {}
 
 
 def _index(path: Path, unread: list[str]) -> dict[str, Any]:

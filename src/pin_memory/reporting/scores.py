@@ -1,8 +1,9 @@
 """The scores of a run, arranged for its report."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
+
+from pin_memory.results import baseline_name, known_mean
 
 Series = Mapping[str, tuple[list[int], list[float]]]
 
@@ -19,10 +20,10 @@ def cards(results: Mapping[str, Any], metrics: Series) -> list[dict[str, str]]:
     if results.get("mean_miou") is not None:
         over = f"mean over {len(targets)} target{'s' if len(targets) > 1 else ''}"
         shown.append({"label": "mIoU", "value": f"{100 * results['mean_miou']:.1f} %", "note": over})
-    validation = [value for value in (results.get("source_validation") or {}).values() if value is not None and math.isfinite(value)]
-    if validation:
+    validation = known_mean((results.get("source_validation") or {}).values())
+    if validation is not None:
         note = str(results.get("selection") or "")
-        shown.append({"label": "source validation", "value": f"{100 * sum(validation) / len(validation):.1f} %", "note": note})
+        shown.append({"label": "source validation", "value": f"{100 * validation:.1f} %", "note": note})
     floors = _best_floor(results)
     if floors:
         shown.append({"label": "floor to beat", "value": f"{100 * floors[1]:.1f} %", "note": floors[0]})
@@ -50,7 +51,7 @@ def score_tables(results: Mapping[str, Any], colours: Mapping[str, str]) -> dict
     names = dict.fromkeys(name for target in targets.values() for name in target["iou"])
     classes = [
         {"name": name, "colour": colours.get(name), "values": (row := [target["iou"].get(name) for target in targets.values()]),
-         "mean": _mean(row)}
+         "mean": known_mean(row)}
         for name in names
     ]  # fmt: skip
     kinds = dict.fromkeys(key for target in targets.values() for key in target if key.startswith("miou"))
@@ -67,20 +68,15 @@ def _gain(results: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     values = [(gain["targets"].get(name) or {}).get("miou") for name in results["targets"]]
     signed = ["–" if value is None else f"{100 * value:+.1f}" for value in (*values, gain.get("mean_miou"))]
-    return {"name": str(gain["baseline"]), "values": signed}
+    return {"name": baseline_name(results), "values": signed}
 
 
 def _mean_row(label: str, values: Mapping[str, float | None]) -> dict[str, Any]:
-    return {"name": label, "values": list(values.values()), "mean": _mean(list(values.values()))}
-
-
-def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None and math.isfinite(value)]
-    return sum(known) / len(known) if known else None
+    return {"name": label, "values": list(values.values()), "mean": known_mean(values.values())}
 
 
 def _best_floor(results: Mapping[str, Any]) -> tuple[str, float] | None:
     """The highest of the floors, by its mean over targets."""
-    means = {name: _mean(list(scores.values())) for name, scores in (results.get("floors") or {}).items()}
+    means = {name: known_mean(scores.values()) for name, scores in (results.get("floors") or {}).items()}
     known = {name: mean for name, mean in means.items() if mean is not None}
     return max(known.items(), key=lambda item: item[1]) if known else None
