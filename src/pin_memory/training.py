@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
 
 from pin_memory import assembly
+from pin_memory.domains import MultiSourceDataModule
 from pin_memory.errors import ConfigurationError, OutputError
 from pin_memory.files import write_text
 from pin_memory.judging import floor_scores, judge, report
@@ -37,27 +38,11 @@ def train(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
         UserError: Something is missing or does not fit; told before training starts wherever it can be known by then.
     """
     assembly.quiet_lightning()
-    if not isinstance(cfg.seed, int) or cfg.seed < 0:
-        raise ConfigurationError(f"seed={cfg.seed}: expected a whole number of at least 0.")
+    _check_settings(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
-    if cfg.selection not in SELECTIONS:
-        raise ConfigurationError(f"selection={cfg.selection}: expected best (by source validation) or last.")
     resume = assembly.find_checkpoint(cfg.resume, "checkpoints/last.ckpt", "checkpoints/best.ckpt") if cfg.resume else None
-    data = assembly.build_data(cfg)
-    if "split" in cfg.method:
-        instantiate(cfg.method.split).check(data.source_names)  # before weights are downloaded
-    if is_first():  # other processes of the run start or wait for it
-        data.prepare_data()
-        data.check(targets=cfg.test)
-    method = assembly.build_method(cfg)
-    method.check_sources(data.source_names, cfg.loading.batch_size)
-    method.check_classes(data.label_space.names)
-    planned = assembly.build_trainer(cfg, [], [])  # only looked at, before anything is written
-    method.check_trainer(planned)
-    if is_first():
-        data.check_shares(planned.world_size, targets=cfg.test)
-    else:
-        logging.getLogger("pin_memory").setLevel(logging.WARNING)  # what is going on is told once
+    data = _checked_data(cfg)
+    method = _checked_method(cfg, data)
     run = Path(cfg.paths.run)
     own = resume is not None and resume.resolve().is_relative_to(run.resolve())  # a run that was cut off goes on in its folder
     if resume:
@@ -78,16 +63,51 @@ def train(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
         # The others get the chosen weights from the first one: they might look at the disk before a file is there.
         chosen = _select(method, trainer, run, cfg.selection) if is_first() else {}
         about = {"seed": cfg.seed, "devices": trainer.world_size, "floors": floors} | chosen
-        if not cfg.test:
-            if is_first():
-                try_report(run)
-            return about | {"stand_in": data.uses_stand_ins}
-        results = judge(method, data, trainer, choices, **about)
-        if is_first():
+        results = judge(method, data, trainer, choices, **about) if cfg.test else about | {"stand_in": data.uses_stand_ins}
+        if is_first() and cfg.test:
             report(results, run, getattr(callbacks.get("panels"), "paths", []))
+        elif is_first():
+            try_report(run)
         return results
     finally:
         finish_wandb()
+
+
+def _check_settings(cfg: DictConfig) -> None:
+    """Refuse what can be told from the settings alone.
+
+    Raises:
+        ConfigurationError: The seed or the selection is none.
+    """
+    if not isinstance(cfg.seed, int) or cfg.seed < 0:
+        raise ConfigurationError(f"seed={cfg.seed}: expected a whole number of at least 0.")
+    if cfg.selection not in SELECTIONS:
+        raise ConfigurationError(f"selection={cfg.selection}: expected best (by source validation) or last.")
+
+
+def _checked_data(cfg: DictConfig) -> MultiSourceDataModule:
+    """The data, all there, and sources that can be split; told before weights are downloaded."""
+    data = assembly.build_data(cfg)
+    if "split" in cfg.method:
+        instantiate(cfg.method.split).check(data.source_names)
+    if is_first():  # other processes of the run start or wait for it
+        data.prepare_data()
+        data.check(targets=cfg.test)
+    return data
+
+
+def _checked_method(cfg: DictConfig, data: MultiSourceDataModule) -> Method:
+    """A method that fits the data and the Trainer, of which one is made to look at, before anything is written."""
+    method = assembly.build_method(cfg)
+    method.check_sources(data.source_names, cfg.loading.batch_size)
+    method.check_classes(data.label_space.names)
+    trainer = assembly.build_trainer(cfg, [], [])
+    method.check_trainer(trainer)
+    if is_first():
+        data.check_shares(trainer.world_size, targets=cfg.test)
+    else:
+        logging.getLogger("pin_memory").setLevel(logging.WARNING)  # what is going on is told once
+    return method
 
 
 def _check_resumption(checkpoint: Path, method: Method, sources: list[str], max_steps: int, may_be_done: bool) -> None:

@@ -1,11 +1,11 @@
-"""What all training methods share: optimiser step, schedule, source validation and target tests."""
+"""What all training methods share: optimiser step, schedule, and what they refuse to train with."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -19,11 +19,11 @@ from pin_memory.inference.statistics import RUNNING, TestStatistics
 from pin_memory.memory import Reading
 from pin_memory.memory.losses import cross_entropy
 from pin_memory.methods.batches import DomainBatch, Labelled, merge
+from pin_memory.methods.evaluation import JudgedByDomain
 from pin_memory.methods.losses import auxiliary_loss
 from pin_memory.methods.whitening import InstanceSelectiveWhitening
-from pin_memory.metrics import DomainConfusion, class_iou, mean_iou
 from pin_memory.networks import Encoding, MemorySegmenter
-from pin_memory.ranks import agree, mean_over_ranks, rank, world_size
+from pin_memory.ranks import mean_over_ranks, rank, world_size
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ PRECISIONS = ("32-true", "64-true", "bf16-mixed")
 """What a method trains rightly in; float16 needs loss scaling, which the gradients of two steps would have to undo."""
 
 
-class Method(LightningModule):
+class Method(JudgedByDomain):
     """A training method: optimisation by hand, evaluation by confusion matrices per domain.
 
     Args:
@@ -78,7 +78,6 @@ class Method(LightningModule):
         self.automatic_optimization = False
         self.network = network
         self.auxiliary_weight = auxiliary_weight
-        self.confusions: dict[str, DomainConfusion] = {}
         self._optimizer, self._schedule = optimizer, schedule
         self.register_buffer("images_seen", torch.zeros((), dtype=torch.int64))
 
@@ -257,40 +256,6 @@ class Method(LightningModule):
     def _data_sets(self) -> int:
         """Number of different source data sets; views of one count once."""
         return len({source.root for source in self.trainer.datamodule.sources.values()})  # type: ignore[attr-defined]
-
-    # Evaluation -----------------------------------------------------------------------------------------------------
-
-    def on_validation_epoch_start(self) -> None:
-        """Start an empty confusion matrix per source, with one network on all ranks."""
-        agree(self)
-        self._reset_confusions(self.trainer.datamodule.validation_names)  # type: ignore[attr-defined]
-
-    def validation_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Count the predictions on a source's validation image."""
-        self._count(batch, dataloader_idx, WHOLE)
-
-    def on_validation_epoch_end(self) -> None:
-        """Log `val/miou_<source>` and their mean `val/miou`, which the best checkpoint is chosen by."""
-        scores = {name: mean_iou(class_iou(c.compute())) for name, c in self.confusions.items()}
-        self.log_dict({f"val/miou_{name}": score for name, score in scores.items()})
-        self.log("val/miou", sum(scores.values()) / max(len(scores), 1), prog_bar=True)
-
-    def on_test_epoch_start(self) -> None:
-        """Start an empty confusion matrix per target, with one network on all ranks."""
-        agree(self)
-        self._reset_confusions(self.trainer.datamodule.target_names)  # type: ignore[attr-defined]
-
-    def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
-        """Count the predictions on a target image; returns them for the callbacks."""
-        return {"prediction": self._count(batch, dataloader_idx, self.protocol)}
-
-    def _reset_confusions(self, domains: list[str]) -> None:
-        self.confusions = {name: DomainConfusion(self.network.num_classes).to(self.device) for name in domains}
-
-    def _count(self, batch: dict[str, Any], index: int, protocol: Protocol) -> Tensor:
-        prediction = protocol.predict(self.network, batch["image"], tuple(batch["label"].shape[-2:]), self.test_statistics)
-        list(self.confusions.values())[index].update(prediction, batch["label"])
-        return prediction
 
 
 def count(*parts: Labelled) -> int:
