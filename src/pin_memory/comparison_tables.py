@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pin_memory.comparison import FACTS, shown_facts
-from pin_memory.errors import OutputError
-from pin_memory.files import write_text
+from pin_memory.files import told_if_unwritten, write_text
 from pin_memory.results import STAND_IN_NOTE, write_results
 from pin_memory.tables import Cell, Score, Table, check_formats
 
@@ -120,10 +119,8 @@ def _write(path: Path, text: str) -> None:
     Raises:
         OutputError: It cannot be written.
     """
-    try:
+    with told_if_unwritten(path):
         write_text(path, text)
-    except OSError as error:
-        raise OutputError(f"Cannot write {path}: {error.strerror or error}. Free some space or choose another folder.") from error
 
 
 def _facts_shown(comparison: Mapping[str, Any]) -> list[str]:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from pin_memory.errors import OutputError
+
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
@@ -32,6 +34,24 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def told_if_unwritten(path: str | Path, what: str = "", other: str = "folder") -> Iterator[None]:
+    """Turn a failure to write `path` within the block into a message for the user.
+
+    Args:
+        path: The file that is written.
+        what: Put before its name in the message ("the picture ").
+        other: What the user may choose another one of.
+
+    Raises:
+        OutputError: The block raised an OSError: a full disk, no permission.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"Cannot write {what}{path}: {error.strerror or error}. Free some space or choose another {other}.") from error
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from pin_memory.domains.classes import CLASSES
-from pin_memory.errors import ConfigurationError, OutputError
-from pin_memory.files import atomic_write, write_text
+from pin_memory.errors import ConfigurationError
+from pin_memory.files import atomic_write, told_if_unwritten, write_text
 from pin_memory.metrics import class_iou
 from pin_memory.tables import Cell, Score, Table
 
@@ -135,12 +135,8 @@ def write_results(path: str | Path, results: Mapping[str, Any]) -> None:
         OutputError: If the file cannot be written.
     """
     text = json.dumps(_plain(results), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    try:
+    with told_if_unwritten(path, "the results to "):
         write_text(path, text)
-    except OSError as error:
-        raise OutputError(
-            f"Cannot write the results to {path}: {error.strerror or error}. Free some space or choose another folder."
-        ) from error
 
 
 def write_confusions(path: Path, confusions: Mapping[str, Tensor]) -> None:
@@ -150,11 +146,8 @@ def write_confusions(path: Path, confusions: Mapping[str, Tensor]) -> None:
         OutputError: If the file cannot be written.
     """
     arrays: dict[str, Any] = {name: counts.cpu().numpy().astype(np.int64) for name, counts in confusions.items()}
-    try:
-        with atomic_write(path) as temporary:
-            np.savez_compressed(temporary, **arrays)
-    except OSError as error:
-        raise OutputError(f"Cannot write {path}: {error.strerror or error}. Free some space or choose another folder.") from error
+    with told_if_unwritten(path), atomic_write(path) as temporary:
+        np.savez_compressed(temporary, **arrays)
 
 
 def _caption(results: Mapping[str, Any]) -> list[str]:

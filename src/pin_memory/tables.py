@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from pin_memory.errors import ConfigurationError, OutputError
-from pin_memory.files import write_text
+from pin_memory.errors import ConfigurationError
+from pin_memory.files import told_if_unwritten, write_text
 
 
 class Score(NamedTuple):
@@ -147,10 +147,8 @@ def write_table(table: Table, path: Path, formats: Sequence[str]) -> list[Path]:
     for name in formats:
         suffix, write = FORMATS[name]
         target = path.with_name(path.name + suffix)
-        try:
+        with told_if_unwritten(target):
             write_text(target, write(table))
-        except OSError as error:
-            raise OutputError(f"Cannot write {target}: {error.strerror or error}. Free some space or choose another folder.") from error
         written.append(target)
     return written
 

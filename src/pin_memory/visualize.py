@@ -14,7 +14,7 @@ from torch import Tensor
 from pin_memory.domains.classes import CITYSCAPES, IGNORE, LabelSpace
 from pin_memory.domains.transforms import IMAGENET_MEAN, IMAGENET_STD
 from pin_memory.errors import OutputError
-from pin_memory.files import atomic_write
+from pin_memory.files import atomic_write, told_if_unwritten
 
 WRONG = (0, 235, 255)
 """Colour of wrong pixels: a cyan that no class comes near."""
@@ -191,13 +191,8 @@ def write_image(path: str | Path, image: np.ndarray, max_bytes: int | None = Non
         OutputError: If the file cannot be written, or the suffix is that of no format.
     """
     content = _encoded(image, Path(path), max_bytes)
-    try:
-        with atomic_write(path) as temporary:
-            temporary.write_bytes(content)  # Pillow itself would not notice a JPEG that a full disk cuts short
-    except OSError as error:
-        raise OutputError(
-            f"Cannot write the picture {path}: {error.strerror or error}. Free some space or choose another folder."
-        ) from error
+    with told_if_unwritten(path, "the picture "), atomic_write(path) as temporary:
+        temporary.write_bytes(content)  # Pillow itself would not notice a JPEG that a full disk cuts short
 
 
 def write_panel(path: str | Path, image: np.ndarray) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from pin_memory.errors import ConfigurationError, OutputError
-from pin_memory.files import atomic_write
+from pin_memory.errors import ConfigurationError
+from pin_memory.files import atomic_write, told_if_unwritten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -107,13 +107,8 @@ def save_figure(figure: "Figure", path: str | Path, formats: Iterable[str] = ("p
     for form in formats:
         file = Path(f"{path}.{form}")
         undated = {"png": None, "pdf": {"CreationDate": None}, "svg": {"Date": None}}[form]
-        try:
-            with atomic_write(file) as temporary:
-                figure.savefig(temporary, format=form, metadata=undated)
-        except OSError as error:
-            raise OutputError(
-                f"Cannot write the figure {file}: {error.strerror or error}. Free some space or choose another folder."
-            ) from error
+        with told_if_unwritten(file, "the figure "), atomic_write(file) as temporary:
+            figure.savefig(temporary, format=form, metadata=undated)
         written.append(file)
     return written
 

@@ -11,8 +11,8 @@ from pin_memory.applying.inputs import Item
 from pin_memory.applying.segmenting import Segmentation
 from pin_memory.domains.cityscapes import Cityscapes
 from pin_memory.domains.classes import CLASSES, IGNORE, LabelSpace
-from pin_memory.errors import ConfigurationError, OutputError
-from pin_memory.files import atomic_write
+from pin_memory.errors import ConfigurationError
+from pin_memory.files import atomic_write, told_if_unwritten
 from pin_memory.visualize import colorize, overlay, with_legend, write_image
 
 KINDS = ("mask", "color", "overlay", "confidence", "logits")
@@ -151,11 +151,8 @@ def write_logits(path: Path, logits: np.ndarray, space: LabelSpace) -> None:
         OutputError: The file cannot be written.
     """
     np.savez_compressed(buffer := BytesIO(), logits=logits, classes=np.array(space.names))
-    try:
-        with atomic_write(path) as temporary:
-            temporary.write_bytes(buffer.getbuffer())
-    except OSError as error:
-        raise OutputError(f"Cannot write {path}: {error.strerror or error}. Free some space or choose another folder.") from error
+    with told_if_unwritten(path), atomic_write(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def label_ids() -> np.ndarray:

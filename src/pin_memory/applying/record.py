@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pin_memory.errors import ConfigurationError, OutputError
-from pin_memory.files import write_text
+from pin_memory.errors import ConfigurationError
+from pin_memory.files import told_if_unwritten, write_text
 
 RECORD = "predict.json"
 """Its name. A result older than it was made by other settings, or is to be made anew."""
@@ -41,10 +41,8 @@ def open_record(output: Path, settings: Mapping[str, Any], overwrite: bool = Fal
             f"{file} is there, and no {RECORD} in {output} says that a prediction made it; a result would replace it. Choose another output"
             " folder, or say overwrite=true to replace it and all others that have a result's name."
         )
-    try:
+    with told_if_unwritten(path):
         write_text(path, json.dumps(wanted, indent=2, ensure_ascii=False) + "\n")
-    except OSError as error:
-        raise OutputError(f"Cannot write {path}: {error.strerror or error}. Free some space or choose another folder.") from error
     return path
 
 

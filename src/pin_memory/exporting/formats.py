@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 
-from pin_memory.errors import OutputError
 from pin_memory.exporting.agreement import Size, differences, onnx_runner, require_agreement, torch_runner
 from pin_memory.exporting.graph import INPUT, OUTPUT, InferenceGraph, onnx_program, require, traced
-from pin_memory.files import atomic_write
+from pin_memory.files import atomic_write, told_if_unwritten
 from pin_memory.networks import MemorySegmenter
 
 ABOUT = "pin_memory"
@@ -41,13 +40,10 @@ def write_onnx(
     require("onnx", "onnxscript", "onnxruntime")
     program = onnx_program(InferenceGraph(network, normalise), opset)
     program.model.metadata_props[ABOUT] = _text(settings, normalise)
-    try:
-        with atomic_write(path) as temporary:
-            program.save(temporary, external_data=False)
-            found = differences(onnx_runner(temporary), network, sizes, normalise)
-            require_agreement(found, tolerance, path)
-    except OSError as error:
-        raise _unwritten(path, error) from error
+    with told_if_unwritten(path), atomic_write(path) as temporary:
+        program.save(temporary, external_data=False)
+        found = differences(onnx_runner(temporary), network, sizes, normalise)
+        require_agreement(found, tolerance, path)
     return found
 
 
@@ -63,13 +59,10 @@ def write_torch_export(
         OutputError: The file cannot be written, or does not agree.
     """
     program = traced(InferenceGraph(network, normalise))
-    try:
-        with atomic_write(path) as temporary:
-            torch.export.save(program, temporary, extra_files={f"{ABOUT}.json": _text(settings, normalise)})
-            found = differences(torch_runner(temporary), network, sizes, normalise)
-            require_agreement(found, tolerance, path)
-    except OSError as error:
-        raise _unwritten(path, error) from error
+    with told_if_unwritten(path), atomic_write(path) as temporary:
+        torch.export.save(program, temporary, extra_files={f"{ABOUT}.json": _text(settings, normalise)})
+        found = differences(torch_runner(temporary), network, sizes, normalise)
+        require_agreement(found, tolerance, path)
     return found
 
 
@@ -81,7 +74,3 @@ def _text(settings: Mapping[str, Any], normalise: bool) -> str:
         "output": {"name": OUTPUT, "shape": ["batch", "classes", "height", "width"], "values": "float32 logits; arg-max: train ids"},
     }
     return json.dumps({**settings, "graph": graph}, ensure_ascii=False)
-
-
-def _unwritten(path: Path, error: OSError) -> OutputError:
-    return OutputError(f"Cannot write {path}: {error.strerror or error}. Free some space or choose another folder.")

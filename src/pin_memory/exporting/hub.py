@@ -11,7 +11,7 @@ from pin_memory.domains import DomainDataModule
 from pin_memory.errors import OutputError
 from pin_memory.exporting.about import FORMAT, Source, is_about
 from pin_memory.exporting.weights import SETTINGS, WEIGHTS, write_pair
-from pin_memory.files import write_text
+from pin_memory.files import told_if_unwritten, write_text
 from pin_memory.inference import TestStatistics
 from pin_memory.results import STAND_IN_NOTE, score_table
 
@@ -49,10 +49,8 @@ def write_hub(
             " other things, which are left as they are. Choose another folder."
         )
     write_pair(folder / WEIGHTS, folder / SETTINGS, source.method.network, settings)
-    try:
+    with told_if_unwritten(folder / CARD):
         write_text(folder / CARD, model_card(source, settings, results, name, licence))
-    except OSError as error:
-        raise OutputError(f"Cannot write {folder / CARD}: {error.strerror or error}. Free some space or choose another folder.") from error
     return [folder / WEIGHTS, folder / SETTINGS, folder / CARD]
 
 

@@ -13,7 +13,7 @@ from pin_memory.assembly import check_targets
 from pin_memory.errors import ConfigurationError, OutputError
 from pin_memory.exporting.about import check_replaceable, is_about, read_about
 from pin_memory.exporting.graph import require
-from pin_memory.files import atomic_write, write_text
+from pin_memory.files import atomic_write, told_if_unwritten, write_text
 from pin_memory.inference import Predictor, Protocol
 from pin_memory.networks import MemorySegmenter
 
@@ -64,12 +64,10 @@ def write_pair(weights: Path, beside: Path, network: MemorySegmenter, settings: 
 
     check_replaceable(beside)
     content = save({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, metadata={"format": "pt"})
-    try:
+    with told_if_unwritten(weights):
         with atomic_write(weights) as temporary:
             temporary.write_bytes(content)
         write_text(beside, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
-    except OSError as error:
-        raise OutputError(f"Cannot write {weights}: {error.strerror or error}. Free some space or choose another folder.") from error
 
 
 def load_safetensors(

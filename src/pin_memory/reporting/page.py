@@ -8,8 +8,7 @@ from typing import Any
 
 import jinja2
 
-from pin_memory.errors import OutputError
-from pin_memory.files import write_text
+from pin_memory.files import told_if_unwritten, write_text
 
 MAX_BYTES = 15_000_000
 """No report is larger."""
@@ -40,10 +39,8 @@ def write_page(path: Path, html: str) -> None:
     Raises:
         OutputError: It cannot be written.
     """
-    try:
+    with told_if_unwritten(path, "the report ", other="file"):
         write_text(path, html)
-    except OSError as error:
-        raise OutputError(f"Cannot write the report {path}: {error.strerror or error}. Free some space or choose another file.") from error
 
 
 @cache
