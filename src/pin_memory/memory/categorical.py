@@ -91,11 +91,12 @@ class CategoricalMemory(nn.Module):
             items: `(K, C)`; the stored items by default.
         """
         items = self.items if items is None else items
-        queries = operations.unit(features)
-        scores = operations.similarity(queries, items)
         noisy = self.gumbel if self.training else self.gumbel_in_evaluation
-        mixed = operations.read_out(scores, items, noisy, self.read_temperature)
-        return Reading(self.fusion(torch.cat([queries, mixed], dim=1)), scores)
+        with torch.autocast(features.device.type, enabled=False):  # cosines of near-parallel items differ by less than bfloat16 tells
+            queries = operations.unit(operations.full_precision(features))
+            scores = operations.similarity(queries, items)
+            mixed = operations.read_out(scores, items, noisy, self.read_temperature)
+        return Reading(self.fusion(torch.cat([queries, mixed], dim=1).to(features.dtype)), scores)
 
     def write(self, features: Tensor, labels: Tensor, items: Tensor | None = None) -> Tensor:
         """The memory after seeing labelled features (eq. 4-5); stores nothing.

@@ -1,5 +1,7 @@
 """Fast weights: the network after a virtual gradient step, without a copy of the network."""
 
+from contextlib import nullcontext
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -43,18 +45,26 @@ class FastWeights:
             loss, list(parameters.values()), create_graph=not first_order, allow_unused=True, materialize_grads=True
         )
         gradients = dict(zip(parameters, mean_over_ranks(values), strict=True))
-        stepped = {name: p - lr * gradients[name] for name, p in parameters.items()}
+        step = torch.no_grad() if first_order else nullcontext()
+        with step:  # all parameters in a few kernels
+            values = torch._foreach_add(list(parameters.values()), list(gradients.values()), alpha=-lr)
+        stepped = dict(zip(parameters, values, strict=True))
         if first_order:
-            stepped = {name: p.detach().requires_grad_() for name, p in stepped.items()}
+            stepped = {name: p.requires_grad_() for name, p in stepped.items()}
         detached = {name: g.detach() for name, g in gradients.items()}
         return cls(network, stepped, detached, stepped if first_order else parameters)
 
     def call(self, stage: str, *args: Any) -> Any:
         """Run `stage` of the network with the fast weights; the network's parameters and buffers are not touched."""
-        buffers = {name: b.clone() for name, b in self.network.named_buffers()}
-        return functional_call(self.network, {**self.parameters, **buffers}, args, {"stage": stage})
+        return functional_call(self.network, {**self.parameters, **self._buffers}, args, {"stage": stage})
+
+    @cached_property
+    def _buffers(self) -> dict[str, Tensor]:
+        """Clones for all stages: running statistics that a pass in training mode leaves in them are read by none."""
+        return {name: b.clone() for name, b in self.network.named_buffers()}
 
     def total_gradients(self, outer_loss: Tensor) -> dict[str, Tensor]:
         """∇_Θ L_in(Θ) + ∇_Θ L_out(Θ') by parameter name, means over the ranks; consumes the graph."""
         outer = torch.autograd.grad(outer_loss, list(self._differentiate.values()), allow_unused=True, materialize_grads=True)
-        return {name: self.inner_gradients[name] + g for name, g in zip(self._differentiate, mean_over_ranks(outer), strict=True)}
+        total = torch._foreach_add(list(self.inner_gradients.values()), mean_over_ranks(outer))
+        return dict(zip(self._differentiate, total, strict=True))

@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
 from pin_memory.errors import ConfigurationError
+from pin_memory.networks.checkpointing import checkpointed
 from pin_memory.networks.instance_norm import KINDS, NormalisedBlock, place_instance_norms
+from pin_memory.untrusted import load_weights_only
 
 DEPTHS = (18, 34, 50, 101)
 _DILATIONS = {8: (2, 4), 16: (1, 2), 32: (1, 1)}
@@ -41,6 +42,8 @@ class ResNetBackbone(nn.Module):
             there, whose maps are returned for the whitening loss (RobustNet), or `none`.
         stride_in_1x1: Bottleneck blocks stride in their first 1x1 convolution (the original ResNet, and the released DeepLabV2) instead of
             their 3x3 convolution (torchvision).
+        checkpointing: Keep the inputs of the residual blocks in place of all activations and compute these again in the backward pass:
+            the same gradients in less memory, for about a third more time.
 
     Raises:
         ConfigurationError: For another depth, stride or norm, or weights that cannot be had or do not fit.
@@ -53,6 +56,7 @@ class ResNetBackbone(nn.Module):
         pretrained: str | None = None,
         instance_norm: str = "none",
         stride_in_1x1: bool = False,
+        checkpointing: bool = False,
     ) -> None:
         super().__init__()
         if depth not in DEPTHS or output_stride not in _DILATIONS:
@@ -74,7 +78,7 @@ class ResNetBackbone(nn.Module):
                 _dilate(stage, dilation)
         if stride_in_1x1:
             _stride_in_1x1(self)
-        self.output_stride = output_stride
+        self.output_stride, self.checkpointing = output_stride, checkpointing
         self.instance_norm, self.whitens = instance_norm, instance_norm == "isw"
         expansion = 1 if depth < 50 else 4
         self.channels = (64 * expansion, 256 * expansion, 512 * expansion)
@@ -84,10 +88,18 @@ class ResNetBackbone(nn.Module):
         if self.whitens:
             low_level, second, whitened = self._whitened_stages(images)
         else:
-            low_level, whitened = self.stage1(self.stem(images)), ()
-            second = self.stage2(low_level)
-        auxiliary = self.stage3(second)
-        return BackboneFeatures(low_level, auxiliary, self.stage4(auxiliary), whitened)
+            low_level, whitened = self._run(self.stage1, self.stem(images)), ()
+            second = self._run(self.stage2, low_level)
+        auxiliary = self._run(self.stage3, second)
+        return BackboneFeatures(low_level, auxiliary, self._run(self.stage4, auxiliary), whitened)
+
+    def _run(self, blocks: nn.Sequential, x: Tensor) -> Tensor:
+        """Residual blocks one after the other, checkpointed one by one if that is asked for."""
+        if not self.checkpointing:
+            return blocks(x)
+        for block in blocks:
+            x = checkpointed(block, x)
+        return x
 
     def _whitened_stages(self, images: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """Outputs of stages 1 and 2, and the normalised maps on the way there."""
@@ -95,10 +107,8 @@ class ResNetBackbone(nn.Module):
         maps = [norm(convolution(images))]
         outputs = [pool(relu(maps[0]))]
         for stage in (self.stage1, self.stage2):
-            *blocks, last = stage
-            x = outputs[-1]
-            for block in blocks:
-                x = block(x)
+            last = stage[-1]
+            x = self._run(stage[:-1], outputs[-1])
             assert isinstance(last, NormalisedBlock)
             maps.append(last.normalised(x))
             outputs.append(maps[-1].relu())
@@ -137,23 +147,24 @@ def _pretrained_state(depth: int, source: str) -> dict[str, Tensor]:
             weights = torchvision.models.get_model_weights(f"resnet{depth}")["IMAGENET1K_V1"]
             state = weights.get_state_dict(progress=False)
         else:
-            state = torch.load(Path(source).expanduser(), map_location="cpu", weights_only=True)
+            state = load_weights_only(Path(source).expanduser())
     except Exception as error:  # network, disk, pickle: whatever it was, the user has the same two ways out
         what = "download" if source == "imagenet" else "read"
         raise ConfigurationError(
             f"network: could not {what} the pretrained ResNet-{depth} weights ({source}): {error}\n{advice}"
         ) from error
     state = state.get("state_dict", state) if isinstance(state, dict) else {}
-    state = (
-        reference | {k: v for k, v in state.items() if k.startswith("fc.") and v.shape == reference[k].shape} | _without_classifier(state)
-    )
-    wrong = [k for k in state if k not in reference or state[k].shape != reference[k].shape]
-    missing = [k for k in reference if k in _without_classifier(reference) and k not in state]
-    if wrong or missing or len(_without_classifier(state)) < len(_without_classifier(reference)):
+    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
+        raise ConfigurationError(f"network: {source} is no state dict of tensors by name.\n{advice}")
+    given, expected = _without_classifier(state), _without_classifier(reference)
+    wrong = [k for k in given if k not in expected or given[k].shape != expected[k].shape]
+    missing = [k for k in expected if k not in given and not k.endswith("num_batches_tracked")]  # which the oldest files lack
+    if wrong or missing:
         raise ConfigurationError(
-            f"network: {source} does not fit ResNet-{depth}: first differing tensor {(wrong + missing)[:1]}.\n{advice}"
+            f"network: {source} does not fit ResNet-{depth}: {len(wrong)} tensors of another name or shape, {len(missing)} missing; first"
+            f" {(wrong + missing)[0]}.\n{advice}"
         )
-    return state
+    return reference | given
 
 
 def _without_classifier(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from pin_memory.errors import ConfigurationError
 from pin_memory.memory import CategoricalMemory, Reading
+from pin_memory.memory.operations import full_precision
 from pin_memory.networks.backbones import ResNetBackbone
 from pin_memory.networks.heads import ASPP, AuxiliaryHead, Decoder, resize
 
@@ -40,9 +42,14 @@ class MemorySegmenter(nn.Module):
         dropout: Drop-out probability of the auxiliary head.
         pyramid: Makes the pyramid from the channels of the deep features, C and the output stride.
         decoder: Makes the decoder from the channels of the low-level features, C and K.
+        channels_last: Keep weights and feature maps in the memory order that convolutions are fastest in; the same numbers but for
+            round-off.
+        compile: Run backbone, pyramid, decoder and auxiliary head through `torch.compile` while training: True for its default backend,
+            or the name of another. They have no double backward then. Evaluation and the memory's commit, whose sizes vary and are
+            needed at once, stay uncompiled.
 
     Raises:
-        ConfigurationError: The memory's items are not K of C channels.
+        ConfigurationError: The memory's items are not K of C channels, or there is no such backend.
     """
 
     def __init__(
@@ -55,6 +62,8 @@ class MemorySegmenter(nn.Module):
         dropout: float = 0.1,
         pyramid: Callable[[int, int, int], nn.Module] = ASPP,
         decoder: Callable[[int, int, int], nn.Module] = Decoder,
+        channels_last: bool = False,
+        compile: bool | str = False,
     ) -> None:
         super().__init__()
         if memory is not None and (memory.num_classes, memory.channels) != (num_classes, channels):
@@ -71,6 +80,14 @@ class MemorySegmenter(nn.Module):
         self.auxiliary_head = AuxiliaryHead(auxiliary, num_classes, auxiliary_channels, dropout)
         for head in (self.aspp, self.decoder, self.auxiliary_head):
             head.apply(_initialise)
+        if compile and getattr(backbone, "checkpointing", False):
+            raise ConfigurationError("network.compile and network.backbone.checkpointing do not go together: set one of the two to false.")
+        self.channels_last = channels_last
+        if channels_last:
+            self.to(memory_format=torch.channels_last)
+        stages = {"backbone": self.backbone, "aspp": self.aspp, "decoder": self.decoder, "auxiliary_head": self.auxiliary_head}
+        # A plain dictionary: neither a submodule twice nor another name in the state dict.
+        self._compiled: dict[str, Callable[..., Any]] = _compiled(stages, compile) if compile else {}
 
     def forward(self, *args: Any, stage: str = "segment") -> Any:
         """Run the stage named `stage`; by default images `(B, 3, H, W)` to logits `(B, K, H, W)`."""
@@ -83,8 +100,10 @@ class MemorySegmenter(nn.Module):
 
     def encode(self, images: Tensor) -> Encoding:
         """Backbone and pyramid (E)."""
-        found = self.backbone(images)
-        return Encoding(self.aspp(found.deep), found.low_level, found.auxiliary, found.whitened)
+        if self.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        found = self._part("backbone")(images)
+        return Encoding(self._part("aspp")(found.deep), found.low_level, found.auxiliary, found.whitened)
 
     def read(self, features: Tensor, items: Tensor | None = None) -> Reading:
         """Enrich features `(B, C, h, w)` from the memory; without a memory they pass unchanged, with no similarity."""
@@ -101,12 +120,22 @@ class MemorySegmenter(nn.Module):
         return self.require_memory().classify(items)
 
     def decode(self, reading: Reading, encoding: Encoding, size: tuple[int, int]) -> Tensor:
-        """Logits `(B, K, *size)` from the read features and the encoder's low-level ones (D)."""
-        return resize(self.decoder(reading.fused, encoding.low_level), size)
+        """Logits `(B, K, *size)` from the read features and the encoder's low-level ones (D), in float32 at least."""
+        return resize(full_precision(self._part("decoder")(reading.fused, encoding.low_level)), size)
 
     def auxiliary(self, encoding: Encoding) -> Tensor:
-        """Logits of the auxiliary head at its own resolution `(B, K, h3, w3)`."""
-        return self.auxiliary_head(encoding.auxiliary)
+        """Logits of the auxiliary head at its own resolution `(B, K, h3, w3)`, in float32 at least."""
+        return full_precision(self._part("auxiliary_head")(encoding.auxiliary))
+
+    @property
+    def compiled(self) -> bool:
+        """Whether stages run through `torch.compile` in training, by this network's option or by somebody else's doing."""
+        # Of the two other ways to compile a module, one wraps it and the other leaves a mark.
+        return bool(self._compiled) or any(hasattr(m, "_orig_mod") or m._compiled_call_impl is not None for m in self.modules())
+
+    def _part(self, name: str) -> Callable[..., Any]:
+        """A part of the network, compiled if it is to be."""
+        return self._compiled[name] if self.training and self._compiled else getattr(self, name)
 
     def require_memory(self) -> CategoricalMemory:
         """The memory of a network that must have one."""
@@ -121,3 +150,16 @@ def _initialise(module: nn.Module) -> None:
         nn.init.kaiming_normal_(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def _compiled(stages: dict[str, nn.Module], backend: bool | str) -> dict[str, Callable[..., Any]]:
+    """The stages through `torch.compile`; nothing is compiled before they are called.
+
+    Raises:
+        ConfigurationError: There is no such backend.
+    """
+    name = "inductor" if backend is True else str(backend)
+    known = torch.compiler.list_backends(exclude_tags=())
+    if name not in known:
+        raise ConfigurationError(f"network.compile={name}: expected true, false or one of {', '.join(known)}.")
+    return {stage: torch.compile(module, backend=name) for stage, module in stages.items()}
