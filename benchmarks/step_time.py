@@ -1,142 +1,146 @@
-"""Seconds and peak memory of one training iteration: Pin the Memory against ERM on the same images.
+"""Seconds, operations and peak memory of one training iteration, by method, precision, memory order and compilation.
 
-    python -m benchmarks.step_time [--depth 50 --domains 2 --images 2 --size 128 --threads 2 --pairs 9 --output DIR]
+    python -m benchmarks.step_time [--network deeplab_v3plus_resnet50 --domains 2 --images 2 --size 256 --threads 2 --rounds 5]
+                                   [--variants erm,pin_the_memory,...] [--output DIR]
 
-The two methods step in turn (A B A B ...) in one process, so that a drift of the machine's speed hits both; the quoted ratio is the median
-of the ratios pair by pair. Peak memory is read in a process of its own per method. Writes `step_time.json` and `step_time.md`.
+All variants step in turn on the same images in one process (A B C A B C ...), so that a drift of the machine's speed hits all; the quoted
+ratios are medians of the ratios round by round. Operations are those of convolutions and matrix products, as PyTorch counts them. Peak
+memory is read in a process of its own for each. Runs on the GPU where there is one. Writes `step_time_NETWORK.json` and `.md`.
 """
 
 import argparse
-import json
-import platform
 import statistics
 import subprocess
 import sys
-import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from pin_memory.files import write_text
-from pin_memory.memory import CategoricalMemory
-from pin_memory.networks import MemorySegmenter, ResNetBackbone
-from pin_memory.provenance import provenance
-from tests.methods.stepping import ByHand, ERMByHand, PinTheMemoryByHand
+from benchmarks.stepping import about, headline, make_batch, make_method, matmul_rate, ratio, resident_mib, seconds, wait, write
 
-METHODS = ("erm", "pin_the_memory", "pin_the_memory_second_order")
-
-
-def build(method: str, depth: int) -> ByHand:
-    """The method on a fresh DeepLabV3+ at output stride 16."""
-    torch.manual_seed(0)
-    memory = None if method == "erm" else CategoricalMemory()
-    network = MemorySegmenter(ResNetBackbone(depth), memory=memory)
-    optimizer = partial(torch.optim.SGD, lr=1e-3, momentum=0.9, weight_decay=5e-4)
-    if method == "erm":
-        return ERMByHand(network, optimizer).prepare()
-    return PinTheMemoryByHand(network, optimizer, first_order=method == "pin_the_memory").prepare()
-
-
-def make_batch(domains: int, images: int, size: int) -> dict[str, dict[str, Any]]:
-    """Random images and blocky labels of each domain, the same for every method."""
-    generator = torch.Generator().manual_seed(1)
-    batch = {}
-    for index in range(domains):
-        coarse = torch.randint(0, 19, (images, size // 16, size // 16), generator=generator)
-        label = coarse.repeat_interleave(16, 1).repeat_interleave(16, 2)
-        batch[f"domain{index}"] = {"image": torch.randn(images, 3, size, size, generator=generator), "label": label, "name": []}
-    return batch
+PTM = ["method=pin_the_memory"]
+ORDER = ["network.channels_last=true"]
+VARIANTS: dict[str, tuple[list[str], torch.dtype]] = {
+    "erm": (["method=erm"], torch.float32),
+    "mldg": (["method=mldg"], torch.float32),
+    "pin_the_memory": (PTM, torch.float32),
+    "pin_the_memory_second_order": ([*PTM, "method.first_order=false"], torch.float32),
+    "pin_the_memory+checkpointing": ([*PTM, "network.backbone.checkpointing=true"], torch.float32),
+    "pin_the_memory+channels_last": ([*PTM, *ORDER], torch.float32),
+    "pin_the_memory+channels_last+compile": ([*PTM, *ORDER, "network.compile=true"], torch.float32),
+    "pin_the_memory+bf16": (PTM, torch.bfloat16),
+    "erm+bf16+channels_last": (["method=erm", *ORDER], torch.bfloat16),
+    "pin_the_memory+bf16+channels_last": ([*PTM, *ORDER], torch.bfloat16),
+    "pin_the_memory+bf16+channels_last+compile": ([*PTM, *ORDER, "network.compile=true"], torch.bfloat16),
+}
+"""Overrides of the command line, and the type that autocast computes in."""
+DEFAULT = [name for name in VARIANTS if "compile" not in name]  # compiling for a CPU takes minutes and a C++ compiler
+BASE = {"erm": "erm", "plain": "pin_the_memory"}
 
 
-def seconds(method: ByHand, batch: dict[str, dict[str, Any]]) -> float:
-    """Duration of one whole iteration: forward, backward, optimiser step, commit."""
-    start = time.perf_counter()
-    method.training_step(batch, 0)
-    return time.perf_counter() - start
+def prepare(name: str, arguments: argparse.Namespace) -> tuple[Any, torch.dtype]:
+    """A variant's method after two iterations, in which buffers are made and stages compiled."""
+    overrides, dtype = VARIANTS[name]
+    method = make_method([f"network={arguments.network}", *overrides], arguments.device)
+    batch = make_batch(arguments.domains, arguments.images, arguments.size, arguments.device)
+    for _ in range(2):
+        method.step(batch, dtype)
+    wait(method)
+    return method, dtype
 
 
-def peak_memory(method: str, arguments: argparse.Namespace) -> float:
-    """Peak resident MiB of three iterations above what the process held before the first, in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.step_time", "--memory-of", method]
-    for name in ("depth", "domains", "images", "size", "threads"):
-        command += [f"--{name}", str(getattr(arguments, name))]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+def operations(method: Any, batch: dict[str, dict[str, Any]], dtype: torch.dtype) -> float:
+    """Floating point operations of one iteration."""
+    with FlopCounterMode(display=False) as counter:
+        method.step(batch, dtype)
+    return float(counter.get_total_flops())
+
+
+def peak_memory(name: str, arguments: argparse.Namespace) -> float:
+    """Peak MiB of three iterations above what the process held before the first, in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.step_time", "--memory-of", name]
+    for key in ("network", "domains", "images", "size", "threads", "device"):
+        command += [f"--{key}", str(getattr(arguments, key))]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
 def measure_memory(arguments: argparse.Namespace) -> float:
     """The body of `peak_memory`'s process."""
-    method, batch = build(arguments.memory_of, arguments.depth), make_batch(arguments.domains, arguments.images, arguments.size)
-    Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the peak so far, importing torch takes more than a small network
+    overrides, dtype = VARIANTS[arguments.memory_of]
+    method = make_method([f"network={arguments.network}", *overrides], arguments.device)
+    batch = make_batch(arguments.domains, arguments.images, arguments.size, arguments.device)
+    if arguments.device == "cpu":
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the peak so far, importing torch takes more than a small network
     before = resident_mib("VmRSS")
     for _ in range(3):
-        method.training_step(batch, 0)
+        method.step(batch, dtype)
+    if arguments.device == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
     return resident_mib("VmHWM") - before
 
 
-def resident_mib(field: str) -> float:
-    """Resident memory of this process: now (`VmRSS`) or at its peak (`VmHWM`)."""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
-    return int(line.split()[1]) / 1024
-
-
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Times in turn, then memory."""
-    batch = make_batch(arguments.domains, arguments.images, arguments.size)
-    made = {name: build(name, arguments.depth) for name in METHODS}
-    for method in made.values():
-        seconds(method, batch)  # warm-up
-    times = [{name: seconds(method, batch) for name, method in made.items()} for _ in range(arguments.pairs)]
-    rows = {
-        name: {
-            "seconds": statistics.median(t[name] for t in times),
-            "ratio_to_erm": statistics.median(t[name] / t["erm"] for t in times),
-            "ratio_range": [min(t[name] / t["erm"] for t in times), max(t[name] / t["erm"] for t in times)],
-            "peak_mib": peak_memory(name, arguments),
-        }
-        for name in METHODS
-    }
-    settings = {k: v for k, v in vars(arguments).items() if k not in ("memory_of", "output")}
-    return {"settings": settings, "cpu": platform.processor() or platform.machine(), "provenance": provenance(), "methods": rows}
+    """Times in turn, operations, then memory."""
+    made = {name: prepare(name, arguments) for name in arguments.variants}
+    batch = make_batch(arguments.domains, arguments.images, arguments.size, arguments.device)
+    times = [{name: seconds(made[name][0], batch, made[name][1]) for name in made} for _ in range(arguments.rounds)]
+    rates = {dtype: matmul_rate(arguments.device, dtype) for dtype in {dtype for _, dtype in made.values()}}
+    rows = {}
+    for name, (method, dtype) in made.items():
+        row = {"seconds": statistics.median(t[name] for t in times), "peak_mib": peak_memory(name, arguments)}
+        row |= {f"ratio_to_{key}": ratio(times, name, base) for key, base in BASE.items() if base in made}
+        if "compile" not in name:  # what is compiled is not counted
+            row["operations"] = operations(method, batch, dtype)
+            row["share_of_matmul"] = row["operations"] / row["seconds"] / rates[dtype]
+        rows[name] = row
+    settings = {key: value for key, value in vars(arguments).items() if key not in ("memory_of", "output")}
+    return about(settings) | {"matmul": {str(dtype): rate for dtype, rate in rates.items()}, "methods": rows}
 
 
 def markdown(result: dict[str, Any]) -> str:
     """The result as a table."""
-    s, p = result["settings"], result["provenance"]
+    s = result["settings"]
+    images = s["domains"] * s["images"]
+    rates = ", ".join(f"{rate / 1e9:.0f} GFLOP/s ({dtype.removeprefix('torch.')})" for dtype, rate in sorted(result["matmul"].items()))
     lines = [
-        f"DeepLabV3+ ResNet-{s['depth']}, {s['domains']} domains x {s['images']} images x {s['size']} px, float32,"
-        f" {s['threads']} CPU threads, torch {p['packages']['torch']}, Python {p['python']}, {p['date'][:10]};"
-        f" medians of {s['pairs']} paired iterations.",
+        f"{s['network']}, {s['domains']} domains x {s['images']} images x {s['size']} px; {headline(result)}; medians of {s['rounds']}"
+        f" rounds. Matrix products of 2048: {rates}.",
         "",
-        "| method | s / iteration | ratio to erm (min-max) | peak MiB above start | ratio to erm |",
-        "|---|---|---|---|---|",
+        "| variant | s / iteration | images / s | ratio to erm (min-max) | ratio to plain (min-max) | TFLOP | of matmul | peak MiB |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, row in result["methods"].items():
-        low, high = row["ratio_range"]
-        memory = row["peak_mib"] / result["methods"]["erm"]["peak_mib"]
-        lines.append(
-            f"| {name} | {row['seconds']:.2f} | {row['ratio_to_erm']:.2f} ({low:.2f}-{high:.2f}) | {row['peak_mib']:.0f} | {memory:.2f} |"
-        )
+        ratios = " | ".join(_ratio(row.get(f"ratio_to_{key}")) for key in BASE)
+        work = f"{row['operations'] / 1e12:.2f} | {row['share_of_matmul']:.0%}" if "operations" in row else "- | -"
+        lines.append(f"| {name} | {row['seconds']:.2f} | {images / row['seconds']:.2f} | {ratios} | {work} | {row['peak_mib']:.0f} |")
     return "\n".join(lines) + "\n"
+
+
+def _ratio(found: dict[str, float] | None) -> str:
+    return f"{found['median']:.2f} ({found['min']:.2f}-{found['max']:.2f})" if found else "-"
 
 
 def main() -> None:
     """Parse the options, measure, write and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, default in (("depth", 50), ("domains", 2), ("images", 2), ("size", 128), ("threads", 2), ("pairs", 9)):
+    for name, default in (("domains", 2), ("images", 2), ("size", 256), ("threads", 2), ("rounds", 5)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--network", default="deeplab_v3plus_resnet50")
+    parser.add_argument("--variants", type=lambda text: text.split(","), default=DEFAULT, help=f"of {', '.join(VARIANTS)}")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--output", type=Path, default=Path("runs/benchmarks"))
-    parser.add_argument("--memory-of", choices=METHODS, help=argparse.SUPPRESS)
+    parser.add_argument("--memory-of", choices=VARIANTS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if unknown := set(arguments.variants) - set(VARIANTS):
+        parser.error(f"unknown variants: {', '.join(sorted(unknown))}; choose from {', '.join(VARIANTS)}")
     torch.set_num_threads(arguments.threads)
     if arguments.memory_of:
         print(measure_memory(arguments))
         return
     result = measure(arguments)
-    write_text(arguments.output / "step_time.json", json.dumps(result, indent=2) + "\n")
-    write_text(arguments.output / "step_time.md", markdown(result))
-    print(markdown(result), f"Written to {arguments.output}", sep="\n")
+    write(result, markdown(result), arguments.output, f"step_time_{arguments.network}")
 
 
 if __name__ == "__main__":
