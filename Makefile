@@ -23,9 +23,13 @@ lint: $(STAMP) ## check style, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(STAMP) ## measure the time of a training step and of loading its images
+bench: $(STAMP) ## measure training step, memory, data pipeline, evaluation and start-up; about 20 minutes, results in runs/benchmarks
 	$(BIN)/python -m benchmarks.step_time $(ARGS)
+	$(BIN)/python -m benchmarks.step_time --network deeplab_v3plus_resnet18 $(ARGS)
+	$(BIN)/python -m benchmarks.memory_budget
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.data_pipeline
+	$(BIN)/python -m benchmarks.evaluation
+	$(BIN)/python -m benchmarks.start_up
 
 # Installed anew when the requirements change.
 $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
