@@ -88,13 +88,15 @@ def configured(folder: Path) -> dict[str, Any]:
 
 def tiny_trainer(folder: Path, callbacks: list[Any], **options: Any) -> Trainer:
     """A trainer of 20 steps in passes of 8, validated every 6 steps."""
-    settings = {"max_steps": 20, "max_epochs": -1, "val_check_interval": 6, "check_val_every_n_epoch": None, "num_sanity_val_steps": 1}
+    settings = {
+        "max_steps": 20, "max_epochs": -1, "val_check_interval": 6, "check_val_every_n_epoch": None, "num_sanity_val_steps": 1,
+        "logger": False,
+    }  # fmt: skip
     return Trainer(
         default_root_dir=folder,
         accelerator="cpu",
         callbacks=callbacks,
         plugins=[AtomicCheckpointIO()],
-        logger=False,
         enable_model_summary=False,
         **{**settings, **options},
     )

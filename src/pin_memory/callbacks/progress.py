@@ -9,13 +9,16 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks.progress.progress_bar import ProgressBar
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+from pin_memory.callbacks.step_times import IterationTimer
+
 
 class TrainingProgress(ProgressBar):
     """Show the steps done, the iteration rate, the time left and the loss terms; not one bar per epoch.
 
     The time left includes the validations to come, as the rate is the mean since the first step began. What a method logs with
     `prog_bar=True` stands on a line of its own below the bar: a terminal is rarely wide enough for both. Where the error stream is
-    no terminal (a log file, a batch job), a line is printed every `line_seconds` instead.
+    no terminal (a log file, a batch job), a line is printed every `line_seconds` instead. `data wait 3 %` is the share of the time since
+    the last display that training waited for its images: if it is not near zero, more loading processes (`loading.num_workers`) help.
 
     Args:
         line_seconds: Seconds between two lines where there is no terminal.
@@ -28,6 +31,7 @@ class TrainingProgress(ProgressBar):
         self.bar_seconds = bar_seconds
         self._enabled = True
         self._clock = _Clock(0)
+        self._timer, self._wait = IterationTimer(), ""
         self._bar: tqdm | None = None
         self._terms: tqdm | None = None
         self._evaluation: tqdm | None = None
@@ -48,6 +52,7 @@ class TrainingProgress(ProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the bar at the step that training starts or goes on from."""
         self._clock = _Clock(trainer.global_step)
+        self._timer, self._wait = IterationTimer(), ""
         total = _total_steps(trainer)
         if self._enabled and _is_terminal():
             self._bar = _open_bar("training", total, initial=trainer.global_step, unit="it")
@@ -60,9 +65,11 @@ class TrainingProgress(ProgressBar):
         """Count the time from the first step on: before it, the method may have read all sources to initialise its memory."""
         if self._clock.start() and self._bar is not None:
             self._bar.unpause()
+        self._timer.begin(trainer)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Move on by one step; every iteration makes exactly one."""
+        self._timer.end()
         total = _total_steps(trainer)
         if self._clock.due(self.bar_seconds if self._bar is not None else self.line_seconds) or trainer.global_step == total:
             self._show(trainer, total)
@@ -124,12 +131,15 @@ class TrainingProgress(ProgressBar):
         if not self._enabled:
             return
         step, terms = trainer.global_step, describe_metrics(trainer.progress_bar_metrics)
+        lap = self._timer.lap(trainer)
+        if lap.steps:
+            self._wait = describe_wait(lap.share)
         if self._bar is not None and self._terms is not None:
             self._bar.n = step
             self._bar.refresh()
-            self._terms.set_description_str(terms)
+            self._terms.set_description_str(", ".join(part for part in (self._wait, terms) if part))
         else:
-            _line("  ".join(part for part in (f"step {step}/{total or '?'}", self._clock.describe(step, total), terms) if part))
+            _line("  ".join(part for part in (f"step {step}/{total or '?'}", self._clock.describe(step, total), self._wait, terms) if part))
 
     def _open_evaluation(self, title: str, batches: float, lines: bool) -> None:
         """Open the bar of one domain, or say on a line what comes (`lines`) where there is no terminal."""
@@ -208,6 +218,16 @@ def describe_metrics(metrics: dict[str, Any]) -> str:
         group, _, term = name.rpartition("/")
         groups.setdefault(group, []).append(f"{term} {_number(value)}")
     return ", ".join(f"{group} {' '.join(terms)}".strip() for group, terms in groups.items())
+
+
+def describe_wait(share: float | None) -> str:
+    """Write the share of the time that training waited for its images; nothing where it is not known.
+
+    Example:
+        >>> describe_wait(0.0312)
+        'data wait 3 %'
+    """
+    return "" if share is None else f"data wait {100 * share:.0f} %"
 
 
 def describe_seconds(seconds: float) -> str:

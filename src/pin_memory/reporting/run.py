@@ -106,7 +106,7 @@ def _colours(folder: RunFolder) -> dict[str, str]:
 
 
 def _charts(metrics: Series) -> list[dict[str, Any] | None]:
-    """Losses, source validation, learning rates and norms, as far as they were logged."""
+    """Losses, source validation, learning rates, times and norms, as far as they were logged."""
     losses = _group(metrics, "loss/")
     terms = [label for label in losses if f"loss/{label}" not in _TOTALS]
     validation = {name.removeprefix("val/miou_"): _in_percent(metrics[name]) for name in metrics if name.startswith("val/miou_")}
@@ -117,6 +117,7 @@ def _charts(metrics: Series) -> list[dict[str, Any] | None]:
         line_chart("loss", "Loss", losses, hidden=terms if len(terms) < len(losses) else ()),
         line_chart("validation", "Source validation", validation, unit="mIoU in %"),
         line_chart("rate", "Learning rate", rates),
+        line_chart("times", "Time of an iteration", _group(metrics, "time/"), unit="s"),
         line_chart("norms", "Norm of the gradients", _group(metrics, "grad_norm/")),
         line_chart("step", "Norm of the step to the fast weights", _group(metrics, "fast_weights/step_norm", "inner step")),
         line_chart("weights", "Norm of the fast weights", _group(metrics, "fast_weights/norm", "all weights")),
