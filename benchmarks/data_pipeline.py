@@ -1,13 +1,14 @@
 """Milliseconds that one training sample costs on one core, stage by stage, for files in the formats of three data sets.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.data_pipeline [--images 8 --repeats 7 --crop 768 --output DIR]
+    OMP_NUM_THREADS=1 python -m benchmarks.data_pipeline [--images 8 --repeats 7 --crop 768 --workers 0 1 2 4 --draws 48 --output DIR]
 
 The files are drawn street scenes of the data set's size and label encoding, with as much sensor noise as makes a PNG as large as the
 photographs of Cityscapes are (2.2 MB for 2048x1024), since noise decides how long a PNG takes to decode. They lie in a temporary folder
 and are read from the page cache: the disk is not measured. Everything runs in one thread, and what is counted is the processor time it
 takes, so that waiting for other jobs does not count; they slow it down all the same, by sharing caches and clock. Each sample goes through
-its stages several times: "median" is over all of them, "best" the median over the samples of each one's fastest time. Writes
-`data_pipeline.json` and `data_pipeline.md`.
+its stages several times: "median" is over all of them, "best" the median over the samples of each one's fastest time. Then the training
+loader itself delivers GTAV's samples with more and more loading processes (`benchmarks/loading.py`). Writes `data_pipeline.json` and
+`data_pipeline.md`.
 """
 
 import argparse
@@ -27,6 +28,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks import loading
 from pin_memory.domains import GTAV, PALETTE, Cityscapes, Domain, Synthia, TrainTransform
 from pin_memory.domains.stand_in import draw_scene
 from pin_memory.files import write_text
@@ -191,6 +193,7 @@ def markdown(result: dict[str, Any]) -> str:
         f"The aim of {AIM:.0f} ms for GTAV is {kept}. An uncompressed copy of its images would be read in {copy['milliseconds']:.1f} ms"
         f" instead of {gtav['median']['decode image']:.1f},"
         f" for {copy['megabytes']:.1f} MB each, {copy['megabytes'] * 24.966:.0f} GB in all.",
+        *loading.table(result["workers"]),
     ]
     return "\n".join(lines) + "\n"
 
@@ -198,8 +201,9 @@ def markdown(result: dict[str, Any]) -> str:
 def main() -> None:
     """Parse the options, draw, measure, write and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, default in (("images", 8), ("repeats", 7), ("crop", 768)):
+    for name, default in (("images", 8), ("repeats", 7), ("crop", 768), ("draws", 48)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2, 4])
     parser.add_argument("--output", type=Path, default=Path("runs/benchmarks"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -211,6 +215,7 @@ def main() -> None:
             domain = write_files(Path(folder), name, arguments.images)
             formats[name] = measure(domain, arguments.crop, arguments.repeats)
             formats[name]["uncompressed"] = uncompressed(domain, Path(folder), arguments.repeats)
+        workers = [loading.measure(Path(folder) / "GTAV", number, arguments.draws, arguments.crop) for number in arguments.workers]
     result = {
         "settings": {name: value for name, value in vars(arguments).items() if name != "output"},
         "cpu": cpu(),
@@ -218,6 +223,7 @@ def main() -> None:
         "pillow": Image.__version__,
         "provenance": provenance(),
         "formats": formats,
+        "workers": workers,
     }
     write_text(arguments.output / "data_pipeline.json", json.dumps(result, indent=2) + "\n")
     write_text(arguments.output / "data_pipeline.md", markdown(result))

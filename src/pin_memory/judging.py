@@ -1,6 +1,7 @@
 """Judging a network on its target domains: scores, what they must beat, and the results file."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pin_memory.methods.batches import evaluation_mode
 from pin_memory.metrics import DomainConfusion, LabelPrior
 from pin_memory.networks import MemorySegmenter
 from pin_memory.provenance import provenance
+from pin_memory.ranks import agree
 from pin_memory.reporting import try_report
 from pin_memory.results import CONFUSIONS, RESULTS, mean_miou, results_table, score_table, target_result, write_confusions, write_results
 from pin_memory.tables import FORMATS, write_table
@@ -106,7 +108,22 @@ def report(results: dict[str, Any], folder: Path, pictures: list[Path], tables: 
         print(f"Report    {written}")
 
 
-@torch.inference_mode()
+@contextmanager
+def with_weights(network: MemorySegmenter, weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """Give a network other weights (a state dict, on any device) within the block."""
+    own = copied_weights(network)
+    network.load_state_dict(weights)
+    try:
+        yield
+    finally:
+        network.load_state_dict(own)
+
+
+def copied_weights(network: MemorySegmenter) -> dict[str, Tensor]:
+    """The state dict as copies that training does not touch."""
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+
 def floor_scores(
     data: MultiSourceDataModule,
     untrained: MemorySegmenter,
@@ -115,6 +132,8 @@ def floor_scores(
     protocol: Protocol = WHOLE,
 ) -> Floors:
     """MIoU on every target of predictors that learned nothing from the pictures.
+
+    The processes of a run that have met share the images out, and all have to call this.
 
     Args:
         data: The class frequencies are counted on its sources' training labels, so no floor looks at a target.
@@ -131,6 +150,7 @@ def floor_scores(
             prior.update(source.read_label(sample))
     floors: Floors = {name: {} for name in _FLOORS}
     untrained.to(device)
+    agree(untrained)
     with evaluation_mode(untrained):  # its modes come back: training starts from it
         for target, domain in data.targets.items():
             counts = _count_floors(domain, untrained, prior, device, protocol)
@@ -139,17 +159,21 @@ def floor_scores(
     return floors
 
 
+@torch.inference_mode()
 def _count_floors(
     domain: DomainDataModule, untrained: MemorySegmenter, prior: LabelPrior, device: torch.device | str, protocol: Protocol
 ) -> list[DomainConfusion]:
-    """Confusion matrices of the floors on one target."""
-    counts = [DomainConfusion(untrained.num_classes) for _ in _FLOORS]
+    """Confusion matrices of the floors on this process's share of one target; nothing waits for the device."""
+    counts = [DomainConfusion(untrained.num_classes).to(device) for _ in _FLOORS]
     for batch in domain.test_dataloader():
-        label = batch["label"]
+        images, label = (batch[part].to(device, non_blocking=True) for part in ("image", "label"))
         height, width = label.shape[-2:]
-        layout = torch.from_numpy(prior.layout(height, width)).long().unsqueeze(0)
-        guess = protocol.predict(untrained, batch["image"].to(device), (height, width)).cpu()
-        predictions = (guess, torch.full_like(label, prior.constant()), layout)
+        layout = torch.from_numpy(prior.layout(height, width)).to(device)
+        predictions = (
+            protocol.predict(untrained, images, (height, width)),
+            torch.full_like(label, prior.constant()),
+            layout.expand_as(label),
+        )
         for confusion, prediction in zip(counts, predictions, strict=True):
             confusion.update(prediction, label)
     return counts

@@ -58,6 +58,19 @@ def share(items: Sequence[Any]) -> Sequence[Any]:
     return items[rank() :: world_size()]
 
 
+def gather_objects(own: Any) -> list[Any]:
+    """The value of every process, in their order; alone, a list of one. All processes have to call it.
+
+    Args:
+        own: Plain containers of this process.
+    """
+    if world_size() == 1:
+        return [own]
+    found: list[Any] = [None] * world_size()
+    dist.all_gather_object(found, own)
+    return found
+
+
 @torch.no_grad()
 def agree(module: nn.Module) -> None:
     """Give every rank the state of the first one: the checkpoint that it has chosen, and running statistics gathered on its images."""

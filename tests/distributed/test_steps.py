@@ -1,4 +1,4 @@
-"""Two ranks with half of the images each against one process with all of them, in float64."""
+"""Two ranks with half of the images each against one process with all of them, in float64: losses, gradients, memory, parameters."""
 
 import re
 from functools import partial
@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pin_memory.methods.batches import DomainBatch, merge
+from pin_memory.networks import BackboneFeatures
+from tests.distributed.agreement import ChannelsFlipped
 from tests.distributed.two_ranks import RANKS, on_two_ranks
 from tests.methods.stepping import ByHand, ERMByHand, ERMMemoryByHand, MLDGByHand, PinTheMemoryByHand
-from tests.tiny import tiny_batch, tiny_segmenter
+from tests.tiny import TinyBackbone, tiny_batch, tiny_segmenter
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 _NAMES: dict[str, Any] = {}
@@ -23,6 +25,18 @@ class OfTheReadme(ByHand, _NAMES["WorstDomain"]):  # type: ignore[misc]
     """The method that the README adds, without a Trainer."""
 
 
+class WhitenedBackbone(TinyBackbone):
+    """Standardises the low-level maps for the whitening loss."""
+
+    whitens = True
+
+    def forward(self, images: Tensor) -> BackboneFeatures:
+        """The three taps, and what is whitened."""
+        low = nn.functional.instance_norm(self.low(images))
+        middle = self.middle(low)
+        return BackboneFeatures(low, middle, self.deep(middle), (low,))
+
+
 CASES: dict[str, tuple[type[ByHand], dict[str, Any]]] = {
     "erm": (ERMByHand, {}),
     "erm_memory": (ERMMemoryByHand, {}),
@@ -31,13 +45,16 @@ CASES: dict[str, tuple[type[ByHand], dict[str, Any]]] = {
     "mldg second order": (MLDGByHand, {"first_order": False}),
     "pin_the_memory": (PinTheMemoryByHand, {}),
     "pin_the_memory second order": (PinTheMemoryByHand, {"first_order": False}),
+    "isw": (ERMByHand, {}),
+    "isw with pin_the_memory": (PinTheMemoryByHand, {}),
 }
+ITERATIONS = 5
 
 
 def batches() -> list[DomainBatch]:
-    """Three iterations of four images per domain; the first half has far fewer labelled pixels, and some classes in one half only."""
+    """Iterations of four images per domain; the first half has far fewer labelled pixels, and some classes in one half only."""
     made = []
-    for shift in range(3):
+    for shift in range(ITERATIONS):
         batch = tiny_batch(images=4)
         for number, part in enumerate(batch.values()):
             part["image"] = part["image"].double() + shift
@@ -54,13 +71,25 @@ def half(batch: DomainBatch, rank: int) -> DomainBatch:
 
 
 def trained(case: str, steps: list[DomainBatch]) -> dict[str, Tensor]:
-    """Everything a method has learned in a few steps. Batch norm goes by its running statistics, as each rank would have its own."""
+    """Everything a method has learned in a few steps, and the losses and gradients of each.
+
+    Batch norm goes by its running statistics, as each rank would have its own on CPUs.
+    """
     kind, options = CASES[case]
-    network = tiny_segmenter(memory="memory" in case).double()
-    method = kind(network, partial(torch.optim.SGD, lr=0.05, momentum=0.9), **options).prepare().eval()
-    for batch in steps:
+    network = tiny_segmenter(memory="memory" in case)
+    if "isw" in case:
+        network.backbone = WhitenedBackbone()
+        options = options | {"whitening": ChannelsFlipped(images=len(steps) * 12)}
+    method = kind(network.double(), partial(torch.optim.SGD, lr=0.05, momentum=0.9), **options).prepare().eval()
+    if method.whitening is not None:
+        method.whitening.choose(network, [[merge(batch).images for batch in steps]], sources=3)
+        assert all(mask.any() for mask in method.whitening.masks)
+    found = {}
+    for number, batch in enumerate(steps):
         method.training_step(batch, 0)
-    return {name: value.detach().clone() for name, value in method.state_dict().items()}
+        found |= {f"loss {name} of step {number}": torch.tensor(value, dtype=torch.float64) for name, value in method.terms.items()}
+        found |= {f"gradient of {name} of step {number}": value for name, value in method.gradients.items()}
+    return found | {name: value.detach().clone() for name, value in method.state_dict().items()}
 
 
 def on_a_rank(rank: int, case: str) -> dict[str, Tensor]:
@@ -69,14 +98,19 @@ def on_a_rank(rank: int, case: str) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_two_ranks_take_the_step_of_one_process(case: str) -> None:
-    """Parameters, memory and images seen after three steps; bitwise equal on both ranks."""
+def test_two_ranks_take_the_steps_of_one_process(case: str) -> None:
+    """Losses (their mean over the ranks), gradients, and after five steps parameters, memory, masks and images seen."""
     alone, (first, second) = trained(case, batches()), on_two_ranks(on_a_rank, case)
-    assert len(first) == len(alone)
+    assert first.keys() == second.keys() == alone.keys()
     for name, value in alone.items():
-        assert torch.equal(first[name], second[name]), name
-        torch.testing.assert_close(first[name], value, rtol=1e-9, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}")
-    assert alone["images_seen"] == 36
+        if name.startswith("loss"):
+            found = (first[name] + second[name]) / RANKS
+        else:
+            assert torch.equal(first[name], second[name]), f"{name} is not bitwise equal on the ranks"
+            found = first[name]
+        torch.testing.assert_close(found, value, rtol=1e-9, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}")
+    assert alone["images_seen"] == ITERATIONS * 12
+    assert sum(name.startswith("loss") for name in alone) >= ITERATIONS * 2
 
 
 def initialised(rank: int) -> Tensor:
@@ -95,6 +129,19 @@ def test_the_memory_is_initialised_from_all_images() -> None:
     first, second = on_two_ranks(initialised)
     assert torch.equal(first, second)
     torch.testing.assert_close(first, method.memory.items, rtol=1e-10, atol=1e-12)
+
+
+def failing(rank: int) -> None:
+    """A function that fails on one rank."""
+    if rank == 1:
+        raise ValueError("broken here")
+
+
+def test_a_failure_on_a_rank_fails_the_test() -> None:
+    """Of the helper that all tests here stand on; it works on afterwards."""
+    with pytest.raises(RuntimeError, match=r"rank 1: (.|\n)*broken here") as failure:
+        on_two_ranks(failing)
+    assert "rank 0" not in str(failure.value)
 
 
 def lossy(rank: int) -> float:

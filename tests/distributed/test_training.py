@@ -22,7 +22,7 @@ DDP = ["trainer=ddp", "trainer.devices=2", "loading.max_val_images=2", "loading.
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny demo trained by two processes that Lightning starts."""
-    return train_tiny(tmp_path_factory.mktemp("ddp"), *DDP)
+    return train_tiny(tmp_path_factory.mktemp("ddp"), *DDP, "floors=true")
 
 
 @pytest.mark.slow
@@ -32,7 +32,7 @@ def test_two_processes_make_one_run(run: Path) -> None:
     assert results["images_seen"] == 2 * 3 * 2 * 2  # steps up to the validation that the checkpoint is of, domains, images, processes
     assert sorted(path.name for path in run.parent.iterdir()) == [run.name]
     done = subprocess.run(
-        [sys.executable, "-m", "pin_memory.evaluate", f"checkpoint={run}", "accelerator=cpu", "hydra.run.dir=alone"],
+        [sys.executable, "-m", "pin_memory.evaluate", f"checkpoint={run}", "accelerator=cpu", "floors=true", "hydra.run.dir=alone"],
         cwd=run, capture_output=True, text=True, timeout=300, env=os.environ,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -40,6 +40,8 @@ def test_two_processes_make_one_run(run: Path) -> None:
     assert {name: target["iou"] for name, target in alone["targets"].items()} == {
         name: target["iou"] for name, target in results["targets"].items()
     }
+    assert len(results["floors"]) == 3
+    assert results["floors"] == alone["floors"], "the images of the floors are shared out, too"
     with np.load(run / "confusions.npz") as together, np.load(run / "alone" / "confusions.npz") as single:
         assert set(together) == set(results["targets"])
         for target in together:
@@ -48,18 +50,22 @@ def test_two_processes_make_one_run(run: Path) -> None:
 
 @pytest.mark.slow
 def test_processes_of_torchrun_learn_the_same(tmp_path: Path) -> None:
-    """Bitwise equal parameters and memory after three steps on different images; one run folder, one results file."""
-    callback = f"+callbacks.fingerprints={{_target_:tests.distributed.agreement.Fingerprints,folder:{tmp_path / 'prints'}}}"
+    """Bitwise equal parameters, memory and whitening masks over fifty steps on different images; one run folder, one results file."""
+    callback = f"+callbacks.fingerprints={{_target_:tests.distributed.agreement.Fingerprints,folder:{tmp_path / 'prints'},every:5}}"
+    whitening = ["+whitening=isw", "method.whitening.warmup_epochs=1", "method.whitening.images=8", "method.whitening.trials=2"]
+    steps = ["trainer.max_steps=50", "trainer.val_check_interval=50", "loading.draws_per_epoch=40", "augmentation.crop_size=32"]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "pin_memory.train"]
     done = subprocess.run(
-        [*command, "experiment=demo", *TINY, *DDP, "hydra.run.dir=run", callback],
+        [*command, "experiment=demo", *TINY, *DDP, *whitening, *steps, "callbacks.panels=null", "hydra.run.dir=run", callback],
         cwd=tmp_path, capture_output=True, text=True, timeout=400, env=os.environ | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    first, second = ((tmp_path / "prints" / f"{rank}.txt").read_text() for rank in range(2))
+    first, second = ((tmp_path / "prints" / f"{rank}.txt").read_text().splitlines() for rank in range(2))
     assert first == second
-    assert first.endswith(" 3")
-    assert json.loads((tmp_path / "run" / "results.json").read_text())["images_seen"] == 2 * 3 * 2 * 2
+    assert [line.split()[0] for line in first] == [str(step) for step in range(5, 51, 5)]
+    assert len({line.split()[1] for line in first}) == 10
+    assert [line.split()[2] for line in first] == ["0"] * 2 + ["3"] * 8, "the covariances are chosen after the first epoch of ten steps"
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["images_seen"] == 50 * 3 * 2 * 2
     assert done.stdout.count("Initialising the memory") <= 1
 
 

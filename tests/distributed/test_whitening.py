@@ -4,17 +4,9 @@ import torch
 from torch import Tensor
 
 from pin_memory.memory import CategoricalMemory
-from pin_memory.methods import InstanceSelectiveWhitening
 from pin_memory.networks import MemorySegmenter, ResNetBackbone
+from tests.distributed.agreement import ChannelsFlipped
 from tests.distributed.two_ranks import on_two_ranks
-
-
-class ChannelsFlipped(InstanceSelectiveWhitening):
-    """Recolours without chance."""
-
-    def recolour(self, images: Tensor) -> Tensor:
-        """Red becomes blue."""
-        return images.flip(1)
 
 
 def images() -> Tensor:

@@ -54,6 +54,12 @@ def test_nothing_judged_gives_nan() -> None:
     assert math.isnan(mean_iou(class_iou(confusion.compute())))
 
 
+@pytest.mark.parametrize("wrong", [3, 200])
+def test_a_label_that_is_no_class_is_never_left_out_silently(wrong: int) -> None:
+    with pytest.raises(RuntimeError, match="out of bounds"):
+        DomainConfusion(num_classes=3).update(torch.zeros(1, 2, 2, dtype=torch.long), torch.tensor([[[0, 1], [2, wrong]]]))
+
+
 def test_deterministic_mode_does_not_build_a_table_per_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
     # torchmetrics' own counting compares every pixel with all 361 bins there: gigabytes for one large image.
     monkeypatch.setattr(torch, "eq", lambda *_: pytest.fail("counted with a table"))

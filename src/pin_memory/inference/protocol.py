@@ -123,7 +123,7 @@ class Protocol:
         Returns:
             Train ids `(B, *size)` int64: the class with the highest average score (with one pass of the whole image: the highest logit).
         """
-        return self._scores(network, images, size, statistics).argmax(dim=1)
+        return self._scores(network, images, size, statistics).max(dim=1).indices  # as argmax, which takes thrice as long on CPUs
 
     @property
     def _averages_probabilities(self) -> bool:

@@ -11,8 +11,8 @@ class DomainConfusion(MulticlassConfusionMatrix):
     """Pixel counts accumulated over a whole data set: rows are the ground truth, columns the prediction.
 
     The counts are int64, so they are exact for any number of images, and are summed over the ranks. Pixels whose label is
-    `ignore_index` are not counted. One pass over the pixels per update; nothing is checked value by value, as that would
-    cost more than the counting.
+    `ignore_index` are not counted. One pass over the pixels per update, and nothing waits for the device; nothing is checked
+    value by value, as that would cost more than the counting.
 
     Args:
         num_classes: Number of classes K.
@@ -41,11 +41,15 @@ class DomainConfusion(MulticlassConfusionMatrix):
         """
         if prediction.shape != label.shape:
             raise ValueError(f"Prediction {tuple(prediction.shape)} and label {tuple(label.shape)} must have the same shape.")
-        judged = label != self.ignore_index
-        pairs = label[judged].long() * self.num_classes + prediction[judged].long()
-        # Not torchmetrics' own counting: in deterministic mode it builds a (pixels, K * K) table, gigabytes per image.
-        # Counting integers without weights is deterministic anyway.
-        self.confmat += torch.bincount(pairs, minlength=self.num_classes**2).view_as(self.confmat)
+        # Not torchmetrics' own counting: in deterministic mode it builds a (pixels, K * K) table, gigabytes per image. Nor bincount: on a
+        # GPU it waits for the device to learn the largest value. Each row of the image gets bins of its own, as threads that count
+        # into the same bin wait for each other; the first bin takes what is not judged.
+        bins = self.num_classes**2
+        pairs = label.long() * self.num_classes + prediction.long() + 1
+        judged: Tensor = label != self.ignore_index  # type: ignore[assignment]  # the stub allows for no index at all
+        pairs = torch.where(judged, pairs, 0).flatten(0, -2)
+        counts = pairs.new_zeros(len(pairs), 1 + bins).scatter_add_(1, pairs, torch.ones_like(pairs))
+        self.confmat += counts.sum(dim=0)[1:].view_as(self.confmat)
 
 
 def class_iou(confusion: Tensor) -> Tensor:
