@@ -20,7 +20,7 @@ from pin_memory.applying.segmenting import Segmenter
 from pin_memory.domains.cityscapes import Cityscapes
 from pin_memory.domains.classes import CITYSCAPES, PALETTE, LabelSpace
 from pin_memory.domains.transforms import EvalTransform
-from pin_memory.errors import ConfigurationError, DataError, OutputError
+from pin_memory.errors import ConfigurationError, DataError, OutputError, ResourceError
 from pin_memory.inference import Predictor, Protocol
 from pin_memory.predict import choose_device, main, prepare_output
 from tests.applying.models import Halves
@@ -255,7 +255,7 @@ def test_too_little_memory_is_told(photos: Path, tmp_path: Path, monkeypatch: py
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(Halves, "__call__", fail)
-    with pytest.raises(ConfigurationError, match="batch_size=4"):
+    with pytest.raises(ResourceError, match="batch_size=4"):
         predict(Halves(), photos, tmp_path / "out", batch_size=4)
 
 

@@ -41,7 +41,7 @@ def analyze(cfg: DictConfig) -> dict[str, Any]:
         read_results(baseline)  # told before the network is loaded
     domains = list(cfg.domains) if isinstance(cfg.domains, ListConfig) else cfg.domains
     device = choose_device(str(cfg.device))
-    subject = load_subject(str(cfg.checkpoint), domains, cfg.images, cfg.paths.data, device, list(cfg.trust))
+    subject = load_subject(str(cfg.checkpoint), domains, cfg.images, cfg.paths.data, device, list(cfg.trust), str(cfg.paths.output))
     torch.manual_seed(cfg.seed)  # a memory that samples its read weights in evaluation, too
     desk = Desk(subject, Path(cfg.paths.run), baseline, formats or ["png", "pdf"], float(cfg.perplexity), cfg.seed)
     chosen, skipped = _possible(desk, wanted)

@@ -14,6 +14,7 @@ from pin_memory.check_report import Outcome, as_json, as_text
 from pin_memory.checking import check_domain, survey_splits
 from pin_memory.domains import DomainDataModule, MultiSourceDataModule
 from pin_memory.errors import ConfigurationError
+from pin_memory.files import file_name
 
 _FORMATS = {"text": as_text, "json": as_json}
 
@@ -40,7 +41,7 @@ def run_check(cfg: DictConfig) -> Outcome:
         report, opened = check_domain(request, depth)
         reports.append(report)
         if cfg.panel is not None and opened:
-            write_sheet(Path(str(cfg.panel)).expanduser() / f"{request.names[0]}.jpg", request.names[0], opened)
+            write_sheet(Path(str(cfg.panel)).expanduser() / f"{file_name(request.names[0])}.jpg", request.names[0], opened)
     outcome = Outcome(str(cfg.paths.data), depth.deep, reports)
     print(_FORMATS[cfg.format](outcome))
     return outcome

@@ -10,6 +10,7 @@ from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from pin_memory.documents import check_yaml_file
 from pin_memory.errors import ConfigurationError
 from pin_memory.results import RESULTS, read_results
 
@@ -20,12 +21,13 @@ SETTINGS = "settings.yaml"
 _NO_DIFFERENCE = (
     "seed", "name", "paths", "hydra", "callbacks", "logger", "resume", "test", "floors", "selection", "protocol", "test_statistics",
     "method.protocol", "method.test_statistics",
-    "sweep", "loading.num_workers", "trainer.accelerator", "trainer.log_every_n_steps", "trainer.default_root_dir",
+    "sweep", "loading.num_workers", "loading.max_bad_share", "trainer.accelerator", "trainer.log_every_n_steps", "trainer.default_root_dir",
     "trainer.enable_model_summary", "trainer.enable_progress_bar", "trainer.benchmark", "trainer.use_distributed_sampler",
 )  # fmt: skip
 """Settings that are no part of what a run is compared as: told elsewhere (protocol, selection ...), or without effect on the scores."""
 _TOLD = tuple(f"{name}." for name in _NO_DIFFERENCE)
 _ONE_DEVICE = {"trainer.devices": 1, "trainer.num_nodes": 1, "trainer.strategy": "auto", "trainer.sync_batchnorm": "auto"}
+_ONE_DEVICE |= {"loading.on_bad_sample": "raise"}
 """What settings mean that do not name these, as older runs' and those of one device; several devices multiply the batch."""
 
 
@@ -118,6 +120,7 @@ def _settings(folder: Path) -> dict[str, Any]:
     """The settings of the run that was judged, as far as they are known."""
     for path in (folder / SETTINGS, folder / ".hydra" / "config.yaml"):
         try:
+            check_yaml_file(path)
             found = OmegaConf.load(path)
         except (OSError, OmegaConfBaseException, ValueError, YAMLError):
             continue

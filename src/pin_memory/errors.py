@@ -24,3 +24,13 @@ class ConfigurationError(UserError):
 
 class OutputError(UserError):
     """A result that cannot be written: disk full, folder not writable."""
+
+
+class ResourceError(UserError):
+    """Memory, processes or open files that do not suffice: the settings are sound, but not on this machine."""
+
+    exit_code = 3
+
+
+class NonFiniteError(UserError):
+    """A loss, a gradient or a row of the memory that is not finite, found before it reached the weights."""

@@ -1,6 +1,7 @@
 """Files that are either whole or absent."""
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,6 +59,16 @@ def write_text(path: str | Path, text: str) -> None:
     """Write `text` (UTF-8) to `path`, whole or not at all."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def file_name(text: str) -> str:
+    """A name that is one part of a path, whatever a data set or a checkpoint calls its domains and images.
+
+    Args:
+        text: Any name; what separates folders becomes "_", and so do dots at its start.
+    """
+    name = re.sub(r"[/\\\0]", "_", text)
+    return re.sub(r"^\.+", lambda dots: "_" * len(dots[0]), name) or "_"
 
 
 def cache_folder(*parts: str) -> Path:

@@ -14,12 +14,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException, InstantiationException
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from pin_memory.errors import UserError
+from pin_memory.exhausted import EXIT_CODE as EXHAUSTED
+from pin_memory.exhausted import exhausted
 
 _WHERE = "HYDRA_FULL_ERROR=1 before the command shows where it happened."
 _ANOTHER_FOLDER = "choose another folder for what is written (paths.output=DIR; output=DIR where the command has that setting)"
@@ -30,6 +33,7 @@ _OS_REASONS = {
     errno.EPERM: ("the operation is not permitted", f"Change the permissions or {_ANOTHER_FOLDER}."),
     errno.EROFS: ("the file system is read-only", f"Mount it writable or {_ANOTHER_FOLDER}."),
     errno.ENOTDIR: ("a part of this path is a file, not a folder", f"Move that file or {_ANOTHER_FOLDER}."),
+    errno.ENAMETOOLONG: ("a name in it is too long", f"Shorten it or {_ANOTHER_FOLDER}."),
     errno.EEXIST: ("a file of this name is in the way", f"Move that file or {_ANOTHER_FOLDER}."),
 }
 _FOLDER_MAKERS = (["mkdir"], ["makedirs"])  # innermost function
@@ -63,9 +67,14 @@ def explain(error: BaseException) -> Mistake | None:
     if dead := next((link for link in chain if type(link).__name__ in _DEAD_JOBS), None):
         return Mistake(_dead_job(dead), exit_code=1)
     for link in chain:
+        if message := exhausted(link, _from_worker(link)):
+            return Mistake("\n".join([message, *_notes(chain)]), EXHAUSTED)
+    for link in chain:
         message = _storage(link) or _setting(link)
         if message:
             return Mistake(message)
+    if next((link for link in chain if isinstance(link, RecursionError) and _in_settings(link)), None):
+        return Mistake("The settings are nested too deeply; no setting of this library needs more than a few levels of brackets.")
     return None
 
 
@@ -112,6 +121,16 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
 
 
+def _notes(chain: list[BaseException]) -> list[str]:
+    """What was added to the exceptions on their way: the iteration and the samples."""
+    return list(dict.fromkeys(note for link in chain for note in getattr(link, "__notes__", ())))
+
+
+def _in_settings(error: BaseException) -> bool:
+    """Whether it was raised where settings are read."""
+    return any(_module(frame).partition(".")[0] in ("hydra", "omegaconf", "antlr4", "yaml") for frame in _frames(error)[-20:])
+
+
 def _from_worker(error: BaseException) -> str:
     """The message alone, where a data loader's worker has put its whole traceback into the text."""
     text = str(error)
@@ -156,11 +175,13 @@ def _setting(error: BaseException) -> str | None:
         return f"The setting `{key}` has no value; give it on the command line: {key}=..."
     if isinstance(error, OmegaConfBaseException):
         return f"{error}\n{_WHERE}"
+    if isinstance(error, yaml.YAMLError) or (isinstance(error, ValueError) and _innermost(error).startswith("yaml.")):
+        return f"A YAML file cannot be read: {error}\nEach key once, spaces in place of tabs, plain values, no tags (!!...)."
     if type(error).__name__ == "MisconfigurationException":  # Lightning's word for a setting of its Trainer; by name, to import it nowhere
         return f"The Trainer refuses its settings: {error}"
     if isinstance(error, InstantiationException):
         return f"{error}\n{_WHERE}" if "Error locating target" in str(error) else None
-    return _misfit(error) if isinstance(error, (TypeError, ValueError)) else None
+    return _misfit(error) if isinstance(error, (TypeError, ValueError, RuntimeError, ArithmeticError)) else None
 
 
 def _misfit(error: BaseException) -> str | None:
@@ -194,6 +215,12 @@ def _called(frame: FrameType) -> tuple[Any, dict[str, Any], str]:
 def _frames(error: BaseException) -> list[FrameType]:
     """The calls that led from where the error was caught to where it was raised."""
     return [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+
+
+def _innermost(error: BaseException) -> str:
+    """The module that raised it."""
+    frames = _frames(error)
+    return _module(frames[-1]) if frames else ""
 
 
 def _module(frame: FrameType) -> str:

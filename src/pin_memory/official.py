@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy._core.multiarray import scalar
 from torch import Tensor
 
 from pin_memory.errors import ConfigurationError
+from pin_memory.untrusted import load_weights_only
 
 MEMORY_ITEMS = "memory.items"
 """Name here of the memory's items."""
@@ -124,16 +124,7 @@ def read_plain(path: Path) -> Any:
         ConfigurationError: It cannot be read, or wants anything else to be called or made; names it.
     """
     numbers = [(scalar, f"numpy.{package}.multiarray.scalar") for package in ("core", "_core")]  # numpy 1 and 2 call it differently
-    try:
-        with torch.serialization.safe_globals([*numbers, np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType]):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen kinds for a file that is cut, foreign or holds code
-        if called := re.search(r"GLOBAL `?([\w.]+)", str(error)):
-            raise ConfigurationError(
-                f"{path} is refused: to load it, {called[1]} would have to be called. Only tensors, containers and numbers are read,"
-                " because code in a checkpoint could do anything. Save the state dict alone where that code is trusted."
-            ) from error
-        raise ConfigurationError(f"{path} is not a readable checkpoint ({str(error).splitlines()[0]}). Is it complete?") from error
+    return load_weights_only(path, [*numbers, np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType])
 
 
 def _plain(value: Any) -> Any:

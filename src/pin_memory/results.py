@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pin_memory.documents import read_json
 from pin_memory.domains.classes import CLASSES
 from pin_memory.errors import ConfigurationError
 from pin_memory.files import atomic_write, told_if_unwritten, write_text
@@ -115,7 +116,7 @@ def read_results(path: Path) -> dict[str, Any]:
         ConfigurationError: It cannot be read, or is damaged, or holds something else.
     """
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
+        results = read_json(path)
         reason = _fault(results)
     except (OSError, ValueError) as error:
         reason = str(error)

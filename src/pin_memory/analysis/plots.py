@@ -17,6 +17,7 @@ from pin_memory.analysis.subject import Subject, read_results
 from pin_memory.callbacks.memory_trace import FILE, read_trace
 from pin_memory.domains.classes import IGNORE
 from pin_memory.errors import DataError
+from pin_memory.files import file_name
 from pin_memory.visualize import denormalize
 
 CAPTIONS = {"before": "before the memory is read", "after": "after the memory is read"}
@@ -65,7 +66,7 @@ class Desk:
 
     def keep(self, plot: str, figure: Any, name: str = "") -> None:
         """Write a figure of a plot and print where it is."""
-        for path in style.save_figure(figure, self.folder / (name or plot), self.formats):
+        for path in style.save_figure(figure, self.folder / file_name(name or plot), self.formats):
             self.figures.setdefault(plot, []).append(path.name)
             print(f"Figure    {path}", flush=True)
 

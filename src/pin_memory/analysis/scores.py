@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from pin_memory.methods.batches import evaluation_mode
 from pin_memory.metrics import DomainConfusion
 from pin_memory.networks import MemorySegmenter
 from pin_memory.results import CONFUSIONS
+from pin_memory.untrusted import load_arrays
 
 _CONDITIONS = ("protocol", "statistics")
 """What may differ between two results, and is then said."""
@@ -75,10 +75,13 @@ def read_confusions(run: str | Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         return {}
     try:
-        with np.load(path) as kept:
-            return {name: kept[name] for name in kept.files}
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise DataError(f"{path}: expected a confusion matrix for each target, found a damaged file ({error}). Evaluate again.") from error
+        kept = load_arrays(path)
+    except DataError as error:
+        raise DataError(f"{error} Expected a confusion matrix for each target. Evaluate again.") from error
+    for name, counts in kept.items():
+        if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or counts.dtype.kind != "i":
+            raise DataError(f"{path}: expected a confusion matrix (K, K) of counts for each target; {name} is none. Evaluate again.")
+    return kept
 
 
 def row_shares(confusion: np.ndarray) -> np.ndarray:

@@ -68,6 +68,7 @@ def load_subject(
     data: str | Path | None = None,
     device: str | torch.device = "cpu",
     trust: Sequence[str] = (),
+    output: str | Path = "runs",
 ) -> Subject:
     """Load a trained network and list images of its domains: validation images of sources, test images of targets.
 
@@ -78,6 +79,7 @@ def load_subject(
         data: Where the data sets lie now; None for where the run found them.
         device: Where the network shall run.
         trust: Packages besides this library whose classes the checkpoint may name; loading calls them.
+        output: The folder of runs, below which the stand-ins of a run may be drawn anew.
 
     Raises:
         ConfigurationError: No checkpoint, or a domain that the run does not know.
@@ -100,7 +102,7 @@ def load_subject(
         module.stand_in = None  # draw into the run's own folder, never into the user's
     sources, targets = _choose(module, [domains] if isinstance(domains, str) else domains)
     use_views(module, method.protocol)
-    module.prepare_data()
+    assembly.prepare_stand_ins(module, path, output)
     _check(module, sources, targets)
     shown = [*(module.sources[name] for name in sources), *(module.targets[name] for name in targets)]
     return Subject(

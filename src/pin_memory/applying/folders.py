@@ -15,7 +15,7 @@ from pin_memory.applying.inputs import Item
 from pin_memory.applying.outputs import Saving, write_picture
 from pin_memory.applying.pictures import read_rgb
 from pin_memory.applying.segmenting import Model, Segmentation
-from pin_memory.errors import ConfigurationError, DataError
+from pin_memory.errors import DataError, ResourceError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -45,7 +45,7 @@ def predict_items(model: Model, items: Sequence[Item], output: Path, saving: Sav
 
     Raises:
         OutputError: A result cannot be written.
-        ConfigurationError: The GPU has too little memory.
+        ResourceError: The GPU has too little memory.
     """
     outcome = Outcome()
     images = [item for item in items if not item.is_video]
@@ -58,7 +58,7 @@ def predict_items(model: Model, items: Sequence[Item], output: Path, saving: Sav
             if item.is_video:
                 _predict_video(model, item, output, saving, batch_size, outcome)
     except torch.OutOfMemoryError as error:
-        raise ConfigurationError(
+        raise ResourceError(
             f"The GPU's memory does not hold batch_size={batch_size} of such images. Lower batch_size, choose a protocol with windows"
             " (protocol=sliding_768), or say device=cpu; what is done stays."
         ) from error

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from pin_memory.domains.decoding import PILLOW_ERRORS, opened
 from pin_memory.errors import DataError
 
 
@@ -24,7 +25,7 @@ def read_rgb(path: str | Path) -> np.ndarray:
         DataError: If the file is no readable picture.
     """
     try:
-        with Image.open(path) as stored:
+        with opened(path) as stored:
             picture = ImageOps.exif_transpose(stored)
             if picture.mode == "F" or picture.mode.startswith("I"):
                 picture = Image.fromarray(_to_8_bit(np.asarray(picture)))
@@ -33,7 +34,7 @@ def read_rgb(path: str | Path) -> np.ndarray:
         raise DataError(f"{path}: not an image, or of a format that is not known") from error
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except PILLOW_ERRORS as error:
         raise DataError(f"{path}: not a readable image ({error})") from error
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pin_memory.documents import read_json
 from pin_memory.errors import ConfigurationError
 from pin_memory.files import told_if_unwritten, write_text
 
@@ -59,7 +60,7 @@ def _check(path: Path, wanted: Mapping[str, Any]) -> None:
         ConfigurationError: One differs, or the record cannot be read.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         differing = [key for key in wanted if key not in _TOLD and found.get(key) != wanted[key]]
     except (OSError, ValueError, AttributeError) as error:
         raise ConfigurationError(f"{path} is damaged ({error}). Say overwrite=true to segment everything anew.") from error

@@ -12,6 +12,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from pin_memory.applying.inputs import Item
 from pin_memory.applying.outputs import Saving, picture_of, write_picture
 from pin_memory.applying.segmenting import Model
+from pin_memory.domains.decoding import check_pixels
 from pin_memory.errors import DataError, OutputError
 from pin_memory.files import atomic_write
 
@@ -126,6 +127,7 @@ def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
     try:
         if not capture.isOpened() or min(_size(capture)) <= 0:
             raise DataError(f"{path}: not a readable video, or of a format that is not known")
+        check_pixels(path, *_size(capture))
         if not capture.get(cv2.CAP_PROP_FPS) > 0:
             raise DataError(f"{path}: the video tells no frame rate; write it anew with one (ffmpeg -i IN -r RATE OUT.mp4)")
         yield capture

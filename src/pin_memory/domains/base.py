@@ -21,6 +21,11 @@ from pin_memory.errors import ConfigurationError, DataError
 
 DEMO = "To see everything run without any data set, on drawn stand-ins:\n    python -m pin_memory.train experiment=demo"
 
+_TRAINING_ENDS = (
+    "Training ends at an image or label that cannot be read. `pin-memory check deep=true` lists all such files;"
+    " loading.on_bad_sample=skip goes on without them, and counts them."
+)
+
 log = logging.getLogger(__name__)
 
 
@@ -282,10 +287,27 @@ class Domain(Dataset[dict[str, Any]]):
         Raises:
             DataError: The pair cannot be read.
         """
+        try:
+            return self.read(draw)
+        except DataError as error:
+            if not isinstance(draw, Draw):
+                raise
+            raise DataError(f"{error}\n{_TRAINING_ENDS}") from error
+
+    def read(self, draw: int | Draw) -> dict[str, Any]:
+        """As `__getitem__`, with nothing but the fault in the error.
+
+        Raises:
+            DataError: The pair cannot be read.
+            MemoryError: It does not fit into the memory; names it.
+        """
         index, seed, iteration = (draw.index, draw.seed, draw.iteration) if isinstance(draw, Draw) else (draw, None, 0)
         sample = self.samples[index]
         transform = self.transform.at(iteration) if isinstance(self.transform, TransformByIteration) else self.transform
-        image, label = transform(*self.read_pair(sample), seed)
+        try:
+            image, label = transform(*self.read_pair(sample), seed)
+        except MemoryError as error:
+            raise MemoryError(f"{self.title}: no memory is left for {sample.image} and its label") from error
         return {"image": image, "label": label, "name": sample.name}
 
     def missing(self, found: str) -> MissingDataError:

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from pin_memory.domains.classes import IGNORE
-from pin_memory.domains.decoding import read_rgb
+from pin_memory.domains.decoding import PILLOW_ERRORS, opened, read_rgb, undecodable
 from pin_memory.errors import DataError
 
 Colour = tuple[int, int, int]
@@ -66,10 +65,10 @@ def read_codes(path: Path) -> np.ndarray:
         DataError: The file cannot be read or is truncated, or is no colour picture.
     """
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             mode = image.mode
-    except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: cannot be decoded ({error}). The copy is probably damaged: get this file again.") from error
+    except PILLOW_ERRORS as error:
+        raise undecodable(path, str(error)) from error
     if mode not in ("RGB", "RGBA", "P"):
         raise DataError(
             f"{path}: expected a label map of colours (8-bit RGB or palette picture), found picture mode {mode}. "

@@ -8,12 +8,14 @@ from typing import Any, ClassVar
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
+from pin_memory.domains.bad_samples import BadSamples
 from pin_memory.domains.base import SPLITS, Domain, Sample, Transform
 from pin_memory.domains.classes import LabelSpace
 from pin_memory.domains.listing import evenly_spaced
 from pin_memory.domains.loading import Loading, collate, loader_options
 from pin_memory.domains.sampling import DrawLoader, DrawSampler, RareClassSampler
 from pin_memory.domains.statistics import class_counts
+from pin_memory.domains.training_loader import TrainingLoader
 from pin_memory.domains.transforms import TrainTransform
 from pin_memory.domains.views import ViewTransform, find_view
 from pin_memory.errors import ConfigurationError
@@ -24,6 +26,9 @@ class DomainDataModule(LightningDataModule):
     """The loaders of one data set; a subclass names its reader.
 
     Works alone, too: `GTAVDataModule(root="data/gtav").train_dataloader()`.
+
+    Attributes:
+        bad_samples: The training samples that could not be read so far, with `loading.on_bad_sample=skip`.
     """
 
     reader: ClassVar[type[Domain]]
@@ -54,6 +59,7 @@ class DomainDataModule(LightningDataModule):
         self.loading = loading or Loading()
         self.view = find_view(view)
         self.reader_options = reader_options
+        self.bad_samples = BadSamples(self.loading.max_bad_share)
 
     @property
     def title(self) -> str:
@@ -118,14 +124,19 @@ class DomainDataModule(LightningDataModule):
         dataset = self.dataset("train", augmentation or self.augmentation)
         sampler = self._sampler(dataset, stream)
         options = loader_options(self.loading.workers) | {"persistent_workers": self.loading.workers > 0}
-        return DrawLoader(dataset, sampler=sampler, batch_size=self.loading.batch_size, **options)
+        bad = self.bad_samples if self.loading.on_bad_sample == "skip" else None
+        return TrainingLoader(dataset, domain=stream or self.title, bad=bad, sampler=sampler, batch_size=self.loading.batch_size, **options)
 
     def _sampler(self, dataset: Domain, stream: str) -> DrawSampler:
         """The draws of the training images; rare classes have to be counted once for that."""
         loading = self.loading
         if loading.sampling == "uniform":
             return DrawSampler(len(dataset), loading.draws_per_epoch, loading.seed, stream)
-        counts = class_counts(dataset, loading.workers)
+
+        def skip(name: str, fault: str) -> None:
+            self.bad_samples.add(name, fault, stream or self.title, len(dataset))
+
+        counts = class_counts(dataset, loading.workers, skip if loading.on_bad_sample == "skip" else None)
         shape = {"temperature": loading.rare_class_temperature, "min_share": loading.rare_class_min_share}
         return RareClassSampler(counts, loading.draws_per_epoch, loading.seed, stream, **shape)
 

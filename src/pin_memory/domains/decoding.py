@@ -3,15 +3,36 @@
 Images go through OpenCV: it is fast, lets other threads run, and its in-memory decoder refuses a truncated file (`cv2.imread` returns a
 truncated JPEG with a grey rest). Label maps of indices go through Pillow, since OpenCV turns a palette PNG into colours; 16-bit RGB PNGs
 go through OpenCV, since Pillow keeps their high byte only.
+
+A picture's head is read first: a small file can claim a size that takes all memory. What it claims, and the format, have to be usual.
 """
 
+import os
+import stat
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
-from pin_memory.errors import DataError
+from pin_memory.errors import ConfigurationError, DataError
+
+PIXEL_LIMIT = "PIN_MEMORY_MAX_PIXELS"
+"""Name in the environment of the largest number of pixels that a picture may have."""
+MAX_PIXELS = 89_478_485
+"""The limit without it, which is Pillow's: an RGB picture of 256 MiB, 9459 x 9459."""
+MAX_FILE_BYTES = 2**30
+"""Bytes that a picture file may have: 1 GiB."""
+# No format that starts another program (EPS) or is no still picture.
+_FORMATS = ("PNG", "JPEG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO", "PCX")
+
+# What is wrong with a file is told as an error with its name; OpenCV would print it besides, without.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
 
 # Orientation tags must not turn an image that its label map does not follow.
 _RGB = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
@@ -45,7 +66,7 @@ def read_indices(path: Path) -> np.ndarray:
         DataError: The file cannot be read or is truncated, or holds colours or deeper values instead of 8-bit indices.
     """
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             if image.mode not in ("P", "L", "1"):
                 raise DataError(
                     f"{path}: expected a label map of 8-bit ids (grey-scale or palette PNG), found picture mode {image.mode}. "
@@ -53,8 +74,8 @@ def read_indices(path: Path) -> np.ndarray:
                 )
             stretched = _STRETCHED.get(str(image.tile[0].args) if image.tile else "", 1)
             return np.array(image, np.uint8) // np.uint8(stretched)
-    except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise _undecodable(path, str(error)) from error
+    except PILLOW_ERRORS as error:
+        raise undecodable(path, str(error)) from error
 
 
 def read_deep_rgb(path: Path) -> np.ndarray:
@@ -76,20 +97,113 @@ def read_deep_rgb(path: Path) -> np.ndarray:
     return pixels[..., ::-1]
 
 
+PILLOW_ERRORS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, struct.error, zlib.error, OverflowError,
+                 UnidentifiedImageError, Image.DecompressionBombError)  # fmt: skip
+"""What Pillow's decoders are known to raise for damaged files."""
+
+
+def max_pixels() -> int:
+    """The largest number of pixels that a picture may have.
+
+    Raises:
+        ConfigurationError: `PIN_MEMORY_MAX_PIXELS` is set to something that is no such number.
+    """
+    text = os.environ.get(PIXEL_LIMIT, "")
+    if not text:
+        return MAX_PIXELS
+    if not (text.isdecimal() and 0 < int(text) <= 2**30):  # OpenCV decodes no more
+        raise ConfigurationError(f"{PIXEL_LIMIT}={text} in the environment: expected a whole number of pixels, at most {2**30}.")
+    return int(text)
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those of the usual formats that this Pillow was built with."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[ImageFile.ImageFile]:
+    """Open a picture of a usual format and size with Pillow; its head is read, no pixel is decoded yet.
+
+    Args:
+        path: The file.
+
+    Yields:
+        The picture.
+
+    Raises:
+        DataError: It is no regular file, an empty one or too large a one, or claims more pixels than `max_pixels`.
+        OSError: It cannot be read; as `UnidentifiedImageError` when it is no picture of a known format.
+    """
+    check_size(path)
+    limit = max_pixels()
+    Image.MAX_IMAGE_PIXELS = max(limit, Image.MAX_IMAGE_PIXELS or limit)  # Pillow's own limit shall not be below ours
+    try:
+        picture = Image.open(path, formats=_formats())
+    except Image.DecompressionBombError as error:
+        raise _too_large(path, str(error)) from error
+    with picture:
+        check_pixels(path, *picture.size)
+        yield picture
+
+
+def check_size(path: str | Path) -> None:
+    """Refuse a file that is none, that never ends, or that has more bytes than any picture.
+
+    Raises:
+        DataError: It is one.
+        OSError: It cannot be looked at.
+    """
+    status = Path(path).stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"{path}: expected a picture, found a folder, a pipe or a device.")
+    if not status.st_size:
+        raise undecodable(path, "an empty file")
+    if status.st_size > MAX_FILE_BYTES:
+        raise DataError(f"{path}: a file of {status.st_size} bytes is no picture; at most {MAX_FILE_BYTES} are read.")
+
+
+def check_pixels(path: str | Path, width: int, height: int) -> None:
+    """Refuse a picture of an absurd size before memory is taken for it.
+
+    Raises:
+        DataError: It has more pixels than `max_pixels`, or none.
+    """
+    if width < 1 or height < 1 or width * height > max_pixels():
+        raise _too_large(path, f"{width}x{height} pixels")
+
+
+def _too_large(path: str | Path, claim: str) -> DataError:
+    return DataError(
+        f"{path}: claims to be too large a picture ({claim}); at most {max_pixels()} pixels are decoded, since a damaged or malicious file"
+        f" can ask for all memory. If it really is so large, set {PIXEL_LIMIT} in the environment."
+    )
+
+
 def _decode(path: Path, flags: int) -> np.ndarray:
     """Decode in memory with OpenCV, or raise a `DataError`."""
     try:
-        data = np.fromfile(path, np.uint8)
+        with opened(path):
+            data = np.fromfile(path, np.uint8)
+    except UnidentifiedImageError as error:
+        raise undecodable(path, "truncated, damaged or not a picture") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    except PILLOW_ERRORS as error:
+        raise undecodable(path, str(error)) from error
     try:
-        pixels = cv2.imdecode(data, flags) if data.size else None
+        pixels = cv2.imdecode(data, flags)
     except cv2.error as error:
-        raise _undecodable(path, error.err) from error
+        if error.code == cv2.Error.STS_NO_MEM:
+            raise MemoryError(f"no memory is left to decode {path}") from error
+        raise undecodable(path, error.err) from error
     if pixels is None:
-        raise _undecodable(path, "an empty file" if not data.size else "truncated, damaged or not a picture")
+        raise undecodable(path, "truncated, damaged or not a picture")
     return np.asarray(pixels)
 
 
-def _undecodable(path: Path, reason: str) -> DataError:
+def undecodable(path: str | Path, reason: str) -> DataError:
+    """The error of a picture file that cannot be decoded."""
     return DataError(f"{path}: cannot be decoded ({reason}). The copy is probably damaged: get this file again.")

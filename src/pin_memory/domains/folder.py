@@ -15,7 +15,7 @@ from pin_memory.domains.decoding import read_indices
 from pin_memory.domains.layouts import SPLITS, Found, Layout
 from pin_memory.domains.listing import Sample, contents, first_names
 from pin_memory.domains.own_classes import colour_ids, id_table, label_space_of, raw_ids_of
-from pin_memory.domains.patterns import EVERY_SPLIT, Patterns, repeated, require_patterns_fit
+from pin_memory.domains.patterns import EVERY_SPLIT, Patterns, repeated, require_below, require_patterns_fit
 from pin_memory.domains.splits import list_of, read_names
 from pin_memory.errors import ConfigurationError, DataError
 
@@ -95,6 +95,7 @@ labels: labels
         # The statistics of a data set are kept by its encoding: another palette is another one.
         encoding = "ids" if train_ids is None else f"{len(train_ids)} colours ({zlib.crc32(repr(train_ids).encode()):08x})"
         folders = {split: split for split in SPLITS} if splits is None else dict(splits)
+        require_below(folders)
         self.layouts = (Patterns("own folders", images, labels, "", "", folders, encoding),)
         self.tree = f"images: {images}\nlabels: {labels}"
         super().__init__(root, split, transform, **options)

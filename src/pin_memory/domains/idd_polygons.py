@@ -1,7 +1,6 @@
 """The labels of IDD: its classes, and polygons drawn as the data set's own tool draws them, kept in the user's cache folder."""
 
 import hashlib
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,9 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
+from pin_memory.documents import read_json
 from pin_memory.domains.classes import IGNORE, label_table
+from pin_memory.domains.decoding import max_pixels
 from pin_memory.errors import DataError
 from pin_memory.files import atomic_write, cache_folder
 
@@ -58,7 +59,8 @@ _CLASSES = {
     "license plate": IGNORE,
 }
 _IDS = {name: number for number, name in enumerate(_CLASSES)}
-_MAX_SIDE = 20_000  # pixels, ten times that of the data set; a damaged number must not ask for all memory
+_MAX_SIDE = 20_000  # pixels, ten times that of the data set
+_MAX_BYTES = 2**26  # of a file: 64 MiB, a hundred times that of the data set
 _VERSION = 1  # of the drawing: raise it when maps change, so that older ones are drawn anew
 
 ID_TABLE = label_table(list(_CLASSES.values()))
@@ -83,11 +85,12 @@ def rasterize(annotation: dict[str, Any]) -> np.ndarray:
         Ids of IDD, (imgHeight, imgWidth) uint8.
 
     Raises:
-        ValueError: The size is none of a picture.
+        ValueError: The size is none of a picture, or more than `decoding.max_pixels`.
     """
     width, height = int(annotation["imgWidth"]), int(annotation["imgHeight"])
-    if not (1 <= width <= _MAX_SIDE and 1 <= height <= _MAX_SIDE):
-        raise ValueError(f"a size of {width}x{height}, not within 1..{_MAX_SIDE} pixels")
+    # A damaged number must not ask for all memory.
+    if not (1 <= width <= _MAX_SIDE and 1 <= height <= _MAX_SIDE and width * height <= max_pixels()):
+        raise ValueError(f"a size of {width}x{height}, not within 1..{_MAX_SIDE} and {max_pixels()} pixels in all")
     canvas = Image.new("L", (width, height), _IDS["unlabeled"])
     draw = ImageDraw.Draw(canvas)
     for item in annotation["objects"]:
@@ -105,10 +108,10 @@ def read_polygons(path: Path) -> np.ndarray:
         DataError: The file cannot be read or is no annotation.
     """
     try:
-        return rasterize(json.loads(path.read_bytes()))
+        return rasterize(read_json(path, _MAX_BYTES))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    except (ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, OverflowError, KeyError, TypeError, AttributeError, SystemError) as error:
         raise DataError(
             f"{path}: not a whole IDD label: expected JSON with imgWidth, imgHeight and objects of label and polygon, "
             f"found {type(error).__name__}: {error}. Get this file again."
@@ -149,5 +152,8 @@ def _read_entry(entry: Path) -> np.ndarray | None:
         data = np.fromfile(entry, np.uint8)
     except OSError:
         return None
-    label = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    try:
+        label = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    except cv2.error:
+        return None
     return label if label is not None and label.ndim == 2 and label.dtype == np.uint8 else None

@@ -1,10 +1,8 @@
 """Looking at the files of a data set: cheaply by their first and last bytes, or by decoding them."""
 
-import json
 import os
 import re
-import struct
-import zlib
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -13,7 +11,9 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from pin_memory.documents import read_json
 from pin_memory.domains.base import Domain
+from pin_memory.domains.decoding import PILLOW_ERRORS, check_pixels, opened
 from pin_memory.domains.listing import Sample
 from pin_memory.errors import DataError
 
@@ -80,6 +80,8 @@ def glance(path: Path) -> Glance:
         path: A picture, or a JSON file of polygons with imgWidth and imgHeight.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return Glance(None, "a folder, a pipe or a device", "unreadable")
         with path.open("rb") as file:
             head = file.read(_HEAD)
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
@@ -99,6 +101,9 @@ def _glance_picture(file: BinaryIO, head: bytes, tail: bytes) -> Glance:
     try:
         with Image.open(file) as picture:
             size = picture.size
+        check_pixels("it", *size)
+    except DataError as error:
+        return Glance(size, str(error).removeprefix("it: "), "too_large")
     except Image.DecompressionBombError as error:
         return Glance(None, str(error), "too_large")
     except UnidentifiedImageError:
@@ -217,10 +222,10 @@ def _is_whole(path: Path) -> bool:
     """Whether a picture or JSON file can be decoded, whatever it holds."""
     try:
         if path.suffix.lower() == ".json":
-            json.loads(path.read_bytes())
+            read_json(path)
         else:
-            with Image.open(path) as picture:
+            with opened(path) as picture:
                 picture.load()
-    except (*_DECODING_ERRORS, OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error):
+    except (*_DECODING_ERRORS, *PILLOW_ERRORS):
         return False
     return True

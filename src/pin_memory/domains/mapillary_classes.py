@@ -1,10 +1,10 @@
 """The classes of Mapillary Vistas 1.2 and 2.0 and the maps that turn them into the 19 Cityscapes classes; there is no official map."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 
+from pin_memory.documents import read_json
 from pin_memory.domains.classes import IGNORE, label_table
 from pin_memory.errors import DataError
 
@@ -81,10 +81,10 @@ def check_config(path: Path, version: str) -> None:
         DataError: It cannot be read, or lists other classes or another order.
     """
     try:
-        labels = json.loads(path.read_bytes())["labels"]
+        labels = read_json(path)["labels"]
         names = [label["name"] for label in labels]
         readable = [label["readable"] for label in labels]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise DataError(f"{path}: not a config.json of Mapillary Vistas ({type(error).__name__}: {error}). Get it again.") from error
     if version == "v1.2":
         expected, found = dict(enumerate(V1_2)), names

@@ -1,9 +1,11 @@
 """Several source domains to train on and unseen target domains to test on."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from lightning import LightningDataModule
 from lightning.pytorch.utilities import CombinedLoader
 
@@ -11,7 +13,9 @@ from pin_memory.domains.base import DEMO, MissingDataError, Transform
 from pin_memory.domains.classes import CITYSCAPES, LabelSpace
 from pin_memory.domains.data_module import DomainDataModule
 from pin_memory.domains.sides import AugmentationBySide, Split
+from pin_memory.domains.waiting import Stopwatch, TimedLoader
 from pin_memory.errors import ConfigurationError, DataError
+from pin_memory.ranks import gather_objects
 
 if TYPE_CHECKING:
     from pin_memory.domains.stand_in_layouts import StandIns
@@ -22,6 +26,9 @@ class MultiSourceDataModule(LightningDataModule):
 
     A training batch is a dictionary from the source's name to its mini-batch of "image", "label" and "name". Validation runs over the
     sources one after the other, a test over the targets.
+
+    Attributes:
+        waiting: Seconds that training has waited for its batches so far: for the loaders, and for the transfer to the device.
     """
 
     def __init__(
@@ -49,6 +56,7 @@ class MultiSourceDataModule(LightningDataModule):
                 names what is no source.
         """
         super().__init__()
+        self.waiting = Stopwatch()
         self.sources = dict(sources or {})
         self.targets = dict(targets or {})
         for name in (*self.sources, *self.targets):
@@ -163,6 +171,12 @@ class MultiSourceDataModule(LightningDataModule):
         for domain in self.targets.values() if targets else ():
             domain.evaluated("test", processes)
 
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Move a batch as Lightning does (without waiting for the copy from pinned memory to a GPU), and count the time in training."""
+        training = self.trainer is not None and self.trainer.training
+        with self.waiting.running() if training else nullcontext():
+            return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
     def train_dataloader(self) -> CombinedLoader:
         """One mini-batch of each source in every step; shorter sources start again until the longest ends.
 
@@ -172,7 +186,35 @@ class MultiSourceDataModule(LightningDataModule):
         """
         _require(self.sources, "source")
         loaders = {name: domain.train_dataloader(name, self._augmentation(name)) for name, domain in self.sources.items()}
-        return CombinedLoader(loaders, "max_size_cycle")
+        return TimedLoader(loaders, "max_size_cycle", self.waiting)
+
+    def bad_samples(self) -> dict[str, dict[str, Any]]:
+        """The training samples that could not be read and were left out so far, over all processes, which all have to ask.
+
+        Returns:
+            `{source: {"samples": sorted names, "draws": how often another sample took a place}}`, without sources that have none.
+        """
+        own = {name: domain.bad_samples.state_dict() for name, domain in self.sources.items()}
+        parts = gather_objects({name: state for name, state in own.items() if state})
+        found: dict[str, dict[str, Any]] = {}
+        for name in self.sources:
+            states = [part[name] for part in parts if name in part]
+            if states:
+                samples = sorted({sample for state in states for sample in state["names"]})
+                found[name] = {"samples": samples, "draws": sum(state["draws"] for state in states)}
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the data: the bad samples met so far."""
+        states = {name: domain.bad_samples.state_dict() for name, domain in self.sources.items()}
+        kept = {name: state for name, state in states.items() if state}
+        return {"bad_samples": kept} if kept else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        for name, state in state_dict.get("bad_samples", {}).items():
+            if name in self.sources:
+                self.sources[name].bad_samples.load_state_dict(state)
 
     def _augmentation(self, name: str) -> Transform:
         """The augmentation of a source, by side where that is asked for."""

@@ -50,7 +50,7 @@ class Patterns(Layout):
 def require_patterns_fit(images: str, labels: str) -> None:
     """Refuse patterns that could not pair image and label."""
     for pattern in (images, labels):
-        if set("{}") & set(pattern.replace("{split}", "")) or Path(pattern).is_absolute() or ".." in Path(pattern).parts:
+        if set("{}\0") & set(pattern.replace("{split}", "")) or Path(pattern).is_absolute() or ".." in Path(pattern).parts:
             raise ConfigurationError(
                 f"FolderDomain: {pattern!r} is no folder or pattern below the root; *, ** and {{split}} may stand in it."
             )
@@ -61,6 +61,20 @@ def require_patterns_fit(images: str, labels: str) -> None:
             f"FolderDomain: images={images!r} and labels={labels!r} cannot be paired: expected two different folders, or two different "
             "patterns with as many * each."
         )
+
+
+def require_below(folders: Mapping[str, str]) -> None:
+    """Refuse folders of splits that lead out of the root.
+
+    Args:
+        folders: What {split} stands for.
+
+    Raises:
+        ConfigurationError: One is absolute, or has "..".
+    """
+    for split, folder in folders.items():
+        if not isinstance(folder, str) or Path(folder).is_absolute() or ".." in Path(folder).parts or "\0" in folder:
+            raise ConfigurationError(f"FolderDomain: splits={{{split}: {folder!r}}} is no folder below the root.")
 
 
 def _matches(root: Path, pattern: str, kind: str) -> dict[Path, str] | None:

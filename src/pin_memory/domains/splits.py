@@ -112,7 +112,7 @@ def _read_mat(path: Path, split: str) -> list[str]:
 
     key = f"{split}Ids"
     try:
-        numbers = np.asarray(loadmat(path, variable_names=[key])[key]).ravel()
-    except Exception as error:  # scipy raises many kinds for a damaged file
+        numbers = [int(number) for number in np.asarray(loadmat(path, variable_names=[key])[key]).ravel()]
+    except Exception as error:  # scipy raises many kinds for a damaged file, and what stands in it may be no number
         raise DataError(f"{path}: expected GTAV's split.mat with the list {key}; it cannot be read ({error}).") from error
-    return [f"{int(number):0{_NUMBER_WIDTH}}" for number in numbers]
+    return [f"{number:0{_NUMBER_WIDTH}}" for number in numbers]

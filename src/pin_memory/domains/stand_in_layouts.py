@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from pin_memory.documents import read_json
 from pin_memory.domains.classes import CLASSES, PALETTE
 from pin_memory.domains.stand_in import CODES, LOOKS, Scene, draw_scene
 from pin_memory.errors import ConfigurationError, DataError
@@ -49,8 +50,10 @@ class StandIns:
     """
 
     def __init__(self, root: str | Path, images_per_domain: int = 40, seed: int = 304, width: int = 400) -> None:
-        if images_per_domain < 1 or width < 96:
-            raise ConfigurationError(f"Stand-ins need images_per_domain >= 1 and width >= 96, not {images_per_domain} and {width}.")
+        if not (1 <= images_per_domain <= 100_000 and 96 <= width <= 8192):
+            raise ConfigurationError(
+                f"Stand-ins need images_per_domain within 1..100000 and width within 96..8192, not {images_per_domain} and {width}."
+            )
         self.root = Path(root)
         self.settings = {"version": _VERSION, "images_per_domain": images_per_domain, "seed": seed, "width": width}
 
@@ -63,7 +66,7 @@ class StandIns:
         Raises:
             DataError: `root` holds something that is not a set of stand-ins.
         """
-        if self._is_there():
+        if self.is_there():
             return False
         self.root.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.root.parent, prefix=f".{self.root.name}.") as temporary:
@@ -71,18 +74,27 @@ class StandIns:
             for key, look in LOOKS.items():
                 self._write_domain(fresh / look.domain, key)
             (fresh / MARKER).write_text(json.dumps({"note": _NOTE, **self.settings}, indent=2) + "\n", encoding="utf-8")
-            if self._is_there():  # another process was quicker
+            if self.is_there():  # another process was quicker
                 return False
             if self.root.exists():
                 self.root.rename(Path(temporary) / "old")
             fresh.rename(self.root)
         return True
 
-    def _is_there(self) -> bool:
-        """Whether `root` holds stand-ins of these settings; raises when it holds anything that is not a stand-in."""
+    def is_there(self) -> bool:
+        """Whether `root` holds stand-ins of these settings.
+
+        Raises:
+            DataError: It holds anything that is not a stand-in.
+        """
         marker = self.root / MARKER
         if marker.is_file():
-            found = json.loads(marker.read_text(encoding="utf-8"))
+            try:
+                found = read_json(marker)
+            except (OSError, ValueError) as error:
+                raise DataError(f"{marker} cannot be read ({error}). Remove this folder, or give another one.") from error
+            if not isinstance(found, dict):
+                raise DataError(f"{marker} holds no settings of stand-ins. Remove this folder, or give another one.")
             return all(found.get(key) == value for key, value in self.settings.items())
         if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
             raise DataError(

@@ -2,9 +2,7 @@
 
 import hashlib
 import logging
-import zipfile
-import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +12,20 @@ from pin_memory.domains.inspection import count_classes
 from pin_memory.domains.parallel import in_parallel
 from pin_memory.errors import ConfigurationError, DataError
 from pin_memory.files import atomic_write, cache_folder
+from pin_memory.untrusted import load_arrays
 
 log = logging.getLogger(__name__)
 
 _VERSION = 1  # of what is stored: raise it when the meaning changes
 
 
-def class_counts(domain: Domain, workers: int | None = None) -> np.ndarray:
+def class_counts(domain: Domain, workers: int | None = None, skip: Callable[[str, str], None] | None = None) -> np.ndarray:
     """Count the pixels of each class in each label of a split; from the cache where nothing changed since they were counted.
 
     Args:
         domain: The split, without a transform's effect: labels are counted as they are decoded.
         workers: Processes that decode; None for one per CPU.
+        skip: Is told name and fault of each sample whose label cannot be read, which then counts as without pixels; None to raise.
 
     Returns:
         Pixels of each class and, last, ignored, for each of `domain.samples`, (N, K + 1) int64.
@@ -36,6 +36,8 @@ def class_counts(domain: Domain, workers: int | None = None) -> np.ndarray:
     try:
         fingerprint(domain)
     except OSError as error:  # said before many labels are decoded in vain
+        if skip is not None:
+            return _readable_counts(domain, workers, skip)
         raise DataError(
             f"{error.filename}: cannot be read ({error.strerror or error}). A label of {domain.title} is behind a broken link, or was "
             "taken away: get this file again."
@@ -44,8 +46,26 @@ def class_counts(domain: Domain, workers: int | None = None) -> np.ndarray:
         return stored
     title = f"{domain.title}: counting classes"
     log.info("%s in %d labels, once; kept in %s", title, len(domain), cache_folder("statistics"))
+    if skip is not None:
+        return _readable_counts(domain, workers, skip)
     counts = np.stack(list(in_parallel(_count, domain, range(len(domain)), workers, title)))
     store_counts(domain, counts)
+    return counts
+
+
+def _readable_counts(domain: Domain, workers: int | None, skip: Callable[[str, str], None]) -> np.ndarray:
+    """As `class_counts` with `skip`; kept in the cache only where all labels could be read."""
+    counts = np.zeros((len(domain), len(domain.label_space) + 1), np.int64)
+    whole = True
+    found = in_parallel(_count_or_fault, domain, range(len(domain)), workers, f"{domain.title}: counting classes")
+    for sample, row, own in zip(domain.samples, counts, found, strict=True):
+        if isinstance(own, str):
+            whole = False
+            skip(sample.name, own)
+        else:
+            row[:] = own
+    if whole:
+        store_counts(domain, counts)
     return counts
 
 
@@ -53,9 +73,8 @@ def stored_counts(domain: Domain) -> np.ndarray | None:
     """The counts as `class_counts` returns them if the cache has them; otherwise, or when a label cannot be read, None."""
     shape = (len(domain), len(domain.label_space) + 1)
     try:
-        with np.load(_cache_file(domain)) as content:
-            counts = content["counts"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):  # not there, or damaged: counted anew
+        counts = load_arrays(_cache_file(domain), "counts")["counts"]
+    except (OSError, DataError):  # not there, or damaged: counted anew
         return None
     return counts if counts.shape == shape else None
 
@@ -146,6 +165,13 @@ def images_with(counts: np.ndarray, min_share: float) -> Sequence[np.ndarray]:
 
 def _count(domain: Domain, index: int) -> np.ndarray:
     return count_classes(domain.read_label(domain.samples[index]), len(domain.label_space))
+
+
+def _count_or_fault(domain: Domain, index: int) -> np.ndarray | str:
+    try:
+        return _count(domain, index)
+    except DataError as error:
+        return str(error)
 
 
 def _cache_file(domain: Domain) -> Path:

@@ -4,8 +4,10 @@ Geometry is applied to image and label together. The scaled image is never made 
 that part is resized, which gives the pixels of scaling first and cropping afterwards at the cost of one crop.
 """
 
+import math
 import os
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,9 @@ import albumentations as A
 
 from pin_memory.domains.classes import IGNORE
 from pin_memory.errors import ConfigurationError
+
+_MAX_CROP = 16_384  # pixels of a side; a slip of the keyboard must not ask for all memory
+_MAX_SCALE = 100
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """Mean of the ImageNet training images, RGB in 0..1."""
@@ -95,9 +100,9 @@ class TrainTransform:
         Raises:
             ConfigurationError: A value is out of its range.
         """
-        height, width = (crop_size, crop_size) if isinstance(crop_size, int) else tuple(crop_size)
-        _require(height > 0 and width > 0, f"crop_size must be positive, found {crop_size}")
-        _require(0 < scale[0] <= scale[1], f"scale must be an increasing range above 0, found {scale}")
+        height, width = _sides(crop_size)
+        _check_ranges(scale, flip, color_jitter, jitter_probability, blur_sigma, gamma, grey, noise_sigma)
+        _require(0 < scale[0] <= scale[1] <= _MAX_SCALE, f"scale must be an increasing range above 0 and up to {_MAX_SCALE}, found {scale}")
         _require(0 <= flip <= 1 and 0 <= jitter_probability <= 1, "flip and jitter_probability must lie in 0..1")
         _require(min(color_jitter) >= 0 and color_jitter[3] <= 0.5, f"color_jitter must not be negative, hue at most 0.5: {color_jitter}")
         factors = [(max(0.0, 1 - change), 1 + change) for change in color_jitter[:3]]
@@ -207,6 +212,31 @@ def _reach(interval: tuple[float, float], out: int, length: int) -> slice:
     low, high = interval
     support = 2 * max(1.0, (high - low) / out) + 1
     return slice(max(0, int(low - support)), min(length, int(high + support) + 1))
+
+
+def _sides(crop_size: Any) -> tuple[int, int]:
+    """Height and width of the crop.
+
+    Raises:
+        ConfigurationError: It is no size, or one that no machine trains with.
+    """
+    whole = isinstance(crop_size, int) and not isinstance(crop_size, bool)
+    sides = (crop_size, crop_size) if whole else tuple(crop_size) if isinstance(crop_size, Sequence) else ()
+    fine = len(sides) == 2 and all(isinstance(side, int) and not isinstance(side, bool) and 0 < side <= _MAX_CROP for side in sides)
+    _require(fine, f"crop_size must be one or two whole numbers of pixels, 1..{_MAX_CROP}, found {crop_size!r}")
+    return sides[0], sides[1]
+
+
+def _check_ranges(*settings: Any) -> None:
+    """Refuse what is neither a finite number, nor a sequence of these, nor None.
+
+    Raises:
+        ConfigurationError: Something is.
+    """
+    for value in settings:
+        parts = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+        fine = all(part is None or (isinstance(part, int | float) and math.isfinite(part)) for part in parts)
+        _require(fine and len(parts) in (1, 2, 4), f"expected finite numbers or ranges of two, found {value!r}")
 
 
 def _require(condition: bool, message: str) -> None:

@@ -1,6 +1,5 @@
 """WildDash 2 (Zendel et al., CVPR 2022): 4,256 public frames from all over the world, labelled as panoptic segments."""
 
-import json
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from pin_memory.documents import read_json
 from pin_memory.domains.base import Domain, Transform
 from pin_memory.domains.cityscapes import Cityscapes
 from pin_memory.domains.classes import CLASSES, IGNORE
@@ -113,7 +113,7 @@ def _segments(path: Path, _changed: int) -> dict[str, CodeTable]:
         DataError: The file is not whole, or no COCO panoptic annotation.
     """
     try:
-        annotations = json.loads(path.read_bytes())["annotations"]
+        annotations = read_json(path)["annotations"]
         return {Path(item["file_name"]).stem: _categories(item["segments_info"]) for item in annotations}
     except (OSError, ValueError, OverflowError, KeyError, TypeError, AttributeError) as error:
         raise DataError(

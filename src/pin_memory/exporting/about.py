@@ -1,7 +1,6 @@
 """What is written down with an exported network: how to build it, what it takes and gives, where it comes from."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from pin_memory import assembly
+from pin_memory.documents import read_json
 from pin_memory.domains import MultiSourceDataModule
 from pin_memory.domains.classes import LabelSpace
 from pin_memory.domains.transforms import IMAGENET_MEAN, IMAGENET_STD
@@ -73,7 +73,7 @@ def about(source: Source, statistics: TestStatistics) -> dict[str, Any]:
 def is_about(path: Path) -> bool:
     """Whether a file holds what `about` returns, of this version or another."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and str(content.get("format")).partition("@")[0] == FORMAT.partition("@")[0]
@@ -113,5 +113,5 @@ def read_about(content: Any, path: Path) -> Described:
     try:
         space = LabelSpace(tuple(content["label_space"]["names"]), np.array(content["label_space"]["palette"], np.uint8))
         return Described(content["network"], space, TestStatistics(**content["statistics"]), Protocol(**content["protocol"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise ConfigurationError(f"{path}: the settings of the exported network are damaged ({error!r}). Export it again.") from error

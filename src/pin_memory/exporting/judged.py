@@ -1,10 +1,10 @@
 """The results that belong to a checkpoint: those of its run, or files that are named, if they are of this very checkpoint."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pin_memory.documents import read_json
 from pin_memory.errors import ConfigurationError
 from pin_memory.inference import TestStatistics
 
@@ -66,7 +66,7 @@ def measured_by(statistics: TestStatistics, found: Sequence[dict[str, Any]], giv
 def _read(path: Path) -> dict[str, Any] | None:
     """The content of a results file; None where it is none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) and "targets" in content and "protocol" in content else None

@@ -9,7 +9,8 @@ import hydra.utils
 import torch
 from torch import Tensor
 
-from pin_memory.assembly import check_targets
+from pin_memory.assembly import check_targets, rebuilt, without_downloads
+from pin_memory.documents import read_json
 from pin_memory.errors import ConfigurationError, OutputError
 from pin_memory.exporting.about import check_replaceable, is_about, read_about
 from pin_memory.exporting.graph import require
@@ -94,12 +95,13 @@ def load_safetensors(
         raise ConfigurationError(f"{path}: expected a {SUFFIX} file, or a folder with {WEIGHTS}.")
     settings = _settings_file(weights)
     try:
-        content = json.loads(settings.read_text(encoding="utf-8"))
+        content = read_json(settings)
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{settings}: expected the settings of {weights} ({error}).") from error
     described = read_about(content, settings)
     check_targets(described.network, settings, trust)
-    network = hydra.utils.instantiate(described.network)
+    without_downloads(described.network)
+    network = rebuilt(lambda: hydra.utils.instantiate(described.network), settings)
     if not isinstance(network, MemorySegmenter):
         raise ConfigurationError(f"{settings}: expected a MemorySegmenter, found {type(network).__name__}.")
     _fill(network, _read(weights), weights)

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from pin_memory.callbacks.panels import TILES
+from pin_memory.domains.decoding import PILLOW_ERRORS, opened
+from pin_memory.errors import DataError
 from pin_memory.reporting.reading import RunFolder
 from pin_memory.visualize import difference
 
@@ -45,7 +47,7 @@ def panels(run: RunFolder, quality: Quality) -> dict[str, list[dict[str, Any]]]:
             continue
         try:
             panel = _panel(run, entry, quality)
-        except (OSError, KeyError, ValueError, TypeError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        except (DataError, *PILLOW_ERRORS) as error:
             log.warning("The report leaves out the panel %s of %s: %s", entry.get("name"), target, error)
             continue
         shown.setdefault(target, []).append(panel)
@@ -55,12 +57,13 @@ def panels(run: RunFolder, quality: Quality) -> dict[str, list[dict[str, Any]]]:
 def _panel(run: RunFolder, entry: dict[str, Any], quality: Quality) -> dict[str, Any]:
     """One panel: its layers, its size, its classes."""
     folder = run.path / TILES
-    stored = Image.open(_inside(folder, entry["image"])).convert("RGB")
+    with opened(_inside(folder, entry["image"])) as picture:
+        stored = picture.convert("RGB")
     scale = min(1.0, quality.width / stored.width)
     size = (max(1, round(stored.width * scale)), max(1, round(stored.height * scale)))
     rgb = stored.resize(size, Image.Resampling.LANCZOS)
     files = (_inside(folder, entry[name]) for name in ("truth", "prediction"))
-    truth, prediction = (Image.open(file).resize(size, Image.Resampling.NEAREST) for file in files)
+    truth, prediction = (_resized(file, size) for file in files)
     ids = [np.asarray(mask) for mask in (truth, prediction)]
     error = Image.fromarray(difference(np.asarray(rgb), *ids))
     return {
@@ -68,6 +71,12 @@ def _panel(run: RunFolder, entry: dict[str, Any], quality: Quality) -> dict[str,
         "layers": {"image": _jpeg(rgb, quality.jpeg), "truth": _png(truth), "prediction": _png(prediction),
                    "error": _jpeg(error, quality.jpeg)},
     }  # fmt: skip
+
+
+def _resized(file: Path, size: tuple[int, int]) -> Image.Image:
+    """A mask at another size."""
+    with opened(file) as picture:
+        return picture.resize(size, Image.Resampling.NEAREST)
 
 
 def _inside(folder: Path, name: str) -> Path:

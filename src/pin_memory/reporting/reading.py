@@ -1,18 +1,17 @@
 """What a run folder holds, as plain values; whatever is not there is left out."""
 
 import csv
-import json
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from pin_memory.callbacks.memory_trace import read_trace
 from pin_memory.callbacks.panels import TILES
 from pin_memory.comparison_runs import SETTINGS
+from pin_memory.documents import read_json, read_yaml
 from pin_memory.errors import ConfigurationError, DataError
 from pin_memory.results import RESULTS, read_results
 
@@ -100,7 +99,7 @@ def _json(path: Path, unread: list[str]) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError) as error:
         unread.append(f"{path.name}: {error}")
         return {}
@@ -139,8 +138,8 @@ def _yaml(path: Path, unread: list[str]) -> Any:
     if not path.is_file():
         return {}
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        return read_yaml(path) or {}
+    except (OSError, ValueError) as error:
         unread.append(f"{path.name}: {error}")
         return {}
 

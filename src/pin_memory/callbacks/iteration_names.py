@@ -1,0 +1,40 @@
+"""Which images an iteration was made of, for the message when it fails."""
+
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+_SHOWN = 8  # names of each domain
+
+
+class IterationNames(Callback):
+    """Adds to an exception in training which iteration failed and on which samples, by domain.
+
+    The names are a note of the exception (PEP 678), which a traceback shows and `pin_memory.mistakes` puts into its message.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._names: dict[str, list[str]] = {}
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Remember the names."""
+        self._names = {domain: list(part["name"]) for domain, part in batch.items() if isinstance(part, dict) and "name" in part}
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Forget them: what fails from now on fails on other samples."""
+        self._names = {}
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Say them."""
+        if self._names and isinstance(exception, Exception):
+            # A loading process reads ahead of the iteration in which its end is noticed.
+            ahead = "DataLoader worker" in str(exception)
+            where = "Noticed in iteration {}; what was being loaded comes after " if ahead else "In iteration {}, on "
+            exception.add_note(where.format(trainer.global_step) + "; ".join(map(_words, self._names.items())))
+
+
+def _words(part: tuple[str, list[str]]) -> str:
+    domain, names = part
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{domain}: {', '.join(names[:_SHOWN])}{more}"

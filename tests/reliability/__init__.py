@@ -1,0 +1,1 @@
+"""Tests that take minutes or hours: `pytest -m reliability`."""

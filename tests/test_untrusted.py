@@ -1,0 +1,448 @@
+"""Files of strangers, through every command: no code in them is run, no size is believed, nothing is written where it does not belong."""
+
+import importlib
+import json
+import os
+import pickle
+import shutil
+import socket
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pin_memory.documents import MAX_DEPTH, MAX_NODES, TooLargeError, check_yaml, read_json, walk
+from pin_memory.domains import Loading
+from pin_memory.domains.decoding import PIXEL_LIMIT, read_indices, read_rgb
+from pin_memory.domains.folder import FolderDomain
+from pin_memory.domains.stand_in_layouts import StandIns
+from pin_memory.domains.transforms import TrainTransform
+from pin_memory.errors import ConfigurationError, DataError
+from pin_memory.files import file_name
+from pin_memory.untrusted import load_arrays, load_weights_only
+from tests.reliability.mutations import png_claiming
+from tests.tiny_run import TINY
+
+SETTINGS = [setting for setting in TINY if not setting.startswith("data.stand_in")]
+
+
+class Malicious:
+    """Unpickling it creates a file."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {self.target}",)
+
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def planted(tmp_path: Path) -> Path:
+    """The file that the malicious ones would create."""
+    return tmp_path / "PLANTED"
+
+
+@pytest.fixture
+def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], planted: Path) -> Run:
+    """Run a command, and return what it ends with; the file is not created, and there is no traceback."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+
+    def run(name: str, *overrides: str) -> str:
+        monkeypatch.setattr("sys.argv", [name, *overrides])
+        with pytest.raises(SystemExit) as ended:
+            importlib.import_module(f"pin_memory.{name}").main()
+        told = capsys.readouterr().err
+        assert ended.value.code == 2, told
+        assert "Traceback" not in told
+        assert not planted.exists()
+        return " ".join(told.split())
+
+    return run
+
+
+def test_the_malicious_file_is_one(planted: Path, tmp_path: Path) -> None:
+    """Loaded as pickles are, it creates the file; without that, the tests below would show nothing."""
+    torch.save({"state_dict": Malicious(planted)}, tmp_path / "last.ckpt")
+    torch.load(tmp_path / "last.ckpt", weights_only=False)
+    assert planted.exists()
+
+
+@pytest.fixture(params=["torch", "old torch", "pickle", "beside weights"])
+def malicious(request: pytest.FixtureRequest, tmp_path: Path, planted: Path, trained_run: Path) -> Path:
+    """A checkpoint with code, as it may be handed on: in PyTorch's formats, as a bare pickle, and among a whole run's content."""
+    path = tmp_path / "theirs" / "checkpoints" / "last.ckpt"
+    path.parent.mkdir(parents=True)
+    code = {"state_dict": {"conv1.weight": Malicious(planted)}, "epoch": 1}
+    if request.param == "pickle":
+        path.write_bytes(pickle.dumps(code))
+    elif request.param == "beside weights":
+        whole = torch.load(trained_run / "checkpoints" / "last.ckpt", weights_only=True, mmap=True)
+        torch.save({key: whole[key] for key in ("pin_memory", "state_dict", "global_step", "epoch")} | {"extra": Malicious(planted)}, path)
+    else:
+        torch.save(code, path, _use_new_zipfile_serialization=request.param == "torch")
+    return path
+
+
+def commands(path: Path, data: Path) -> dict[str, list[str]]:
+    """Every command line that reads a checkpoint."""
+    train = ["train", "experiment=demo", *SETTINGS, "data.stand_in=null", f"paths.data={data}", "logger=csv"]
+    return {
+        "resume": [*train, f"resume={path}"],
+        "resume a folder": [*train, f"resume={path.parents[1]}"],
+        "pretrained": [*train, f"network.backbone.pretrained={path}"],
+        "evaluate": ["evaluate", f"checkpoint={path}", "accelerator=cpu"],
+        "evaluate several": ["evaluate", f"checkpoint=[{path},{path.parents[1]}/copy.ckpt]", "accelerator=cpu"],
+        "predict": ["predict", f"checkpoint={path}", "input=in", "output=out"],
+        "convert": ["convert", f"source={path}", "output=ours.ckpt"],
+        "convert back": ["convert", f"source={path}", "output=theirs.pth", "to=official"],
+        "export": ["export", f"checkpoint={path}", "format=safetensors", "output=x.safetensors"],
+        "analyze": ["analyze", f"checkpoint={path}", "device=cpu"],
+    }
+
+
+@pytest.mark.parametrize("use", list(commands(Path("x/y/z"), Path())))
+def test_a_checkpoint_with_code_is_refused(use: str, malicious: Path, refused: Run, trained_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "in" / "a.png")
+    shutil.copy(malicious, malicious.parents[1] / "copy.ckpt")
+    told = refused(*commands(malicious, trained_run.parents[1] / "stand_ins")[use])
+    assert "last.ckpt" in told
+    assert "code" in told
+    assert not [
+        path for path in tmp_path.rglob("*") if path.suffix in (".safetensors", ".pth") or path.name in ("results.json", "ours.ckpt")
+    ]
+
+
+@pytest.mark.parametrize(
+    "target", ["os.system", "builtins.exec", "torch.load", "pin_memory.networks.torch.load", "pin_memory.nothing.at_all", 7]
+)
+@pytest.mark.parametrize("name", ["evaluate", "predict", "export", "analyze"])
+def test_settings_that_name_a_function_are_refused(
+    name: str, target: Any, refused: Run, planted: Path, trained_run: Path, tmp_path: Path
+) -> None:
+    content = torch.load(trained_run / "checkpoints" / "last.ckpt", weights_only=True, mmap=True)
+    kept = {key: content[key] for key in ("pin_memory", "global_step", "epoch")} | {"state_dict": {"a": torch.zeros(1)}}
+    kept["pin_memory"]["config"]["network"]["backbone"] |= {"_target_": target, "_args_": [f"touch {planted}"]}
+    path = tmp_path / "last.ckpt"
+    torch.save(kept, path)
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    more = {
+        "evaluate": ["accelerator=cpu"],
+        "predict": ["input=a.png", "output=out"],
+        "export": ["format=safetensors", "output=x.safetensors"],
+    }
+    told = refused(name, f"checkpoint={path}", *more.get(name, []))
+    assert f"names {target}" in told
+    assert "trust=" in told
+
+
+@pytest.fixture
+def exported(refused: Run, trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Weights as safetensors with their settings."""
+    monkeypatch.setattr("sys.argv", ["export", f"checkpoint={trained_run}", "format=safetensors", "output=net.safetensors"])
+    importlib.import_module("pin_memory.export").main()
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    return tmp_path / "net.safetensors"
+
+
+def test_safetensors_and_their_settings(exported: Path, refused: Run, planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = json.loads(exported.with_suffix(".json").read_text())
+    predict = ["predict", f"checkpoint={exported}", "input=a.png", "output=out"]
+
+    evil = settings | {"network": settings["network"] | {"memory": {"_target_": "os.system", "_args_": [f"touch {planted}"]}}}
+    exported.with_suffix(".json").write_text(json.dumps(evil))
+    assert "names os.system" in refused(*predict)
+
+    weights = exported.read_bytes()
+    torch.save(Malicious(planted), exported)  # a pickle by another name
+    exported.with_suffix(".json").write_text(json.dumps(settings))
+    assert "not a readable safetensors file" in refused(*predict)
+
+    # Weights of a backbone are not fetched because settings say so.
+    settings["network"]["backbone"]["pretrained"] = "imagenet"
+    exported.with_suffix(".json").write_text(json.dumps(settings))
+    exported.write_bytes(weights)
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", lambda *args, **named: pytest.fail("something was fetched"))
+    monkeypatch.setattr("sys.argv", predict)
+    importlib.import_module("pin_memory.predict").main()
+    assert (exported.parent / "out" / "a_trainids.png").is_file()
+
+
+def test_arrays_with_objects_are_refused(
+    planted: Path, trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """In a run folder: `report` leaves them out and says so; `analyze` cannot draw what they would show."""
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run, ignore=shutil.ignore_patterns("wandb"))
+    for name, keys in (("memory_trace.npz", ("step", "items")), ("confusions.npz", ("bdd100k",))):
+        np.savez(run / name, **{key: np.array([Malicious(planted)], object) for key in keys})  # type: ignore[arg-type]
+        with pytest.raises(DataError, match="is refused: it holds Python objects"):
+            load_arrays(run / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["report", f"run={run}"])
+    importlib.import_module("pin_memory.report").main()
+    monkeypatch.setattr("sys.argv", ["analyze", f"checkpoint={run}", "plots=[drift]", "device=cpu"])
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module("pin_memory.analyze").main()
+    assert ended.value.code == 2
+    assert "is refused" in " ".join(capsys.readouterr().err.split())
+    assert not planted.exists()
+
+
+def test_yaml_of_a_run_runs_nothing(planted: Path, trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run, ignore=shutil.ignore_patterns("wandb", "checkpoints"))
+    for file in (run / "config.yaml", run / ".hydra" / "config.yaml", run / ".hydra" / "overrides.yaml"):
+        file.write_text(f"method: !!python/object/apply:os.system ['touch {planted}']\n")
+    monkeypatch.chdir(tmp_path)
+    for command in (["report", f"run={run}"], ["compare", f"runs={run}"]):
+        monkeypatch.setattr("sys.argv", command)
+        importlib.import_module(f"pin_memory.{command[0]}").main()
+    assert not planted.exists()
+
+
+class TestSizes:
+    """What a file claims is looked at before memory is taken."""
+
+    @pytest.mark.parametrize("read", [read_rgb, read_indices])
+    def test_pixels(self, read: Callable[[Path], np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "bomb.png").write_bytes(png_claiming(60_000, 60_000, 8, 0))
+        with pytest.raises(DataError, match=f"(?s)bomb.png.*too large a picture.*{PIXEL_LIMIT}"):
+            read(tmp_path / "bomb.png")
+        Image.new("L", (20, 10)).save(tmp_path / "small.png")
+        monkeypatch.setenv(PIXEL_LIMIT, "199")
+        with pytest.raises(DataError, match="20x10"):
+            read(tmp_path / "small.png")
+        monkeypatch.setenv(PIXEL_LIMIT, "200")
+        assert read(tmp_path / "small.png").shape[:2] == (10, 20)
+        monkeypatch.setenv(PIXEL_LIMIT, "many")
+        with pytest.raises(ConfigurationError, match=f"{PIXEL_LIMIT}=many"):
+            read(tmp_path / "small.png")
+
+    def test_a_raised_limit_is_also_pillows(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
+        Image.new("L", (20, 10)).save(tmp_path / "a.png")
+        assert read_indices(tmp_path / "a.png").shape == (10, 20)
+
+    def test_a_checkpoint_that_unpacks_to_more(self, tmp_path: Path) -> None:
+        torch.save({"a": torch.zeros(1_000_000)}, tmp_path / "a.ckpt")
+        with zipfile.ZipFile(tmp_path / "a.ckpt") as whole, zipfile.ZipFile(tmp_path / "b.ckpt", "w", zipfile.ZIP_DEFLATED) as packed:
+            for name in whole.namelist():
+                packed.writestr(name, whole.read(name))
+        with pytest.raises(ConfigurationError, match=r"b\.ckpt is refused: an archive of \d+ bytes that would unpack to \d+"):
+            load_weights_only(tmp_path / "b.ckpt")
+        assert load_weights_only(tmp_path / "a.ckpt")["a"].numel() == 1_000_000
+
+    @pytest.mark.parametrize("zipped", [True, False])
+    def test_a_checkpoint_that_asks_for_memory_by_a_number(self, tmp_path: Path, zipped: bool) -> None:
+        class Asks:
+            def __reduce__(self) -> Any:
+                return bytearray, (10**10,)
+
+        torch.save(Asks(), tmp_path / "a.ckpt", _use_new_zipfile_serialization=zipped)
+        with pytest.raises(ConfigurationError, match="bytearray"):
+            load_weights_only(tmp_path / "a.ckpt")
+
+    def test_a_checkpoint_of_parts_named_again_and_again(self, tmp_path: Path) -> None:
+        nested: list[Any] = [0] * 10
+        for _ in range(9):
+            nested = [nested] * 10
+        torch.save(nested, tmp_path / "a.ckpt")
+        with pytest.raises(ConfigurationError, match="refused: more than 1000000 values"):
+            load_weights_only(tmp_path / "a.ckpt")
+        loop: list[Any] = []
+        loop.append(loop)
+        torch.save(loop, tmp_path / "b.ckpt")
+        with pytest.raises(ConfigurationError, match="holds itself"):
+            load_weights_only(tmp_path / "b.ckpt")
+
+    def test_arrays_that_claim_more_than_there_is(self, tmp_path: Path) -> None:
+        with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive, archive.open("step.npy", "w") as file:
+            np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (10**13,)})
+        with pytest.raises(DataError, match="claims 80000000000000 bytes"):
+            load_arrays(tmp_path / "a.npz")
+
+    @pytest.mark.parametrize("merged", [False, True])
+    def test_yaml_that_laughs(self, merged: bool, tmp_path: Path, refused: Run) -> None:
+        part = "a: &a {x: 1}\n" if merged else "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n"
+        for old, new in zip("abcdefgh", "bcdefghi", strict=True):
+            many = ", ".join([f"*{old}"] * 10)
+            part += f"{new}: &{new} {{<<: [{many}]}}\n" if merged else f"{new}: &{new} [{many}]\n"
+        with pytest.raises(TooLargeError):
+            check_yaml(part.encode())
+        own = tmp_path / "mine" / "experiment"
+        own.mkdir(parents=True)
+        (own / "own.yaml").write_text(part)
+        for where in (["--config-dir", str(tmp_path / "mine")], [f"hydra.searchpath=[file://{tmp_path / 'mine'}]"]):
+            assert "own.yaml is refused" in refused("train", "experiment=own", *where)
+
+    @pytest.mark.parametrize("crop", [10**9, -1, 0, "abc", [3, 4, 5], True, 1.5, None])
+    def test_crops(self, crop: Any) -> None:
+        with pytest.raises(ConfigurationError, match=r"crop_size must be one or two whole numbers of pixels, 1\.\.16384"):
+            TrainTransform(crop)
+
+    @pytest.mark.parametrize("setting", [{"batch_size": -1}, {"batch_size": 10**9}, {"draws_per_epoch": 10**12}, {"num_workers": "many"}])
+    def test_numbers_of_loading(self, setting: dict[str, Any]) -> None:
+        with pytest.raises(ConfigurationError, match=f"loading.{next(iter(setting))} must be a whole number of at least"):
+            Loading(**setting)
+
+    @pytest.mark.parametrize("setting", [{"images_per_domain": 10**9}, {"width": 10**9}, {"width": -1}])
+    def test_stand_ins(self, setting: dict[str, int], tmp_path: Path) -> None:
+        with pytest.raises(ConfigurationError, match=r"1\.\.100000"):
+            StandIns(tmp_path, **setting)
+
+    def test_nesting(self, tmp_path: Path) -> None:
+        (tmp_path / "a.json").write_text("[" * 100_000)
+        with pytest.raises(ValueError, match="too deeply"):
+            read_json(tmp_path / "a.json")
+        with pytest.raises(ValueError, match="too deeply"):
+            check_yaml(b"a: " + b"[" * 100_000)
+        (tmp_path / "b.json").write_text("[1, 2, 3]")
+        with pytest.raises(TooLargeError, match="more than 8 bytes"):
+            read_json(tmp_path / "b.json", limit=8)
+        assert read_json(tmp_path / "b.json") == [1, 2, 3]
+
+    def test_the_count_of_values_is_right(self) -> None:
+        """Up to the limit and not beyond it; parts that are shared count each time."""
+
+        def parts(value: Any) -> list[Any]:
+            return value if isinstance(value, list) else []
+
+        leaf = list(range(999))  # 1000 values with the list itself
+        walk([leaf] * 999, parts)  # 999,001 with the list of them
+        with pytest.raises(TooLargeError):
+            walk([leaf] * 1001, parts)
+        assert MAX_NODES == 1_000_000
+        deep: list[Any] = []
+        for _ in range(MAX_DEPTH - 1):
+            deep = [deep]
+        walk(deep, parts)
+        with pytest.raises(TooLargeError, match="levels"):
+            walk([deep], parts)
+
+
+class TestPlaces:
+    """Nothing is read or written outside the folders that it belongs to."""
+
+    @pytest.fixture
+    def root(self, tmp_path: Path) -> Path:
+        for folder in ("own/images", "own/labels", "own/images/train", "own/labels/train", "secret/images", "secret/labels"):
+            (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+            for number in range(3):
+                Image.new("L", (8, 8)).save(tmp_path / folder / f"{number}.png")
+        return tmp_path / "own"
+
+    def test_lists_name_what_is_below_the_root_alone(self, root: Path) -> None:
+        outside = root.parent / "secret" / "images" / "only_there.png"
+        Image.new("L", (8, 8)).save(outside)
+        for line in (
+            str(outside),
+            "../secret/images/only_there.png",
+            "../../../../etc/passwd",
+            "images/../../secret/images/only_there.png",
+        ):
+            (root / "train.txt").write_text(f"0.png\n{line}\n")
+            with pytest.raises(DataError, match="1 of the 2 names"):
+                FolderDomain(root, "train", images="images/train", labels="labels/train", split_file=root / "train.txt")
+
+    @pytest.mark.parametrize("folder", ["../secret", "/etc", "a/../../secret", "x\0y"])
+    def test_patterns_and_splits_stay_below_the_root(self, root: Path, folder: str) -> None:
+        with pytest.raises(ConfigurationError, match="below the root"):
+            FolderDomain(root, "train", images=f"{folder}/images", labels=f"{folder}/labels")
+        with pytest.raises(ConfigurationError, match="below the root"):
+            FolderDomain(root, "train", images="images/{split}", labels="labels/{split}", splits={"train": folder})
+
+    def test_links_may_lead_out(self, root: Path) -> None:
+        """They are the user's own doing."""
+        (root / "images" / "train" / "more").symlink_to(root.parent / "secret" / "images")
+        (root / "labels" / "train" / "more").symlink_to(root.parent / "secret" / "labels")
+        assert len(FolderDomain(root, "train", images="images/{split}", labels="labels/{split}").samples) == 6
+
+    @pytest.mark.parametrize(
+        ("name", "safe"),
+        [
+            ("../../x", "___.._x"),
+            ("/etc/x", "_etc_x"),
+            ("..", "__"),
+            (".hidden", "_hidden"),
+            ("a\\b", "a_b"),
+            ("", "_"),
+            ("a.b-c d", "a.b-c d"),
+        ],
+    )
+    def test_names_of_files(self, name: str, safe: str, tmp_path: Path) -> None:
+        assert file_name(name) == safe
+        assert (tmp_path / file_name(name)).resolve().parent == tmp_path.resolve()
+
+    @pytest.mark.parametrize("name", ["evaluate", "analyze"])
+    def test_a_checkpoint_does_not_choose_where_stand_ins_are_drawn(
+        self, name: str, trained_run: Path, tmp_path: Path, refused: Run
+    ) -> None:
+        content = torch.load(trained_run / "checkpoints" / "last.ckpt", weights_only=True)
+        content["pin_memory"]["config"]["data"]["stand_in"]["root"] = str(tmp_path / "elsewhere" / "drawn")
+        torch.save(content, tmp_path / "last.ckpt")
+        told = refused(name, "checkpoint=last.ckpt", *(["accelerator=cpu"] if name == "evaluate" else ["device=cpu"]))
+        assert "does not choose where files are written" in told
+        assert not (tmp_path / "elsewhere").exists()
+
+    def test_a_target_named_like_a_path(self, trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Its pictures lie in the folder of the evaluation all the same."""
+        content = torch.load(trained_run / "checkpoints" / "last.ckpt", weights_only=True)
+        data = content["pin_memory"]["config"]["data"]
+        name = "../../../escaped"
+        data["targets"] = {name: next(iter(data["targets"].values()))}
+        torch.save(content, tmp_path / "last.ckpt")
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("sys.argv", ["evaluate", "checkpoint=last.ckpt", "accelerator=cpu"])
+        before = set(tmp_path.rglob("*"))
+        importlib.import_module("pin_memory.evaluate").main()
+        made = [path for path in tmp_path.rglob("*") if path not in before and path.is_file()]
+        assert [path for path in made if "escaped" in path.name]
+        assert all(path.is_relative_to(tmp_path / "runs") for path in made)
+
+
+class TestNetwork:
+    """Addresses are not fetched."""
+
+    @pytest.fixture
+    def server(self) -> Iterator[tuple[int, list[bytes]]]:
+        """A port that remembers who called."""
+        calls: list[bytes] = []
+        listener = socket.create_server(("127.0.0.1", 0))
+
+        def answer() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    calls.append(connection.recv(100))
+
+        threading.Thread(target=answer, daemon=True).start()
+        yield listener.getsockname()[1], calls
+        listener.close()
+
+    def test_inputs_of_predict(self, server: tuple[int, list[bytes]], trained_run: Path, tmp_path: Path, refused: Run) -> None:
+        port, calls = server
+        address = f"http://127.0.0.1:{port}/a.png"
+        assert "no such file" in refused("predict", f"checkpoint={trained_run}", f'input="{address}"', "output=out")
+        (tmp_path / "list.mp4").write_text(f"#EXTM3U\n#EXTINF:10,\nhttp://127.0.0.1:{port}/x.ts\n#EXT-X-ENDLIST\n")
+        (tmp_path / "concat.mp4").write_text(f"ffconcat version 1.0\nfile http://127.0.0.1:{port}/x.mp4\n")
+        (tmp_path / "drawing.png").write_text(
+            f'<svg xmlns="http://www.w3.org/2000/svg"><image href="http://127.0.0.1:{port}/x.png"/></svg>'
+        )
+        for name in ("list.mp4", "concat.mp4", "drawing.png"):
+            assert name in refused("predict", f"checkpoint={trained_run}", f"input={name}", "output=out", "device=cpu")
+        assert "expected a run folder" in refused("predict", f'checkpoint="{address}"', "input=list.mp4", "output=out")
+        assert not calls
