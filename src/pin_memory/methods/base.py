@@ -13,25 +13,24 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from pin_memory.domains.waiting import Stopwatch
 from pin_memory.errors import ConfigurationError
 from pin_memory.inference.protocol import WHOLE, Protocol
 from pin_memory.inference.statistics import RUNNING, TestStatistics
 from pin_memory.memory import Reading
 from pin_memory.memory.losses import cross_entropy
 from pin_memory.methods.batches import DomainBatch, Labelled, merge
-from pin_memory.methods.evaluation import JudgedByDomain
 from pin_memory.methods.losses import auxiliary_loss
+from pin_memory.methods.stepping import SteppedByHand
 from pin_memory.methods.whitening import InstanceSelectiveWhitening
 from pin_memory.networks import Encoding, MemorySegmenter
 from pin_memory.ranks import mean_over_ranks, rank, world_size
+from pin_memory.settings import PRECISIONS, refuse_clipping
 
 log = logging.getLogger(__name__)
 
-PRECISIONS = ("32-true", "64-true", "bf16-mixed")
-"""What a method trains rightly in; float16 needs loss scaling, which the gradients of two steps would have to undo."""
 
-
-class Method(JudgedByDomain):
+class Method(SteppedByHand):
     """A training method: optimisation by hand, evaluation by confusion matrices per domain.
 
     Args:
@@ -44,14 +43,15 @@ class Method(JudgedByDomain):
         whitening: Adds RobustNet's loss; needs a backbone with `instance_norm=isw`.
         test_statistics: What batch normalisation normalises by in validation and tests.
         protocol: How the network is applied to the images of a test; validation is always of whole images, once.
+        gradient_clip: As in `SteppedByHand`.
+        on_non_finite: As in `SteppedByHand`.
 
     Raises:
-        ConfigurationError: Another `train_statistics`, or a whitening loss without the maps it looks at.
+        ConfigurationError: Another `train_statistics`, a whitening loss without the maps it looks at, or a setting out of its range.
     """
 
     name: ClassVar[str]
     train_policies: ClassVar[tuple[str, ...]] = ("mixture", "frozen")
-    images_seen: Tensor
 
     def __init__(
         self,
@@ -63,8 +63,10 @@ class Method(JudgedByDomain):
         whitening: InstanceSelectiveWhitening | None = None,
         test_statistics: TestStatistics = RUNNING,
         protocol: Protocol = WHOLE,
+        gradient_clip: float | None = None,
+        on_non_finite: str = "raise",
     ) -> None:
-        super().__init__()
+        super().__init__(gradient_clip, on_non_finite)
         if train_statistics not in self.train_policies:
             raise ConfigurationError(
                 f"method.train_statistics={train_statistics}: method={self.name} normalises by one of {', '.join(self.train_policies)}."
@@ -78,8 +80,11 @@ class Method(JudgedByDomain):
         self.automatic_optimization = False
         self.network = network
         self.auxiliary_weight = auxiliary_weight
+        if not callable(optimizer) or not (schedule is None or callable(schedule)):
+            raise ConfigurationError(
+                f"optimizer={optimizer!r}, schedule={schedule!r}: expected a whole group each, such as optimizer=sgd schedule=polynomial."
+            )
         self._optimizer, self._schedule = optimizer, schedule
-        self.register_buffer("images_seen", torch.zeros((), dtype=torch.int64))
 
     def train(self, mode: bool = True) -> "Method":
         """Switch to training or evaluation; frozen statistics stay frozen."""
@@ -101,14 +106,10 @@ class Method(JudgedByDomain):
         return super().load_state_dict(state_dict, *options, **named)
 
     def configure_optimizers(self) -> Any:
-        """The optimiser over all parameters, and its schedule stepped once an iteration by `optimizer_step_with`."""
-        optimizer = self._optimizer(self.network.parameters())
-        return [optimizer], [LambdaLR(optimizer, self._schedule or (lambda _: 1.0))]
-
-    @property
-    def iteration(self) -> int:
-        """Iterations done so far; every iteration makes one optimiser step."""
-        return self.global_step
+        """The optimiser over all parameters, and its schedule stepped once an iteration by `step_optimizer`."""
+        optimizer, schedule = self._optimizer(self.network.parameters()), self._schedule
+        # A function, not the object itself: PyTorch would put its settings into checkpoints, and a resumed run would keep the old horizon.
+        return [optimizer], [LambdaLR(optimizer, lambda iteration: schedule(iteration) if schedule else 1.0)]
 
     @property
     def lr(self) -> float:
@@ -145,10 +146,11 @@ class Method(JudgedByDomain):
 
         Raises:
             ConfigurationError: Another precision than those that are right, a strategy that would split or reduce what the method does
-                itself, or no step to make.
+                itself, Lightning's own clipping, or no step to make.
         """
         if trainer.precision not in PRECISIONS:
             raise ConfigurationError(f"trainer.precision={trainer.precision}: expected one of {', '.join(PRECISIONS)}.")
+        refuse_clipping(trainer.gradient_clip_val)
         if trainer.max_steps == 0:
             raise ConfigurationError("trainer.max_steps=0 trains nothing: give a number of iterations, or -1 to go by trainer.max_epochs.")
         if trainer.world_size > 1 and not isinstance(trainer.strategy, DDPStrategy):
@@ -202,31 +204,11 @@ class Method(JudgedByDomain):
         values = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True, materialize_grads=True)
         return dict(zip(parameters, mean_over_ranks(values), strict=True))
 
-    def step_optimizer(self, gradients: dict[str, Tensor], images: int) -> None:
-        """Step the optimiser on `gradients` (by parameter name), then the schedule; counts `images` as seen."""
-        self.log_norms({"grad_norm/total": gradients})
-        optimizer, schedule = self.optimizers(), self.lr_schedulers()
-        for name, parameter in self.network.named_parameters():
-            parameter.grad = gradients.get(name)
-        optimizer.step()  # type: ignore[union-attr]
-        torch.clear_autocast_cache()  # it holds the weights before the step, in half precision
-        optimizer.zero_grad(set_to_none=True)  # type: ignore[union-attr]
-        schedule.step()  # type: ignore[union-attr]
-        self.images_seen += images * world_size()
-
     def log_losses(self, **terms: Tensor | float) -> None:
-        """Log `loss/<term>` and the learning rate; shown in the progress bar."""
+        """Log `loss/<term>` and the learning rate, shown in the progress bar; the terms are looked at before the step."""
+        self.numerics.watch(terms)
         self.log_dict({f"loss/{k}": v.detach() if isinstance(v, Tensor) else v for k, v in terms.items()}, prog_bar=True)
         self.log("lr", self.lr)
-
-    @property
-    def writes_metrics(self) -> bool:
-        """Whether the metrics of this iteration are written, one in `trainer.log_every_n_steps`; False without a Trainer.
-
-        What is dear to compute is computed for these alone: Lightning would take a value of every iteration and drop most.
-        """
-        every = getattr(self._trainer, "log_every_n_steps", 0)
-        return every > 0 and (self.iteration + 1) % every == 0
 
     def log_norms(self, groups: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Log the Euclidean norm of each named group of tensors if metrics are written; nothing waits for the device."""
@@ -243,10 +225,11 @@ class Method(JudgedByDomain):
     def source_batches(self, epoch: int) -> Iterator[DomainBatch]:
         """A pass over the source loaders with the draws of an epoch of its own."""
         loader = self.trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
+        loader.waiting = Stopwatch()  # its own: no training step waits for this pass
         for part in loader.flattened:
             part.sampler.set_epoch(epoch)
         for batch, *_ in iter(loader):
-            yield batch
+            yield self.trainer.precision_plugin.convert_input(batch)  # as the Trainer does for the steps: double images for 64-true
 
     def _source_images(self, epoch: int) -> Iterator[Tensor]:
         """The images of such a pass, all sources together."""

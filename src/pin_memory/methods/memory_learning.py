@@ -13,6 +13,7 @@ from pin_memory.errors import ConfigurationError
 from pin_memory.memory import CategoricalMemory, feature_cohesion, memory_classification, memory_divergence, operations
 from pin_memory.methods.base import Method
 from pin_memory.methods.batches import DomainBatch, Labelled, evaluation_mode, merge
+from pin_memory.methods.numerics import require_finite
 from pin_memory.networks import Encoding, MemorySegmenter
 from pin_memory.ranks import sum_over_ranks
 
@@ -79,10 +80,13 @@ class MemoryLearning(Method):
 
     @torch.no_grad()
     def commit_memory(self, part: Labelled) -> None:
-        """`M ← write(M, X; Θ*)` with the stepped weights, batch norm in eval mode."""
+        """`M ← write(M, X; Θ*)` with the stepped weights, batch norm in eval mode; nothing where the step was left out."""
+        if self.numerics.step_skipped:
+            return
         with evaluation_mode(self.network):
             features = self.network.encode(part.images).features
-            self.memory.commit(self.network.write(features, part.labels))
+            items = self.network.write(features, part.labels)
+        self.memory.commit(self.numerics.guard(self.memory.items, items))
 
     @property
     def memory(self) -> CategoricalMemory:
@@ -113,4 +117,4 @@ class MemoryLearning(Method):
                 features = operations.full_precision(self.network.encode(images.to(self.device)).features)
                 sums += self.memory.class_sums(operations.unit(features), labels.to(self.device))[0]
         (sums,) = sum_over_ranks([sums])
-        self.memory.commit(operations.unit(sums))
+        self.memory.commit(require_finite(operations.unit(sums), "The initial memory"))

@@ -1,6 +1,6 @@
 """What the methods share that learn to generalise: split source domains, an inner step, an outer step (MLDG, AAAI 2018)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -81,9 +81,17 @@ class MetaLearning(Method):
             return Sides(_only(batch, train), _only(batch, test), written)
         return Sides(written, merge(batch, test), written)
 
+    def domains_of(self, term: str, domains: Sequence[str], iteration: int) -> list[str]:
+        """One side's domains; with mixture statistics all, as all images take part in the normalisation of either side."""
+        if self.train_statistics == "mixture":
+            return list(domains)
+        train, test = self.split(domains, iteration)
+        return test if term.startswith("outer") else train
+
     def inner_step(self, loss: Tensor) -> FastWeights:
         """`Θ' = Θ - α ∇L_in(Θ)`; logs α and the norms of ∇L_in, of Θ' and of the step Θ' - Θ."""
         fast = FastWeights.after_step(self.network, loss, self.inner_lr, self.first_order)
+        self.numerics.watch_inner_gradients(fast.inner_gradients)
         if self.writes_metrics:
             self.log("inner_lr", self.inner_lr)
             gradient = get_total_norm(list(fast.inner_gradients.values()))
@@ -106,10 +114,9 @@ class MetaLearning(Method):
                 "method.first_order=false differentiates twice, which SyncBatchNorm cannot: use trainer.sync_batchnorm=false or"
                 " method.first_order=true."
             )
-        # Of the two ways to compile a module, one wraps it and the other leaves a mark.
-        if any(hasattr(module, "_orig_mod") or module._compiled_call_impl is not None for module in modules):
+        if self.network.compiled:
             raise ConfigurationError(
-                "method.first_order=false differentiates twice, which torch.compile cannot: do not compile the network or use"
+                "method.first_order=false differentiates twice, which torch.compile cannot: set network.compile=false or use"
                 " method.first_order=true."
             )
 

@@ -1,0 +1,160 @@
+"""The step of the optimiser by hand: looked at before it is made, clipped, counted."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from pin_memory.errors import ConfigurationError, NonFiniteError
+from pin_memory.methods.batches import DomainBatch
+from pin_memory.methods.evaluation import JudgedByDomain
+from pin_memory.methods.faults import Fault, describe
+from pin_memory.methods.numerics import MOST_IN_A_ROW, Numerics
+from pin_memory.ranks import is_first, world_size
+
+log = logging.getLogger(__name__)
+
+_ADVICE = (
+    "Lower optimizer.lr, set method.gradient_clip=1, look at the images named, or leave such steps out with method.on_non_finite=skip."
+)
+
+
+class SteppedByHand(JudgedByDomain):
+    """Steps on gradients that a method has computed, unless a number of the step is not finite.
+
+    Args:
+        gradient_clip: Largest norm of the total gradient, over all parameters and after the reduction over the ranks; None for any.
+        on_non_finite: "raise" stops the run at a loss, a gradient or a memory row that is not finite; "skip" leaves the step out, counted.
+
+    Attributes:
+        numerics: Watches the numbers of the steps.
+        images_seen: Images that steps were made on.
+
+    Raises:
+        ConfigurationError: A norm that is not above 0, or another policy.
+    """
+
+    images_seen: Tensor
+
+    def __init__(self, gradient_clip: float | None = None, on_non_finite: str = "raise") -> None:
+        super().__init__()
+        if gradient_clip is not None and not gradient_clip > 0:
+            raise ConfigurationError(f"method.gradient_clip={gradient_clip}: expected a norm above 0, or null for no clipping.")
+        self.gradient_clip, self.numerics = gradient_clip, Numerics(on_non_finite)
+        self.register_buffer("images_seen", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def iteration(self) -> int:
+        """Iterations done so far; every iteration makes one optimiser step, if only an empty one."""
+        return self.global_step
+
+    @property
+    def writes_metrics(self) -> bool:
+        """Whether the metrics of this iteration are written, one in `trainer.log_every_n_steps`; False without a Trainer.
+
+        What is dear to compute is computed for these alone: Lightning would take a value of every iteration and drop most.
+        """
+        every = getattr(self._trainer, "log_every_n_steps", 0)
+        return every > 0 and (self.iteration + 1) % every == 0
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """Numbers of steps and of memory writes that were left out, by name."""
+        return {"steps": self.numerics.skipped, "memory_writes": self.numerics.skipped_writes}
+
+    def domains_of(self, term: str, domains: Sequence[str], iteration: int) -> list[str]:
+        """The domains whose images a loss term, or the "memory", is computed from; all of them here."""
+        return list(domains)
+
+    def on_train_batch_start(self, batch: DomainBatch, batch_idx: int) -> None:
+        """Remember the state that a bad forward pass would spoil."""
+        self.numerics.begin(self.network, batch, self.iteration)
+
+    def step_optimizer(self, gradients: dict[str, Tensor], images: int) -> None:
+        """Step the optimiser on `gradients` (by parameter name), then the schedule; counts `images` as seen.
+
+        A step that is left out is a step without any gradient: optimisers pass over parameters that have none, weights and momentum stay as
+        they are, and the iteration counts, as its images are drawn.
+
+        Raises:
+            NonFiniteError: A number is not finite, and the policy is to stop; nothing of the iteration is left in the state.
+        """
+        norm = get_total_norm(list(gradients.values()))
+        if self.writes_metrics:
+            self.log("grad_norm/total", norm)
+        if not self._accepts(norm, gradients):
+            gradients, images = {}, 0
+        optimizer, schedule = self.optimizers(), self.lr_schedulers()
+        for name, parameter in self.network.named_parameters():
+            parameter.grad = gradients.get(name)
+        if self.gradient_clip is not None:
+            clip_grads_with_norm_(self.network.parameters(), self.gradient_clip, norm)
+        optimizer.step()  # type: ignore[union-attr]
+        torch.clear_autocast_cache()  # it holds the weights before the step, in half precision
+        optimizer.zero_grad(set_to_none=True)  # type: ignore[union-attr]
+        schedule.step()  # type: ignore[union-attr]
+        self.images_seen += images * world_size()
+
+    def on_train_end(self) -> None:
+        """Look at the last memory write, too."""
+        super().on_train_end()
+        self._accepts(None, {})
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the numbers of what was left out."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["skipped"] = self.skipped
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on counting."""
+        super().on_load_checkpoint(checkpoint)
+        earlier = checkpoint.get("skipped", {})
+        self.numerics.skipped, self.numerics.skipped_writes = earlier.get("steps", 0), earlier.get("memory_writes", 0)
+
+    def _accepts(self, norm: Tensor | None, gradients: Mapping[str, Tensor]) -> bool:
+        """Whether the step may be made; one that may not is told, or ends the run."""
+        step, write = self.numerics.look(norm, gradients, self.domains_of)
+        if norm is not None and (step or (write and self.numerics.policy == "raise")):
+            self.numerics.restore(self.network)
+        if step or write:
+            self._refuse(step, write)
+        if norm is not None and self.writes_metrics and self.numerics.policy == "skip":
+            self.log_dict({f"skipped/{name}": float(number) for name, number in self.skipped.items()})
+        return step is None
+
+    def _refuse(self, step: Fault | None, write: Fault | None) -> None:
+        """Leave the step out, or stop.
+
+        Raises:
+            NonFiniteError: The policy is to stop, or too many steps in a row were left out.
+        """
+        told = [self._describe(write, "That memory write was dropped; the step before it stands.")] if write else []
+        told += [self._describe(step, "The step was not made.")] if step else []
+        if self.numerics.policy == "raise":
+            kept = "Weights, memory and optimiser are as they were before."
+            raise NonFiniteError("\n".join([*told, kept, _ADVICE]))
+        self.numerics.count(step is not None, write is not None)
+        if is_first():
+            for text in told:
+                log.warning("%s", text)
+        if self.numerics.in_a_row >= MOST_IN_A_ROW:
+            raise NonFiniteError(
+                f"{MOST_IN_A_ROW} iterations in a row had numbers that are not finite and were left out: it is the weights that are at"
+                f" fault. Go on from an earlier checkpoint. {_ADVICE}"
+            )
+
+    def _describe(self, fault: Fault, outcome: str) -> str:
+        """The fault with the files and class names that the run's data module knows."""
+        data = getattr(self._trainer, "datamodule", None)
+        classes = getattr(getattr(data, "label_space", None), "names", ())
+        return f"{describe(fault, classes, _files(data, fault))}\n{outcome}"
+
+
+def _files(data: Any, fault: Fault) -> dict[str, dict[str, Path]]:
+    """The image files by domain and sample name; nothing of a data module that is not of this library."""
+    sources = getattr(data, "sources", {})
+    return {name: {s.name: s.image for s in sources[name].dataset("train").samples} for name in fault.images if name in sources}

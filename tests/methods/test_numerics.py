@@ -1,0 +1,320 @@
+"""Numbers that are not finite stop a run, or are left out, before they reach the state; and nothing ordinary gives such numbers."""
+
+import csv
+import json
+import logging
+import math
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from torch import Tensor
+
+from pin_memory.commands import config_directory
+from pin_memory.errors import ConfigurationError, NonFiniteError
+from pin_memory.meta import DomainSplit
+from pin_memory.methods import Method
+from pin_memory.methods.numerics import Numerics, require_finite
+from pin_memory.methods.whitening import InstanceSelectiveWhitening
+from pin_memory.networks import MemorySegmenter, ResNetBackbone
+from pin_memory.training import train
+from tests.methods.faults import Poison
+from tests.methods.stepping import ByHand, ERMByHand, ERMMemoryByHand, MLDGByHand, PinTheMemoryByHand
+from tests.tiny import tiny_batch, tiny_segmenter
+from tests.tiny_run import TINY
+
+SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=1e-3)
+SMALL = ["~network.backbone", "+network.backbone._target_=tests.tiny.TinyBackbone"]
+POISON = "+callbacks.poison._target_=tests.methods.faults.Poison"
+
+
+def run(data: Path, folder: Path, *overrides: str, method: str = "pin_the_memory") -> Path:
+    """Train four steps on the stand-ins in this process; the run folder, beside which lies what training returned."""
+    given = {override.partition("=")[0] for override in overrides}
+    tiny = [o for o in TINY if o.partition("=")[0] not in given]
+    fixed = ["trainer.max_steps=4", "loading.draws_per_epoch=6", "test=false", "floors=false", "logger=csv", "trainer.log_every_n_steps=1"]
+    fixed = [o for o in fixed if o.partition("=")[0] not in given] + SMALL
+    places = [f"paths.data={data}", f"paths.run={folder}", "paths.output=unused"]
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
+        cfg = compose("train", overrides=["experiment=demo", f"method={method}", *tiny, *fixed, *places, POISON, *overrides])
+    (folder.parent / f"{folder.name}.json").write_text(json.dumps(train(cfg, {"network": "tiny"})))
+    return folder
+
+
+@pytest.fixture
+def data(trained_run: Path) -> Path:
+    """The stand-ins of the tiny run."""
+    return trained_run.parents[1] / "stand_ins"
+
+
+def same(first: Any, second: Any) -> bool:
+    """Whether nested containers of tensors are equal bit by bit."""
+    if isinstance(first, Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(same(first[key], second[key]) for key in first)
+    if isinstance(first, list | tuple):
+        return len(first) == len(second) and all(map(same, first, second))
+    return bool(first == second)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A checkpoint."""
+    return torch.load(path, weights_only=True)
+
+
+@pytest.mark.parametrize(("method", "fault_at"), [("pin_the_memory", 2), ("erm", 3)])  # within an epoch of three iterations; its first
+def test_a_bad_step_stops_the_run_and_can_be_made_again(data: Path, tmp_path: Path, method: str, fault_at: int) -> None:
+    """The message names iteration, term and files; the checkpoint is the state before, bit by bit, and going on from it without the fault
+    ends where the run without a fault ends."""
+    whole = load(run(data, tmp_path / "whole", method=method) / "checkpoints" / "last.ckpt")
+    before = Poison.states[fault_at]
+    with pytest.raises(NonFiniteError) as caught:
+        run(data, tmp_path / "bad", f"+callbacks.poison.iteration={fault_at}", method=method)
+    message = str(caught.value)
+    for part in (f"Iteration {fault_at + 1} ", "segmentation is nan", "gradient of backbone.low.0.weight (of", "method.on_non_finite=skip"):
+        assert part in message
+    assert str(data / "gtav" / "images") in message
+    assert "Pixels that are not finite themselves: " in message
+    kept = tmp_path / "bad" / "checkpoints" / "before_non_finite.ckpt"
+    content = load(kept)
+    assert content["global_step"] == fault_at
+    assert same(content["state_dict"], before["model"])
+    assert same(content["optimizer_states"][0], before["optimizer"])
+
+    again = load(run(data, tmp_path / "again", f"resume={kept}", method=method) / "checkpoints" / "last.ckpt")
+    assert again["global_step"] == 4
+    assert same(again["state_dict"], whole["state_dict"])
+    assert same(again["optimizer_states"], whole["optimizer_states"])
+
+
+@pytest.mark.parametrize(("method", "expected"), [("erm", "finite: gradient of decoder."), ("mldg", "finite: inner gradient of decoder.")])
+def test_an_infinite_gradient_is_named_by_its_parameter(data: Path, tmp_path: Path, method: str, expected: str) -> None:
+    """What went wrong first comes first; nothing of the step is left in the state."""
+    with pytest.raises(NonFiniteError, match=re.escape(expected)):
+        run(data, tmp_path / "bad", "+callbacks.poison.iteration=1", "+callbacks.poison.kind=gradient", method=method)
+    content = load(tmp_path / "bad" / "checkpoints" / "before_non_finite.ckpt")
+    assert same(content["state_dict"], Poison.states[1]["model"])
+
+
+@pytest.mark.parametrize("fault_at", [1, 3])  # found by the next step; found at the end
+def test_a_bad_memory_write_is_dropped_and_told_with_its_class(data: Path, tmp_path: Path, fault_at: int) -> None:
+    """The step before it stands, the memory is as it was, and the iteration of the write is named."""
+    with pytest.raises(NonFiniteError, match=rf"Iteration {fault_at + 1} .*memory row 3 \(wall\)"):
+        run(data, tmp_path / "bad", f"+callbacks.poison.iteration={fault_at}", "+callbacks.poison.kind=memory")
+    content = load(tmp_path / "bad" / "checkpoints" / "before_non_finite.ckpt")
+    assert content["global_step"] == fault_at + 1
+    before = Poison.states[fault_at]["model"]
+    assert torch.equal(content["state_dict"]["network.memory.items"], before["network.memory.items"])
+    assert not torch.equal(content["state_dict"]["network.backbone.low.0.weight"], before["network.backbone.low.0.weight"])
+    if fault_at + 1 in Poison.states:
+        assert same(content["state_dict"], Poison.states[fault_at + 1]["model"])
+
+
+@pytest.mark.parametrize("kind", ["image", "memory"])
+def test_a_bad_step_is_left_out_and_counted(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str) -> None:
+    """The iteration passes without a trace in the state but its number; the run comes to its end, and says and counts what it left out."""
+    options = ["+callbacks.poison.iteration=1", f"+callbacks.poison.kind={kind}", "method.on_non_finite=skip"]
+    with caplog.at_level(logging.WARNING):
+        folder = run(data, tmp_path / "run", *options)
+    content = load(folder / "checkpoints" / "last.ckpt")
+    before, after = Poison.states[1], Poison.states[2]
+    changed = {name for name, value in before["model"].items() if not torch.equal(value, after["model"][name])}
+    if kind == "image":
+        assert not changed
+        assert same(before["optimizer"]["state"], after["optimizer"]["state"])
+        assert before["optimizer"]["param_groups"][0]["lr"] > after["optimizer"]["param_groups"][0]["lr"]
+        assert "The step was not made" in caplog.text
+    else:
+        assert "network.memory.items" not in changed
+        assert "network.backbone.low.0.weight" in changed
+        assert "That memory write was dropped" in caplog.text
+    assert content["skipped"] == {"steps": int(kind == "image"), "memory_writes": int(kind == "memory")}
+    assert json.loads(folder.with_suffix(".json").read_text())["skipped"] == content["skipped"]
+    assert content["global_step"] == 4
+    assert int(content["state_dict"]["images_seen"]) == (3 if kind == "image" else 4) * 6
+    assert all(value.isfinite().all() for value in content["state_dict"].values())
+    rows = [row for row in csv.DictReader((folder / "metrics.csv").open()) if row["skipped/steps"]]
+    assert [float(row["skipped/steps"]) for row in rows] == [0, *[float(kind == "image")] * 3]
+    assert not (folder / "checkpoints" / "before_non_finite.ckpt").exists()
+
+
+def test_weights_that_give_nothing_finite_end_the_run_even_so(data: Path, tmp_path: Path) -> None:
+    """Steps are not left out for ever."""
+    options = ["+callbacks.poison.iteration=-1", "method.on_non_finite=skip", "trainer.max_steps=12", "trainer.val_check_interval=20"]
+    with pytest.raises(NonFiniteError, match="10 iterations in a row"):
+        run(data, tmp_path / "run", *options, method="erm")
+    assert load(tmp_path / "run" / "checkpoints" / "before_non_finite.ckpt")["skipped"]["steps"] == 10
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.AdamW])
+def test_a_step_left_out_does_not_touch_momentum(optimizer: Any) -> None:
+    """Neither weight decay nor momentum act; the schedule goes on."""
+    method = ERMByHand(tiny_segmenter(memory=False), partial(optimizer, lr=0.1, weight_decay=0.1), on_non_finite="skip").prepare()
+    batch = tiny_batch()
+    method.training_step(batch, 0)
+    before = {name: value.clone() for name, value in method.network.named_parameters()}
+    state = [{k: torch.as_tensor(v).clone() for k, v in entry.items()} for entry in method.optimizers().state.values()]
+    method.numerics.begin(method.network, batch, 1)
+    method.numerics.watch({"segmentation": torch.tensor(float("nan"))})
+    method.step_optimizer({name: torch.ones_like(value) for name, value in before.items()}, 9)
+    assert all(torch.equal(value, before[name]) for name, value in method.network.named_parameters())
+    assert same([{k: torch.as_tensor(v) for k, v in entry.items()} for entry in method.optimizers().state.values()], state)
+    assert method.numerics.skipped == 1
+
+
+def test_only_two_policies_and_positive_norms() -> None:
+    """Anything else is refused with the choices."""
+    with pytest.raises(ConfigurationError, match=r"raise .* or skip"):
+        Numerics("ignore")
+    for value in (0.0, -1.0, float("nan")):
+        with pytest.raises(ConfigurationError, match=r"method\.gradient_clip"):
+            ERMByHand(tiny_segmenter(memory=False), SGD, gradient_clip=value)
+
+
+def test_an_initial_memory_that_is_not_finite_is_refused() -> None:
+    """Before the first step, with the classes."""
+    items = torch.eye(4)
+    items[2, 1] = float("inf")
+    with pytest.raises(NonFiniteError, match="classes 2"):
+        require_finite(items, "The initial memory")
+
+
+@pytest.mark.parametrize("kind", [ERMByHand, PinTheMemoryByHand])
+@pytest.mark.parametrize("norm", [0.05, 1e6])
+def test_clipping_equals_that_of_pytorch(kind: type[ByHand], norm: float) -> None:
+    """The step is that of `clip_grad_norm_` on the same gradients; a norm below the limit changes nothing."""
+    method = kind(tiny_segmenter(memory=kind is PinTheMemoryByHand), SGD, gradient_clip=norm).prepare()
+    start = {name: value.detach().clone() for name, value in method.network.named_parameters()}
+    method.training_step(tiny_batch(), 0)
+    reference = {name: torch.nn.Parameter(value.clone()) for name, value in start.items()}
+    for name, parameter in reference.items():
+        parameter.grad = method.gradients[name].clone()
+    total = torch.nn.utils.clip_grad_norm_(reference.values(), norm)
+    assert (float(total) > norm) == (norm < 1)
+    SGD(reference.values()).step()
+    for name, parameter in method.network.named_parameters():
+        torch.testing.assert_close(parameter, reference[name], rtol=1e-6, atol=1e-8)
+    made = [((start[name] - value) / 0.1 - 1e-3 * start[name]).detach() for name, value in method.network.named_parameters()]
+    step = math.sqrt(sum(float(part.square().sum()) for part in made))
+    assert step == pytest.approx(min(norm, float(total)), rel=1e-3)
+
+
+def test_the_norm_that_is_logged_is_that_before_clipping(data: Path, tmp_path: Path) -> None:
+    """The metric tells how much was cut off."""
+    norms = []
+    for name, clip in (("free", "null"), ("clipped", "0.001")):
+        options = [f"method.gradient_clip={clip}", "trainer.max_steps=1", "network.dropout=0"]
+        folder = run(data, tmp_path / name, *options, method="erm")
+        (row,) = [row for row in csv.DictReader((folder / "metrics.csv").open()) if row["grad_norm/total"]]
+        norms.append(float(row["grad_norm/total"]))
+    assert norms[0] == norms[1] > 0.001
+
+
+def unlabelled(batch: dict[str, dict[str, Any]], *domains: str) -> None:
+    """Take the labels of some domains away."""
+    for name in domains:
+        batch[name]["label"].fill_(255)
+
+
+def without_classes(batch: dict[str, dict[str, Any]], *classes: int) -> None:
+    """Some classes are never seen."""
+    for part in batch.values():
+        for number in classes:
+            part["label"][part["label"] == number] = 255
+
+
+def black(batch: dict[str, dict[str, Any]]) -> None:
+    """An image of each domain without any contrast."""
+    for part in batch.values():
+        part["image"][0].zero_()
+
+
+SCENES = {
+    "one domain unlabelled": lambda batch: unlabelled(batch, "a"),
+    "one side unlabelled": lambda batch: unlabelled(batch, "a", "b"),
+    "nothing labelled": lambda batch: unlabelled(batch, "a", "b", "c"),
+    "classes never seen": lambda batch: without_classes(batch, 0, 3),
+    "a black image": black,
+}
+BY_HAND = [(ERMByHand, {}), (ERMMemoryByHand, {})]
+BY_HAND += [(kind, {"first_order": order}) for kind in (MLDGByHand, PinTheMemoryByHand) for order in (True, False)]
+BY_HAND += [(PinTheMemoryByHand, {"train_statistics": "mixture"})]
+
+
+STATES = [("filled", False), ("filled", True), ("empty", True), ("zero features", False)]
+
+
+@pytest.mark.parametrize(("memory", "autocast"), STATES)
+@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize(("kind", "options"), BY_HAND)
+def test_poor_batches_give_finite_numbers(kind: type[ByHand], options: dict[str, Any], scene: str, memory: str, autocast: bool) -> None:
+    """Losses, gradients, weights, running statistics and memory, over two steps; nothing is left out or dropped on the way."""
+    has_memory = kind in (ERMMemoryByHand, PinTheMemoryByHand)
+    if memory == "empty" and not has_memory:
+        pytest.skip("has no memory")
+    meta = kind in (MLDGByHand, PinTheMemoryByHand)
+    for meta_test in (["a", "b"], ["c"]) if meta else [None]:  # what is poor lies on either side
+        extra = {"split": DomainSplit(meta_test=meta_test)} if meta else {}
+        network = tiny_segmenter(memory=has_memory)
+        if memory == "empty":
+            network.require_memory().commit(torch.zeros(4, 6))
+        elif memory == "zero features":
+            for parameter in network.aspp.parameters():
+                torch.nn.init.zeros_(parameter)
+        method = kind(network, SGD, on_non_finite="skip", **options, **extra).prepare()
+        batch = tiny_batch()
+        SCENES[scene](batch)
+        for index in range(2):
+            method.numerics.begin(network, batch, index)
+            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+                method.training_step(batch, index)
+            assert all(math.isfinite(value) for value in method.terms.values()), method.terms
+            assert all(gradient.isfinite().all() for gradient in method.gradients.values())
+        assert method._accepts(None, {})
+        assert all(value.isfinite().all() for value in method.state_dict().values())
+        assert (method.numerics.skipped, method.numerics.skipped_writes) == (0, 0)
+
+
+@pytest.mark.parametrize("norms", ["ibn", "isw"])
+@pytest.mark.parametrize("scene", ["nothing labelled", "a black image"])
+def test_poor_batches_give_finite_numbers_with_instance_norms(norms: str, scene: str) -> None:
+    """IBN-Net, and RobustNet with chosen covariances, in bfloat16."""
+    torch.manual_seed(0)
+    network = MemorySegmenter(ResNetBackbone(18, instance_norm=norms), 4, 8, auxiliary_channels=8)
+    whitening = InstanceSelectiveWhitening() if norms == "isw" else None
+    if whitening is not None:
+        for place, channels in enumerate((64, 64, 128)):
+            whitening.register_buffer(f"mask{place}", torch.triu(torch.ones(channels, channels, dtype=torch.bool), diagonal=1))
+    method = ERMByHand(network, SGD, whitening=whitening).prepare()
+    batch = tiny_batch(images=2, side=64)
+    SCENES[scene](batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        method.training_step(batch, 0)
+    assert ("whitening" in method.terms) == (norms == "isw")
+    assert all(math.isfinite(value) for value in method.terms.values()), method.terms
+    assert all(value.isfinite().all() for value in (*method.gradients.values(), *method.state_dict().values()))
+
+
+def test_all_methods_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A NaN image is found by every method, through its losses alone and with the side that it is on."""
+    for kind, options in BY_HAND:
+        network = tiny_segmenter(memory=kind in (ERMMemoryByHand, PinTheMemoryByHand))
+        extra = {"split": DomainSplit(meta_test="c")} if "first_order" in options else {}
+        method = kind(network, SGD, **options, **extra).prepare()
+        monkeypatch.setattr(ByHand, "log_losses", Method.log_losses)
+        monkeypatch.setattr(Method, "log_dict", lambda *_, **__: None)
+        monkeypatch.setattr(Method, "log", lambda *_, **__: None)
+        batch = tiny_batch()
+        batch["c"]["image"][1, 0, 0, 0] = float("nan")
+        before = {name: value.clone() for name, value in network.state_dict().items()}
+        method.numerics.begin(network, batch, 0)
+        with pytest.raises(NonFiniteError) as caught:
+            method.training_step(batch, 0)
+        expected = {"a", "b", "c"} if not extra or "train_statistics" in options else {"c"}
+        assert {name for name in "abc" if f"Images of {name}:" in str(caught.value)} == expected, kind
+        assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())

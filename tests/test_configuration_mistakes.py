@@ -1,0 +1,206 @@
+"""Mistakes in the settings of a training: each is found before anything heavy, with the sentence that says what to change.
+
+They go through the composition of the command and the checks of training, in this process.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from lightning.pytorch import Trainer
+from omegaconf import DictConfig
+
+from pin_memory.commands import config_directory
+from pin_memory.domains.stand_in_layouts import StandIns
+from pin_memory.errors import ConfigurationError
+from pin_memory.evaluating import evaluate
+from pin_memory.mistakes import explain, suggest
+from pin_memory.networks import backbones
+from pin_memory.settings import check_same_classes, check_settings
+from pin_memory.training import train
+
+SMALL = ["network.channels=16", "network.auxiliary_channels=8", "loading.num_workers=0", "logger=csv", "paths.output=unused"]
+
+
+@pytest.fixture(scope="session")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small stand-ins of every data set."""
+    root = tmp_path_factory.mktemp("mistakes") / "sets"
+    StandIns(root, images_per_domain=8, seed=1, width=160).prepare()
+    return root
+
+
+@pytest.fixture(autouse=True)
+def nothing_heavy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No weights are downloaded, no image is decoded and no step is made before a mistake is told."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("too late")
+
+    monkeypatch.setattr(backbones, "_pretrained_state", refuse)
+    monkeypatch.setattr("pin_memory.domains.base.read_rgb", refuse)
+    monkeypatch.setattr(Trainer, "fit", refuse)
+
+
+def composed(command: str, *overrides: str) -> DictConfig:
+    """The configuration of a command."""
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
+        return compose(command, overrides=list(overrides))
+
+
+def told(sets: Path, folder: Path, *overrides: str) -> str:
+    """What the command would say."""
+    given = {override.partition("=")[0] for override in overrides}
+    base = [*SMALL, "experiment=multi_source_gs", f"paths.data={sets}", f"paths.run={folder}"]
+    base = [override for override in base if override.partition("=")[0] not in given]
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - that it is a user's mistake is asserted below
+        train(composed("train", *base, *overrides), {})
+    mistake = explain(caught.value)
+    assert mistake is not None, f"not explained: {caught.value!r}"
+    assert mistake.exit_code == 2
+    assert not folder.exists(), "the run folder was made already"
+    near = suggest(caught.value, config_directory(), "train") if isinstance(caught.value, HydraException) else []
+    return " ".join([mistake.message, *near])
+
+
+MISTAKES = [
+    # unknown names
+    ("methd=erm", "method"),
+    ("method=irm", "erm"),
+    ("optimizer.learning_rate=1", "Could not override"),
+    ("+optimizer.momentun=0.5", "momentun"),
+    ("+method.colour=red", "colour"),
+    # numbers
+    ("optimizer.lr=0", "optimizer.lr=0: expected a number above 0"),
+    ("optimizer.lr=abc", "optimizer.lr=abc: expected a number above 0"),
+    ("optimizer.lr=nan", "optimizer.lr=nan: expected a number above 0"),
+    ("optimizer.lr=null", "optimizer.lr=null: expected a number above 0"),
+    ("optimizer.momentum=1.5", "optimizer.momentum=1.5: expected a number within 0..1"),
+    ("optimizer.weight_decay=-1", "optimizer.weight_decay=-1: expected a number of at least 0"),
+    ("network.memory.momentum=1.2", "network.memory.momentum=1.2: expected a number within 0..1"),
+    ("network.memory.read_temperature=0", "network.memory.read_temperature=0: expected a number above 0"),
+    ("network.dropout=2", "network.dropout=2: expected a number within 0..1"),
+    ("method.weights.divergence=-0.4", "method.weights.divergence=-0.4: expected a number of at least 0"),
+    ("method.auxiliary_weight=-1", "method.auxiliary_weight=-1: expected a number of at least 0"),
+    ("method.temperature=0", "method.temperature=0: expected a number above 0"),
+    ("method.inner_lr=-1", "method.inner_lr=-1: expected a number above 0"),
+    ("method.gradient_clip=0", "method.gradient_clip=0: expected a number above 0, or null"),
+    ("method.on_non_finite=ignore", "expected raise (stop the run) or skip"),
+    ("initialisation.passes=0", "initialisation.passes=0: expected a whole number of at least 1"),
+    ("schedule.rate=abc", "schedule.rate=abc: expected a number of at least 0"),
+    ("schedule.rate=-1", "schedule.rate=-1: expected a number of at least 0"),
+    ("schedule.horizon=0", "schedule.horizon=0: expected a number of iterations"),
+    ("trainer.max_steps=0", "trainer.max_steps=0 trains nothing: give a number of iterations"),
+    ("trainer.max_steps=-5", "trainer.max_steps=-5: expected a whole number of at least -1"),
+    ("trainer.max_steps=1.5", "trainer.max_steps=1.5: expected a whole number"),
+    ("trainer.val_check_interval=0", "trainer.val_check_interval=0: expected a number of iterations, at least 1"),
+    ("loading.batch_size=0", "loading.batch_size=0: expected a whole number of at least 1"),
+    ("loading.num_workers=-1", "loading.num_workers"),
+    ("loading.draws_per_epoch=2", "raise loading.draws_per_epoch or lower loading.batch_size"),
+    ("augmentation.crop_size=0", "augmentation.crop_size=0: expected the side of the crop in pixels"),
+    ("augmentation.crop_size=large", "augmentation.crop_size=large: expected the side of the crop in pixels"),
+    ("augmentation.crop_size=[512,0]", "expected the side of the crop in pixels, or [height, width]"),
+    ("augmentation.crop_size=12", "augmentation.crop_size=12: the network sees one cell for 16 pixels"),
+    ("test_statistics.share=2", "test_statistics.share=2: expected a number within 0..1"),
+    # devices
+    ("trainer.precision=16-mixed", "trainer.precision=16-mixed: expected one of 32-true, 64-true, bf16-mixed"),
+    ("trainer.precision=half", "trainer.precision=half: expected one of 32-true"),
+    ("trainer.accelerator=abacus", "abacus"),
+    ("trainer.devices=0", "devices"),
+    ("trainer.strategy=alone", "alone"),
+    ("+trainer.gradient_clip_val=1.0", "say method.gradient_clip=1.0"),
+    ("dry_run=perhaps", "dry_run=perhaps: expected true or false"),
+    # what does not go together
+    ("loading.batch_size=1", "batch normalisation after image pooling needs at least 2 images"),
+    ("~data.sources.synthia", "train without meta-learning (method=erm)"),
+    ("split.meta_test=[idd]", "Correct the names or set it to null"),
+    ("+domain@data.targets.gtav=gtav", "Take one of the two out: ~data.targets.gtav or ~data.sources.gtav"),
+    ("network.num_classes=11", "Say network.num_classes=19"),
+    ("network.memory=null", "method=pin_the_memory needs a network with a memory"),
+    ("test_statistics.policy=sometimes", "sometimes"),
+    ("selection=target", "expected best (by source validation) or last"),
+    ("resume=nowhere", "nowhere"),
+]
+
+
+@pytest.mark.parametrize(("override", "expected"), MISTAKES, ids=[override for override, _ in MISTAKES])
+def test_a_mistake_is_told_before_anything_heavy(sets: Path, tmp_path: Path, override: str, expected: str) -> None:
+    """One wrong setting."""
+    assert expected in told(sets, tmp_path / "run", override)
+
+
+MEMORY = "{_target_:pin_memory.memory.CategoricalMemory,num_classes:19,channels:16}"
+COMBINATIONS = [
+    (["method.first_order=false", "network.compile=true"], "say method.first_order=true"),
+    (["method.first_order=false", "trainer.sync_batchnorm=true"], "SyncBatchNorm"),
+    (["method=mldg", "method.first_order=false", "network.compile=true"], "torch.compile (network.compile=true)"),
+    (["schedule=polynomial", "schedule.power=-1"], "schedule.power=-1: expected a number of at least 0"),
+    (["schedule=polynomial", "trainer.max_steps=-1", "trainer.max_epochs=1"], "set it, or trainer.max_steps, above 0"),
+    (["optimizer._target_=torch.optim.Adam"], "momentum"),
+    (["experiment=single_source_g", "split.meta_test=null", "~data.sources.gtav_hard"], "experiment=single_source_g"),
+    (["method=erm", f"+network.memory={MEMORY}"], "set network.memory=null"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "expected"), COMBINATIONS)
+def test_settings_that_exclude_one_another(sets: Path, tmp_path: Path, overrides: list[str], expected: str) -> None:
+    """Each is fine alone."""
+    assert expected in told(sets, tmp_path / "run", *overrides)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+@pytest.mark.parametrize("accelerator", ["gpu", "cuda"])
+def test_a_gpu_that_is_not_there(sets: Path, tmp_path: Path, accelerator: str) -> None:
+    """Says what to take instead."""
+    assert "Say trainer.accelerator=cpu, or auto" in told(sets, tmp_path / "run", f"trainer.accelerator={accelerator}")
+
+
+def test_no_validation_before_the_end_is_said_but_allowed(caplog: pytest.LogCaptureFixture) -> None:
+    """A run shorter than the interval is what a first try looks like."""
+    with caplog.at_level(logging.INFO):
+        check_settings(composed("train", "experiment=demo", "trainer.max_steps=10", "trainer.val_check_interval=20"))
+    assert "trainer.val_check_interval=20 is above trainer.max_steps=10" in caplog.text
+
+
+@pytest.mark.parametrize("experiment", sorted(path.stem for path in (config_directory() / "experiment").glob("*.yaml")))
+def test_the_experiments_pass(experiment: str) -> None:
+    """Nothing that is shipped is refused."""
+    check_settings(composed("train", f"experiment={experiment}"))
+
+
+@pytest.fixture
+def other_classes(trained_run: Path, tmp_path: Path) -> Path:
+    """A checkpoint of which one class is called otherwise."""
+    content = torch.load(trained_run / "checkpoints" / "last.ckpt", weights_only=True)
+    content["pin_memory"]["label_space"]["names"][4] = "hedge"
+    torch.save(content, tmp_path / "hedge.ckpt")
+    return tmp_path / "hedge.ckpt"
+
+
+def test_a_checkpoint_of_other_classes_is_not_gone_on_from(sets: Path, tmp_path: Path, other_classes: Path) -> None:
+    """A network of the same size, whose channels mean something else."""
+    sources = ["network=deeplab_v3plus_resnet18", "network.backbone.pretrained=null", "+domain@data.sources.idd=idd"]
+    message = told(sets, tmp_path / "run", f"resume={other_classes}", *sources)
+    assert "differ first in class 4: 'hedge' there, 'fence' here" in message
+    assert "Give the data the classes of the checkpoint" in message
+
+
+def test_a_checkpoint_of_other_classes_is_not_evaluated(trained_run: Path, tmp_path: Path, other_classes: Path) -> None:
+    """Before an image is read."""
+    data = trained_run.parents[1] / "stand_ins"
+    overrides = [f"checkpoint={other_classes}", f"paths.data={data}", f"paths.run={tmp_path / 'run'}", "paths.output=unused"]
+    with pytest.raises(ConfigurationError, match="'hedge' there, 'fence' here"):
+        evaluate(composed("evaluate", *overrides))
+
+
+def test_numbers_and_order_of_classes_count() -> None:
+    """The first difference is named."""
+    check_same_classes(("road", "sky"), ["road", "sky"], Path("x"))
+    with pytest.raises(ConfigurationError, match=r"2 classes, the labels here have 3; .* class 2: none there, 'car' here"):
+        check_same_classes(("road", "sky"), ("road", "sky", "car"), Path("x"))
+    with pytest.raises(ConfigurationError, match="class 0: 'road' there, 'sky' here"):
+        check_same_classes(("road", "sky"), ("sky", "road"), Path("x"))
