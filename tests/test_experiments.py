@@ -85,7 +85,7 @@ def test_experiment_trains_and_is_judged(tmp_path: Path, data: Path, experiment:
         assert set(target["classes"]) <= set(target["iou"])
         assert ("miou16" in target) == ("synthia" in results["sources"])
     assert len(list((folder / "panels").iterdir())) == len(targets)
-    assert {p.name for p in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {p.name for p in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt", "step-1.ckpt"}
     assert OmegaConf.load(folder / "config.yaml").trainer.max_steps == 2
     assert json.loads((folder / "provenance.json").read_text())["packages"]["torch"]
     rows = (folder / "metrics.csv").read_text().splitlines()

@@ -1,26 +1,31 @@
 """From configuration to objects, and from a checkpoint back to them."""
 
-import json
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import hydra.utils
 import numpy as np
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from pin_memory.callbacks import AtomicCheckpointIO
+from pin_memory.documents import read_json
 from pin_memory.domains import MultiSourceDataModule
-from pin_memory.domains.classes import LabelSpace
+from pin_memory.domains.classes import IGNORE, LabelSpace
 from pin_memory.errors import ConfigurationError
 from pin_memory.methods import Method
+from pin_memory.untrusted import load_weights_only
+
+T = TypeVar("T")
 
 RECORD = "pin_memory"
 """Key of a checkpoint under which the settings of its run lie."""
@@ -37,10 +42,15 @@ class RunRecord(Callback):
 
     def __init__(self, record: dict[str, Any]) -> None:
         self.record = record
+        self.earlier_scores: dict[str, float] = {}
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Know the newest scores until the first validation after a resumption."""
+        self.earlier_scores = checkpoint.get(RECORD, {}).get("source_validation", {})
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the record and the newest scores on the sources to the checkpoint."""
-        checkpoint[RECORD] = self.record | {"source_validation": source_scores(trainer)}
+        checkpoint[RECORD] = self.record | {"source_validation": source_scores(trainer) or self.earlier_scores}
 
 
 def source_scores(trainer: Trainer) -> dict[str, float]:
@@ -74,11 +84,48 @@ def build_data(cfg: DictConfig) -> MultiSourceDataModule:
     return data
 
 
+def prepare_stand_ins(data: MultiSourceDataModule, path: Path, output: str | Path) -> None:
+    """Draw the stand-ins of a checkpoint's run if they are not there; never at a place of the checkpoint's choice.
+
+    Args:
+        data: The data of the run.
+        path: The checkpoint, for the message.
+        output: The folder of runs: they may be drawn below it.
+
+    Raises:
+        ConfigurationError: They would be drawn elsewhere.
+    """
+    if data.stand_in is None or data.stand_in.is_there():
+        return
+    root = data.stand_in.root
+    if not root.resolve().is_relative_to(Path(output).resolve()):
+        raise ConfigurationError(
+            f"{path} asks for stand-ins to be drawn into {root}, which is not below the folder of runs ({output}); a checkpoint does not"
+            " choose where files are written. Say where they are with paths.data=DIR, or draw them: pin-memory stand_in root=DIR"
+        )
+    data.prepare_data()
+
+
 def build_method(cfg: DictConfig) -> Method:
     """The method of `cfg.method` with its network, optimiser and schedule."""
     method = hydra.utils.instantiate(cfg.method)
     assert isinstance(method, Method)
     return method
+
+
+def build_without_weights(cfg: DictConfig) -> Method:
+    """The method with shapes but no numbers (PyTorch's meta device), to be checked: nothing is downloaded, no random number is drawn.
+
+    A network of a user's own, which may not stand that, is built as it is.
+    """
+    targets = [OmegaConf.select(cfg, f"network.{part}") for part in ("_target_", "backbone._target_")]
+    if not all(str(target).startswith("pin_memory.") for target in targets):
+        with torch.random.fork_rng(devices=[]):
+            return build_method(cfg)
+    bare = cfg.copy()
+    OmegaConf.update(bare, "network.backbone.pretrained", None, force_add=True)
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        return build_method(bare)
 
 
 def build_trainer(cfg: DictConfig, callbacks: list[Callback], loggers: list[Logger]) -> Trainer:
@@ -124,8 +171,8 @@ def find_checkpoint(run_or_checkpoint: str | Path, *order: str) -> Path:
 def _judged(run: Path) -> list[str]:
     """The checkpoint that a run judged itself by, if it got that far."""
     try:
-        return [json.loads((run / "results.json").read_text(encoding="utf-8"))["checkpoint"]]
-    except (OSError, ValueError, KeyError):
+        return [str(read_json(run / "results.json")["checkpoint"])]
+    except (OSError, ValueError, KeyError, TypeError):
         return []
 
 
@@ -153,25 +200,44 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint; weights only, no code in it is run.
 
     Raises:
-        ConfigurationError: The file is damaged or not one of this library.
+        ConfigurationError: The file is damaged, not one of this library, or holds code.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen kinds for a file that is cut, foreign or holds code
-        raise ConfigurationError(f"{path} is not a readable checkpoint ({str(error).splitlines()[0]}). Is it complete?") from error
+    content = load_weights_only(path)
     if not isinstance(content, dict) or RECORD not in content:
         raise ConfigurationError(f"{path} holds no settings of a pin_memory run; expected a checkpoint that pin_memory.train wrote.")
     record = content[RECORD]
-    return Checkpoint(
-        cfg=OmegaConf.create(record["config"]),
-        choices=record["choices"],
-        state=content["state_dict"],
-        step=content["global_step"],
-        label_space=LabelSpace(tuple(record["label_space"]["names"]), np.array(record["label_space"]["palette"], np.uint8)),
-        sources=record["sources"],
-        source_validation=record["source_validation"],
-        converted="official" in record,
-    )
+    try:
+        checkpoint = Checkpoint(
+            cfg=OmegaConf.create(record["config"]),
+            choices=dict(record["choices"]),
+            state=content["state_dict"],
+            step=content["global_step"],
+            label_space=LabelSpace(tuple(record["label_space"]["names"]), np.array(record["label_space"]["palette"], np.uint8)),
+            sources=list(record["sources"]),
+            source_validation={name: float(score) for name, score in record["source_validation"].items()},
+            converted="official" in record,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, OmegaConfBaseException) as error:
+        raise ConfigurationError(f"{path}: the settings in this checkpoint are damaged ({type(error).__name__}: {error}).") from error
+    if fault := _fault(checkpoint):
+        raise ConfigurationError(f"{path}: {fault} in this checkpoint. It is damaged, or of another program.")
+    return checkpoint
+
+
+def _fault(found: Checkpoint) -> str:
+    """What is of the wrong kind in a checkpoint; empty where nothing is."""
+    names, palette = found.label_space.names, found.label_space.palette
+    checks = {
+        "settings without method, network and data": isinstance(found.cfg, DictConfig) and {"method", "network", "data"} <= set(found.cfg),
+        "a state_dict that does not hold tensors": isinstance(found.state, dict)
+        and all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in found.state.items()),
+        "a step that is no number": isinstance(found.step, int) and found.step >= 0,
+        "classes without names and colours": 1 <= len(names) <= IGNORE
+        and all(isinstance(name, str) for name in names)
+        and palette.shape == (len(names), 3),
+        "sources that are no names": all(isinstance(name, str) for name in found.sources),
+    }
+    return next((fault for fault, fine in checks.items() if not fine), "")
 
 
 def load_method(path: Path, trust: Sequence[str] = ()) -> Trained:
@@ -186,11 +252,13 @@ def load_method(path: Path, trust: Sequence[str] = ()) -> Trained:
     """
     checkpoint = read_checkpoint(path)
     cfg = checkpoint.cfg.copy()
-    OmegaConf.update(cfg, "network.backbone.pretrained", None)  # the weights come from the checkpoint
+    without_downloads(cfg)  # the weights come from the checkpoint
     called = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "trainer"]), resolve=False)
     check_targets(called, path, trust)
-    method = build_method(cfg)
+    method = rebuilt(lambda: build_method(cfg), path)
     load_weights(method, checkpoint.state, path)
+    if method.network.num_classes != (known := len(checkpoint.label_space)):
+        raise ConfigurationError(f"{path} is damaged: its network tells {method.network.num_classes} classes, its list has {known}.")
     return Trained(method.eval(), checkpoint)
 
 
@@ -213,6 +281,36 @@ def load_weights(method: Method, state: dict[str, Any], path: Path) -> None:
     method.load_state_dict(state)
 
 
+def rebuilt(build: Callable[[], T], path: Path) -> T:
+    """What is built from the settings in a file; a failure says that the file is at fault.
+
+    Args:
+        build: Builds it.
+        path: The file.
+
+    Raises:
+        ConfigurationError: It cannot be built.
+    """
+    try:
+        return build()
+    except (HydraException, OmegaConfBaseException) as error:  # Hydra puts whatever a target raises into an exception of its own
+        reason = str(error.__cause__ or error).partition("\n")[0]
+        raise ConfigurationError(f"{path}: the network and method cannot be built from the settings in this file ({reason}).") from error
+
+
+def without_downloads(config: Any) -> None:
+    """Forget in settings which pretrained weights a network began with, so that rebuilding it fetches and reads nothing.
+
+    Args:
+        config: An OmegaConf container or plain containers; changed.
+    """
+    for key, value in config.items() if isinstance(config, dict | DictConfig) else enumerate(config):
+        if key == "pretrained":
+            config[key] = None
+        elif isinstance(value, dict | list | DictConfig | ListConfig):
+            without_downloads(value)
+
+
 def check_targets(config: Any, path: Path, trust: Sequence[str] = ()) -> None:
     """Let the settings of a checkpoint name only what is trusted.
 
@@ -228,13 +326,23 @@ def check_targets(config: Any, path: Path, trust: Sequence[str] = ()) -> None:
     if isinstance(config, dict):
         target = config.get("_target_")
         # Also by where the object is defined: a module of ours has torch.save among its attributes.
-        if target and not (target.startswith(trusted) and f"{hydra.utils.get_object(target).__module__}.".startswith(trusted)):
+        if target is not None and not _is_trusted(target, trusted):
             raise ConfigurationError(
                 f"{path} names {target}, which loading it would call."
-                f" If the file is from somebody you trust, say trust=[{target.split('.')[0]}]."
+                f" If the file is from somebody you trust, say trust=[{str(target).partition('.')[0]}]."
             )
     for value in config.values() if isinstance(config, dict) else config if isinstance(config, list) else ():
         check_targets(value, path, trust)
+
+
+def _is_trusted(target: Any, trusted: tuple[str, ...]) -> bool:
+    """Whether a name is that of something trusted, also by where that is defined: a module of ours has torch.save among its attributes."""
+    if not isinstance(target, str) or not target.startswith(trusted):
+        return False
+    try:
+        return f"{getattr(hydra.utils.get_object(target), '__module__', None)}.".startswith(trusted)
+    except Exception:  # there is no such thing, or its module cannot be imported
+        return False
 
 
 def quiet_lightning() -> None:

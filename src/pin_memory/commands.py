@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,6 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pin_memory.errors import ConfigurationError
 from pin_memory.mistakes import Mistake, explain, suggest
+from pin_memory.own_settings import check_own_settings
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 DEFECT = 1  # what Python itself ends with after a traceback
@@ -46,7 +47,9 @@ def config_directory() -> Path:
     raise ConfigurationError(f"The configuration files are missing; looked in {places[0]} and {places[1]}. Install the package again.")
 
 
-def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
+def command(
+    config_name: str, prepare: Callable[[Sequence[str]], list[str]] | None = None
+) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
     """Turn a function of the configuration into a command.
 
     The command composes `<config_name>.yaml` with the overrides on the command line and calls the function. A user's mistake ends it
@@ -55,6 +58,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
 
     Args:
         config_name: A file of the configuration folder, without its suffix.
+        prepare: Completes the command line before Hydra reads it.
     """
 
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
@@ -62,10 +66,10 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
         def main() -> None:
             OmegaConf.register_new_resolver("pin_memory.choices", _choices, replace=True)
             if os.environ.get(FULL_ERROR) == "1":
-                _start(task, config_name)
+                _start(task, config_name, prepare)
                 return
             with _told(config_name), _summed_up():
-                _start(_job(task), config_name)
+                _start(_job(task), config_name, prepare)
 
         return main
 
@@ -93,8 +97,11 @@ class _Told(Exception):  # noqa: N818 - it carries an exit code, the message is 
         self.exit_code = exit_code
 
 
-def _start(task: Callable[[DictConfig], Any], config_name: str) -> None:
+def _start(task: Callable[[DictConfig], Any], config_name: str, prepare: Callable[[Sequence[str]], list[str]] | None) -> None:
     """Hand over to Hydra, which reads `sys.argv`."""
+    check_own_settings(sys.argv[1:])
+    if prepare is not None:
+        sys.argv[1:] = prepare(sys.argv[1:])
     hydra.main(version_base="1.3", config_path=str(config_directory()), config_name=config_name)(task)()
 
 

@@ -24,6 +24,7 @@ from pin_memory.inference import TestStatistics
 from pin_memory.inference.named import recorded_name
 from pin_memory.judging import floor_scores, judge, report, use_views
 from pin_memory.methods import Method
+from pin_memory.settings import check_same_classes
 from pin_memory.tables import check_formats
 
 
@@ -121,7 +122,7 @@ def _check_all(cfg: DictConfig, tasks: Sequence[_Task], baseline: dict[str, Any]
     names = [task.label for task in tasks]
     for task in tasks:
         method, chosen = _rebuild(task.path, cfg)
-        data = _targets(cfg, chosen, method)
+        data = _targets(cfg, task.path, chosen, method)
         if baseline:
             _check_baseline(baseline, method, data)
         names += [method.name, str(chosen.cfg.get("name"))]
@@ -141,11 +142,11 @@ def _rebuild(path: Path, cfg: DictConfig) -> assembly.Trained:
     return assembly.Trained(method, chosen)
 
 
-def _targets(cfg: DictConfig, chosen: Checkpoint, method: Method) -> MultiSourceDataModule:
+def _targets(cfg: DictConfig, path: Path, chosen: Checkpoint, method: Method) -> MultiSourceDataModule:
     """The data of a checkpoint's run, with the targets that are asked for; looked for, not read.
 
     Raises:
-        ConfigurationError: The run has no such target.
+        ConfigurationError: The run has no such target, or the data have other classes.
         DataError: One is missing.
     """
     if cfg.paths.data:
@@ -153,11 +154,12 @@ def _targets(cfg: DictConfig, chosen: Checkpoint, method: Method) -> MultiSource
     data = assembly.build_data(chosen.cfg)
     if cfg.paths.data:
         data.stand_in = None  # draw into the run's own folder, never into the user's
+    check_same_classes(chosen.label_space.names, data.label_space.names, path)
     wanted = [cfg.targets] if isinstance(cfg.targets, str) else list(cfg.targets or data.target_names)
     if unknown := set(wanted) - set(data.target_names):
         raise ConfigurationError(f"targets={cfg.targets}: the run has no {', '.join(unknown)}, only {', '.join(data.target_names)}.")
     data.targets = {name: data.targets[name] for name in data.target_names if name in wanted}
-    data.prepare_data()
+    assembly.prepare_stand_ins(data, path, str(cfg.paths.output))
     data.check(sources=cfg.floors)
     use_views(data, method.protocol)
     return data
@@ -167,7 +169,7 @@ def _judge_one(cfg: DictConfig, task: _Task, tables: Sequence[str], baseline: di
     """Judge one checkpoint and write its results."""
     method, chosen = _rebuild(task.path, cfg)
     seed_everything(chosen.cfg.seed, verbose=False)  # decides the untrained network of the floors
-    data = _targets(cfg, chosen, method)
+    data = _targets(cfg, task.path, chosen, method)
     if baseline:
         _check_baseline(baseline, method, data)
     panels = PredictionPanels(task.folder / "panels")

@@ -5,8 +5,8 @@ import math
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from pin_memory.commands import FULL_ERROR, report_failure
-from pin_memory.errors import ConfigurationError, OutputError
+from pin_memory.documents import read_json
+from pin_memory.errors import ConfigurationError
 from pin_memory.files import write_text
+from pin_memory.locking import alone
 
 RECORD = "job.json"
 """What a job leaves beside its run: settings, state, score."""
 OUTCOMES = ".outcomes"
 """Folder in the sweep's: what became of each job since the sweep was started last."""
-_LAST = Path("checkpoints") / "last.ckpt"
 _NOT_COMPARED = ("logger", "hydra")  # where metrics go does not change them
 _KEPT = (RECORD, ".lock", ".hydra", "log.txt")  # of this start, when an unfinished run is moved aside
 
@@ -43,7 +44,7 @@ def run_job(task: Callable[[DictConfig], dict[str, Any]], cfg: DictConfig) -> fl
     folder = Path(cfg.paths.run)
     outcome: dict[str, Any] = {"outcome": "failed"}
     try:
-        with _alone(folder):
+        with alone(folder, lambda: _owner(folder)):
             score, outcome["outcome"] = _skip_or_work(task, cfg, folder, list(hydra.overrides.task))
         return score
     except Exception as error:
@@ -76,7 +77,7 @@ def objective(result: dict[str, Any]) -> float | None:
 def read_record(folder: Path) -> dict[str, Any] | None:
     """The content of a job's `job.json`; None where there is none that can be read."""
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record = read_json(folder / RECORD)
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) and {"status", "settings", "overrides"} <= record.keys() else None
@@ -89,7 +90,7 @@ def is_finished(folder: Path, record: dict[str, Any]) -> bool:
     if not record["settings"].get("test", False):
         return True
     try:
-        return "targets" in json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        return "targets" in read_json(folder / "results.json")
     except (OSError, ValueError):
         return False
 
@@ -170,7 +171,7 @@ def _continued(cfg: DictConfig, folder: Path, earlier: dict[str, Any] | None, se
     """The configuration that goes on from the last checkpoint of an unfinished run, or `cfg` after what is left of it was moved aside."""
     if earlier is None or not (folder / "checkpoints").exists():
         return cfg  # nothing was begun; or what lies there is no job, and training refuses the folder
-    if earlier["settings"] == settings and (folder / _LAST).is_file():
+    if earlier["settings"] == settings and any((folder / "checkpoints").glob("*.ckpt")):
         print(f"Going on with the unfinished run in {folder}.")
         cfg = cfg.copy()
         OmegaConf.update(cfg, "resume", str(folder))
@@ -184,30 +185,11 @@ def _continued(cfg: DictConfig, folder: Path, earlier: dict[str, Any] | None, se
     return cfg
 
 
+def _owner(folder: Path) -> str:
+    """Who is at work on a job, as far as its record tells."""
+    record = read_record(folder) or {}
+    return f"process {record.get('pid', '?')} on {record.get('host', '?')}"
+
+
 def _write(folder: Path, record: dict[str, Any]) -> None:
     write_text(folder / RECORD, json.dumps(record, indent=2) + "\n")
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other processes away from a job's folder, such as a cluster's job that outlived the sweep that sent it.
-
-    Raises:
-        OutputError: Another process is at work there.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            owner = read_record(folder) or {}
-            who = f"process {owner.get('pid', '?')} on {owner.get('host', '?')}"
-            raise OutputError(f"{folder}: another process is at work on this job ({who}). Wait for it or end it.") from error
-        except OSError:
-            pass  # a file system without locks
-        yield

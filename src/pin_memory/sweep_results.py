@@ -8,8 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
+from pin_memory import documents
 from pin_memory.errors import ConfigurationError
 from pin_memory.sweep_job import OUTCOMES, RECORD, is_finished, read_record
 
@@ -154,7 +153,7 @@ def values_of(overrides: Sequence[str]) -> dict[str, str]:
 def _saved_overrides(place: Path) -> list[str]:
     """Those that Hydra has written down, of a job that got no further."""
     with suppress(Exception):  # cut short when the job was killed
-        return [str(override) for override in OmegaConf.load(place / ".hydra" / "overrides.yaml")]
+        return [str(override) for override in documents.read_yaml(place / ".hydra" / "overrides.yaml")]
     return []
 
 
@@ -172,6 +171,6 @@ def short_names(keys: Sequence[str]) -> dict[str, str]:
 def read_json(path: Path | None, default: Any) -> Any:
     """The content of a JSON file; `default` where there is none that can be read."""
     try:
-        return json.loads(path.read_text(encoding="utf-8")) if path else default
+        return documents.read_json(path) if path else default
     except (OSError, ValueError):
         return default

@@ -6,10 +6,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from pin_memory.commands import command
+from pin_memory.resume_command import with_recorded_settings
 from pin_memory.sweep_job import run_job
 
 
-@command("train")
+@command("train", with_recorded_settings)
 def main(cfg: DictConfig) -> float | None:
     """Run one training as the configuration says.
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,25 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
 
 from pin_memory import assembly
+from pin_memory.callbacks import IterationNames, MetricRows, RankBuffers, StepSeeds
 from pin_memory.domains import MultiSourceDataModule
+from pin_memory.domains.listing import first_names
 from pin_memory.errors import ConfigurationError, OutputError
 from pin_memory.files import write_text
-from pin_memory.judging import floor_scores, judge, report
+from pin_memory.judging import copied_weights, floor_scores, judge, report, with_weights
+from pin_memory.locking import alone
 from pin_memory.loggers import finish_wandb
 from pin_memory.methods import Method
+from pin_memory.planning import dry_run
 from pin_memory.provenance import provenance
 from pin_memory.ranks import is_first
 from pin_memory.reporting import try_report
+from pin_memory.results import RESULTS
+from pin_memory.resuming import check_resumption, find_resumption, finished_results, make_ready
+from pin_memory.settings import check_settings
+from pin_memory.stopping import StopSignals
+
+log = logging.getLogger(__name__)
 
 SELECTIONS = ("best", "last")
 """Rules that choose the checkpoint to judge: best mean IoU on the sources' validation splits, or the last. None looks at a target."""
@@ -40,29 +51,51 @@ def train(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
     assembly.quiet_lightning()
     _check_settings(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
-    resume = assembly.find_checkpoint(cfg.resume, "checkpoints/last.ckpt", "checkpoints/best.ckpt") if cfg.resume else None
+    run = Path(cfg.paths.run)
+    resumed = find_resumption(cfg.resume, run)
     data = _checked_data(cfg)
     method = _checked_method(cfg, data)
+    step = check_resumption(cfg, resumed, method, data.source_names, data.label_space.names) if resumed and resumed.checkpoint else 0
+    if cfg.dry_run:
+        return dry_run(cfg, choices, data, method, step)
+    if resumed and resumed.in_place and (results := finished_results(cfg, run, step)):
+        if is_first():
+            print(f"{run} is finished: all {step} iterations are made, and {run / RESULTS} has the scores.")
+        return results
+    with StopSignals(), alone(run) if is_first() else nullcontext():
+        if is_first():
+            _make_folder(run, may_exist=resumed is not None and resumed.in_place)
+            if resumed and resumed.in_place:
+                make_ready(cfg, run, resumed, step)
+            _record(cfg, run)
+        return _train_and_judge(cfg, choices, data, method, resumed.checkpoint if resumed else None)
+
+
+def _train_and_judge(
+    cfg: DictConfig, choices: dict[str, str], data: MultiSourceDataModule, method: Method, checkpoint: Path | None
+) -> dict[str, Any]:
+    """Train from the beginning or a checkpoint, choose a checkpoint, judge it."""
     run = Path(cfg.paths.run)
-    own = resume is not None and resume.resolve().is_relative_to(run.resolve())  # a run that was cut off goes on in its folder
-    if resume:
-        _check_resumption(resume, method, data.source_names, cfg.trainer.max_steps, may_be_done=own)
-    if is_first():
-        if not own:
-            _make_folder(run)
-        _record(cfg, run)
     try:
-        callbacks: dict[str, Callback] = {name: instantiate(node) for name, node in cfg.callbacks.items() if node}
+        # The seeds come first: other callbacks may draw.
+        callbacks: dict[str, Callback] = {"seeds": StepSeeds(cfg.seed)}
+        callbacks |= {name: instantiate(node) for name, node in cfg.callbacks.items() if node}
+        callbacks["names"] = IterationNames()
+        callbacks |= {"metric_rows": MetricRows(), "rank_buffers": RankBuffers()}
         callbacks["record"] = assembly.RunRecord(assembly.run_record(cfg, choices, run, data))
         loggers = [logger for logger in instantiate(cfg.logger).values() if logger]
         trainer = assembly.build_trainer(cfg, list(callbacks.values()), loggers)
-        wanted = cfg.floors and cfg.test and is_first()
-        floors = floor_scores(data, method.network, trainer.strategy.root_device, protocol=method.protocol) if wanted else None
-        trainer.fit(method, datamodule=data, ckpt_path=resume, weights_only=True)
+        untrained = copied_weights(method.network) if cfg.floors and cfg.test else None
+        trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         run = Path(trainer.strategy.broadcast(str(run)))  # each process of torchrun or Slurm has read the clock for itself
+        floors = None
+        if untrained:  # judged now and not before: the processes have met and share the images out
+            with with_weights(method.network, untrained):
+                floors = floor_scores(data, method.network, trainer.strategy.root_device, protocol=method.protocol)
         # The others get the chosen weights from the first one: they might look at the disk before a file is there.
         chosen = _select(method, trainer, run, cfg.selection) if is_first() else {}
-        about = {"seed": cfg.seed, "devices": trainer.world_size, "floors": floors} | chosen
+        about = {"seed": cfg.seed, "devices": trainer.world_size, "floors": floors} | chosen | _left_out(cfg, data)
+        about |= {"skipped": method.skipped} if method.numerics.policy == "skip" else {}
         results = judge(method, data, trainer, choices, **about) if cfg.test else about | {"stand_in": data.uses_stand_ins}
         if is_first() and cfg.test:
             report(results, run, getattr(callbacks.get("panels"), "paths", []))
@@ -71,6 +104,19 @@ def train(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
         return results
     finally:
         finish_wandb()
+
+
+def _left_out(cfg: DictConfig, data: MultiSourceDataModule) -> dict[str, Any]:
+    """The bad samples that training went on without, for the results, and a line for each source that has some."""
+    if cfg.loading.on_bad_sample != "skip":
+        return {}
+    found = data.bad_samples()
+    for name, bad in found.items() if is_first() else ():
+        log.warning(
+            "%s: %d training samples could not be read (%s); %d draws were given others.",
+            name, len(bad["samples"]), first_names(bad["samples"]), bad["draws"],
+        )  # fmt: skip
+    return {"bad_samples": found}
 
 
 def _check_settings(cfg: DictConfig) -> None:
@@ -83,6 +129,7 @@ def _check_settings(cfg: DictConfig) -> None:
         raise ConfigurationError(f"seed={cfg.seed}: expected a whole number of at least 0.")
     if cfg.selection not in SELECTIONS:
         raise ConfigurationError(f"selection={cfg.selection}: expected best (by source validation) or last.")
+    check_settings(cfg)
 
 
 def _checked_data(cfg: DictConfig) -> MultiSourceDataModule:
@@ -98,11 +145,14 @@ def _checked_data(cfg: DictConfig) -> MultiSourceDataModule:
 
 def _checked_method(cfg: DictConfig, data: MultiSourceDataModule) -> Method:
     """A method that fits the data and the Trainer, of which one is made to look at, before anything is written."""
-    method = assembly.build_method(cfg)
-    method.check_sources(data.source_names, cfg.loading.batch_size)
-    method.check_classes(data.label_space.names)
     trainer = assembly.build_trainer(cfg, [], [])
-    method.check_trainer(trainer)
+    # The one without weights is refused in a second; the other one may have downloaded its own before.
+    for made in (assembly.build_without_weights, assembly.build_method):
+        method = made(cfg)
+        method.check_sources(data.source_names, cfg.loading.batch_size)
+        method.check_classes(data.label_space.names)
+        method.check_trainer(trainer)
+        method.configure_optimizers()  # which check their settings
     if is_first():
         data.check_shares(trainer.world_size, targets=cfg.test)
     else:
@@ -110,32 +160,18 @@ def _checked_method(cfg: DictConfig, data: MultiSourceDataModule) -> Method:
     return method
 
 
-def _check_resumption(checkpoint: Path, method: Method, sources: list[str], max_steps: int, may_be_done: bool) -> None:
-    """Refuse a checkpoint that training cannot go on from; `may_be_done`: one with all steps made is only to be judged.
-
-    Raises:
-        ConfigurationError: Another method, network or source, or no step left to make.
-    """
-    earlier = assembly.read_checkpoint(checkpoint)
-    if earlier.converted:
-        raise ConfigurationError(
-            f"resume={checkpoint}: a converted checkpoint holds no state to train on from; it can be evaluated and predicted with."
-        )
-    assembly.load_weights(method, earlier.state, checkpoint)
-    if earlier.sources != sources:
-        raise ConfigurationError(f"resume={checkpoint}: trained on {', '.join(earlier.sources)}; this run has {', '.join(sources)}.")
-    if 0 <= max_steps <= earlier.step and not may_be_done:
-        raise ConfigurationError(f"resume={checkpoint} has made {earlier.step} steps already; set trainer.max_steps above that.")
-
-
-def _make_folder(run: Path) -> None:
+def _make_folder(run: Path, may_exist: bool) -> None:
     """Take the run folder, never one that another run has, not even one that starts in the same second.
+
+    Args:
+        run: The folder.
+        may_exist: It is this very run's, which goes on.
 
     Raises:
         OutputError: The folder holds a run.
     """
     try:
-        (run / "checkpoints").mkdir(parents=True)
+        (run / "checkpoints").mkdir(parents=True, exist_ok=may_exist)
     except FileExistsError as error:
         raise OutputError(f"{run} already holds a run. Start again, or name another folder with hydra.run.dir=DIR.") from error
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from pin_memory.callbacks import AtomicCheckpointIO, LastCheckpoint
-from pin_memory.errors import OutputError
+from pin_memory.callbacks.checkpoint_io import damage
+from pin_memory.errors import ConfigurationError, OutputError
 from tests.callbacks.fakes import TinyDomains, TinyMethod, configured, tiny_trainer
 
 resource = pytest.importorskip("resource")  # only where file sizes can be limited
@@ -71,14 +72,14 @@ def test_last_is_the_last_step_and_best_the_best_score(tmp_path: Path) -> None:
     callbacks = configured(tmp_path)
     trainer = tiny_trainer(tmp_path, list(callbacks.values()))
     trainer.fit(TinyMethod(scores=(0.0, 0.1, 0.3, 0.2)), TinyDomains())
-    assert kept(tmp_path) == {"best.ckpt": 12, "last.ckpt": 20}
+    assert kept(tmp_path) == {"best.ckpt": 12, "last.ckpt": 20, "step-18.ckpt": 18}
     assert callbacks["best"].best_model_path == str(tmp_path / "checkpoints" / "best.ckpt")
     assert trainer.checkpoint_callback is callbacks["best"]
 
 
 def test_last_is_kept_while_the_score_falls(tmp_path: Path) -> None:
     tiny_trainer(tmp_path, list(configured(tmp_path).values()), max_steps=18).fit(TinyMethod(scores=(0.0, 0.3, 0.2, 0.1)), TinyDomains())
-    assert kept(tmp_path) == {"best.ckpt": 6, "last.ckpt": 18}
+    assert kept(tmp_path) == {"best.ckpt": 6, "last.ckpt": 18, "step-12.ckpt": 12}
 
 
 def test_training_goes_on_from_the_last(tmp_path: Path) -> None:
@@ -86,7 +87,7 @@ def test_training_goes_on_from_the_last(tmp_path: Path) -> None:
     callbacks = configured(tmp_path)
     trainer = tiny_trainer(tmp_path, list(callbacks.values()), max_steps=26)
     trainer.fit(TinyMethod(scores=(0.0, 0.4)), TinyDomains(), ckpt_path=tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
-    assert kept(tmp_path) == {"best.ckpt": 6, "last.ckpt": 26}
+    assert kept(tmp_path) == {"best.ckpt": 6, "last.ckpt": 26, "step-24.ckpt": 24}
     assert callbacks["best"].best_model_score == 0.5
 
 
@@ -100,11 +101,15 @@ def test_the_best_is_tested_with_panels_of_every_target(tmp_path: Path) -> None:
 
 
 class Interrupted(TinyMethod):
-    """Stopped by Ctrl-C at a step, or in the validation after it."""
+    """Stopped by Ctrl-C before training, at a step, or in the validation after it."""
 
     def __init__(self, step: int, stage: str) -> None:
         super().__init__()
         self.step, self.stage = step, stage
+
+    def on_train_start(self) -> None:
+        """Ctrl-C before the first iteration."""
+        self._stop("start")
 
     def training_step(self, batch: torch.Tensor, batch_idx: int) -> None:
         """Ctrl-C before the step, or after it."""
@@ -130,23 +135,39 @@ def sigint() -> Any:
 
 
 @pytest.mark.usefixtures("sigint")
-@pytest.mark.parametrize(("step", "stage"), [(3, "before"), (9, "before"), (9, "after"), (12, "validation")])
-def test_ctrl_c_keeps_the_steps_made_so_far(step: int, stage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(("step", "stage", "saved"), [(3, "before", 4), (9, "before", 10), (9, "after", 9), (12, "validation", 12)])
+def test_ctrl_c_keeps_the_steps_made_so_far(step: int, stage: str, saved: int, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The iteration that was begun is finished, the validation is not."""
     last = tmp_path / "checkpoints" / "last.ckpt"
-    with caplog.at_level(logging.INFO, "pin_memory"), pytest.raises(SystemExit):
+    with caplog.at_level(logging.INFO, "pin_memory"), pytest.raises(SystemExit) as caught:
         tiny_trainer(tmp_path, list(configured(tmp_path).values())).fit(Interrupted(step, stage), TinyDomains())
-    assert kept(tmp_path)["last.ckpt"] == step
-    assert f"Saved {last} at step {step}." in caplog.text
+    assert isinstance(caught.value.__context__, KeyboardInterrupt)
+    assert kept(tmp_path)["last.ckpt"] == saved
+    assert f"Saved {last} at step {saved}; resume={tmp_path} goes on from there." in caplog.text
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     tiny_trainer(tmp_path, list(configured(tmp_path).values())).fit(TinyMethod(), TinyDomains(), ckpt_path=last, weights_only=True)
     assert kept(tmp_path)["last.ckpt"] == 20
 
 
 @pytest.mark.usefixtures("sigint")
 def test_ctrl_c_before_the_first_step_saves_nothing(tmp_path: Path) -> None:
-    for stage in ("validation", "before"):  # the former is the sanity check
+    for stage in ("validation", "start"):  # the former is the sanity check
         with pytest.raises(SystemExit):
             tiny_trainer(tmp_path, [LastCheckpoint(tmp_path / "new")]).fit(Interrupted(0, stage), TinyDomains())
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.usefixtures("sigint")
+def test_ctrl_c_twice_waits_for_nothing(tmp_path: Path) -> None:
+    class Impatient(Interrupted):
+        def _stop(self, stage: str) -> None:
+            super()._stop(stage)
+            super()._stop(stage)
+
+    with pytest.raises(SystemExit):
+        tiny_trainer(tmp_path, [LastCheckpoint(tmp_path / "new", every=2)]).fit(Impatient(5, "after"), TinyDomains())
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {"last.ckpt", "step-2.ckpt"}
+    assert torch.load(tmp_path / "new" / "last.ckpt", weights_only=True)["global_step"] == 4
 
 
 @pytest.mark.usefixtures("sigint")
@@ -156,6 +177,74 @@ def test_ctrl_c_stays_ctrl_c_when_saving_fails(tmp_path: Path, caplog: pytest.Lo
         tiny_trainer(tmp_path, [LastCheckpoint(tmp_path / "file")]).fit(Interrupted(3, "before"), TinyDomains())
     assert isinstance(caught.value.__context__, KeyboardInterrupt)
     assert "Cannot write the checkpoint" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("every", "keep", "found"),
+    [
+        (None, 1, {"last.ckpt": 20}),
+        (4, 3, {"last.ckpt": 20, "step-18.ckpt": 18, "step-16.ckpt": 16}),  # those of validations among them
+        (1, 2, {"last.ckpt": 20, "step-19.ckpt": 19}),
+        (100, 2, {"last.ckpt": 20, "step-18.ckpt": 18}),
+    ],
+)
+def test_so_many_states_are_kept_of_so_many_iterations(tmp_path: Path, every: int | None, keep: int, found: dict[str, int]) -> None:
+    tiny_trainer(tmp_path, [LastCheckpoint(tmp_path / "checkpoints", every=every, keep=keep)]).fit(TinyMethod(), TinyDomains())
+    assert kept(tmp_path) == found
+
+
+@pytest.mark.parametrize("options", [{"every": 0}, {"keep": 0}])
+def test_numbers_of_states_are_checked(tmp_path: Path, options: dict[str, int]) -> None:
+    with pytest.raises(ConfigurationError, match=r"callbacks\.last"):
+        LastCheckpoint(tmp_path, **options)
+
+
+def test_states_ahead_of_a_resumption_go(tmp_path: Path) -> None:
+    """They belong to a training that was given up; the one gone on from stays."""
+    callbacks = [LastCheckpoint(tmp_path / "checkpoints", every=5, keep=4)]
+    tiny_trainer(tmp_path, callbacks).fit(TinyMethod(), TinyDomains())
+    assert sorted(kept(tmp_path).values()) == [12, 15, 18, 20]
+    callbacks = [LastCheckpoint(tmp_path / "checkpoints", every=5, keep=4)]
+    earlier = tmp_path / "checkpoints" / "step-12.ckpt"
+    tiny_trainer(tmp_path, callbacks, max_steps=14).fit(TinyMethod(), TinyDomains(), ckpt_path=earlier, weights_only=True)
+    assert kept(tmp_path) == {"last.ckpt": 14, "step-12.ckpt": 12}
+
+
+def test_a_file_system_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", refuse)
+    tiny_trainer(tmp_path, [LastCheckpoint(tmp_path / "checkpoints")]).fit(TinyMethod(), TinyDomains())
+    assert kept(tmp_path) == {"last.ckpt": 20, "step-18.ckpt": 18}
+
+
+@pytest.mark.parametrize("harm", ["cut", "empty", "code", "text"])
+def test_damage_is_seen(tmp_path: Path, harm: str) -> None:
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"weight": torch.arange(1000)}, path)
+    assert damage(path) is None
+    content = path.read_bytes()
+    if harm == "code":
+        torch.save({"path": tmp_path}, path)
+    else:
+        path.write_bytes({"cut": content[:-10], "empty": b"", "text": b"no archive"}[harm])
+    assert damage(path)
+
+
+def test_every_flipped_bit_of_a_tensor_is_seen(tmp_path: Path) -> None:
+    """Which torch.load itself lets pass."""
+    path = tmp_path / "last.ckpt"
+    weight = torch.full((40,), 1.5)
+    AtomicCheckpointIO().save_checkpoint({"weight": weight}, path)
+    content = path.read_bytes()
+    start = content.index(weight.numpy().tobytes())
+    for position in range(start, start + 160, 7):
+        flipped = bytearray(content)
+        flipped[position] ^= 1 << position % 8
+        path.write_bytes(flipped)
+        assert not torch.equal(torch.load(path, weights_only=True)["weight"], weight)
+        assert "checksum" in str(damage(path))
 
 
 def test_a_defect_saves_nothing(tmp_path: Path) -> None:

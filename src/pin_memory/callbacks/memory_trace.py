@@ -4,7 +4,6 @@ import logging
 import math
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from pin_memory.errors import ConfigurationError, DataError
 from pin_memory.files import atomic_write
+from pin_memory.untrusted import load_arrays
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,10 @@ def read_trace(run: str | Path) -> tuple[np.ndarray, np.ndarray] | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path) as trace:
-            return trace["step"], trace["items"]
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise DataError(f"{path}: expected the arrays `step` and `items`, found a damaged file ({error}). Delete it.") from error
+        trace = load_arrays(path, "step", "items")
+    except DataError as error:
+        raise DataError(f"{error} Expected the arrays `step` and `items` of a memory trace. Delete it.") from error
+    step, items = trace["step"], trace["items"]
+    if step.ndim != 1 or items.ndim != 3 or len(step) != len(items) or step.dtype.kind not in "iu" or items.dtype.kind != "f":
+        raise DataError(f"{path}: expected step (T,) and items (T, K, C), found {step.shape} and {items.shape}. Delete it.")
+    return step, items

@@ -13,7 +13,7 @@ from pin_memory.callbacks.tiles import write_tiles
 from pin_memory.domains.classes import LabelSpace
 from pin_memory.domains.transforms import IMAGENET_MEAN, IMAGENET_STD
 from pin_memory.errors import OutputError
-from pin_memory.files import write_text
+from pin_memory.files import file_name, write_text
 from pin_memory.visualize import denormalize, panel, write_panel
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class PredictionPanels(Callback):
         target, name, space = data.target_names[dataloader_idx], str(batch["name"][0]), data.label_space
         rgb = denormalize(batch["image"][0], self.mean, self.std)
         truth, prediction = (mask[0].cpu().numpy() for mask in (batch["label"], outputs["prediction"]))
-        stem = f"{target}_{name.replace('/', '_')}"
+        stem = file_name(f"{target}_{name}")
         try:
             write_panel(path := self.directory / f"{stem}.jpg", panel(rgb, truth, prediction, f"{target}: {name}", space))
             self.paths.append(path)
