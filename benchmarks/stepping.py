@@ -19,8 +19,9 @@ from pin_memory.files import write_text
 from pin_memory.methods import Method
 from pin_memory.provenance import provenance
 
-COMMON = ("network.backbone.pretrained=null", "network.channels_last=false", "paths.run=unused")
-"""Before the overrides of what is measured: no download, and the plain memory order as the base to compare with."""
+COMMON = ("network.backbone.pretrained=null", "network.channels_last=false", "optimizer.lr=1.0e-4", "paths.run=unused")
+"""Before the overrides of what is measured: no download, the plain memory order as the base to compare with, and steps so small that a
+deep network stays finite on random weights and images."""
 
 
 class Stepping:

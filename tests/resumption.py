@@ -38,14 +38,16 @@ class Disturbance(Callback):
         hook: Name of the callback's method.
         step: Iterations made by then.
         kind: A signal's name, or "kill": the process ends without a word.
+        rank: Number of the process that it happens to; None: to each.
     """
 
-    def __init__(self, hook: str, step: int, kind: str) -> None:
-        self.hook, self.step, self.kind = hook, step, kind
+    def __init__(self, hook: str, step: int, kind: str, rank: int | None = None) -> None:
+        self.hook, self.step, self.kind, self.rank = hook, step, kind, rank
         setattr(self, hook, self._strike)
 
     def _strike(self, trainer: Trainer, *_: Any, **__: Any) -> None:
-        if trainer.state.fn == "fit" and trainer.global_step == self.step and not trainer.sanity_checking:
+        here = self.rank in (None, trainer.global_rank)
+        if here and trainer.state.fn == "fit" and trainer.global_step == self.step and not trainer.sanity_checking:
             if self.kind == "kill":
                 raise Killed
             os.kill(os.getpid(), getattr(signal, self.kind))

@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_dir
 
 from pin_memory import assembly
 from pin_memory.commands import config_directory
+from pin_memory.planning import iterations
 from pin_memory.planning_words import words
 from pin_memory.training import train
 from tests.tiny_run import TINY
@@ -90,7 +91,8 @@ def test_whitening_is_planned_with_one_batch(data: Path, tmp_path: Path) -> None
 
 PLAN: dict[str, Any] = {
     "name": "demo", "method": "erm", "network": "r50", "precision": "bf16-mixed", "device": "cuda:0", "sources": {"a": 2975, "b": 10},
-    "validated": {"a": 500}, "targets": {}, "batch_size": 4, "devices": 2, "images_an_iteration": 16, "parameters": 10, "trainable": 8,
+    "validated": {"a": 500}, "targets": {}, "batch_sizes": {"a": 4, "b": 4}, "devices": 2, "images_an_iteration": 16,
+    "parameters": 10, "trainable": 8,
     "peak_bytes": 3 * 2**30, "checkpoint_bytes": 2**29, "free_bytes": 2**30, "iterations": 100, "done": 20, "iterations_an_epoch": 40,
     "validations": 2, "losses": {"loss/total": 1.234}, "loading_processes": 4, "run": "runs/x",
     "seconds": {
@@ -98,6 +100,32 @@ PLAN: dict[str, Any] = {
         "test": 0.0, "floors": 0.0,
     },
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("max_steps", "max_epochs", "expected"),
+    [(100, -1, 100), (100, None, 100), (100, 2, 20), (15, 2, 15), (-1, 2, 20), (-1, -1, None), (-1, None, 10_000), (-1, 0, 0)],
+)
+def test_a_run_ends_at_the_first_of_its_limits(max_steps: int, max_epochs: int | None, expected: int | None) -> None:
+    """Ten iterations an epoch."""
+    assert iterations(max_steps, max_epochs, 10) == expected
+
+
+@pytest.mark.parametrize(
+    ("epochs", "expected"), [("-1", "until it is stopped"), ("null", "4000, 1000.0 epochs of 4"), ("5", "20, 5.0 epochs")]
+)
+def test_length_without_a_number_of_steps(data: Path, tmp_path: Path, epochs: str, expected: str) -> None:
+    """The Trainer's own rule for limits that are not given; and domains that have batches of their own."""
+    options = ["trainer.max_steps=-1", f"trainer.max_epochs={epochs}", "schedule=exponential", "schedule.horizon=100", "method=erm"]
+    loading = "{_target_: pin_memory.domains.Loading, batch_size: 3, num_workers: 0, draws_per_epoch: 12, max_val_images: 1}"
+    options += ["test=false", "logger=csv", "loading.draws_per_epoch=4", f"data.sources.idd.loading={loading}"]
+    plan = train(composed(data, tmp_path / "run", *options), {})["dry_run"]
+    assert plan["batch_sizes"] == {"gtav": 2, "synthia": 2, "idd": 3}
+    assert plan["images_an_iteration"] == 7
+    text = words(plan)
+    assert f"gtav 2, synthia 2, idd 3 images on {plan['devices']} device(s): 7 images" in text
+    assert expected in text
+    assert ("without an end" in text) == (plan["iterations"] is None) == (epochs == "-1")
 
 
 def test_words_say_what_limits_a_run() -> None:

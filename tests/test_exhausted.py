@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from PIL import Image
 
 from pin_memory.callbacks import IterationNames
+from pin_memory.commands import config_directory
 from pin_memory.domains import FolderDataModule, Loading
 from pin_memory.domains.folder import FolderDomain
 from pin_memory.domains.transforms import TrainTransform
@@ -80,9 +83,20 @@ def test_no_memory_for_an_image(root: Path, workers: int, monkeypatch: pytest.Mo
     monkeypatch.setenv("DYING", "memory")
     message, code = told(root, workers)
     assert code == EXIT_CODE
-    for part in ("no memory is left for", "3.png", "loading.num_workers", "resume=RUN", "one of the samples "):
+    for part in ("no memory is left for", "3.png", "loading.num_workers", "one of the samples "):
         assert part in message
     assert "Traceback" not in message
+    assert "resume=" not in message
+
+
+@pytest.mark.parametrize(("name", "goes_on"), [("train", True), ("predict", False), ("evaluate", False)])
+def test_going_on_is_said_in_training_alone(name: str, goes_on: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
+        settings = compose(name, return_hydra_config=True)
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", settings)
+    mistake = explain(MemoryError())
+    assert mistake is not None
+    assert ("resume=RUN" in mistake.message) == goes_on
 
 
 def test_no_memory_for_a_tensor() -> None:

@@ -5,16 +5,24 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from pin_memory import untrusted
 from pin_memory.errors import ConfigurationError
 from pin_memory.locking import alone
+from pin_memory.processes import is_first
 from pin_memory.resume_command import with_recorded_settings
 from tests.tiny_run import TINY
+
+fcntl = pytest.importorskip("fcntl")
+
+
+STARTED = ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS")
 
 
 def begun(run: Path, *overrides: str, results: bool = False, cwd: Path | None = None, **settings: Any) -> Path:
@@ -36,7 +44,8 @@ def begun(run: Path, *overrides: str, results: bool = False, cwd: Path | None = 
 def cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty current folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("PIN_MEMORY_RUNS", raising=False)
+    for name in ("PIN_MEMORY_RUNS", *STARTED):
+        monkeypatch.delenv(name, raising=False)
     return tmp_path
 
 
@@ -62,7 +71,7 @@ def test_what_is_given_now_holds(cwd: Path) -> None:
 
 def test_what_is_exchanged_takes_two_settings(cwd: Path) -> None:
     """Deleted first, then added; given again it is the same."""
-    exchanged = ["~network.backbone", "+network.backbone={_target_:mine}"]
+    exchanged = ["~network.backbone", "+network.backbone={_target_:pin_memory.networks.ResNetBackbone}"]
     begun(cwd / "run", *exchanged)
     assert with_recorded_settings(["resume=run"])[:2] == exchanged
     assert with_recorded_settings([*exchanged, "resume=run"])[:3] == [*exchanged, "resume=run"]
@@ -187,6 +196,90 @@ def test_a_run_that_is_not_judged_is_finished_by_its_steps(cwd: Path) -> None:
     for step, finished in ((9, False), (10, True)):
         torch.save({"global_step": step}, run / "checkpoints" / "last.ckpt")
         assert (with_recorded_settings(["experiment=demo", "test=false", "resume=auto"])[-1] == "resume=null") == finished
+
+
+def test_only_checkpoints_of_the_same_settings_are_looked_into(cwd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest first, and none behind the one that is taken."""
+    import torch
+
+    given = ["experiment=demo", "test=false"]
+    for number, name in enumerate(("older", "wanted", "finished", "other")):
+        overrides = [*given, "seed=1"] if name == "other" else given
+        run = begun(cwd / "runs" / "demo" / name, *overrides, test=False)
+        torch.save({"global_step": 10 if name == "finished" else 9}, run / "checkpoints" / "last.ckpt")
+        os.utime(run / "checkpoints" / "last.ckpt", (number, number))
+    loaded, load = [], untrusted.load_weights_only
+    monkeypatch.setattr(untrusted, "load_weights_only", lambda path: loaded.append(path.parents[1].name) or load(path))
+    assert with_recorded_settings([*given, "resume=auto"])[-2:] == ours("runs/demo/wanted")
+    assert loaded == ["finished", "wanted"]
+
+
+def test_runs_with_other_yaml_files_are_others(cwd: Path) -> None:
+    """The same experiment of two folders is not the same run."""
+    for number, name in enumerate(("mine", "yours")):
+        run = begun(cwd / "runs" / "demo" / name, "experiment=demo")
+        record = {"hydra": {"runtime": {"cwd": str(cwd), "config_sources": [{"path": str(cwd / name), "provider": "command-line"}]}}}
+        (run / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump(record))
+        os.utime(run / "checkpoints" / "last.ckpt", (number, number))
+        (cwd / name).mkdir()
+    assert with_recorded_settings(["--config-dir", "mine", "experiment=demo", "resume=auto"])[-2:] == ours("runs/demo/mine")
+    assert with_recorded_settings(["--config-dir=yours", "experiment=demo", "resume=auto"])[-2:] == ours("runs/demo/yours")
+    assert with_recorded_settings(["experiment=demo", "resume=auto"])[-1] == "resume=null"
+
+
+@pytest.mark.parametrize("variable", ["WORLD_SIZE", "SLURM_NTASKS"])
+def test_several_processes_do_not_search_each_for_itself(cwd: Path, variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun(cwd / "runs" / "demo" / "run", "experiment=demo")
+    monkeypatch.setenv(variable, "2")
+    with pytest.raises(ConfigurationError, match=rf"2 processes .*{variable}=2.*hydra\.run\.dir="):
+        with_recorded_settings(["experiment=demo", "resume=auto"])
+    assert with_recorded_settings(["experiment=demo", "resume=auto", "hydra.run.dir=runs/demo/run"])[-2:] == ours("runs/demo/run")
+    monkeypatch.setenv(variable, "1")
+    assert with_recorded_settings(["experiment=demo", "resume=auto"])[-2:] == ours("runs/demo/run")
+
+
+@pytest.mark.parametrize(
+    ("environment", "first"),
+    [
+        ({}, True),
+        ({"RANK": "0", "LOCAL_RANK": "0"}, True),
+        ({"RANK": "4", "LOCAL_RANK": "0", "SLURM_PROCID": "1"}, False),
+        ({"RANK": "0", "SLURM_PROCID": "1"}, True),
+        ({"SLURM_PROCID": "1"}, False),
+        ({"SLURM_PROCID": "0", "LOCAL_RANK": "1"}, False),
+        ({"LOCAL_RANK": "0", "NODE_RANK": "1"}, False),
+    ],
+)
+def test_one_process_speaks(cwd: Path, environment: dict[str, str], first: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of torchrun, srun, and Lightning on one machine or several."""
+    monkeypatch.delitem(sys.modules, "pin_memory.ranks", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert is_first() == first
+
+
+def test_looking_does_not_disturb(tmp_path: Path) -> None:
+    """Processes that look whether a folder is in use see no lock in each other, and keep nobody from working there."""
+    with alone(tmp_path):
+        pass
+    look = (
+        "import sys; from pathlib import Path; from pin_memory.locking import is_in_use\n"
+        "print(flush=True); input()\n"
+        "print(sum(is_in_use(Path(sys.argv[1])) for _ in range(2000)))"
+    )
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    watchers = [subprocess.Popen([sys.executable, "-c", look, str(tmp_path)], **pipes) for _ in range(2)]
+    for watcher in watchers:
+        watcher.stdout.readline()
+    for watcher in watchers:
+        watcher.stdin.write("\n")
+        watcher.stdin.flush()
+    assert [watcher.communicate()[0].split() for watcher in watchers] == [["0"], ["0"]]
+    held = (tmp_path / ".lock").open()
+    fcntl.flock(held, fcntl.LOCK_SH)  # as one who looks, for longer than any does
+    threading.Timer(0.2, held.close).start()
+    with alone(tmp_path):
+        assert held.closed
 
 
 def test_the_lock_of_this_process_is_no_obstacle(tmp_path: Path) -> None:

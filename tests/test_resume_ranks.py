@@ -25,17 +25,32 @@ def train(cwd: Path, *arguments: str) -> int:
         return subprocess.run(command, cwd=cwd, stdout=said, stderr=said, timeout=600, env=environment).returncode
 
 
-@pytest.mark.slow
-def test_two_processes_go_on_with_what_each_of_them_had(tmp_path: Path) -> None:
-    """Both are told by a signal, the first one decides; each has running statistics of its own, and noise of its own."""
-    StandIns(tmp_path / "sets", images_per_domain=8, seed=1, width=160).prepare()
+@pytest.fixture(scope="module")
+def common(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The settings of a tiny training in two processes, and its data."""
+    sets = tmp_path_factory.mktemp("data") / "sets"
+    StandIns(sets, images_per_domain=8, seed=1, width=160).prepare()
     given = {setting.partition("=")[0] for setting in CHANGED} | {"paths.output"}
-    tiny = [setting for setting in TINY if setting.partition("=")[0] not in given]
-    common = [*tiny, *CHANGED, *DDP, f"paths.data={tmp_path / 'sets'}"]
-    stop = "+callbacks.disturbance={_target_:tests.resumption.Disturbance,hook:on_train_batch_start,step:1,kind:SIGTERM}"
+    return [*(setting for setting in TINY if setting.partition("=")[0] not in given), *CHANGED, *DDP, f"paths.data={sets}"]
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_with_what_each_of_them_had(common: list[str], tmp_path: Path) -> None:
+    """The second one alone is told by a signal, and both stop; each has running statistics of its own, and noise of its own."""
+    stop = "+callbacks.disturbance={_target_:tests.resumption.Disturbance,hook:on_train_batch_start,step:1,kind:SIGTERM,rank:1}"
     assert train(tmp_path, *common, "hydra.run.dir=whole") == 0, (tmp_path / "said.txt").read_text()
     assert train(tmp_path, *common, "hydra.run.dir=part", stop) == 143, (tmp_path / "said.txt").read_text()
-    assert train(tmp_path, "resume=part", "~callbacks.disturbance") == 0, (tmp_path / "said.txt").read_text()
+    assert train(tmp_path, "resume=part", "~callbacks.disturbance", "trust=[tests]") == 0, (tmp_path / "said.txt").read_text()
     assert "going on from step 2" in (tmp_path / "said.txt").read_text()
     assert differences(left(tmp_path / "whole"), left(tmp_path / "part")) == []
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["part", "said.txt", "sets", "whole"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["part", "said.txt", "whole"]
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_cannot_be_written_ends_both_processes(common: list[str], tmp_path: Path) -> None:
+    """With the message of the first one, once; the other does not wait for it in a barrier."""
+    (tmp_path / "file").touch()
+    assert train(tmp_path, *common, "hydra.run.dir=run", f"callbacks.last.directory={tmp_path / 'file'}") == 2
+    said = (tmp_path / "said.txt").read_text()
+    assert said.count("Cannot write the checkpoint") == 1, said
+    assert "Traceback" not in said

@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import pickle
+import re
 import shutil
 import socket
 import threading
@@ -15,8 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from PIL import Image
 
+from pin_memory.assembly import build_data, build_untrained, load_method
+from pin_memory.commands import config_directory
 from pin_memory.documents import MAX_DEPTH, MAX_NODES, TooLargeError, check_yaml, read_json, walk
 from pin_memory.domains import Loading
 from pin_memory.domains.decoding import PIXEL_LIMIT, read_indices, read_rgb
@@ -25,6 +30,8 @@ from pin_memory.domains.stand_in_layouts import StandIns
 from pin_memory.domains.transforms import TrainTransform
 from pin_memory.errors import ConfigurationError, DataError
 from pin_memory.files import file_name
+from pin_memory.resume_command import with_recorded_settings
+from pin_memory.targets import is_trusted
 from pin_memory.untrusted import load_arrays, load_weights_only
 from tests.reliability.mutations import png_claiming
 from tests.tiny_run import TINY
@@ -144,6 +151,225 @@ def test_settings_that_name_a_function_are_refused(
     told = refused(name, f"checkpoint={path}", *more.get(name, []))
     assert f"names {target}" in told
     assert "trust=" in told
+
+
+@pytest.fixture
+def altered(trained_run: Path, tmp_path: Path) -> Callable[..., Path]:
+    """A real checkpoint whose settings are changed by a function of them."""
+
+    def alter(change: Callable[[dict[str, Any]], Any], name: str = "last.ckpt") -> Path:
+        content = torch.load(trained_run / "checkpoints" / "last.ckpt", weights_only=True)
+        change(content["pin_memory"]["config"])
+        torch.save({key: content[key] for key in ("pin_memory", "state_dict", "global_step", "epoch")}, tmp_path / name)
+        return tmp_path / name
+
+    return alter
+
+
+@pytest.fixture
+def evil(tmp_path: Path, planted: Path) -> dict[str, Any]:
+    """Settings that unpickle a file."""
+    torch.save(Malicious(planted), tmp_path / "e.pt")
+    return {"_target_": "torch.load", "f": str(tmp_path / "e.pt"), "weights_only": False}
+
+
+def test_the_evil_settings_are_evil(evil: dict[str, Any], planted: Path) -> None:
+    """Or the tests below would show nothing."""
+    instantiate(evil)
+    assert planted.exists()
+
+
+Change = Callable[[dict[str, Any], dict[str, Any]], Any]
+
+
+def referred(reference: str, name: str = "evil", value: Any = None) -> Change:
+    """The backbone is a reference; what it refers to lies in the settings of the trainer, which are not built."""
+    return lambda c, e: (c["trainer"].update({name: e if value is None else value}), c["network"].update(backbone=reference))
+
+
+def called(target: Any, **named: Any) -> Change:
+    """The method is given something made by a call."""
+    return lambda c, e: c["method"].update(extra=(e if not named else {}) | {"_target_": target} | named)
+
+
+def by_name(target: str, part: str) -> Change:
+    """The name of what is called is put together."""
+    return lambda c, e: (c["trainer"].update(t=part), c["network"].update(backbone=e | {"_target_": target}))
+
+
+HIDDEN: dict[str, tuple[Change, str]] = {
+    "in the trainer": (referred("${trainer.evil}"), "names torch.load"),
+    "in callbacks": (lambda c, e: (c.update(callbacks={"evil": e}), c["method"].update(x="${callbacks.evil}")), "names torch.load"),
+    "the whole network": (lambda c, e: (c["trainer"].update(evil=e), c.update(network="${trainer.evil}")), "names torch.load"),
+    "among the domains": (lambda c, e: (c["trainer"].update(evil=e), c["data"]["sources"].update(x="${trainer.evil}")), "names torch.load"),
+    "a name by reference": (by_name("${trainer.t}", "torch.load"), "names torch.load"),
+    "a name in parts": (by_name("torch.${trainer.t}", "load"), "names torch.load"),
+    "a name of the environment": (called("${oc.env:NAMED,torch.load}"), "names torch.load"),
+    "positional, in lists, partial": (called("torch.nn.ModuleList", _args_=[[{"_target_": "torch.load", "_partial_": True}]]), "torch.nn"),
+    "below what is trusted": (called("pin_memory.meta.DomainSplit", _args_=[[{"a": {"_target_": "torch.load"}}]]), "names torch.load"),
+    "escaped": (referred(r"\${trainer.evil}"), "where it is no reference"),
+    "escaped twice": (referred(r"\\\${trainer.evil}"), "where it is no reference"),
+    "decoded": (referred('${oc.decode:"{_target_: torch.load}"}'), "call ${oc.decode:"),
+    "created": (referred('${oc.create:"{_target_: torch.load}"}'), "call ${oc.create:"),
+    "a resolver by reference": (referred('${${trainer.r}:"{a: 1}"}', "r", "oc.create"), "expected references"),
+    "in the data folder": (lambda c, e: c["paths"].update(data="${trainer.evil}"), "where it is no reference"),
+    "by the data folder": (referred("${oc.select:trainer.x${paths.data},${trainer.evil}}"), "names torch.load"),
+    "hydra's own": (called("hydra.utils.get_method", path="os.system"), "names hydra.utils.get_method"),
+    "no name": (called(None), "names None"),
+    "a circle": (lambda c, e: c["network"].update(x={"y": "${network}"}), "damaged"),
+    "a writer": (called("pin_memory.domains.stand_in_layouts.write_mapillary", root="drawn"), "write_mapillary"),
+    "hidden by name": (called("pin_memory.methods.numerics._Begun", a=1), "_Begun"),
+    "not an optimiser": (called("torch.optim.lr_scheduler.LambdaLR", a=1), "names torch.optim.lr_scheduler.LambdaLR"),
+}
+
+
+@pytest.mark.parametrize("where", HIDDEN)
+def test_settings_that_hide_what_they_call(where: str, altered: Callable[..., Path], evil: dict[str, Any], planted: Path) -> None:
+    """References are followed before names are checked, and nothing is resolved afterwards."""
+    change, told = HIDDEN[where]
+    path = altered(lambda config: change(config, evil))
+    with pytest.raises(ConfigurationError, match=re.escape(told)):
+        load_method(path)
+    assert not planted.exists()
+
+
+def test_settings_cannot_have_a_second_checkpoint_loaded(altered: Callable[..., Path], evil: dict[str, Any], planted: Path) -> None:
+    """It would be loaded with a trust of the first one's choice."""
+    inner = altered(lambda config: config["method"].update(extra=evil), "inner.ckpt")
+    for target in ("pin_memory.inference.load_model", "pin_memory.inference.predictor.load_model"):
+        load = {"_target_": target, "run_or_checkpoint": str(inner), "trust": ["torch"]}
+        for trust in ([], ["pin_memory"]):
+            with pytest.raises(ConfigurationError, match="load_model"):
+                load_method(altered(lambda config, load=load: config["method"].update(extra=load)), trust)
+    assert not planted.exists()
+
+
+def test_references_of_good_settings_still_hold(altered: Callable[..., Path], trained_run: Path, tmp_path: Path) -> None:
+    """To the trainer, to the environment, and to the data folder, which may be given anew."""
+
+    def change(config: dict[str, Any]) -> None:
+        config["network"]["memory"]["momentum"] = "${trainer.val_check_interval}"
+        config["trainer"]["val_check_interval"] = 0.25
+        config["data"]["sources"]["gtav"]["root"] = "${oc.env:PIN_MEMORY_NOWHERE,${paths.data}}/gtav"
+
+    found = load_method(altered(change))
+    assert found.method.network.memory is not None
+    assert found.method.network.memory.momentum == 0.25
+    OmegaConf.update(found.checkpoint.cfg, "paths.data", str(tmp_path / "anew"))
+    data = build_data(found.checkpoint.cfg)
+    assert data.stand_in is not None
+    assert Path(data.stand_in.root) == tmp_path / "anew"
+    assert Path(data.sources["gtav"].root) == tmp_path / "anew" / "gtav"
+
+
+def test_everything_that_the_shipped_configuration_names_is_accepted() -> None:
+    """As far as a checkpoint records it and something is built from it."""
+    named: dict[str, Path] = {}
+    for file in config_directory().rglob("*.yaml"):
+        if file.relative_to(config_directory()).parts[0] not in ("hydra", "callbacks", "logger", "trainer"):
+            named |= dict.fromkeys(re.findall(r"^\s*_target_: (\S+)", file.read_text(), re.MULTILINE), file)
+    assert len(named) > 30
+    assert not {target: file for target, file in named.items() if not is_trusted(target)}
+    assert is_trusted("torch.optim.Adam")  # of the README
+
+
+def test_floors_of_a_checkpoint_fetch_nothing(altered: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", lambda *args, **named: pytest.fail("something was fetched"))
+    path = altered(lambda config: config["network"]["backbone"].update(pretrained="imagenet"))
+    chosen = load_method(path).checkpoint
+    assert chosen.cfg.network.backbone.pretrained == "imagenet"  # as it is told of the run
+    build_untrained(chosen.cfg)
+    monkeypatch.chdir(path.parent)
+    monkeypatch.setattr("sys.argv", ["evaluate", f"checkpoint={path}", "accelerator=cpu", "floors=true"])
+    importlib.import_module("pin_memory.evaluate").main()
+
+
+class TestRunFolders:
+    """`resume=FOLDER` takes settings of the run over, but no code, places or plugins."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+        """Makes a run folder, and returns the setting that resumes it."""
+        monkeypatch.chdir(tmp_path)
+
+        def make(*overrides: str, config: Path | None = None) -> str:
+            (tmp_path / "theirs" / ".hydra").mkdir(parents=True, exist_ok=True)
+            (tmp_path / "theirs" / "checkpoints").mkdir(exist_ok=True)
+            (tmp_path / "theirs" / ".hydra" / "overrides.yaml").write_text(json.dumps(["experiment=demo", *overrides]))
+            sources = [{"path": str(config), "provider": "command-line"}] if config else []
+            hydra = {"hydra": {"runtime": {"cwd": str(tmp_path), "config_sources": sources}}}
+            (tmp_path / "theirs" / ".hydra" / "hydra.yaml").write_text(json.dumps(hydra))
+            return "resume=theirs"
+
+        return make
+
+    @pytest.mark.parametrize("dry", [[], ["dry_run=true"]])
+    def test_code(self, dry: list[str], folder: Callable[..., str], evil: dict[str, Any], refused: Run, tmp_path: Path) -> None:
+        settings = f"+data.sources.x={{_target_:torch.load,f:{evil['f']},weights_only:false}}"
+        told = refused("train", folder(settings), *dry)
+        assert "torch.load would be called" in told
+        assert "trust=[torch]" in told
+        assert not (tmp_path / "runs").exists()
+
+    @pytest.mark.parametrize(
+        ("setting", "told"),
+        [
+            ("method._target_=my_method.WorstDomain", r"my_method\.WorstDomain would be called.*setting again.*trust=\[my_method\]"),
+            ("+callbacks.x={a:[{_target_:torch.load}]}", "torch.load would be called"),
+            ("+callbacks.x={a:{b:[[{_target_:torch.load}]]}}", "torch.load would be called"),
+            ("+x.y._target_=${z}", "would be called"),
+            ("+x.y={_target_:pin_memory.inference.load_model}", "would be called"),
+            ("+x.y='${oc.create:${a}}'", "oc.create"),
+            ("+x.y='${hydra:runtime.cwd}'", "calls .*hydra"),
+            ("experiment=../../evil/x", "settings from elsewhere"),
+            ("+domain@data.sources.x=/evil/x", "settings from elsewhere"),
+            ("callbacks.panels.directory=/etc/x", "place to write to"),
+            ("callbacks.panels.directory=${paths.run}/../../x", "place to write to"),
+            ("callbacks.panels.directory=${x}", "place to write to"),
+            ("logger.csv.path=../../x.csv", "place to write to"),
+            ("trainer.default_root_dir='~/x'", "place to write to"),
+            ("data.stand_in.root=/etc/x", "place to write to"),
+        ],
+    )
+    def test_settings_that_are_asked_for_again(self, setting: str, told: str, folder: Callable[..., str]) -> None:
+        """Given again, they hold."""
+        resume = folder(setting)
+        with pytest.raises(ConfigurationError, match=told):
+            with_recorded_settings([resume])
+        assert setting in with_recorded_settings([resume, setting])
+
+    def test_trust(self, folder: Callable[..., str]) -> None:
+        """It is the user's to give, not the folder's, and no setting of the run."""
+        setting = "+x.y={_target_:torch.nn.Identity}"
+        for own in (["trust=[torch]", setting], ["+trust=[torch]", setting]):
+            with pytest.raises(ConfigurationError, match="would be called"):
+                with_recorded_settings([folder(*own)])
+        completed = with_recorded_settings([folder(setting), "trust=[torch]"])
+        assert setting in completed
+        assert not any("trust" in argument for argument in completed)
+        assert with_recorded_settings(["resume=x.ckpt", "trust=[torch]"]) == ["resume=x.ckpt"]
+
+    def test_places_and_plugins_are_left_out(self, folder: Callable[..., str], tmp_path: Path) -> None:
+        theirs = [
+            "hydra.run.dir=/evil", "hydra.searchpath=[file:///evil]", "hydra/launcher=evil", "+hydra.job.x=1", "hydra.output_subdir=/evil",
+            "+domain@hydra.job=idd", "paths.run=/evil", "paths.output=/evil",
+        ]  # fmt: skip
+        completed = with_recorded_settings([folder(*theirs, "seed=3", "callbacks.panels.directory=${paths.run}/mine")])
+        assert completed == [
+            "experiment=demo", "seed=3", "callbacks.panels.directory=${paths.run}/mine", "resume=theirs",
+            "hydra.run.dir='theirs'", "hydra.output_subdir=null",
+        ]  # fmt: skip
+        assert "paths.output=." in with_recorded_settings([folder("paths.output=.")])  # the run lies there
+        assert "paths.output=/mine" in with_recorded_settings([folder("paths.output=/evil"), "paths.output=/mine"])
+
+    def test_yaml_files(self, folder: Callable[..., str], tmp_path: Path) -> None:
+        (tmp_path / "theirs" / "conf").mkdir(parents=True)
+        resume = folder(config=tmp_path / "theirs" / "conf")
+        with pytest.raises(ConfigurationError, match="give --config-dir again"):
+            with_recorded_settings([resume])
+        given = ["--config-dir", str(tmp_path / "theirs" / "conf")]
+        assert with_recorded_settings([*given, resume])[:2] == given
+        assert with_recorded_settings([folder(config=config_directory())])[:2] == ["--config-dir", str(config_directory())]
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from pin_memory.domains import MultiSourceDataModule
 from pin_memory.domains.classes import IGNORE, LabelSpace
 from pin_memory.errors import ConfigurationError
 from pin_memory.methods import Method
+from pin_memory.targets import checked_settings
 from pin_memory.untrusted import load_weights_only
 
 T = TypeVar("T")
@@ -30,7 +31,8 @@ T = TypeVar("T")
 RECORD = "pin_memory"
 """Key of a checkpoint under which the settings of its run lie."""
 _NOT_RECORDED = ("callbacks", "logger", "hydra")
-_TRUSTED = (*(f"pin_memory.{room}." for room in ("methods", "meta", "memory", "networks", "domains", "inference")), "torch.optim.")
+_BUILT = ("method", "network", "data")
+"""The settings in a checkpoint from which something is built."""
 
 
 class RunRecord(Callback):
@@ -113,6 +115,13 @@ def build_method(cfg: DictConfig) -> Method:
     return method
 
 
+def build_untrained(cfg: DictConfig) -> Method:
+    """The method of a checkpoint's settings without the weights that its network began with: nothing is fetched."""
+    bare = OmegaConf.masked_copy(cfg, [key for key in ("method", "paths") if key in cfg])
+    without_downloads(bare.method)
+    return build_method(bare)
+
+
 def build_without_weights(cfg: DictConfig) -> Method:
     """The method with shapes but no numbers (PyTorch's meta device), to be checked: nothing is downloaded, no random number is drawn.
 
@@ -177,9 +186,13 @@ def _judged(run: Path) -> list[str]:
 
 
 class Checkpoint(NamedTuple):
-    """Settings, choices, tensors, training step, classes, sources, scores on them, and whether it is a converted one, of a checkpoint."""
+    """Settings, choices, tensors, training step, classes, sources, scores on them, and whether it is a converted one, of a checkpoint.
+
+    `recorded` are the settings as they lie in the file, from which nothing may be built; `load_method` puts checked ones into `cfg`.
+    """
 
     cfg: DictConfig
+    recorded: DictConfig
     choices: dict[str, str]
     state: dict[str, Any]
     step: int
@@ -209,6 +222,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         checkpoint = Checkpoint(
             cfg=OmegaConf.create(record["config"]),
+            recorded=OmegaConf.create(record["config"]),
             choices=dict(record["choices"]),
             state=content["state_dict"],
             step=content["global_step"],
@@ -251,11 +265,11 @@ def load_method(path: Path, trust: Sequence[str] = ()) -> Trained:
         ConfigurationError: The file is damaged, foreign, names classes that are not trusted, or its weights do not fit its settings.
     """
     checkpoint = read_checkpoint(path)
-    cfg = checkpoint.cfg.copy()
-    without_downloads(cfg)  # the weights come from the checkpoint
-    called = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "trainer"]), resolve=False)
-    check_targets(called, path, trust)
-    method = rebuilt(lambda: build_method(cfg), path)
+    recorded = OmegaConf.to_container(checkpoint.cfg, resolve=False)
+    assert isinstance(recorded, dict)
+    # From here on nothing but what was checked: the data, too, are built from these settings later.
+    checkpoint = checkpoint._replace(cfg=OmegaConf.create(recorded | checked_settings(recorded, _BUILT, path, trust)))
+    method = rebuilt(lambda: build_untrained(checkpoint.cfg), path)  # the weights come from the checkpoint
     load_weights(method, checkpoint.state, path)
     if method.network.num_classes != (known := len(checkpoint.label_space)):
         raise ConfigurationError(f"{path} is damaged: its network tells {method.network.num_classes} classes, its list has {known}.")
@@ -309,40 +323,6 @@ def without_downloads(config: Any) -> None:
             config[key] = None
         elif isinstance(value, dict | list | DictConfig | ListConfig):
             without_downloads(value)
-
-
-def check_targets(config: Any, path: Path, trust: Sequence[str] = ()) -> None:
-    """Let the settings of a checkpoint name only what is trusted.
-
-    Args:
-        config: Plain containers.
-        path: The file that they come from, for the message.
-        trust: Packages besides this library and torch.optim.
-
-    Raises:
-        ConfigurationError: It names something else.
-    """
-    trusted = _TRUSTED + tuple(f"{package.rstrip('.')}." for package in trust)
-    if isinstance(config, dict):
-        target = config.get("_target_")
-        # Also by where the object is defined: a module of ours has torch.save among its attributes.
-        if target is not None and not _is_trusted(target, trusted):
-            raise ConfigurationError(
-                f"{path} names {target}, which loading it would call."
-                f" If the file is from somebody you trust, say trust=[{str(target).partition('.')[0]}]."
-            )
-    for value in config.values() if isinstance(config, dict) else config if isinstance(config, list) else ():
-        check_targets(value, path, trust)
-
-
-def _is_trusted(target: Any, trusted: tuple[str, ...]) -> bool:
-    """Whether a name is that of something trusted, also by where that is defined: a module of ours has torch.save among its attributes."""
-    if not isinstance(target, str) or not target.startswith(trusted):
-        return False
-    try:
-        return f"{getattr(hydra.utils.get_object(target), '__module__', None)}.".startswith(trusted)
-    except Exception:  # there is no such thing, or its module cannot be imported
-        return False
 
 
 def quiet_lightning() -> None:

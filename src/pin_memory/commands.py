@@ -26,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from pin_memory.errors import ConfigurationError
 from pin_memory.mistakes import Mistake, explain, suggest
 from pin_memory.own_settings import check_own_settings
+from pin_memory.processes import is_first
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 DEFECT = 1  # what Python itself ends with after a traceback
@@ -191,7 +192,7 @@ def _told(config_name: str) -> Iterator[None]:
 
 
 def _interrupted() -> None:
-    if os.environ.get("LOCAL_RANK", "0") == "0":  # further processes of a run need not say it again
+    if is_first():  # further processes of a run need not say it again
         _say("Stopped by Ctrl-C.", logging.WARNING)
     sys.exit(INTERRUPTED)
 

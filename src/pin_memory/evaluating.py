@@ -174,7 +174,7 @@ def _judge_one(cfg: DictConfig, task: _Task, tables: Sequence[str], baseline: di
         _check_baseline(baseline, method, data)
     panels = PredictionPanels(task.folder / "panels")
     trainer = _trainer(cfg, [panels, TrainingProgress()], task.folder)
-    untrained = assembly.build_method(chosen.cfg).network if cfg.floors else None
+    untrained = assembly.build_untrained(chosen.cfg).network if cfg.floors else None
     floors = floor_scores(data, untrained, trainer.strategy.root_device, protocol=method.protocol) if untrained else None
     about = {
         "experiment": chosen.cfg.get("name"),
@@ -188,7 +188,7 @@ def _judge_one(cfg: DictConfig, task: _Task, tables: Sequence[str], baseline: di
     results = judge(method, data, trainer, chosen.choices, **about)
     if baseline:
         results["gain"] = gain_over(results, baseline, str(cfg.baseline))
-    write_text(task.folder / SETTINGS, OmegaConf.to_yaml(chosen.cfg))
+    write_text(task.folder / SETTINGS, OmegaConf.to_yaml(chosen.recorded))  # with its references: `compare` reads it
     report(results, task.folder, panels.paths, tables)
     return results
 

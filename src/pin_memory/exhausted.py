@@ -3,6 +3,8 @@
 import errno
 import re
 
+from hydra.core.hydra_config import HydraConfig
+
 from pin_memory.errors import ResourceError
 
 EXIT_CODE = ResourceError.exit_code
@@ -47,7 +49,12 @@ def exhausted(error: BaseException, text: str) -> str | None:
         What ran out and what to lower; None where the exception is about something else.
     """
     said = _what(error, text)
-    return None if said is None else f"{said}\n{_GOES_ON}"
+    return f"{said}\n{_GOES_ON}" if said and _in_training() else said
+
+
+def _in_training() -> bool:
+    """Whether the command that runs is one that saves checkpoints."""
+    return HydraConfig.initialized() and HydraConfig.get().job.config_name == "train"
 
 
 def _what(error: BaseException, text: str) -> str | None:

@@ -21,6 +21,7 @@ from pin_memory.trial import Measured, seconds_to_load
 
 STEPS = 2
 """Iterations made; the first one is slower than those that follow, so the last one is taken for all."""
+_EPOCHS = 1000  # that Lightning makes where neither trainer.max_steps nor trainer.max_epochs is given
 
 
 def dry_run(cfg: DictConfig, choices: Mapping[str, str], data: MultiSourceDataModule, method: Method, step: int) -> dict[str, Any]:
@@ -101,57 +102,100 @@ def plan(
         loading: Seconds of one CPU for the images of an iteration.
         step: Iterations made before.
     """
-    settings = next(iter(data.sources.values())).loading
-    processes = min(settings.workers * len(data.sources), os.cpu_count() or 1)
-    iteration = max(measured.step, loading / processes) if processes else measured.step + loading
-    epoch = settings.draws_per_epoch // (settings.batch_size * measured.processes)
-    steps = cfg.trainer.max_steps if cfg.trainer.max_steps > 0 else cfg.trainer.max_epochs * epoch
-    validated = {name: len(data.sources[name].evaluated("val", 1)) for name in data.validation_names}
-    tested = {name: len(domain.evaluated("test", 1)) for name, domain in data.targets.items()} if cfg.test else {}
-    once = sum(number * measured.evaluation[name] for name, number in validated.items()) / measured.processes
-    test = sum(number * measured.evaluation[name] for name, number in tested.items()) / measured.processes
-    validations = _validations(cfg, step, steps)
-    trained = [parameter for parameter in method.network.parameters() if parameter.requires_grad]
+    images, length = _images(cfg, data, measured.processes), _length(cfg, measured.epoch, step)
     return {
         "name": cfg.name,
-        "method": method.name,
         "network": choices.get("network", ""),
         "precision": cfg.trainer.precision,
-        "sources": {name: len(domain.dataset("train")) for name, domain in data.sources.items()},
-        "validated": validated,
-        "targets": tested,
-        "batch_size": settings.batch_size,
-        "devices": measured.processes,
-        "images_an_iteration": settings.batch_size * len(data.sources) * measured.processes,
-        "parameters": sum(parameter.numel() for parameter in method.network.parameters()),
-        "trainable": sum(parameter.numel() for parameter in trained),
-        "peak_bytes": measured.memory,
-        "checkpoint_bytes": measured.checkpoint,
-        "free_bytes": _free(Path(cfg.paths.run)),
-        "iterations": steps,
-        "done": step,
-        "iterations_an_epoch": epoch,
-        "validations": validations,
-        "losses": measured.terms,
-        "seconds": {
-            "step": measured.step,
-            "loading": loading,
-            "iteration": iteration,
-            "training": iteration * max(steps - step, 0),
-            "initialisation": _initialisation(cfg, method, step, epoch) * iteration / 3,  # a forward pass of the encoder alone
-            "validation": once * validations,
-            "test": test,
-            "floors": test if cfg.floors else 0.0,
-        },
-        "loading_processes": processes,
+        **images,
+        **_size(method, measured),
+        **length,
+        "seconds": _seconds(cfg, method, measured, loading, images, length),
         "run": str(cfg.paths.run),
+        "free_bytes": _free(Path(cfg.paths.run)),
     }
 
 
-def _validations(cfg: DictConfig, done: int, steps: int) -> int:
-    """Validations still to come."""
-    every = cfg.trainer.val_check_interval
-    return steps // every - done // every if isinstance(every, int) else 0
+def _images(cfg: DictConfig, data: MultiSourceDataModule, devices: int) -> dict[str, Any]:
+    """Numbers of images by domain, in each split and in a batch, and of the processes that load them."""
+    batches = {name: domain.loading.batch_size for name, domain in data.sources.items()}
+    processes = sum(domain.loading.workers for domain in data.sources.values())
+    return {
+        "sources": {name: len(domain.dataset("train")) for name, domain in data.sources.items()},
+        "validated": {name: len(data.sources[name].evaluated("val", 1)) for name in data.validation_names},
+        "targets": {name: len(domain.evaluated("test", 1)) for name, domain in data.targets.items()} if cfg.test else {},
+        "batch_sizes": batches,
+        "devices": devices,
+        "images_an_iteration": sum(batches.values()) * devices,
+        "loading_processes": min(processes, os.cpu_count() or 1),
+    }
+
+
+def _size(method: Method, measured: Measured) -> dict[str, Any]:
+    """What is trained, and how large it is."""
+    parameters = list(method.network.parameters())
+    return {
+        "method": method.name,
+        "parameters": sum(parameter.numel() for parameter in parameters),
+        "trainable": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+        "peak_bytes": measured.memory,
+        "checkpoint_bytes": measured.checkpoint,
+        "losses": measured.terms,
+    }
+
+
+def _length(cfg: DictConfig, epoch: int, done: int) -> dict[str, Any]:
+    """Iterations and validations; None for those of a run without an end."""
+    steps, every = iterations(cfg.trainer.max_steps, cfg.trainer.get("max_epochs"), epoch), cfg.trainer.val_check_interval
+    validations = steps // every - done // every if steps is not None and isinstance(every, int) else None
+    return {"iterations": steps, "done": done, "iterations_an_epoch": epoch, "validations": validations}
+
+
+def iterations(max_steps: int, max_epochs: int | None, epoch: int) -> int | None:
+    """Iterations of a run, which ends at the first of its limits; None without any.
+
+    Args:
+        max_steps: Of the Trainer; -1 for no limit.
+        max_epochs: Of the Trainer; -1 for no limit; None for none beside `max_steps`, and for Lightning's limit without that.
+        epoch: Iterations in an epoch.
+    """
+    if max_epochs is None:
+        max_epochs = _EPOCHS if max_steps == -1 else -1
+    limits = [max_steps] if max_steps >= 0 else []
+    limits += [max_epochs * epoch] if max_epochs >= 0 else []
+    return min(limits, default=None)
+
+
+def _seconds(
+    cfg: DictConfig, method: Method, measured: Measured, loading: float, images: dict[str, Any], length: dict[str, Any]
+) -> dict[str, float | None]:
+    """How long each part takes; None for what goes on without an end.
+
+    Args:
+        cfg: The composed configuration.
+        method: After its two iterations.
+        measured: What they took.
+        loading: Seconds of one CPU for the images of an iteration.
+        images: From `_images`.
+        length: From `_length`.
+    """
+    processes, steps = images["loading_processes"], length["iterations"]
+    iteration = max(measured.step, loading / processes) if processes else measured.step + loading
+    batches = _initialisation(cfg, method, length["done"], length["iterations_an_epoch"])
+    once, test = (
+        sum(number * measured.evaluation[name] for name, number in images[part].items()) / measured.processes
+        for part in ("validated", "targets")
+    )
+    return {
+        "step": measured.step,
+        "loading": loading,
+        "iteration": iteration,
+        "training": None if steps is None else iteration * max(steps - length["done"], 0),
+        "initialisation": batches * iteration / 3,  # a forward pass of the encoder alone
+        "validation": None if length["validations"] is None else once * length["validations"],
+        "test": test,
+        "floors": test if cfg.floors else 0.0,
+    }
 
 
 def _initialisation(cfg: DictConfig, method: Method, done: int, epoch: int) -> int:

@@ -20,20 +20,18 @@ def words(plan: dict[str, Any]) -> str:
 
 def _rows(plan: dict[str, Any]) -> list[tuple[str, str]]:
     """Title and text of each line."""
-    seconds, share = plan["seconds"], f"{plan['batch_size']} images of each of {len(plan['sources'])} sources"
+    seconds = plan["seconds"]
     on = "on the GPU" if plan["device"].startswith("cuda") else "resident"
-    epochs = plan["iterations"] / max(plan["iterations_an_epoch"], 1)
-    checks = f"{plan['validations']} times {_counts(plan['validated'])} images" if plan["validations"] else "none before the end"
     return [
         ("sources", f"{_counts(plan['sources'])} training images"),
         ("targets", f"{_counts(plan['targets'])} test images" if plan["targets"] else "not tested (test=false)"),
-        ("batch", f"{share} on {plan['devices']} device(s): {plan['images_an_iteration']} images an iteration"),
+        ("batch", f"{_share(plan['batch_sizes'])} on {plan['devices']} device(s): {plan['images_an_iteration']} images an iteration"),
         ("method", f"{plan['method']}, {plan['network']}, {plan['precision']}, {plan['device']}"),
         ("parameters", f"{plan['parameters']:,} ({plan['trainable']:,} trained)"),
         ("losses", ", ".join(f"{name.removeprefix('loss/')} {value:.3g}" for name, value in plan["losses"].items())),
         ("memory", f"{plan['peak_bytes'] / _MIB:,.0f} MiB {on} at the peak of the two iterations, in each process"),
-        ("iterations", f"{plan['iterations']}, {epochs:.1f} epochs of {plan['iterations_an_epoch']}" + _done(plan["done"])),
-        ("validation", checks),
+        ("iterations", _length(plan)),
+        ("validation", _validations(plan)),
         ("iteration", _iteration(plan)),
         ("duration", _duration(seconds)),
         ("written", _written(plan)),
@@ -45,8 +43,27 @@ def _counts(numbers: dict[str, int]) -> str:
     return ", ".join(f"{name} {number:,}" for name, number in numbers.items())
 
 
-def _done(step: int) -> str:
-    return f"; {step} of them are made" if step else ""
+def _share(sizes: dict[str, int]) -> str:
+    """The images of each source in a batch."""
+    if len(set(sizes.values())) == 1:
+        return f"{next(iter(sizes.values()))} images of each of {len(sizes)} sources"
+    return f"{_counts(sizes)} images"
+
+
+def _length(plan: dict[str, Any]) -> str:
+    """Iterations in all and those that are made."""
+    steps, epoch, done = plan["iterations"], plan["iterations_an_epoch"], plan["done"]
+    if steps is None:
+        end = f"until it is stopped (neither trainer.max_steps nor trainer.max_epochs ends the run), {epoch} an epoch"
+        return end + (f"; {done} are made" if done else "")
+    return f"{steps}, {steps / max(epoch, 1):.1f} epochs of {epoch}" + (f"; {done} of them are made" if done else "")
+
+
+def _validations(plan: dict[str, Any]) -> str:
+    """How often, on what."""
+    if plan["validations"] is None:
+        return f"each time {_counts(plan['validated'])} images"
+    return f"{plan['validations']} times {_counts(plan['validated'])} images" if plan["validations"] else "none before the end"
 
 
 def _iteration(plan: dict[str, Any]) -> str:
@@ -59,10 +76,12 @@ def _iteration(plan: dict[str, Any]) -> str:
     return f"{seconds['iteration']:.2f} s: the step {seconds['step']:.2f} s, {loading}{slow}"
 
 
-def _duration(seconds: dict[str, float]) -> str:
+def _duration(seconds: dict[str, float | None]) -> str:
     """The whole and its parts, those that take no time left out."""
+    if seconds["training"] is None:
+        return "without an end"
     names = {"initialisation": "initialising the memory"} | {name: name for name in ("training", "validation", "test", "floors")}
-    parts = {text: seconds[name] for name, text in names.items() if seconds[name]}
+    parts = {text: taken for name, text in names.items() if (taken := seconds[name])}
     return f"about {describe_seconds(sum(parts.values()))}: " + ", ".join(f"{text} {describe_seconds(s)}" for text, s in parts.items())
 
 

@@ -1,7 +1,8 @@
 """`resume=RUN` on the command line: the run's own settings and folder, before Hydra makes a new folder for a run that is none.
 
 Hydra composes the settings and makes the run's folder before a command begins. So the command line is completed first: with what was given
-when the run was started (`.hydra/overrides.yaml`), with what is given now in its place, and with the run's folder.
+when the run was started (`.hydra/overrides.yaml`), with what is given now in its place, and with the run's folder. As the folder may be a
+stranger's, what is on record is checked (`recorded`); `trust=[package]` beside `resume=` is for this alone, and is no setting of the run.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from hydra.errors import HydraException
 
 from pin_memory.documents import read_yaml
 from pin_memory.errors import ConfigurationError
+from pin_memory.recorded import check_recorded, config_folder, is_left_out
 from pin_memory.unfinished import CONFIG_DIR, HYDRA_FOLDER, find_unfinished, recorded_overrides
 
 AUTO = "auto"
@@ -58,6 +60,9 @@ def with_recorded_settings(arguments: Sequence[str]) -> list[str]:
     resume = _value(given, "resume")
     if not resume or any(argument.startswith(_SPOKEN_ONLY) for argument in arguments):
         return arguments
+    trust = _packages(given)
+    arguments = _without(arguments, given, "trust")
+    given = [setting for setting in given if setting.key != "trust"]
     if any(argument in _MULTIRUN for argument in arguments):  # a sweep goes on with its unfinished jobs by itself
         return [*_without(arguments, given, "resume"), "resume=null"] if resume == AUTO else arguments
     if resume == AUTO:
@@ -69,10 +74,10 @@ def with_recorded_settings(arguments: Sequence[str]) -> list[str]:
     run, folder = Path(resume).expanduser(), _value(given, _FOLDER)
     if not ((run / HYDRA_FOLDER).is_dir() or (run / "checkpoints").is_dir()) or (folder and not _same(Path(folder), run)):
         return arguments
-    return _completed(arguments, given, run)
+    return _completed(arguments, given, run, trust)
 
 
-def _completed(arguments: list[str], given: list[_Given], run: Path) -> list[str]:
+def _completed(arguments: list[str], given: list[_Given], run: Path, trust: list[str]) -> list[str]:
     """The command line with the run's settings, and its folder."""
     recorded = recorded_overrides(run)
     if recorded is None and all(setting.key == "resume" or setting.key.startswith("hydra.") for setting in given):
@@ -80,16 +85,21 @@ def _completed(arguments: list[str], given: list[_Given], run: Path) -> list[str
             f"resume={run}: its settings ({run / HYDRA_FOLDER / 'overrides.yaml'}) are missing or empty."
             " Give those that it was started with again, beside resume=."
         )
-    old = [setting for setting in _parsed([*(recorded or ()), *_moved(run)]) if setting.key != "resume"]
+    if recorded and not _parsed(recorded):
+        raise ConfigurationError(f"resume={run}: its settings ({run / HYDRA_FOLDER / 'overrides.yaml'}) are damaged: {recorded}.")
+    old = [setting for setting in _parsed([*(recorded or ()), *_moved(run)]) if not is_left_out(setting.key, setting.parsed, run)]
     old = list({setting.identity: setting for setting in old}.values())  # a later one of the same key holds
     now = {setting.identity: setting for setting in given}
     known = {setting.identity for setting in old}
     annulled = {key for key, deletes in now if deletes and (key, True) not in known and (key, False) in known}
+    for before in old:
+        if before.key not in annulled and before.identity not in now:
+            check_recorded(before.text, before.parsed, run, trust)
     texts = [_instead(before, now.get(before.identity, before)) for before in old if before.key not in annulled]
     added = {setting.key for setting in old if setting.key in annulled and setting.parsed.is_add()}  # and thus are not there at all
     rest = [argument for argument in arguments if argument.startswith("-") or argument not in {setting.text for setting in given}]
     new = [setting.text for setting in given if setting.identity not in known and setting.key not in {*added, _FOLDER}]
-    # Hydra would write over the settings on record, not at once: they are kept by `resuming.make_ready`.
+    # Hydra would write over the settings on record, not at once: they are kept by `run_folder.make_ready`.
     ours = [f"{_FOLDER}={_quoted(run)}", "hydra.output_subdir=null"]
     return [*rest, *_config_directory(arguments, run), *texts, *new, *ours]
 
@@ -125,7 +135,7 @@ def _config_directory(arguments: list[str], run: Path) -> list[str]:
     if any(argument.partition("=")[0] in CONFIG_DIR for argument in arguments):
         return []
     sources = [source for source in _runtime(run).get("config_sources", ()) if source.get("provider") == "command-line"]
-    return ["--config-dir", str(sources[0]["path"])] if sources and Path(sources[0]["path"]).is_dir() else []
+    return config_folder(Path(sources[0]["path"]), run) if sources else []
 
 
 def _parsed(texts: Any) -> list[_Given]:
@@ -140,6 +150,12 @@ def _value(given: list[_Given], key: str) -> str | None:
     """The value of a setting as text, where it is given."""
     values = [setting.parsed.value() for setting in given if setting.key == key]
     return str(values[-1]) if values and values[-1] is not None else None
+
+
+def _packages(given: list[_Given]) -> list[str]:
+    """The packages that `trust=` names."""
+    values = [setting.parsed.value() for setting in given if setting.key == "trust"]
+    return [str(name) for value in values if value for name in (value if isinstance(value, list) else [value])]
 
 
 def _without(arguments: list[str], given: list[_Given], key: str) -> list[str]:

@@ -1,35 +1,23 @@
-"""Going on with a run: from which checkpoint, in which folder, and what a kill may have left there."""
+"""Going on with a run: from which checkpoint, in which folder, and whether it can be."""
 
 import logging
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from pin_memory import assembly
 from pin_memory.callbacks.checkpoint_io import damage
 from pin_memory.callbacks.last_checkpoint import LAST, earlier_states
-from pin_memory.documents import read_json, read_yaml
+from pin_memory.documents import read_json
 from pin_memory.errors import ConfigurationError
-from pin_memory.files import write_text
 from pin_memory.methods import Method
 from pin_memory.results import RESULTS
 from pin_memory.resume_command import AUTO
 from pin_memory.settings import check_same_classes
-from pin_memory.unfinished import HYDRA_FOLDER
 
 log = logging.getLogger(__name__)
-
-_TEMPORARY = re.compile(r"\.(.{1,40})\.[a-z0-9_]{8}(\.\w+)?")  # what `files.atomic_write` names its files
-_OWN = {"last", "best", "before_non_finite", "wandb_id", "metrics", "config", "provenance", "memory_trace", "results", "report"}
-_OWN |= {"confusions", "job", "overrides", "hydra"}
-_OWN_FOLDERS = ("checkpoints", "panels", "tiles")  # that nobody else writes to
-_NOT_COMPARED = ("resume", "paths", "logger", "callbacks")  # they do not change what is trained
 
 
 class Resumption(NamedTuple):
@@ -150,75 +138,3 @@ def finished_results(cfg: DictConfig, run: Path, step: int) -> dict[str, Any] | 
     except (OSError, ValueError):
         return None
     return results if isinstance(results, dict) and "targets" in results else None
-
-
-def make_ready(cfg: DictConfig, run: Path, found: Resumption, step: int) -> None:
-    """Prepare a run's folder for going on in it: clean up, and say which settings are others than before.
-
-    Args:
-        cfg: The composed configuration.
-        run: The run folder.
-        found: What training goes on from.
-        step: Iterations made by then.
-    """
-    for path in _left_behind(run):
-        path.unlink(missing_ok=True)
-    if found.checkpoint is None:
-        log.info("%s was stopped before its first checkpoint: starting from the beginning.", run)
-        (run / "metrics.csv").unlink(missing_ok=True)
-    elif (results := run / RESULTS).is_file() and not 0 < cfg.trainer.max_steps <= step:
-        results.replace(run / f"old_{RESULTS}")  # of fewer iterations; a run without results is one that is not finished
-    if changed := _changed(cfg, run):
-        log.info("Other settings than before: %s.", "; ".join(changed))
-    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.RUN:  # a job of a sweep has its settings from the sweep
-        _keep_settings(run, cfg, HydraConfig.get())
-
-
-def _left_behind(run: Path) -> list[Path]:
-    """Temporary files of writes that a kill cut off; only what this library names so."""
-    found = []
-    for folder in (run, run / HYDRA_FOLDER, *(run / name for name in _OWN_FOLDERS)):
-        for path in folder.glob(".*"):
-            match = _TEMPORARY.fullmatch(path.name)
-            if match is None or not path.is_file():
-                continue
-            stem, suffix = match[1], match[2] or ""
-            if folder.name in _OWN_FOLDERS or stem in _OWN or path.with_name(f"{stem}{suffix}").is_file():
-                found.append(path)
-    return found
-
-
-def _changed(cfg: DictConfig, run: Path) -> list[str]:
-    """The settings that differ from those that the run was started with, in words."""
-    try:
-        before = read_yaml(run / "config.yaml")
-    except (OSError, ValueError):
-        return []
-    now = yaml.safe_load(OmegaConf.to_yaml(cfg, resolve=True))  # as the file was written
-    old, new = (_flat({key: value for key, value in node.items() if key not in _NOT_COMPARED}) for node in (before, now))
-    changed = [key for key in {**old, **new} if old.get(key) != new.get(key) and not key.endswith(".root")]  # where the data lie
-    told = [f"{key}: {old.get(key)} before, {new.get(key)} now" for key in changed[:8]]
-    return told + ([f"and {len(changed) - 8} more"] if len(changed) > 8 else [])
-
-
-def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
-    """A nested dictionary with dotted keys."""
-    if not isinstance(node, dict):
-        return {prefix: node}
-    return {key: value for name, item in node.items() for key, value in _flat(item, f"{prefix}.{name}" if prefix else str(name)).items()}
-
-
-def _keep_settings(run: Path, cfg: DictConfig, hydra: Any) -> None:
-    """Write the settings of a resumed run where Hydra keeps those of a new one, each file whole or not at all.
-
-    Hydra itself writes over what is there; killed in the midst of it, a run would have lost its settings.
-
-    Args:
-        run: The run folder.
-        cfg: The composed configuration.
-        hydra: Hydra's own, with the overrides.
-    """
-    overrides = [override for override in hydra.overrides.task if not override.startswith("resume=")]
-    write_text(run / HYDRA_FOLDER / "config.yaml", OmegaConf.to_yaml(cfg))
-    write_text(run / HYDRA_FOLDER / "hydra.yaml", OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra})))
-    write_text(run / HYDRA_FOLDER / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))

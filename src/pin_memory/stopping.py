@@ -6,6 +6,8 @@ import threading
 from types import FrameType
 from typing import Any
 
+from pin_memory.processes import is_first
+
 STOPPED = 143
 """Exit code of a training that was told to stop and can go on (128 + SIGTERM), also where SIGUSR1 told it. Ctrl-C ends with 130."""
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1")  # by name: Windows has no SIGUSR1
@@ -82,5 +84,5 @@ class StopSignals:
 
 def _say(text: str) -> None:
     """A line on stderr of the first process; written past Python's buffers, which a signal may have interrupted."""
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+    if is_first():
         os.write(2, f"\n{text}\n".encode())

@@ -14,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from pin_memory.changed_settings import changed_settings
 from pin_memory.commands import FULL_ERROR, report_failure
 from pin_memory.documents import read_json
 from pin_memory.errors import ConfigurationError
@@ -136,21 +137,11 @@ def _check_same(before: dict[str, Any], now: dict[str, Any], folder: Path) -> No
     Raises:
         ConfigurationError: Names the settings that differ.
     """
-    old, new = _flat(before), _flat(now)
-    if changed := [key for key in {**old, **new} if old.get(key) != new.get(key)]:
-        shown = ", ".join(f"{key}: {old.get(key)} before, {new.get(key)} now" for key in changed[:5])
-        more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
+    if changed := changed_settings(before, now, most=5):
         raise ConfigurationError(
-            f"{folder} holds the finished job of other settings ({shown}{more})."
+            f"{folder} holds the finished job of other settings ({'; '.join(changed)})."
             " It is left as it is; give this sweep another folder with hydra.sweep.dir=DIR."
         )
-
-
-def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
-    """A nested dictionary with dotted keys."""
-    if not isinstance(node, dict):
-        return {prefix: node}
-    return {key: value for name, item in node.items() for key, value in _flat(item, f"{prefix}.{name}" if prefix else str(name)).items()}
 
 
 def _check_validations(cfg: DictConfig) -> None:

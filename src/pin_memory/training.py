@@ -25,7 +25,8 @@ from pin_memory.provenance import provenance
 from pin_memory.ranks import is_first
 from pin_memory.reporting import try_report
 from pin_memory.results import RESULTS
-from pin_memory.resuming import check_resumption, find_resumption, finished_results, make_ready
+from pin_memory.resuming import check_resumption, find_resumption, finished_results
+from pin_memory.run_folder import make_ready
 from pin_memory.settings import check_settings
 from pin_memory.stopping import StopSignals
 

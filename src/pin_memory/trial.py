@@ -28,12 +28,13 @@ class Measured(Callback):
         memory: Most bytes held: on the device for a GPU, by this process otherwise.
         checkpoint: Bytes of a checkpoint.
         processes: That train together.
+        epoch: Iterations in an epoch.
         terms: The newest loss terms.
     """
 
     def __init__(self, data: MultiSourceDataModule, targets: bool) -> None:
         self.data, self.targets = data, targets
-        self.step, self.memory, self.checkpoint, self.processes = 0.0, 0, 0, 1
+        self.step, self.memory, self.checkpoint, self.processes, self.epoch = 0.0, 0, 0, 1, 0
         self.evaluation: dict[str, float] = {}
         self.terms: dict[str, float] = {}
         self._began = 0.0
@@ -57,6 +58,7 @@ class Measured(Callback):
         """Weigh a checkpoint and evaluate an image of each domain."""
         assert isinstance(pl_module, Method)
         self.memory, self.processes = _peak(pl_module.device), trainer.world_size
+        self.epoch = int(trainer.num_training_batches)
         self.terms = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("loss/")}
         self.checkpoint = _bytes(trainer._checkpoint_connector.dump_checkpoint(weights_only=False))
         for name in self.data.validation_names:

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -13,6 +14,7 @@ from pin_memory.commands import config_directory
 from pin_memory.documents import read_json, read_yaml
 from pin_memory.errors import ConfigurationError
 from pin_memory.locking import is_in_use
+from pin_memory.processes import is_first, started_together
 
 HYDRA_FOLDER = ".hydra"
 """Folder in a run's in which the settings are kept."""
@@ -29,25 +31,67 @@ def find_unfinished(arguments: Sequence[str], settings: Sequence[str], folder: s
         arguments: What was typed behind the command.
         settings: Those of them that are settings.
         folder: The run folder, where it is given: no other run is looked for then.
+
+    Raises:
+        ConfigurationError: Several processes are started together, and the run folder is not given.
     """
-    wanted = _compared(settings)
     if folder:
-        found = [Path(folder)] if _was_begun(Path(folder)) else []  # finished or not: no other run can be made there
-        where = folder
+        # Finished or not: no other run can be made there.
+        found, where = (Path(folder) if _was_begun(Path(folder)) else None), folder
     else:
+        _check_one_process()
         output = _output(arguments, settings)
-        runs = [run for run in output.glob("*/*") if any((run / "checkpoints").glob("*.ckpt")) and not _is_finished(run)]
-        runs.sort(key=lambda run: max(path.stat().st_mtime for path in (run / "checkpoints").glob("*.ckpt")), reverse=True)
-        same = [run for run in runs if not wanted or _compared(recorded_overrides(run) or ()) == wanted]
-        found = [run for run in same if not is_in_use(run)]
-        where = f"{output}/*/*"
-        if len(same) > len(found):
-            _tell(f"resume=auto: {len(same) - len(found)} that another process is at work on.")
+        found, where = _newest(output, _compared(settings), _given_directory(arguments)), f"{output}/*/*"
     if found:
-        _tell(f"resume=auto: going on with {found[0]}.")
-        return found[0]
-    _tell(f"resume=auto: no unfinished run of these settings in {where}; starting a new one.")
-    return None
+        _tell(f"resume=auto: going on with {found}.")
+    else:
+        _tell(f"resume=auto: no unfinished run of these settings in {where}; starting a new one.")
+    return found
+
+
+def _check_one_process() -> None:
+    """Refuse to search in several processes: each would find what is there at its own moment, and not all might take the same run.
+
+    Raises:
+        ConfigurationError: Several were started.
+    """
+    variable, number = started_together()
+    if number > 1:
+        raise ConfigurationError(
+            f"resume=auto: {number} processes are started together ({variable}={number}), and each would look for an unfinished run by"
+            " itself. Name the run's folder, which all of them see: hydra.run.dir=runs/mine resume=auto."
+        )
+
+
+def _newest(output: Path, wanted: set[str], directory: Path | None) -> Path | None:
+    """The unfinished run whose checkpoints are the newest, of those that no process is at work on.
+
+    Args:
+        output: The folder of all runs.
+        wanted: Settings that it was started with; with no `directory` either, any run will do.
+        directory: Folder of the user's own YAML files that it was started with.
+    """
+    busy, found = 0, None
+    for run in _newest_first(output):  # what costs least is looked at first, a checkpoint last
+        if (wanted or directory) and (_compared(recorded_overrides(run) or ()) != wanted or recorded_directory(run) != directory):
+            continue
+        if is_in_use(run):
+            busy += 1
+        elif not _is_finished(run):
+            found = run
+            break
+    if busy:
+        _tell(f"resume=auto: {busy} that another process is at work on.")
+    return found
+
+
+def _newest_first(output: Path) -> list[Path]:
+    """The runs with a checkpoint."""
+    times: dict[Path, float] = {}
+    for path in output.glob("*/*/checkpoints/*.ckpt"):
+        with suppress(OSError):  # of a run that is at work and has just replaced it
+            times[path.parents[1]] = max(times.get(path.parents[1], 0.0), path.stat().st_mtime)
+    return sorted(times, key=lambda run: -times[run])
 
 
 def _was_begun(run: Path) -> bool:
@@ -75,14 +119,30 @@ def _is_finished(run: Path) -> bool:
 def _output(arguments: Sequence[str], settings: Sequence[str]) -> Path:
     """The folder of all runs, by the settings given."""
     overrides = [text for text in settings if not re.match(_NOT_COMPOSED, text)]
-    for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
-        if flag.partition("=")[0] in CONFIG_DIR:
-            overrides.append(f"hydra.searchpath=[file://{Path(flag.partition('=')[2] or value).resolve()}]")
+    if directory := _given_directory(arguments):
+        overrides.append(f"hydra.searchpath=[file://{directory}]")
     try:
         with initialize_config_dir(str(config_directory()), version_base="1.3"):
             return Path(compose("train", overrides).paths.output)
     except (HydraException, OmegaConfBaseException):  # a mistake in the settings, which the command itself will tell
         return Path(os.environ.get("PIN_MEMORY_RUNS", "runs"))
+
+
+def _given_directory(arguments: Sequence[str]) -> Path | None:
+    """The folder of the user's own YAML files, as an absolute path."""
+    for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        if flag.partition("=")[0] in CONFIG_DIR:
+            return Path(flag.partition("=")[2] or value).resolve()
+    return None
+
+
+def recorded_directory(run: Path) -> Path | None:
+    """The folder of the user's own YAML files (`--config-dir`) that a run was started with; None where there was none, or no record."""
+    try:
+        sources = read_yaml(run / HYDRA_FOLDER / "hydra.yaml")["hydra"]["runtime"]["config_sources"]
+        return next((Path(source["path"]).resolve() for source in sources if source["provider"] == "command-line"), None)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _compared(overrides: Sequence[str]) -> set[str]:
@@ -100,5 +160,5 @@ def recorded_overrides(run: Path) -> list[str] | None:
 
 
 def _tell(text: str) -> None:
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+    if is_first():
         print(text, flush=True)

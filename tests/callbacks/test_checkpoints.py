@@ -8,11 +8,15 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from pin_memory.callbacks import AtomicCheckpointIO, LastCheckpoint
 from pin_memory.callbacks.checkpoint_io import damage
+from pin_memory.callbacks.last_checkpoint import AGREED_EVERY
+from pin_memory.callbacks.saving import FirstFailedError, save_together
 from pin_memory.errors import ConfigurationError, OutputError
 from tests.callbacks.fakes import TinyDomains, TinyMethod, configured, tiny_trainer
+from tests.distributed.two_ranks import on_two_ranks
 
 resource = pytest.importorskip("resource")  # only where file sizes can be limited
 
@@ -262,3 +266,77 @@ def test_a_failed_save_ends_training_with_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match=r"last\.ckpt"):
         tiny_trainer(tmp_path, [LastCheckpoint(tmp_path / "file")]).fit(TinyMethod(), TinyDomains())
+
+
+class TwoRanks:
+    """What is used of a Trainer, and of its strategy, in two processes that have met."""
+
+    world_size, global_step, state = 2, 0, None
+    root_device = torch.device("cpu")
+
+    @property
+    def strategy(self) -> "TwoRanks":
+        """Both in one."""
+        return self
+
+    def barrier(self, name: str) -> None:
+        """As that of DDP."""
+        dist.barrier()
+
+    def broadcast(self, content: Any) -> Any:
+        """As that of DDP."""
+        contents = [content]
+        dist.broadcast_object_list(contents, 0)
+        return contents[0]
+
+
+def saved_by(rank: int, full: bool) -> str:
+    """How `save_together` ends."""
+    trainer: Any = TwoRanks()
+
+    def save() -> None:
+        if full and rank == 0:
+            raise OutputError("the disk is full")
+        trainer.barrier("Trainer.save_checkpoint")
+
+    try:
+        save_together(trainer, save)
+    except OutputError as error:
+        return str(error)
+    except FirstFailedError as end:
+        return f"exit code {end.code}"
+    return "saved"
+
+
+def test_two_processes_learn_how_a_save_went() -> None:
+    """None waits for the other for good, and the group is whole afterwards."""
+    assert on_two_ranks(saved_by, True) == ["the disk is full", "exit code 0"]
+    assert on_two_ranks(saved_by, False) == ["saved", "saved"]
+
+
+def stopped_by(rank: int, told: tuple[int | None, int | None], every: int | None) -> list[int]:
+    """The iterations after which two processes ask each other, up to the one after which they stop; the signal comes in the third."""
+    callback = LastCheckpoint(Path("unused"), every=every)
+    trainer: Any = TwoRanks()
+    asked: list[int] = []
+    ask = callback._told_to_stop
+    callback._told_to_stop = lambda trainer: asked.append(trainer.global_step) or ask(trainer)  # type: ignore[method-assign,func-returns-value]
+    callback._save = lambda trainer, how=None: True  # type: ignore[method-assign]
+    trainer.fit_loop = type("Loop", (), {"epoch_loop": type("Epoch", (), {"_num_ready_batches_reached": lambda _: False})()})()
+    trainer.max_steps = 100
+    try:
+        for trainer.global_step in range(1, 30):
+            callback._signals.received = told[rank] if trainer.global_step >= 3 else None
+            callback._after_iteration(trainer)
+    except (SystemExit, KeyboardInterrupt):
+        return asked
+    return []
+
+
+def test_a_signal_to_any_process_stops_both_after_the_same_iteration() -> None:
+    """They ask each other every tenth iteration, and where they save."""
+    assert AGREED_EVERY == 10
+    for told in ((None, signal.SIGTERM), (signal.SIGTERM, None), (signal.SIGINT, signal.SIGTERM)):
+        assert on_two_ranks(stopped_by, told, None) == [[10], [10]]
+    assert on_two_ranks(stopped_by, (None, signal.SIGUSR1), 4) == [[4], [4]]
+    assert on_two_ranks(stopped_by, (None, None), 100) == [[], []]

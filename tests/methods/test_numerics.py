@@ -7,17 +7,20 @@ import math
 import re
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from torch import Tensor
+from torch import Tensor, nn
 
 from pin_memory.commands import config_directory
 from pin_memory.errors import ConfigurationError, NonFiniteError
 from pin_memory.meta import DomainSplit
 from pin_memory.methods import Method
+from pin_memory.methods.faults import Fault
+from pin_memory.methods.kept_buffers import KeptBuffers
 from pin_memory.methods.numerics import Numerics, require_finite
 from pin_memory.methods.whitening import InstanceSelectiveWhitening
 from pin_memory.networks import MemorySegmenter, ResNetBackbone
@@ -141,6 +144,123 @@ def test_a_bad_step_is_left_out_and_counted(data: Path, tmp_path: Path, caplog: 
     rows = [row for row in csv.DictReader((folder / "metrics.csv").open()) if row["skipped/steps"]]
     assert [float(row["skipped/steps"]) for row in rows] == [0, *[float(kind == "image")] * 3]
     assert not (folder / "checkpoints" / "before_non_finite.ckpt").exists()
+
+
+@pytest.mark.parametrize("kind", ["image", "memory"])
+def test_the_last_step_is_counted_once(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str) -> None:
+    """No other step follows; the end of training and the last checkpoint look as well. All of them tell one fault."""
+    options = ["+callbacks.poison.iteration=3", f"+callbacks.poison.kind={kind}", "method.on_non_finite=skip"]
+    with caplog.at_level(logging.WARNING):
+        folder = run(data, tmp_path / "run", *options)
+    counted = {"steps": int(kind == "image"), "memory_writes": int(kind == "memory")}
+    assert json.loads(folder.with_suffix(".json").read_text())["skipped"] == counted
+    assert load(folder / "checkpoints" / "last.ckpt")["skipped"] == counted
+    assert caplog.text.count("Iteration 4 has numbers that are not finite") == 1
+
+
+def test_a_checkpoint_counts_the_memory_write_before_it(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever becomes of the run then: who goes on from there does not see that write."""
+    every = ["callbacks.last.every=1", "callbacks.last.keep=9", "method.on_non_finite=skip"]
+    with caplog.at_level(logging.WARNING):
+        folder = run(data, tmp_path / "run", "+callbacks.poison.iteration=0", "+callbacks.poison.kind=memory", *every)
+    assert caplog.text.count("That memory write was dropped") == 1
+    whole = {name: load(folder / "checkpoints" / name) for name in ("step-1.ckpt", "step-2.ckpt", "last.ckpt")}
+    assert all(content["skipped"] == {"steps": 0, "memory_writes": 1} for content in whole.values())
+    again = run(data, tmp_path / "again", f"resume={folder / 'checkpoints' / 'step-1.ckpt'}", *every)
+    assert json.loads(again.with_suffix(".json").read_text())["skipped"] == {"steps": 0, "memory_writes": 1}
+    assert same(load(again / "checkpoints" / "last.ckpt")["state_dict"], whole["last.ckpt"]["state_dict"])
+
+
+@pytest.mark.parametrize("fault_at", [0, 1, 2])  # within an epoch; where a validation follows; at the end of an epoch
+def test_a_run_goes_on_after_a_bad_memory_write(data: Path, tmp_path: Path, fault_at: int) -> None:
+    """It ends before the next checkpoint, and from its state the rest is what follows the dropped write."""
+    fault = [f"+callbacks.poison.iteration={fault_at}", "+callbacks.poison.kind=memory", "callbacks.last.every=1"]
+    left_out = run(data, tmp_path / "left_out", *fault, "method.on_non_finite=skip")
+    with pytest.raises(NonFiniteError, match=rf"Iteration {fault_at + 1} .*memory row 3"):
+        run(data, tmp_path / "bad", *fault)
+    folder = tmp_path / "bad" / "checkpoints"
+    assert not (folder / "last.ckpt").exists() or load(folder / "last.ckpt")["global_step"] == fault_at
+    again = run(data, tmp_path / "again", f"resume={folder / 'before_non_finite.ckpt'}")
+    first, second = (load(place / "checkpoints" / "last.ckpt") for place in (left_out, again))
+    assert first["global_step"] == second["global_step"] == 4
+    assert same(first["state_dict"], second["state_dict"])
+
+
+def test_iterations_in_a_row_are_counted_by_their_numbers() -> None:
+    """Whenever they are told: a write before a checkpoint or with the next step."""
+    numerics, fault = Numerics("skip"), partial(Fault, terms=["x"], domains=[], images={}, faulty_images=[])
+    for iteration in (1, 2):
+        numerics.count(None, fault(iteration))
+    assert numerics.in_a_row == 2
+    numerics.count(fault(4), fault(3))
+    assert (numerics.in_a_row, numerics.skipped, numerics.skipped_writes) == (4, 1, 3)
+    numerics.count(None, fault(4))
+    assert numerics.in_a_row == 4
+    numerics.count(fault(6), None)
+    assert numerics.in_a_row == 1
+
+
+def test_files_are_listed_once_and_by_the_first_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Listing a large data set takes seconds."""
+    listed: list[str] = []
+
+    class Source(SimpleNamespace):
+        def dataset(self, split: str) -> Any:
+            listed.append(split)
+            return SimpleNamespace(samples=[SimpleNamespace(name="x", image=Path("/data/x.png"))])
+
+    method = ERMByHand(tiny_segmenter(memory=False), SGD)
+    method._trainer = SimpleNamespace(datamodule=SimpleNamespace(sources={"a": Source(), "b": Source()}))  # type: ignore[assignment]
+    fault = Fault(1, ["loss term total is nan"], ["a"], {"a": ["x"]}, [])
+    monkeypatch.setattr("pin_memory.methods.stepping.is_first", lambda: False)
+    assert "Images of a: x" in method._describe(fault, "")
+    assert not listed
+    monkeypatch.setattr("pin_memory.methods.stepping.is_first", lambda: True)
+    for _ in range(3):
+        assert "Images of a: /data/x.png" in method._describe(fault, "")
+    assert listed == ["train"]
+
+
+class Buffers(nn.Module):
+    """Of several types, one of them empty, one seen twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.randn(3, 4).t())
+        self.register_buffer("number", torch.tensor(5))
+        self.register_buffer("mask", torch.tensor([True, False]))
+        self.register_buffer("brief", torch.randn(2).bfloat16())
+        self.register_buffer("empty", torch.zeros(0))
+        self.norm = nn.BatchNorm1d(4)
+        self.again = self.norm
+
+    def spoil(self) -> None:
+        for buffer in self.buffers():
+            buffer.copy_(torch.full_like(buffer, float("nan") if buffer.is_floating_point() else 0))
+
+
+def test_buffers_are_kept_in_the_same_room_and_given_back() -> None:
+    """Also after their number, size and type have changed."""
+    network, kept = Buffers(), KeptBuffers()
+    rooms = []
+    for _ in range(2):
+        network.norm(torch.randn(6, 4))
+        before = {name: value.clone() for name, value in network.named_buffers()}
+        kept.keep(network)
+        rooms.append({name: value.data_ptr() for name, value in kept._copies.items()})
+        network.spoil()
+        kept.restore(network)
+        assert same(dict(network.named_buffers()), before)
+    assert rooms[0] == rooms[1]
+    network.register_buffer("mask", torch.ones(3, 3, dtype=torch.bool))
+    network.register_buffer("brief", torch.randn(2))
+    network.register_buffer("new", torch.randn(2))
+    del network.number
+    before = {name: value.clone() for name, value in network.named_buffers()}
+    kept.keep(network)
+    network.spoil()
+    kept.restore(network)
+    assert same(dict(network.named_buffers()), before)
 
 
 def test_weights_that_give_nothing_finite_end_the_run_even_so(data: Path, tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 """The confusion matrix and its IoU against plain loops over the pixels."""
 
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pin_memory.domains.classes import CLASSES, IGNORE
 from pin_memory.metrics import DomainConfusion, class_iou, mean_iou
@@ -41,6 +44,49 @@ def test_rows_are_the_ground_truth_and_counts_are_exact_integers() -> None:
     counts = confusion.compute()
     assert counts.dtype == torch.int64
     assert counts.tolist() == [[0, 1, 0], [0, 1, 1], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("classes", [19, 66, 254])
+@pytest.mark.parametrize("size", [(1, 12, 400), (2, 30, 600), (1, 7, 4400), (1, 64, 2048), (1, 1, 3)])
+def test_any_number_of_classes_is_counted_like_a_plain_loop(classes: int, size: tuple[int, ...]) -> None:
+    """Where rows of the image have bins of their own, where some share them, and where all do."""
+    generator = torch.Generator().manual_seed(classes)
+    labels, predictions = (torch.randint(0, classes, size, generator=generator) for _ in range(2))
+    labels[torch.rand(size, generator=generator) < 0.2] = IGNORE
+    reference = np.zeros((classes, classes), np.int64)
+    judged = labels.numpy() != IGNORE
+    np.add.at(reference, (labels.numpy()[judged], predictions.numpy()[judged]), 1)
+    confusion = DomainConfusion(num_classes=classes)
+    confusion.update(predictions, labels)
+    np.testing.assert_array_equal(confusion.compute().numpy(), reference)
+
+
+class Largest(TorchDispatchMode):
+    """Notes the largest tensor that is made."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        self.elements = max(self.elements, made.numel() if isinstance(made, torch.Tensor) else 0)
+        return made
+
+
+@pytest.mark.parametrize(("classes", "size"), [(19, (1, 64, 512)), (19, (1, 64, 100)), (66, (1, 64, 512)), (254, (1, 256, 512))])
+def test_no_table_is_larger_than_image_and_counts(classes: int, size: tuple[int, ...]) -> None:
+    label = torch.randint(0, classes, size)
+    confusion = DomainConfusion(num_classes=classes)
+    with Largest() as largest:
+        confusion.update(label, label)
+    assert largest.elements <= max(label.numel(), 1 + classes**2)
+
+
+@pytest.mark.parametrize("wrong", [66, 200])
+def test_nor_does_a_label_that_is_no_class_reach_the_bins_of_other_rows(wrong: int) -> None:
+    label = torch.zeros(1, 64, 2048, dtype=torch.long)
+    label[0, 3, 5] = wrong
+    with pytest.raises(RuntimeError, match="out of bounds"):
+        DomainConfusion(num_classes=66).update(torch.zeros_like(label), label)
 
 
 def test_a_class_without_ground_truth_does_not_change_the_mean() -> None:

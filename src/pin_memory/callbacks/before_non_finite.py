@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from pin_memory.callbacks.whole_iterations import between_epochs, epoch_is_over
 from pin_memory.errors import NonFiniteError, OutputError
 
 log = logging.getLogger(__name__)
@@ -14,7 +15,7 @@ log = logging.getLogger(__name__)
 class BeforeNonFinite(Callback):
     """Keep `before_non_finite.ckpt` when a number that is not finite ends a run: the state that the bad iteration started from.
 
-    Going on from it (`resume=FILE`) makes that iteration again, with its images.
+    Going on from it (`resume=FILE` beside the settings of the run; a new run) makes that iteration again, with its images.
 
     Args:
         directory: Folder of the checkpoint.
@@ -27,21 +28,24 @@ class BeforeNonFinite(Callback):
         """Save if that is what happened; all processes of a run have found the same."""
         if not isinstance(exception, NonFiniteError) or trainer.state.fn != "fit":
             return
-        content = at_the_start_of_the_iteration(trainer._checkpoint_connector.dump_checkpoint(weights_only=False))
+        content = at_the_start_of_the_iteration(trainer._checkpoint_connector.dump_checkpoint(weights_only=False), epoch_is_over(trainer))
         try:
             trainer.strategy.save_checkpoint(content, self.path)
         except OutputError as error:  # the message about the numbers must still come
             log.warning("%s", error)
             return
         if trainer.is_global_zero:
-            log.warning("The state before is kept: resume=%s goes on from it.", self.path)
+            log.warning(
+                "The state before is kept: give the command with its settings again, and resume=%s, for a new run from it.", self.path
+            )
 
 
-def at_the_start_of_the_iteration(checkpoint: dict[str, Any]) -> dict[str, Any]:
+def at_the_start_of_the_iteration(checkpoint: dict[str, Any], last: bool = False) -> dict[str, Any]:
     """Count the iteration that was begun, and the batches that the loaders gave for it, as not begun.
 
     Args:
-        checkpoint: What Lightning makes of a Trainer in the middle of an iteration; changed in place.
+        checkpoint: What Lightning makes of a Trainer in the middle of an iteration, or after it; changed in place.
+        last: The iteration is the last one of its epoch.
     """
     loop = checkpoint["loops"]["fit_loop"]
     batches = loop["epoch_loop.batch_progress"]
@@ -52,4 +56,6 @@ def at_the_start_of_the_iteration(checkpoint: dict[str, Any]) -> dict[str, Any]:
         batches["is_last_batch"] = False
         for loader in loop["state_dict"].get("combined_loader", []):
             loader["batches"] -= 1
+    elif last:
+        between_epochs(loop)
     return checkpoint

@@ -9,6 +9,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from pin_memory.callbacks.checkpoint_io import damage
+from pin_memory.callbacks.saving import save_together
 from pin_memory.files import atomic_write
 from pin_memory.ranks import is_first
 from pin_memory.untrusted import load_weights_only
@@ -70,7 +71,7 @@ class BestCheckpoint(ModelCheckpoint):
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
         """Save as Lightning does, with the step on record in the file itself."""
         self.best_step = trainer.global_step
-        super()._save_checkpoint(trainer, filepath)
+        save_together(trainer, lambda: super(BestCheckpoint, self)._save_checkpoint(trainer, filepath))
 
 
 def _is_of(path: Path, step: int | None) -> bool:

@@ -14,6 +14,7 @@ import torch.distributed
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from pin_memory.callbacks.saving import FirstFailedError, save_together
 from pin_memory.callbacks.whole_iterations import (
     Loops,
     after_each_iteration,
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 
 LAST = "last.ckpt"
 """Name of the newest state in a run's folder of checkpoints."""
+AGREED_EVERY = 10
+"""Iterations after which several devices agree on whether any of them was told to stop; each time the host waits for its device."""
 _EARLIER = re.compile(r"step-(\d+)\.ckpt")
 
 
@@ -38,7 +41,8 @@ class LastCheckpoint(Checkpoint):
 
     Saved every so many iterations, after every validation, at the end of training, and when training is told to stop (Ctrl-C, SIGTERM,
     SIGUSR1): then the iteration is finished first, so that the state is one that an undisturbed run goes through. A validation that is
-    under way is left, and made again when training goes on.
+    under way is left, and made again when training goes on. Several devices finish a validation, and up to `AGREED_EVERY` iterations: any
+    of them may have been told, and all have to stop after the same one.
 
     Lightning's `ModelCheckpoint(save_last=True)` does not do that when it monitors a score: it saves `last.ckpt` only at the
     validations that improved the score, and never the steps after the last validation.
@@ -116,9 +120,12 @@ class LastCheckpoint(Checkpoint):
     def _after_iteration(self, trainer: Trainer) -> None:
         """Save if it is time, or training ends, or was told to stop; called in all processes."""
         step, saved = trainer.global_step, self._saved[0]
-        stop = self._told_to_stop(trainer)
         due = self.every is not None and step // self.every > saved // self.every
-        how = between_epochs if epoch_is_over(trainer) else None
+        ends = epoch_is_over(trainer)
+        how = between_epochs if ends else None
+        # A place that all processes come to at the same time, whatever each was told; at a save or validation they wait anyway.
+        agreed = step % AGREED_EVERY == 0 or due or ends or self._saved == (step, True)
+        stop = self._told_to_stop(trainer) if agreed or trainer.world_size == 1 else None
         if stop:
             self._save_to_stop(trainer, how)
             self._stop(stop)
@@ -126,11 +133,11 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer, how)
 
     def _told_to_stop(self, trainer: Trainer) -> int | None:
-        """The signal that the first process has received; all have to stop after the same iteration."""
+        """The signal that was received, of several processes by any; where they differ, the one of the highest number (SIGTERM)."""
         if trainer.world_size == 1:
             return self._signals.received
         told = torch.tensor([self._signals.received or 0], device=trainer.strategy.root_device)
-        torch.distributed.broadcast(told, src=0)
+        torch.distributed.all_reduce(told, torch.distributed.ReduceOp.MAX)
         return int(told) or None
 
     def _save_to_stop(self, trainer: Trainer, how: Callable[[Loops], None] | None) -> None:
@@ -140,6 +147,8 @@ class LastCheckpoint(Checkpoint):
         except OutputError as error:
             log.warning("%s", error)
             return
+        except FirstFailedError:  # who has told it
+            return
         if saved and is_first():
             log.info("Saved %s at step %d; resume=%s goes on from there.", self.path, trainer.global_step, self.path.parents[1])
 
@@ -148,7 +157,7 @@ class LastCheckpoint(Checkpoint):
         """End training.
 
         Raises:
-            KeyboardInterrupt: The first process was told by Ctrl-C.
+            KeyboardInterrupt: In the first process, for Ctrl-C.
             Stopped: Otherwise. With exit code 0 in the other processes: Lightning kills the first one where another fails.
         """
         if number == signal.SIGINT and is_first():
@@ -156,14 +165,14 @@ class LastCheckpoint(Checkpoint):
         raise Stopped(number) if is_first() else Stopped(number, code=0)
 
     def _save(self, trainer: Trainer, how: Callable[[Loops], None] | None = None) -> bool:
-        """Save the state as `last.ckpt`; whether it was saved."""
+        """Save the state as `last.ckpt`; whether it was saved. A failure ends all processes."""
         if getattr(trainer, "fast_dev_run", False):
             return False
         if trainer.is_global_zero and self.keep > 1 and self._whole is not None:
             _keep_as(self.path, self.path.with_name(f"step-{self._whole}.ckpt"))
         self._as = how
         try:
-            trainer.save_checkpoint(self.path, weights_only=False)
+            save_together(trainer, lambda: trainer.save_checkpoint(self.path, weights_only=False))
         finally:
             self._as = None
         self._saved, self._whole = (trainer.global_step, False), trainer.global_step
@@ -188,7 +197,7 @@ def earlier_states(folder: Path) -> list[tuple[Path, int]]:
 
 def _keep_as(path: Path, other: Path) -> None:
     """Give a file a second name, without a moment at which it has none; where the file system has no such links, move it."""
-    with suppress(FileNotFoundError):
+    with suppress(OSError):  # what is wrong with the disk, the save that follows will tell, to all processes
         other.unlink(missing_ok=True)
         try:
             os.link(path, other)

@@ -15,7 +15,7 @@ from pin_memory.domains.data_module import DomainDataModule
 from pin_memory.domains.sides import AugmentationBySide, Split
 from pin_memory.domains.waiting import Stopwatch, TimedLoader
 from pin_memory.errors import ConfigurationError, DataError
-from pin_memory.ranks import gather_objects
+from pin_memory.ranks import gather_objects, rank
 
 if TYPE_CHECKING:
     from pin_memory.domains.stand_in_layouts import StandIns
@@ -205,16 +205,21 @@ class MultiSourceDataModule(LightningDataModule):
         return found
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps of the data: the bad samples met so far."""
-        states = {name: domain.bad_samples.state_dict() for name, domain in self.sources.items()}
-        kept = {name: state for name, state in states.items() if state}
+        """What a checkpoint keeps of the data: the bad samples met so far, over all processes, which all have to ask.
+
+        They do: Lightning puts a checkpoint together in each of them, though the first one alone writes it.
+        """
+        kept = {name: {"names": bad["samples"], "draws": bad["draws"]} for name, bad in self.bad_samples().items()}
         return {"bad_samples": kept} if kept else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Go on counting, on any number of processes.
+
+        All know the names, so that none is told again; the first one alone has the number of draws, which are summed over the processes.
+        """
         for name, state in state_dict.get("bad_samples", {}).items():
             if name in self.sources:
-                self.sources[name].bad_samples.load_state_dict(state)
+                self.sources[name].bad_samples.load_state_dict(state if rank() == 0 else {**state, "draws": 0})
 
     def _augmentation(self, name: str) -> Transform:
         """The augmentation of a source, by side where that is asked for."""

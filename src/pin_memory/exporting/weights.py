@@ -9,7 +9,7 @@ import hydra.utils
 import torch
 from torch import Tensor
 
-from pin_memory.assembly import check_targets, rebuilt, without_downloads
+from pin_memory.assembly import rebuilt, without_downloads
 from pin_memory.documents import read_json
 from pin_memory.errors import ConfigurationError, OutputError
 from pin_memory.exporting.about import check_replaceable, is_about, read_about
@@ -17,6 +17,7 @@ from pin_memory.exporting.graph import require
 from pin_memory.files import atomic_write, told_if_unwritten, write_text
 from pin_memory.inference import Predictor, Protocol
 from pin_memory.networks import MemorySegmenter
+from pin_memory.targets import checked_settings
 
 WEIGHTS, SETTINGS = "model.safetensors", "config.json"
 """Names in a folder for a model hub; elsewhere the settings of `FILE.safetensors` are `FILE.json`."""
@@ -99,9 +100,9 @@ def load_safetensors(
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{settings}: expected the settings of {weights} ({error}).") from error
     described = read_about(content, settings)
-    check_targets(described.network, settings, trust)
-    without_downloads(described.network)
-    network = rebuilt(lambda: hydra.utils.instantiate(described.network), settings)
+    plain = checked_settings({"network": described.network}, ["network"], settings, trust)["network"]
+    without_downloads(plain)
+    network = rebuilt(lambda: hydra.utils.instantiate(plain), settings)
     if not isinstance(network, MemorySegmenter):
         raise ConfigurationError(f"{settings}: expected a MemorySegmenter, found {type(network).__name__}.")
     _fill(network, _read(weights), weights)

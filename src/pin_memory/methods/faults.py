@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from pin_memory.ranks import gather_objects
+
 
 class Fault(NamedTuple):
     """What was not finite in an iteration, and where it came from.
@@ -20,6 +22,16 @@ class Fault(NamedTuple):
     domains: list[str]
     images: dict[str, list[str]]
     faulty_images: list[str]
+
+
+def of_all_ranks(fault: Fault) -> Fault | None:
+    """The faults of all ranks, which all have to ask, as one; None where none has any."""
+    bad = [part for part in gather_objects(fault) if part.terms]
+    if not bad:
+        return None
+    images = {name: [image for part in bad for image in part.images.get(name, [])] for part in bad for name in part.domains}
+    faulty = [image for part in bad for image in part.faulty_images]
+    return Fault(bad[0].iteration, list(dict.fromkeys(term for part in bad for term in part.terms)), list(images), images, faulty)
 
 
 def describe(fault: Fault, classes: Sequence[str] = (), files: Mapping[str, Mapping[str, Any]] | None = None) -> str:

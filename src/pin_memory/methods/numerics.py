@@ -6,7 +6,8 @@ of an iteration where it waits, for the backward pass; the commit that follows g
 first and to undo a bad step later, which takes a copy of all weights and of the optimiser's state in every iteration.
 
 The memory is written after the step. A write with a row that is not finite is dropped on the device, without waiting, and told when the
-host looks the next time. So neither weights nor optimiser nor memory ever hold a number that is not finite.
+host looks the next time: at the next step, or before a checkpoint is saved. So neither weights nor optimiser nor memory ever hold a number
+that is not finite.
 """
 
 import math
@@ -14,13 +15,13 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from pin_memory.errors import ConfigurationError, NonFiniteError
 from pin_memory.methods.batches import DomainBatch
-from pin_memory.methods.faults import Fault
-from pin_memory.ranks import sum_over_ranks, world_size
+from pin_memory.methods.faults import Fault, of_all_ranks
+from pin_memory.methods.kept_buffers import KeptBuffers
+from pin_memory.ranks import sum_over_ranks
 
 POLICIES = ("raise", "skip")
 """What a method does about a step whose numbers are not finite: stop the run, or leave the step out, counted."""
@@ -29,11 +30,10 @@ MOST_IN_A_ROW = 10
 
 
 class _Begun(NamedTuple):
-    """An iteration: its number from 0, sample names by domain, and the buffers, which forward passes change (running statistics)."""
+    """An iteration: its number from 0, and sample names by domain."""
 
     iteration: int
     names: dict[str, list[str]]
-    buffers: dict[str, Tensor]
 
 
 class Numerics:
@@ -60,6 +60,8 @@ class Numerics:
         self._terms: dict[str, Tensor] = {}
         self._inner: tuple[int, Mapping[str, Tensor]] = (0, {})
         self._begun: _Begun | None = None
+        self._buffers = KeptBuffers()
+        self._newest = -1  # iteration with something left out, from 1
         self._batch: DomainBatch = {}
         self._written: tuple[Tensor, int, dict[str, list[str]]] | None = None
 
@@ -71,8 +73,8 @@ class Numerics:
             batch: The images of the iteration.
             iteration: Its number, from 0.
         """
-        buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
-        self._begun = _Begun(iteration, {name: list(part["name"]) for name, part in batch.items()}, buffers)
+        self._buffers.keep(network)
+        self._begun = _Begun(iteration, {name: list(part["name"]) for name, part in batch.items()})
         self._terms, self._inner, self._batch, self.step_skipped = {}, (0, {}), batch, False
 
     def watch(self, terms: Mapping[str, Tensor | float]) -> None:
@@ -91,43 +93,43 @@ class Numerics:
         return torch.where(rows.all(), after, before)
 
     def look(self, norm: Tensor | None, gradients: Mapping[str, Tensor], domains_of: Any) -> tuple[Fault | None, Fault | None]:
-        """Look at everything since the last look; waits for the device.
+        """Look at everything since the last look, and at nothing twice; waits for the device.
 
         Args:
-            norm: Norm of the total gradient; None where no step is due.
+            norm: Norm of the total gradient; None where no step is due, so that only the memory write is looked at.
             gradients: By parameter name.
             domains_of: Gives the domains of a term from its name, all domains and the iteration.
 
         Returns:
             What is wrong with this step, and with the memory write at the end of the one before; the same on all ranks.
         """
-        terms = list(self._terms.values()) if norm is None else [*self._terms.values(), norm]
         written, self._written = self._written, None
-        step = torch.stack([term.float().to(terms[-1].device) for term in terms]).isfinite() if terms else None
-        flags = [flag for flag in (step, written[0] if written else None) if flag is not None]
+        flags = [written[0]] if written else []
+        if norm is not None:
+            flags.append(torch.stack([term.float().to(norm.device) for term in (*self._terms.values(), norm)]).isfinite())
         if not flags:
             return None, None
-        (bad,) = sum_over_ranks([(~torch.cat(flags)).sum()])
-        batch, self._batch = self._batch, {}
-        if not int(bad):
-            self.in_a_row = 0
-            return None, None
-        return self._step_fault(gradients, norm, batch, domains_of), _write_fault(written, domains_of)
+        (number,) = sum_over_ranks([(~torch.cat(flags)).sum()])
+        bad = bool(number)  # waits for the device
+        step = self._step_fault(gradients, norm, domains_of) if norm is not None and bad else None
+        if norm is not None:
+            self._terms, self._inner, self._batch = {}, (0, {}), {}
+        return step, _write_fault(written, domains_of) if bad else None
 
     def restore(self, network: nn.Module) -> None:
         """Give the running statistics back what they were when the iteration began."""
-        if self._begun is None:
-            return
-        with torch.no_grad():
-            for name, buffer in network.named_buffers():
-                buffer.copy_(self._begun.buffers[name])
+        self._buffers.restore(network)
 
-    def count(self, step: bool, write: bool) -> None:
+    def count(self, step: Fault | None, write: Fault | None) -> None:
         """Count what is left out: the step, the memory write of the iteration before."""
-        self.skipped, self.skipped_writes = self.skipped + step, self.skipped_writes + write
-        self.in_a_row, self.step_skipped = self.in_a_row + 1, step
+        self.skipped, self.skipped_writes = self.skipped + bool(step), self.skipped_writes + bool(write)
+        self.step_skipped = step is not None
+        for iteration in sorted(fault.iteration for fault in (write, step) if fault):
+            if iteration != self._newest:
+                self.in_a_row = self.in_a_row + 1 if iteration == self._newest + 1 else 1
+            self._newest = iteration
 
-    def _step_fault(self, gradients: Mapping[str, Tensor], norm: Tensor | None, batch: DomainBatch, domains_of: Any) -> Fault | None:
+    def _step_fault(self, gradients: Mapping[str, Tensor], norm: Tensor, domains_of: Any) -> Fault | None:
         """What is not finite in this step on any rank."""
         bad = [name for name, value in self._terms.items() if not math.isfinite(value)]
         before_inner = list(self._terms)[: self._inner[0]]
@@ -136,13 +138,13 @@ class Numerics:
         causes += [(name, f"loss term {name} is {float(self._terms[name])}") for name in bad if name not in before_inner]
         total = _named(gradients, "gradient")
         causes += [("", text) for text in total]
-        if not total and norm is not None and not bool(norm.isfinite()):
+        if not total and not bool(norm.isfinite()):
             causes.append(("", "norm of the gradient, which is too large for its number format"))
-        begun = self._begun or _Begun(0, {}, {})
+        begun = self._begun or _Begun(0, {})
         names = list(begun.names)
         domains = domains_of(causes[0][0], names, begun.iteration) if causes and causes[0][0] and names else names
         images = {name: begun.names[name] for name in domains}
-        return _of_all_ranks(Fault(begun.iteration + 1, [text for _, text in causes], domains, images, _spoilt(batch)))
+        return of_all_ranks(Fault(begun.iteration + 1, [text for _, text in causes], domains, images, _spoilt(self._batch)))
 
 
 def _spoilt(batch: DomainBatch) -> list[str]:
@@ -164,21 +166,7 @@ def _write_fault(written: tuple[Tensor, int, dict[str, list[str]]] | None, domai
     rows, iteration, names = written
     domains = domains_of("memory", list(names), iteration) if names else []
     classes = (~rows).nonzero().flatten().tolist()
-    return _of_all_ranks(Fault(iteration + 1, [f"memory row {k}" for k in classes], domains, {name: names[name] for name in domains}, []))
-
-
-def _of_all_ranks(fault: Fault) -> Fault | None:
-    """The faults of all ranks as one; None where none has any."""
-    found: list[Any] = [fault]
-    if world_size() > 1:
-        found = [None] * world_size()
-        dist.all_gather_object(found, fault)
-    bad = [Fault(*part) for part in found if part[1]]
-    if not bad:
-        return None
-    images = {name: [image for part in bad for image in part.images.get(name, [])] for part in bad for name in part.domains}
-    faulty = [image for part in bad for image in part.faulty_images]
-    return Fault(bad[0].iteration, list(dict.fromkeys(term for part in bad for term in part.terms)), list(images), images, faulty)
+    return of_all_ranks(Fault(iteration + 1, [f"memory row {k}" for k in classes], domains, {name: names[name] for name in domains}, []))
 
 
 def require_finite(items: Tensor, what: str) -> Tensor:

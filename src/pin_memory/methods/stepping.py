@@ -1,7 +1,7 @@
 """The step of the optimiser by hand: looked at before it is made, clipped, counted."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class SteppedByHand(JudgedByDomain):
         if gradient_clip is not None and not gradient_clip > 0:
             raise ConfigurationError(f"method.gradient_clip={gradient_clip}: expected a norm above 0, or null for no clipping.")
         self.gradient_clip, self.numerics = gradient_clip, Numerics(on_non_finite)
+        self._files: dict[str, dict[str, Path]] = {}  # image by sample name, of the domains that were asked for
         self.register_buffer("images_seen", torch.zeros((), dtype=torch.int64))
 
     @property
@@ -105,8 +106,9 @@ class SteppedByHand(JudgedByDomain):
         self._accepts(None, {})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the numbers of what was left out."""
+        """Keep the numbers of what was left out, that of the memory write before among them: who goes on from here never sees it."""
         super().on_save_checkpoint(checkpoint)
+        self._accepts(None, {})
         checkpoint["skipped"] = self.skipped
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -137,7 +139,7 @@ class SteppedByHand(JudgedByDomain):
         if self.numerics.policy == "raise":
             kept = "Weights, memory and optimiser are as they were before."
             raise NonFiniteError("\n".join([*told, kept, _ADVICE]))
-        self.numerics.count(step is not None, write is not None)
+        self.numerics.count(step, write)
         if is_first():
             for text in told:
                 log.warning("%s", text)
@@ -151,10 +153,15 @@ class SteppedByHand(JudgedByDomain):
         """The fault with the files and class names that the run's data module knows."""
         data = getattr(self._trainer, "datamodule", None)
         classes = getattr(getattr(data, "label_space", None), "names", ())
-        return f"{describe(fault, classes, _files(data, fault))}\n{outcome}"
+        return f"{describe(fault, classes, self._files_of(fault.images, data))}\n{outcome}"
 
+    def _files_of(self, domains: Iterable[str], data: Any) -> dict[str, dict[str, Path]]:
+        """The image files by domain and sample name, listed once; nothing of a data module that is not of this library.
 
-def _files(data: Any, fault: Fault) -> dict[str, dict[str, Path]]:
-    """The image files by domain and sample name; nothing of a data module that is not of this library."""
-    sources = getattr(data, "sources", {})
-    return {name: {s.name: s.image for s in sources[name].dataset("train").samples} for name in fault.images if name in sources}
+        On the first rank alone: listing a large data set takes seconds, and only what this rank tells is read.
+        """
+        sources = getattr(data, "sources", {})
+        for name in domains if is_first() else ():
+            if name in sources and name not in self._files:
+                self._files[name] = {sample.name: sample.image for sample in sources[name].dataset("train").samples}
+        return self._files

@@ -43,13 +43,22 @@ class DomainConfusion(MulticlassConfusionMatrix):
             raise ValueError(f"Prediction {tuple(prediction.shape)} and label {tuple(label.shape)} must have the same shape.")
         # Not torchmetrics' own counting: in deterministic mode it builds a (pixels, K * K) table, gigabytes per image. Nor bincount: on a
         # GPU it waits for the device to learn the largest value. Each row of the image gets bins of its own, as threads that count
-        # into the same bin wait for each other; the first bin takes what is not judged.
-        bins = self.num_classes**2
+        # into the same bin wait for each other; with many classes some rows share theirs. The first bin takes what is not judged.
+        bins = 1 + self.num_classes**2
         pairs = label.long() * self.num_classes + prediction.long() + 1
         judged: Tensor = label != self.ignore_index  # type: ignore[assignment]  # the stub allows for no index at all
         pairs = torch.where(judged, pairs, 0).flatten(0, -2)
-        counts = pairs.new_zeros(len(pairs), 1 + bins).scatter_add_(1, pairs, torch.ones_like(pairs))
+        pairs = pairs.reshape(_sets_of_bins(len(pairs), pairs.shape[1], bins), -1)
+        counts = pairs.new_zeros(len(pairs), bins).scatter_add_(1, pairs, torch.ones_like(pairs))
         self.confmat += counts.sum(dim=0)[1:].view_as(self.confmat)
+
+
+def _sets_of_bins(rows: int, width: int, bins: int) -> int:
+    """How many sets of bins an image is counted into: one for each row, or fewer, equal shares where the sets would outgrow the image."""
+    if bins <= width:
+        return rows
+    most = max(1, rows * width // (8 * bins))
+    return next((number for number in range(min(most, rows), 0, -1) if rows % number == 0), 1)
 
 
 def class_iou(confusion: Tensor) -> Tensor:
