@@ -169,7 +169,7 @@ def refused(folder: Path, *overrides: str) -> str:
     cfg = OmegaConf.load(config_directory() / "analyze.yaml")
     given = OmegaConf.from_dotlist(list(overrides))
     with pytest.raises(UserError) as caught:
-        work(OmegaConf.merge(cfg, {"paths": {"run": str(folder)}}, given))  # type: ignore[arg-type]
+        work(OmegaConf.merge(cfg, {"paths": {"run": str(folder), "output": str(folder)}}, given))  # type: ignore[arg-type]
     return str(caught.value)
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from lightning.pytorch import Trainer
+from lightning.pytorch.plugins import Precision
 from omegaconf import DictConfig, OmegaConf
 
 from pin_memory import assembly
@@ -255,7 +256,7 @@ def test_passes_of_the_memory_initialisation_draw_anew(data: Path) -> None:
     """Two passes see different draws, as two epochs would."""
     cfg = composed("experiment=multi_source_gs", f"paths.data={data}", "paths.run=unused")
     method = assembly.build_method(cfg)
-    method._trainer = type("Trainer", (), {"datamodule": assembly.build_data(cfg)})()
+    method._trainer = type("Trainer", (), {"datamodule": assembly.build_data(cfg), "precision_plugin": Precision()})()
     first, again, second = (next(method.source_batches(index))["gtav"]["image"] for index in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, second)
