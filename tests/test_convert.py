@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from pin_memory import assembly, official
+from pin_memory import checkpoints, official
 from pin_memory.convert import main
 from pin_memory.evaluate import main as evaluate
 from pin_memory.memory import CategoricalMemory
@@ -111,7 +111,7 @@ def test_there_and_back_is_bitwise(convert: Convert, tmp_path: Path, prefix: str
     back = torch.load("back.pth", weights_only=True)
     assert_same(back.pop("memory", None), content.pop("memory", None))
     assert_same(back, content)
-    method, checkpoint = assembly.load_method(tmp_path / "sub" / "ours.ckpt")
+    method, checkpoint = checkpoints.load_method(tmp_path / "sub" / "ours.ckpt")
     assert method.name == ("pin_the_memory" if memory else "erm")
     assert checkpoint.choices["network"] == "deeplab_v3plus_resnet18"
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["back.pth", "ours.ckpt", "theirs.pth"]
@@ -155,7 +155,7 @@ def test_released_weights_give_the_released_logits_and_are_evaluated(
         "source=theirs.pth", "output=ours.ckpt", "experiment=demo", "network.backbone.output_stride=32", "network.channels=256",
         "network.auxiliary_channels=512", "data.stand_in.images_per_domain=8", "data.stand_in.width=160", "loading.max_test_images=2",
     )  # fmt: skip
-    method, _ = assembly.load_method(tmp_path / "ours.ckpt")
+    method, _ = checkpoints.load_method(tmp_path / "ours.ckpt")
     with torch.no_grad():
         logits = method.network(torch.from_numpy(golden["x_eval"]))
     expected = golden["eval/main_out"]

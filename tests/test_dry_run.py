@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-from pin_memory import assembly
+from pin_memory import assembly, checkpoints
 from pin_memory.commands import config_directory
 from pin_memory.planning import iterations
 from pin_memory.planning_words import words
@@ -67,7 +67,7 @@ def test_the_numbers_are_those_of_the_run(data: Path, tmp_path: Path, trained_ru
     checkpoint = trained_run / "checkpoints" / "last.ckpt"
     options = ["trainer.max_steps=9", "trainer.val_check_interval=2", f"resume={checkpoint}"]
     plan = train(composed(data, tmp_path / "run", *options), {"network": "small"})["dry_run"]
-    network = assembly.load_method(checkpoint).method.network
+    network = checkpoints.load_method(checkpoint).method.network
     assert plan["parameters"] == plan["trainable"] == sum(parameter.numel() for parameter in network.parameters())
     assert plan["checkpoint_bytes"] == pytest.approx(checkpoint.stat().st_size, rel=0.05)
     assert (plan["iterations"], plan["done"], plan["validations"]) == (9, 3, 4 - 1)

@@ -13,7 +13,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.plugins import Precision
 from omegaconf import DictConfig, OmegaConf
 
-from pin_memory import assembly
+from pin_memory import assembly, checkpoints
 from pin_memory.commands import config_directory
 from pin_memory.domains.stand_in_layouts import StandIns
 from pin_memory.errors import ConfigurationError
@@ -116,7 +116,7 @@ def test_methods_train(tmp_path: Path, data: Path, method: str, overrides: list[
     if "isw" in (method, *(part.partition("whitening=")[2] for part in overrides)):
         state = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
         assert sum(name.startswith("whitening.mask") for name in state) == 3
-        assert assembly.load_method(tmp_path / "run" / "checkpoints" / "last.ckpt").method.whitening is not None
+        assert checkpoints.load_method(tmp_path / "run" / "checkpoints" / "last.ckpt").method.whitening is not None
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -141,9 +141,9 @@ def test_every_experiment_takes_every_method(experiment: str, method: str) -> No
 def test_a_checkpoint_rebuilds_the_network_bitwise(tmp_path: Path, data: Path) -> None:
     """Weights-only loading, settings from the file, the memory's items included."""
     run(tmp_path, data, "experiment=multi_source_gs", "initialisation.batches=1")
-    path = assembly.find_checkpoint(tmp_path / "run")
+    path = checkpoints.find_checkpoint(tmp_path / "run")
     assert path.name == "best.ckpt"
-    trained = assembly.load_method(path)
+    trained = checkpoints.load_method(path)
     state = trained.checkpoint.state
     assert state["network.memory.items"].norm(dim=1).max() == pytest.approx(1, abs=1e-5)
     for name, value in trained.method.state_dict().items():
@@ -249,7 +249,7 @@ def test_a_checkpoint_may_not_name_foreign_code(tmp_path: Path, data: Path) -> N
         content["pin_memory"]["config"]["method"]["split"] = {"_target_": target}
         torch.save(content, tmp_path / "evil.ckpt")
         with pytest.raises(ConfigurationError, match="trust="):
-            assembly.load_method(tmp_path / "evil.ckpt")
+            checkpoints.load_method(tmp_path / "evil.ckpt")
 
 
 def test_passes_of_the_memory_initialisation_draw_anew(data: Path) -> None:

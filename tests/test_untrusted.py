@@ -20,7 +20,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 
-from pin_memory.assembly import build_data, build_untrained, load_method
+from pin_memory.assembly import build_data, build_untrained
+from pin_memory.checkpoints import load_method
 from pin_memory.commands import config_directory
 from pin_memory.documents import MAX_DEPTH, MAX_NODES, TooLargeError, check_yaml, read_json, walk
 from pin_memory.domains import Loading

@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from pin_memory import assembly, official
+from pin_memory import assembly, checkpoints, official
 from pin_memory.callbacks import AtomicCheckpointIO
 from pin_memory.errors import ConfigurationError
 from pin_memory.official import MEMORY_ITEMS, Released
@@ -24,7 +24,7 @@ def read_source(source: Path) -> Released:
         ConfigurationError: It is damaged, holds code, or is of another format; also when it is one of ours already.
     """
     released = official.read_released(source)
-    if assembly.RECORD in released.extras:
+    if checkpoints.RECORD in released.extras:
         raise ConfigurationError(f"source={source} is a checkpoint of this library already. Say to=official to turn it into the authors'.")
     return released
 
@@ -45,7 +45,7 @@ def write_ours(released: Released, source: Path, output: Path, cfg: DictConfig, 
     """
     _keep(source, output)
     cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in _COMMAND_SETTINGS])
-    record = assembly.run_record(cfg, choices, output.resolve().parent, assembly.build_data(cfg))
+    record = checkpoints.run_record(cfg, choices, output.resolve().parent, assembly.build_data(cfg))
     OmegaConf.update(cfg, "network.backbone.pretrained", None)  # the weights come from the checkpoint
     method = assembly.build_method(cfg)
     state = _fitted(released, method.network.state_dict(), source, choices.get("network", "of the settings"))
@@ -53,7 +53,7 @@ def write_ours(released: Released, source: Path, output: Path, cfg: DictConfig, 
         "state_dict": method.state_dict() | {f"{_NETWORK}{name}": tensor for name, tensor in state.items()},
         "global_step": _iterations(released.extras),
         "epoch": int(released.extras.get("epoch") or 0),
-        assembly.RECORD: record | {"source_validation": {}, ORIGIN: released.extras | {"names": released.names}},
+        checkpoints.RECORD: record | {"source_validation": {}, ORIGIN: released.extras | {"names": released.names}},
     }
     AtomicCheckpointIO().save_checkpoint(content, output)
     memory = "no memory" if released.items is None else f"a memory of {' x '.join(map(str, released.items.shape))}"
@@ -75,15 +75,15 @@ def write_official(source: Path, output: Path) -> None:
         ConfigurationError: `source` is none of ours, or is `output`.
         OutputError: The file cannot be written.
     """
-    source = assembly.find_checkpoint(source)
+    source = checkpoints.find_checkpoint(source)
     _keep(source, output)
     content = official.read_plain(source)
-    if not isinstance(content, dict) or assembly.RECORD not in content:
+    if not isinstance(content, dict) or checkpoints.RECORD not in content:
         raise ConfigurationError(f"source={source} holds no settings of a pin_memory run; to=official takes a checkpoint of this library.")
     tensors = {k.removeprefix(_NETWORK): v for k, v in content["state_dict"].items() if k.startswith(_NETWORK)}
     items = tensors.pop(MEMORY_ITEMS, None)
     state = _theirs(tensors)
-    record = content[assembly.RECORD]
+    record = content[checkpoints.RECORD]
     extras = dict(record.get(ORIGIN) or _new_extras(content))
     names = extras.pop("names", None) or [official.WRAPPER + name for name in state]
     written: dict[str, Any] = {"state_dict": {name: state[official.unwrapped(name)] for name in names}, **extras}
@@ -102,7 +102,7 @@ def _iterations(extras: dict[str, Any]) -> int:
 
 def _new_extras(content: dict[str, Any]) -> dict[str, Any]:
     """Epoch and mean IoU of a run of ours; the mean over the sources' validation splits, 0 before the first validation."""
-    scores = list(content[assembly.RECORD]["source_validation"].values())
+    scores = list(content[checkpoints.RECORD]["source_validation"].values())
     return {"epoch": content["epoch"], "mean_iu": sum(scores) / len(scores) if scores else 0.0}
 
 

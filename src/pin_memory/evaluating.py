@@ -11,9 +11,9 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from pin_memory import assembly
-from pin_memory.assembly import Checkpoint
+from pin_memory import assembly, checkpoints
 from pin_memory.callbacks import PredictionPanels, TrainingProgress
+from pin_memory.checkpoints import Checkpoint
 from pin_memory.comparison import compare, gain_over, read_runs
 from pin_memory.comparison_runs import SETTINGS
 from pin_memory.comparison_tables import comparison_table, write_comparison
@@ -70,7 +70,7 @@ def _tasks(cfg: DictConfig) -> list[_Task]:
     given = list(cfg.checkpoint) if isinstance(cfg.checkpoint, ListConfig) else [cfg.checkpoint]
     if not given:
         raise ConfigurationError("checkpoint=[]: give a run folder or a checkpoint file, or several.")
-    paths = [assembly.find_checkpoint(str(one)) for one in given]
+    paths = [checkpoints.find_checkpoint(str(one)) for one in given]
     for path, times in Counter(path.resolve() for path in paths).items():
         if times > 1:
             raise ConfigurationError(f"checkpoint={path} is given {times} times.")
@@ -108,7 +108,7 @@ def _among(baseline: str, tasks: Sequence[_Task]) -> _Task | None:
     if len(tasks) == 1:
         return None
     path = Path(baseline).expanduser()
-    file = assembly.find_checkpoint(path).resolve() if path.is_file() or (path / "checkpoints").is_dir() else None
+    file = checkpoints.find_checkpoint(path).resolve() if path.is_file() or (path / "checkpoints").is_dir() else None
     return next((task for task in tasks if baseline == task.label or file == task.path.resolve()), None)
 
 
@@ -131,15 +131,15 @@ def _check_all(cfg: DictConfig, tasks: Sequence[_Task], baseline: dict[str, Any]
         raise ConfigurationError(f"baseline={cfg.baseline} is neither a run folder nor one of the checkpoints; choose one of {known}.")
 
 
-def _rebuild(path: Path, cfg: DictConfig) -> assembly.Trained:
+def _rebuild(path: Path, cfg: DictConfig) -> checkpoints.Trained:
     """The trained method of a checkpoint, to be applied as the configuration says."""
-    method, chosen = assembly.load_method(path, list(cfg.trust))
+    method, chosen = checkpoints.load_method(path, list(cfg.trust))
     if cfg.test_statistics is not None:
         given = cfg.test_statistics
         method.test_statistics = TestStatistics(given) if isinstance(given, str) else TestStatistics(**given)
     if cfg.get("protocol") is not None:
         method.protocol = instantiate(cfg.protocol)
-    return assembly.Trained(method, chosen)
+    return checkpoints.Trained(method, chosen)
 
 
 def _targets(cfg: DictConfig, path: Path, chosen: Checkpoint, method: Method) -> MultiSourceDataModule:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
-from pin_memory import assembly
+from pin_memory import checkpoints
 from pin_memory.callbacks.checkpoint_io import damage
 from pin_memory.callbacks.last_checkpoint import LAST, earlier_states
 from pin_memory.documents import read_json
@@ -58,7 +58,7 @@ def find_resumption(resume: str | None, run: Path) -> Resumption | None:
         return Resumption(_newest_whole(states), in_place)
     if in_place:
         return Resumption(None, True) if (path / "checkpoints").is_dir() else None
-    return Resumption(assembly.find_checkpoint(path), in_place)  # which says what is wrong with it
+    return Resumption(checkpoints.find_checkpoint(path), in_place)  # which says what is wrong with it
 
 
 def _states(folder: Path) -> list[Path]:
@@ -104,14 +104,14 @@ def check_resumption(cfg: DictConfig, found: Resumption, method: Method, sources
     """
     checkpoint, max_steps = found.checkpoint, cfg.trainer.max_steps
     assert checkpoint is not None
-    earlier = assembly.read_checkpoint(checkpoint)
+    earlier = checkpoints.read_checkpoint(checkpoint)
     if earlier.converted:
         raise ConfigurationError(
             f"resume={checkpoint}: a converted checkpoint holds no state to train on from; it can be evaluated and predicted with."
         )
     check_same_classes(earlier.label_space.names, classes, checkpoint)
     untrained = {name: value.clone() for name, value in method.state_dict().items()}  # what is scored as a floor
-    assembly.load_weights(method, earlier.state, checkpoint)
+    checkpoints.load_weights(method, earlier.state, checkpoint)
     method.load_state_dict(untrained)
     if earlier.sources != sources:
         raise ConfigurationError(f"resume={checkpoint}: trained on {', '.join(earlier.sources)}; this run has {', '.join(sources)}.")

@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
 
-from pin_memory import assembly
+from pin_memory import assembly, checkpoints
 from pin_memory.callbacks import IterationNames, MetricRows, RankBuffers, StepSeeds
 from pin_memory.domains import MultiSourceDataModule
 from pin_memory.domains.listing import first_names
@@ -83,7 +83,7 @@ def _train_and_judge(
         callbacks |= {name: instantiate(node) for name, node in cfg.callbacks.items() if node}
         callbacks["names"] = IterationNames()
         callbacks |= {"metric_rows": MetricRows(), "rank_buffers": RankBuffers()}
-        callbacks["record"] = assembly.RunRecord(assembly.run_record(cfg, choices, run, data))
+        callbacks["record"] = checkpoints.RunRecord(checkpoints.run_record(cfg, choices, run, data))
         loggers = [logger for logger in instantiate(cfg.logger).values() if logger]
         trainer = assembly.build_trainer(cfg, list(callbacks.values()), loggers)
         untrained = copied_weights(method.network) if cfg.floors and cfg.test else None
@@ -200,9 +200,9 @@ def _select(method: Method, trainer: Trainer, run: Path, rule: str) -> dict[str,
     name = "checkpoints/best.ckpt"
     if rule == "last" or not (run / name).is_file():
         words = f"last (step {trainer.global_step})"
-        scores = assembly.source_scores(trainer) or assembly.read_checkpoint(run / "checkpoints/last.ckpt").source_validation
+        scores = checkpoints.source_scores(trainer) or checkpoints.read_checkpoint(run / "checkpoints/last.ckpt").source_validation
         return {"checkpoint": "checkpoints/last.ckpt", "selection": words, "source_validation": scores}
-    chosen = assembly.read_checkpoint(run / name)
+    chosen = checkpoints.read_checkpoint(run / name)
     method.load_state_dict(chosen.state)
     words = f"best source validation (step {chosen.step})"
     return {"checkpoint": name, "selection": words, "source_validation": chosen.source_validation}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pin_memory import assembly, official
+from pin_memory import assembly, checkpoints, official
 from pin_memory.analysis.scores import read_confusions
 from pin_memory.callbacks.memory_trace import read_trace
 from pin_memory.exporting.weights import load_safetensors
@@ -41,7 +41,7 @@ def _checkpoint_bytes(number: int) -> Case:
         content = torch_bytes(small, zipped=number % 3 != 0)
         path = mutations.write(folder / "last.ckpt", mutations.BYTES[damage](content, draw))
         if number % 2:
-            return lambda: assembly.read_checkpoint(path) and VALID, damage in mutations.NEVER_WHOLE
+            return lambda: checkpoints.read_checkpoint(path) and VALID, damage in mutations.NEVER_WHOLE
         return lambda: official.read_released(path) and VALID, damage in mutations.NEVER_WHOLE
 
     return Case("checkpoint", number, damage, make)
@@ -61,7 +61,7 @@ def _checkpoint_value(number: int) -> Case:
         path = mutations.write(folder / "run" / "checkpoints" / "last.ckpt", torch_bytes(content))
 
         def read() -> str:
-            method, found = assembly.load_method(path)
+            method, found = checkpoints.load_method(path)
             assembly.build_data(found.cfg)
             assert method.network.num_classes == 19
             return VALID

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pin_memory import assembly
+from pin_memory import checkpoints
 from tests.tiny_run import TINY
 
 pytestmark = pytest.mark.reliability
@@ -79,7 +79,7 @@ def in_namespace(
 
 def check_checkpoint(path: Path) -> None:
     """Whole, with all of its tensors, and of this library."""
-    checkpoint = assembly.read_checkpoint(path)
+    checkpoint = checkpoints.read_checkpoint(path)
     assert checkpoint.step >= 1
     assert all(tensor.isfinite().all() for tensor in checkpoint.state.values() if tensor.is_floating_point())
 
@@ -194,4 +194,4 @@ def test_a_memory_limit(command: list[str], environment: dict[str, str], trained
         assert part in done.stderr
     assert hashlib.sha256(kept.read_bytes()).hexdigest() == before
     check_checkpoint(kept)
-    assert torch.load(kept, weights_only=True)["global_step"] == assembly.read_checkpoint(kept).step
+    assert torch.load(kept, weights_only=True)["global_step"] == checkpoints.read_checkpoint(kept).step

@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
-from pin_memory import results
+from pin_memory import checkpoints, results
 from pin_memory.domains.base import DEMO, MissingDataError
 from pin_memory.domains.classes import LabelSpace
 from pin_memory.errors import ConfigurationError, DataError
@@ -93,8 +93,8 @@ def load_subject(
 
     if isinstance(images, bool) or not isinstance(images, int) or images < 1:
         raise ConfigurationError(f"images={images}: expected a number of at least 1.")
-    path = assembly.find_checkpoint(run_or_checkpoint)
-    method, checkpoint = assembly.load_method(path, trust)
+    path = checkpoints.find_checkpoint(run_or_checkpoint)
+    method, checkpoint = checkpoints.load_method(path, trust)
     if data is not None:
         OmegaConf.update(checkpoint.cfg, "paths.data", str(data))
     module = assembly.build_data(checkpoint.cfg)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from omegaconf import OmegaConf
 
-from pin_memory import assembly
+from pin_memory import assembly, checkpoints
 from pin_memory.documents import read_json
 from pin_memory.domains import MultiSourceDataModule
 from pin_memory.domains.classes import LabelSpace
@@ -27,7 +27,7 @@ class Source(NamedTuple):
 
     path: Path
     method: Method
-    checkpoint: assembly.Checkpoint
+    checkpoint: checkpoints.Checkpoint
     data: MultiSourceDataModule
 
 
@@ -37,8 +37,8 @@ def read_source(run_or_checkpoint: Path, trust: list[str]) -> Source:
     Raises:
         ConfigurationError: There is no checkpoint of this library.
     """
-    path = assembly.find_checkpoint(run_or_checkpoint)
-    method, checkpoint = assembly.load_method(path, trust)  # also checks which classes the settings name
+    path = checkpoints.find_checkpoint(run_or_checkpoint)
+    method, checkpoint = checkpoints.load_method(path, trust)  # also checks which classes the settings name
     return Source(path, method, checkpoint, assembly.build_data(checkpoint.cfg))
 
 
