@@ -10,50 +10,29 @@ from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from pin_memory.assembly import build_method
 from pin_memory.commands import config_directory
 from pin_memory.files import write_text
 from pin_memory.methods import Method
 from pin_memory.provenance import provenance
+from tests.methods.stepping import WithoutTrainer
 
 COMMON = ("network.backbone.pretrained=null", "network.channels_last=false", "optimizer.lr=1.0e-4", "paths.run=unused")
 """Before the overrides of what is measured: no download, the plain memory order as the base to compare with, and steps so small that a
 deep network stays finite on random weights and images."""
 
 
-class Stepping:
-    """In front of a method's class: optimiser, schedule and iteration without a Trainer; nothing is logged."""
-
-    def prepare(self) -> None:
-        """Make optimiser and schedule."""
-        (self._used_optimizer,), (self._used_schedule,) = self.configure_optimizers()  # type: ignore[attr-defined]
-        self._steps = 0
-
-    def optimizers(self, use_pl_optimizer: bool = True) -> Optimizer:
-        """The one optimiser."""
-        return self._used_optimizer
-
-    def lr_schedulers(self) -> LRScheduler:
-        """The one schedule."""
-        return self._used_schedule
-
-    @property
-    def iteration(self) -> int:
-        """Steps made so far."""
-        return self._steps
+class Stepping(WithoutTrainer):
+    """In front of a method's class: steps without a Trainer, and logs nothing."""
 
     def log_losses(self, **terms: Any) -> None:
         """Lightning would take them."""
 
     def step(self, batch: dict[str, dict[str, Any]], dtype: torch.dtype) -> None:
         """One whole iteration: forward and backward passes, optimiser step, commit of the memory."""
-        device = next(self.parameters()).device.type  # type: ignore[attr-defined]
-        with torch.autocast(device, torch.bfloat16, enabled=dtype == torch.bfloat16):
-            self.training_step(batch, self._steps)  # type: ignore[attr-defined]
-        self._steps += 1
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
+            self.training_step(batch, self.steps)
 
 
 def make_method(overrides: Sequence[str], device: str) -> Any:

@@ -9,13 +9,13 @@ from torch.optim.lr_scheduler import LRScheduler
 from pin_memory.methods import ERM, MLDG, ERMMemory, Method, PinTheMemory
 
 
-class ByHand(Method):
-    """Overrides what Lightning would provide; keeps the logged loss terms."""
+class WithoutTrainer(Method):
+    """Overrides what Lightning would provide."""
 
-    def prepare(self) -> "ByHand":
+    def prepare(self) -> Any:
         """Make optimiser and schedule."""
         (self._used_optimizer,), (self._used_schedule,) = self.configure_optimizers()
-        self.steps, self.terms, self.gradients = 0, {}, {}
+        self.steps = 0
         return self
 
     def optimizers(self, use_pl_optimizer: bool = True) -> Optimizer:
@@ -32,10 +32,24 @@ class ByHand(Method):
         return self.steps
 
     def step_optimizer(self, gradients: dict[str, Tensor], images: int) -> None:
+        """Step and count."""
+        super().step_optimizer(gradients, images)
+        self.steps += 1
+
+
+class ByHand(WithoutTrainer):
+    """Keeps the gradients and the logged loss terms."""
+
+    def prepare(self) -> "ByHand":
+        """Make optimiser and schedule."""
+        super().prepare()
+        self.terms, self.gradients = {}, {}
+        return self
+
+    def step_optimizer(self, gradients: dict[str, Tensor], images: int) -> None:
         """Keep the gradients, then step."""
         self.gradients = {k: v.clone() for k, v in gradients.items()}
         super().step_optimizer(gradients, images)
-        self.steps += 1
 
     def log_losses(self, **terms: Any) -> None:
         """Keep the terms."""
