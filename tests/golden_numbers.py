@@ -2,8 +2,10 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,6 +37,15 @@ def segmenter(depth: int, output_stride: int, deeplab_v2: bool = False) -> Memor
         backbone = ResNetBackbone(depth, output_stride, stride_in_1x1=True)
         return MemorySegmenter(backbone, memory=memory, dropout=0.0, pyramid=SummedASPP, decoder=PlainDecoder)
     return MemorySegmenter(ResNetBackbone(depth, output_stride), memory=memory, dropout=0.0)
+
+
+def network_of(meta: dict[str, Any]) -> tuple[MemorySegmenter, str]:
+    """The network of a golden file by its released name, and the name of its list of tensors."""
+    found = re.fullmatch(r"\w+\.\w+\.DeepR(\d+)V(2|3Plus)D(_OS8)?", meta["arch"])
+    assert found, f"unknown network {meta['arch']}"
+    depth, v2 = int(found[1]), found[2] == "2"
+    stride = 8 if v2 or found[3] else 32 if depth == 18 else 16
+    return segmenter(depth, stride, v2), f"r{depth}_{'v2' if v2 else 'v3plus'}"
 
 
 def load_state(network: MemorySegmenter, shared: Path, keys: str, seed: int, buffers: dict[str, np.ndarray], items: np.ndarray) -> None:

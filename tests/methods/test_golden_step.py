@@ -45,13 +45,12 @@ class Run(NamedTuple):
 
 def method_of(shared: Path, golden: np.lib.npyio.NpzFile, meta: dict, dtype: torch.dtype) -> ByHand:
     """The method of a golden file on its initial network."""
-    assert meta["arch"].endswith("DeepR18V3PlusD")
     assert not meta["gumbel"]
     assert not meta["dropout"]
-    network = golden_numbers.segmenter(18, 32)
+    network, keys = golden_numbers.network_of(meta)
     network.require_memory().momentum = meta["mem_momentum"]
     items = golden["m_items_init"] if meta["memory"] else np.zeros((19, 256), np.float32)
-    golden_numbers.load_state(network, shared, "r18_v3plus", meta["seed"], golden_numbers.buffers(golden, "buf_init/"), items)
+    golden_numbers.load_state(network, shared, keys, meta["seed"], golden_numbers.buffers(golden, "buf_init/"), items)
     if not meta["memory"]:
         network.memory = None
     settings: dict[str, Any] = {"auxiliary_weight": meta["w_aux"]}
@@ -226,8 +225,8 @@ def test_memory_initialisation(shared: Path, golden_error: Report) -> None:
     """Two passes over three batches with nine classes; unseen classes stay zero."""
     golden = np.load(shared / "golden" / "meminit_r18.npz")
     meta = json.loads(str(golden["meta_json"]))
-    network, start = golden_numbers.segmenter(18, 32), golden["m_items_start"]  # whose items must not matter
-    golden_numbers.load_state(network, shared, "r18_v3plus", meta["seed"], golden_numbers.buffers(golden, "buf/"), start)
+    (network, keys), start = golden_numbers.network_of(meta), golden["m_items_start"]  # whose items must not matter
+    golden_numbers.load_state(network, shared, keys, meta["seed"], golden_numbers.buffers(golden, "buf/"), start)
     method = PinTheMemoryByHand(network, partial(torch.optim.SGD, lr=0.01))
     batches = []
     for i in range(meta["batches"]):

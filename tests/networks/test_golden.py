@@ -1,7 +1,6 @@
 """The networks against logits, activations, losses, gradients and running statistics of the authors' released code."""
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,22 +27,12 @@ ROUND_OFF = 3
 Report = Callable[[str, float], None]
 
 
-def parts(meta: dict[str, Any]) -> tuple[int, int, bool]:
-    """Depth, output stride and whether it is a DeepLabV2, of the released name of a network."""
-    found = re.fullmatch(r"\w+\.\w+\.DeepR(\d+)V(2|3Plus)D(_OS8)?", meta["arch"])
-    assert found, f"unknown network {meta['arch']}"
-    depth, v2 = int(found[1]), found[2] == "2"
-    return depth, 8 if v2 or found[3] else 32 if depth == 18 else 16, v2
-
-
 def load(shared: Path, name: str) -> tuple[np.lib.npyio.NpzFile, dict[str, Any], MemorySegmenter]:
     """A golden file, its settings and the network with its weights."""
     golden = np.load(shared / "golden" / f"net_{name}.npz")
     meta = json.loads(str(golden["meta_json"]))
-    depth, stride, v2 = parts(meta)
-    network = golden_numbers.segmenter(depth, stride, v2)
     items = golden["m_items"] if meta["memory"] else np.zeros((19, 256), np.float32)
-    keys = f"r{depth}_{'v2' if v2 else 'v3plus'}"
+    network, keys = golden_numbers.network_of(meta)
     golden_numbers.load_state(network, shared, keys, meta["seed"], golden_numbers.buffers(golden, "buf/"), items)
     if not meta["memory"]:
         network.memory = None
