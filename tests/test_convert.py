@@ -206,7 +206,7 @@ def test_code_is_refused_and_named(refusal: Callable[..., str], tmp_path: Path, 
     assert [path.name for path in tmp_path.iterdir()] == ["theirs.pth"]
 
 
-@pytest.mark.parametrize("number", [np.float64(0.25), np.float32(0.25), 0.25, 0])
+@pytest.mark.parametrize("number", [np.float64(0.25), np.float32(0.25), np.int64(3), np.int32(3), 0.25, 0])
 @pytest.mark.parametrize("numpy_1", [True, False])
 def test_numbers_of_numpy_are_numbers(tmp_path: Path, number: float, numpy_1: bool) -> None:
     """Under both names that numpy has given to its scalars."""
@@ -250,6 +250,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "half.pth").write_bytes((folder / "theirs.pth").read_bytes()[:5000])
     torch.save([1], folder / "list.pth")
     torch.save({"weights": 1, "epoch": 2}, folder / "foreign.pth")
+    torch.save({key: value for key, value in released(network()).items() if key != "memory"}, folder / "no_items.pth")
     torch.save({"state_dict": {"a": torch.zeros(1), "module.a": torch.zeros(1)}}, folder / "twice.pth")
     return folder
 
@@ -271,6 +272,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["source=theirs.pth", "output=/dev/null/x.ckpt"], "Cannot write"),
         (["source=theirs.pth", "output=sub"], "Cannot write"),
         (["source=theirs.pth", "output=x.ckpt", "method=erm"], "15 unexpected, first memory."),
+        (["source=theirs.pth", "output=x.ckpt", "method=erm"], "method=pin_the_memory (or erm_memory), network=NAME"),
+        (["source=no_items.pth", "output=x.ckpt"], "1 missing, first memory."),
         (["source=theirs.pth", "output=x.ckpt", "network=deeplab_v3plus_resnet50"], "layer1.0.conv3.weight"),
     ],
 )

@@ -31,7 +31,7 @@ def main(cfg: DictConfig) -> None:
         return
     released = converting.read_source(source)
     overrides = list(HydraConfig.get().overrides.task)
-    if released.items is None and not any(override.startswith("method=") for override in overrides):
+    if not released.has_memory and not any(override.startswith("method=") for override in overrides):
         overrides.append("method=erm")
     composed = compose("convert", overrides, return_hydra_config=True)
     choices = {key: value for key, value in composed.hydra.runtime.choices.items() if value and not key.startswith("hydra")}

@@ -133,7 +133,8 @@ def _fitted(released: Released, own: dict[str, Tensor], source: Path, network: s
     if faults:
         raise ConfigurationError(
             f"source={source} does not fit the network {network}: tensors {'; '.join(faults)}."
-            " Say which network it was trained with: network=NAME, network.num_classes=K, network.backbone.instance_norm=ibn, ..."
+            f" Say what it was trained with: {_missing_choice(released, MEMORY_ITEMS in own)}network=NAME, network.num_classes=K,"
+            " network.backbone.instance_norm=ibn, ..."
         )
     renamed = {official.to_ours(name): tensor for name, tensor in released.state.items()}
     return renamed if released.items is None else renamed | {MEMORY_ITEMS: released.items}
@@ -147,3 +148,10 @@ def _keep(source: Path, output: Path) -> None:
     """
     if output.exists() and output.samefile(source):
         raise ConfigurationError(f"output={output} is the source itself. Choose another file.")
+
+
+def _missing_choice(released: Released, with_memory: bool) -> str:
+    """The method to say when the memory of the file and that of the network are not the same; empty where they are."""
+    if released.has_memory == with_memory:
+        return ""
+    return "method=pin_the_memory (or erm_memory), " if released.has_memory else "method=erm (or mldg, ibn_net), "

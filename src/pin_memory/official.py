@@ -40,6 +40,8 @@ _PREFIXES = {
     "memory.writenet.writefeat.1": "memory.update.norm",
     "memory.clsfier": "memory.classifier",
 }
+_NUMBERS = (np.dtypes.Float64DType, np.dtypes.Float32DType, np.dtypes.Int64DType, np.dtypes.Int32DType)
+_NUMBERS = (np.dtypes.Float64DType, np.dtypes.Float32DType, np.dtypes.Int64DType, np.dtypes.Int32DType)
 _NORM_THERE, _NORM_HERE = ".instance_norm_layer.", ".instance_norm."
 
 
@@ -93,6 +95,11 @@ class Released(NamedTuple):
     items: Tensor | None
     extras: dict[str, Any]
 
+    @property
+    def has_memory(self) -> bool:
+        """Whether it is of a network with a memory: has the items, or the layers around them."""
+        return self.items is not None or any(name.startswith("memory.") for name in self.state)
+
 
 def read_released(path: Path) -> Released:
     """Read a checkpoint of the authors' format: weights, containers and numbers only; no code in it is run.
@@ -124,7 +131,7 @@ def read_plain(path: Path) -> Any:
         ConfigurationError: It cannot be read, or wants anything else to be called or made; names it.
     """
     numbers = [(scalar, f"numpy.{package}.multiarray.scalar") for package in ("core", "_core")]  # numpy 1 and 2 call it differently
-    return load_weights_only(path, [*numbers, np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType])
+    return load_weights_only(path, [*numbers, np.dtype, *_NUMBERS])
 
 
 def _plain(value: Any) -> Any:
