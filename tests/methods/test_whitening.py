@@ -9,7 +9,8 @@ import torch
 from pin_memory.errors import ConfigurationError
 from pin_memory.memory import CategoricalMemory
 from pin_memory.methods import ISW, InstanceSelectiveWhitening
-from pin_memory.methods.whitening import covariance
+from pin_memory.methods.clusters import lowest_cluster
+from pin_memory.methods.whitening import _sensitive, covariance
 from pin_memory.networks import MemorySegmenter, ResNetBackbone
 from tests.methods.stepping import ByHand, ERMByHand, PinTheMemoryByHand
 from tests.tiny import tiny_batch, tiny_segmenter
@@ -77,8 +78,6 @@ def test_the_choice_is_what_changes_with_the_colours_in_every_trial(monkeypatch:
                 pair = torch.stack([covariance(maps)[0] for maps in views]).double()
                 total = total + pair.var(dim=0) / len(images)
             values = total[torch.triu(torch.ones_like(total), 1).bool()].detach().numpy()
-            from pin_memory.methods.clusters import lowest_cluster
-
             chosen = torch.triu(total > lowest_cluster(values, 3) * (1 + 1e-9), 1)
             expected = chosen if expected is None else expected & chosen
         assert expected is not None
@@ -133,8 +132,19 @@ def test_masks_travel_with_the_checkpoint() -> None:
 def test_mistakes_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="instance_norm=isw"):
         ERMByHand(tiny_segmenter(memory=False), SGD, whitening=InstanceSelectiveWhitening())
-    with pytest.raises(ConfigurationError, match="whitening=isw"):
+    with pytest.raises(ConfigurationError, match="needs a whitening loss"):
         ISWByHand(whitening_network(), SGD).check_sources(["a"], 2)
     wrong: Any = {"images": 0}
     with pytest.raises(ConfigurationError, match="images"):
         InstanceSelectiveWhitening(**wrong)
+
+
+def test_clustering_the_whole_matrix() -> None:
+    """With the zeros below the diagonal the lowest cluster is lower: those of k-means over the flattened upper triangle, zeros included."""
+    variance = torch.triu(torch.rand(24, 24, generator=torch.Generator().manual_seed(1), dtype=torch.float64).square() + 0.05, 1)
+    above, whole = (_sensitive(variance, 3, whole_matrix) for whole_matrix in (False, True))
+    cuts = [lowest_cluster(values.numpy(), 3) for values in (variance[torch.triu(torch.ones(24, 24), 1).bool()], variance.flatten())]
+    assert cuts[1] < cuts[0]
+    assert torch.equal(above, variance > cuts[0])
+    assert torch.equal(whole, variance > cuts[1])
+    assert int(whole.sum()) > int(above.sum())

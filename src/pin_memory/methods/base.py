@@ -73,7 +73,7 @@ class Method(SteppedByHand):
             )
         if whitening is not None and not getattr(network.backbone, "whitens", False):
             raise ConfigurationError(
-                "A whitening loss needs standardised maps: set network.backbone.instance_norm=isw (whitening=isw does)."
+                "A whitening loss needs standardised maps: set network.backbone.instance_norm=isw (+whitening=isw does)."
             )
         self.train_statistics = train_statistics
         self.whitening, self.test_statistics, self.protocol = whitening, test_statistics, protocol
@@ -220,7 +220,7 @@ class Method(SteppedByHand):
         if self.whitening is not None and not self.whitening.masks and self.current_epoch >= self.whitening.warmup_epochs:
             log.info("Choosing the covariances to whiten.")
             passes = (self._source_images(10_000 + trial) for trial in range(self.whitening.trials))
-            self.whitening.choose(self.network, passes, self._data_sets())
+            self.whitening.choose(self.network, passes, self.trainer.datamodule.data_sets)  # type: ignore[attr-defined]
 
     def source_batches(self, epoch: int) -> Iterator[DomainBatch]:
         """A pass over the source loaders with the draws of an epoch of its own."""
@@ -235,10 +235,6 @@ class Method(SteppedByHand):
         """The images of such a pass, all sources together."""
         for batch in self.source_batches(epoch):
             yield merge(batch).images.to(self.device)
-
-    def _data_sets(self) -> int:
-        """Number of different source data sets; views of one count once."""
-        return len({source.root for source in self.trainer.datamodule.sources.values()})  # type: ignore[attr-defined]
 
 
 def count(*parts: Labelled) -> int:

@@ -15,4 +15,6 @@ class ISW(ERM):
         """Refuse a method without its loss besides what ERM refuses."""
         super().check_sources(domains, batch_size)
         if self.whitening is None:
-            raise ConfigurationError("method=isw needs a whitening loss, found method.whitening=null: add whitening=isw.")
+            raise ConfigurationError(
+                "method=isw needs a whitening loss, found method.whitening=null: leave that out (in Python: give the method one)."
+            )

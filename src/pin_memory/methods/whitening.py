@@ -30,6 +30,8 @@ class InstanceSelectiveWhitening(nn.Module):
         trials: Choices; only covariances that all of them choose are whitened.
         clusters: Clusters of the variances; None for 3 with several sources and 50 with one, as published.
         color_jitter: Largest change of brightness, contrast, saturation and hue between the two views of an image.
+        whole_matrix: Cluster the variances together with a zero for every entry on and below the diagonal, as the released code does;
+            the zeros pull the lowest cluster down, and more covariances count as style.
 
     Attributes:
         masks: For each place, the chosen covariances, (C, C) bool, upper triangle; empty until they are chosen.
@@ -43,6 +45,7 @@ class InstanceSelectiveWhitening(nn.Module):
         trials: int = 10,
         clusters: int | None = None,
         color_jitter: Sequence[float] = (0.8, 0.8, 0.8, 0.3),
+        whole_matrix: bool = False,
     ) -> None:
         super().__init__()
         if images < 1 or trials < 1 or warmup_epochs < 0 or (clusters is not None and clusters < 2):
@@ -51,6 +54,7 @@ class InstanceSelectiveWhitening(nn.Module):
                 f" found {images}, {trials}, {warmup_epochs} and {clusters}."
             )
         self.weight, self.warmup_epochs, self.images, self.trials, self.clusters = weight, warmup_epochs, images, trials, clusters
+        self.whole_matrix = whole_matrix
         blur = v2.GaussianBlur(kernel_size=7, sigma=(0.15, 1.3))
         self._recolour = v2.Compose([v2.ColorJitter(*color_jitter), blur])
 
@@ -91,7 +95,7 @@ class InstanceSelectiveWhitening(nn.Module):
         with evaluation_mode(network):
             for batches in passes:
                 variances = self._variances(network, batches)
-                masks = [_sensitive(variance, clusters) for variance in variances]
+                masks = [_sensitive(variance, clusters, self.whole_matrix) for variance in variances]
                 chosen = [old & new for old, new in zip(chosen, masks, strict=True)] if chosen else masks
         for place, mask in enumerate(chosen):
             self.register_buffer(f"mask{place}", mask)
@@ -144,8 +148,9 @@ def covariance(maps: Tensor) -> Tensor:
         return products + _DAMPING * torch.eye(flat.shape[1], device=flat.device, dtype=flat.dtype)
 
 
-def _sensitive(variance: Tensor, clusters: int) -> Tensor:
+def _sensitive(variance: Tensor, clusters: int, whole_matrix: bool) -> Tensor:
     """The entries above the diagonal that lie outside the lowest cluster, `(C, C)` bool."""
     above = torch.triu(torch.ones_like(variance, dtype=torch.bool), diagonal=1)
-    lowest = lowest_cluster(variance[above].cpu().numpy(), clusters)
+    values = (variance * above).flatten() if whole_matrix else variance[above]
+    lowest = lowest_cluster(values.cpu().numpy(), clusters)
     return above & (variance > lowest)
