@@ -141,7 +141,7 @@ COMBINATIONS = [
     (["schedule=polynomial", "schedule.power=-1"], "schedule.power=-1: expected a number of at least 0"),
     (["schedule=polynomial", "trainer.max_steps=-1", "trainer.max_epochs=1"], "set it, or trainer.max_steps, above 0"),
     (["optimizer._target_=torch.optim.Adam"], "momentum"),
-    (["experiment=single_source_g", "split.meta_test=null", "~data.sources.gtav_hard"], "experiment=single_source_g"),
+    (["experiment=single_source_g", "split.meta_test=null", "~data.sources.gtav_hard", "data.views=[]"], "experiment=single_source_g"),
     (["method=erm", f"+network.memory={MEMORY}"], "set network.memory=null"),
 ]
 

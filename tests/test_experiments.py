@@ -17,6 +17,7 @@ from pin_memory import assembly, checkpoints
 from pin_memory.commands import config_directory
 from pin_memory.domains.stand_in_layouts import StandIns
 from pin_memory.errors import ConfigurationError
+from pin_memory.methods.meta_learning import MetaLearning
 from pin_memory.mistakes import explain
 from pin_memory.training import train
 
@@ -284,3 +285,39 @@ def test_settings_that_would_train_wrongly_are_refused(tmp_path: Path, data: Pat
         train(cfg, {})
     assert explain(caught.value) is not None
     assert not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
+
+
+@pytest.mark.parametrize("experiment", ["single_source_g", "single_source_g_views"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_single_source_has_further_views_for_meta_learning_alone(experiment: str, method: str) -> None:
+    """The published baselines see GTAV once, in ordinary colours."""
+    cfg = composed(f"experiment={experiment}", f"method={method}", "paths.run=unused", "augmentation.crop_size=64")
+    data = assembly.build_data(cfg)
+    splits = isinstance(assembly.build_method(cfg), MetaLearning)
+    views = [name for name in cfg.data.sources if name != "gtav"]
+    assert data.source_names == ["gtav", *(views if splits else [])]
+    assert data.data_sets == 1
+    assert {domain.augmentation.crop_size for domain in data.sources.values()} == {(64, 64)}
+
+
+def test_the_harder_view_changes_every_picture() -> None:
+    """The ordinary jitter leaves half of them as they are; blur alone keeps grey pictures grey and flat ones flat."""
+    cfg = composed("experiment=single_source_g", "paths.run=unused", "augmentation.crop_size=16")
+    sources = assembly.build_data(cfg).sources
+    image, label = np.full((40, 40, 3), (180, 120, 60), np.uint8), np.zeros((40, 40), np.uint8)
+
+    def changed(name: str) -> int:
+        """How many of 60 draws change the colour of a flat picture, which is shown somewhere in the crop."""
+        crops = [sources[name].augmentation.augment(image, label, seed) for seed in range(60)]
+        return sum(bool((crop[classes == 0] != (180, 120, 60)).any()) for crop, classes in crops)
+
+    assert changed("gtav_hard") == 60
+    assert 15 < changed("gtav") < 45
+
+
+def test_a_harder_meta_test_side_is_for_methods_that_have_one() -> None:
+    """Without a split, it would be augmented by one that nobody makes."""
+    harder = ["+augmentation@data.meta_test_augmentation=hard", "experiment=camvid_leave_one_out", "paths.run=unused", "paths.data=."]
+    assert assembly.build_data(composed(*harder, "method=mldg")).meta_test_augmentation is not None
+    with pytest.raises(Exception, match="for methods that split their sources"):
+        assembly.build_data(composed(*harder, "method=erm"))

@@ -21,6 +21,7 @@ from pin_memory.domains import (
     TrainTransform,
 )
 from pin_memory.errors import ConfigurationError, DataError
+from pin_memory.meta import DomainSplit
 from tests.domains.domain_cases import write_grey, write_image, write_palette
 
 DEMO = "python -m pin_memory.train experiment=demo"
@@ -171,7 +172,7 @@ def test_all_that_is_missing_is_reported_at_once(data: Path) -> None:
     lonely = data / "gtav/labels/00003.png"
     lonely.unlink()
     module = MultiSourceDataModule(
-        {"gtav": gtav(data / "gtav"), "synthia": SynthiaDataModule(data / "synthia")},
+        {"gtav": gtav(data / "gtav"), "synthia": SynthiaDataModule(data / "synthia", TrainTransform(16))},
         {"idd": IDDDataModule(data / "idd"), "bdd": BDD100KDataModule(data / "bdd100k")},
     )
     with pytest.raises(DataError) as error:
@@ -337,3 +338,29 @@ def test_links_that_lead_back_up_are_walked_once(data: Path) -> None:
     assert len(BDD100KDataModule(data / "bdd100k").dataset("test")) == len(
         list((data / "bdd100k" / "images" / "10k" / "val").glob("*.jpg"))
     )
+
+
+def test_views_are_for_methods_that_split() -> None:
+    """The others train on the data set once."""
+    sources = {name: GTAVDataModule("gtav") for name in ("gtav", "hard")}
+    split = DomainSplit(seed=1)
+    assert MultiSourceDataModule(sources, views=["hard"]).source_names == ["gtav"]
+    assert MultiSourceDataModule(sources, views=["hard"], split=split).source_names == ["gtav", "hard"]
+    with pytest.raises(ConfigurationError, match=r"data.views names \['hrad'\]"):
+        MultiSourceDataModule(sources, views=["hrad"])
+
+
+def test_crops_of_different_sizes_are_refused() -> None:
+    """They do not go into one batch."""
+    sources = {"a": GTAVDataModule("a", TrainTransform(64)), "b": GTAVDataModule("b", TrainTransform((64, 96)))}
+    with pytest.raises(ConfigurationError, match="'a' is cropped to 64x64 pixels, 'b' to 64x96"):
+        MultiSourceDataModule(sources)
+    MultiSourceDataModule({"a": sources["a"]}, {"b": sources["b"]})  # targets are never cropped
+
+
+def test_data_sets_are_counted_by_what_is_read() -> None:
+    """Drives of one data set are several, views of one are one (RobustNet's number of clusters goes by it)."""
+    drives = {drive: CamVidDataModule("camvid", drives=[drive]) for drive in ("0001TP", "0006R0", "0016E5")}
+    assert MultiSourceDataModule(drives).data_sets == 3
+    assert MultiSourceDataModule({name: GTAVDataModule("gtav") for name in "ab"}).data_sets == 1
+    assert MultiSourceDataModule({name: GTAVDataModule(name) for name in "ab"}).data_sets == 2

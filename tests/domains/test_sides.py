@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pin_memory.domains import GTAVDataModule, Loading, MultiSourceDataModule
+from pin_memory.domains import GTAVDataModule, Loading, MultiSourceDataModule, TrainTransform
+from pin_memory.domains.sides import AugmentationBySide
 from pin_memory.errors import ConfigurationError
 from pin_memory.meta import DomainSplit
 from tests.domains.domain_cases import write_grey, write_image
@@ -70,3 +71,19 @@ def test_it_survives_pickling(tmp_path: Path) -> None:
 def test_it_needs_a_split(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"data\.split"):
         MultiSourceDataModule(meta_test_augmentation=Constant(1.0))
+
+
+def test_the_other_side_changes_colours_alone() -> None:
+    """Crop, scale and flip are those of the source, whatever the harder augmentation says of them."""
+    own = TrainTransform(crop_size=32, scale=(0.8, 1.2), flip=0.5, jitter_probability=0.0, blur_sigma=None)
+    harder = TrainTransform(crop_size=768, scale=(0.1, 9.0), flip=0.0, color_jitter=(0.8, 0.8, 0.8, 0.3), jitter_probability=1.0)
+    sources = {"a": GTAVDataModule("a", own), "b": GTAVDataModule("b", own)}
+    data = MultiSourceDataModule(sources, split=DomainSplit(seed=3), meta_test_augmentation=harder)
+    by_side = data._augmentation("a")
+    assert isinstance(by_side, AugmentationBySide)
+    generator = np.random.default_rng(1)
+    image, label = generator.integers(0, 256, (48, 48, 3), np.uint8), generator.integers(0, 19, (48, 48), np.uint8)
+    for seed in range(20):
+        (plain, plain_label), (hard, hard_label) = (part(image, label, seed) for part in (by_side.meta_train, by_side.meta_test))
+        assert torch.equal(plain_label, hard_label)
+        assert not torch.equal(plain, hard)

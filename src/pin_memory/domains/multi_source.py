@@ -9,10 +9,21 @@ import torch
 from lightning import LightningDataModule
 from lightning.pytorch.utilities import CombinedLoader
 
-from pin_memory.domains.base import DEMO, MissingDataError, Transform
+from pin_memory.domains.base import Transform
 from pin_memory.domains.classes import CITYSCAPES, LabelSpace
 from pin_memory.domains.data_module import DomainDataModule
+from pin_memory.domains.requirements import (
+    identity,
+    report,
+    require_any,
+    require_one_crop,
+    require_one_label_space,
+    require_sources,
+    require_unseen,
+    require_unseen_images,
+)
 from pin_memory.domains.sides import AugmentationBySide, Split
+from pin_memory.domains.transforms import TrainTransform
 from pin_memory.domains.waiting import Stopwatch, TimedLoader
 from pin_memory.errors import ConfigurationError, DataError
 from pin_memory.ranks import gather_objects, rank
@@ -39,6 +50,7 @@ class MultiSourceDataModule(LightningDataModule):
         validate: str | Sequence[str] | None = None,
         split: Split | None = None,
         meta_test_augmentation: Transform | None = None,
+        views: Sequence[str] = (),
     ) -> None:
         """Compose the domains.
 
@@ -48,12 +60,14 @@ class MultiSourceDataModule(LightningDataModule):
             stand_in: Draws stand-ins for the data sets in `prepare_data`.
             validate: Sources (or the one source) to validate on; by default all. For a data set that is listed twice with different
                 augmentations.
-            split: The method's split of the sources, which `meta_test_augmentation` goes by.
-            meta_test_augmentation: For the sources that are on the meta-test side of an iteration, in place of their own.
+            split: The method's split of the sources, which `meta_test_augmentation` goes by; None where the method does not split.
+            meta_test_augmentation: For the sources that are on the meta-test side of an iteration, in place of their own; crop, scale
+                and flip stay those of the source.
+            views: Sources that are further views of another one, there to be split; left out where the method does not split.
 
         Raises:
             ConfigurationError: A domain's name is not text, a target is one of the sources, the domains' classes differ, or `validate`
-                names what is no source.
+                or `views` name what is no source.
         """
         super().__init__()
         self.waiting = Stopwatch()
@@ -71,12 +85,18 @@ class MultiSourceDataModule(LightningDataModule):
         self.stand_in = stand_in
         self.split, self.meta_test_augmentation = split, meta_test_augmentation
         if meta_test_augmentation is not None and split is None:
-            raise ConfigurationError("data.meta_test_augmentation needs data.split, which says who is on the meta-test side.")
-        _require_unseen(self.sources, self.targets)
-        _require_one_label_space(self.sources | self.targets)
+            raise ConfigurationError(
+                "data.meta_test_augmentation is for methods that split their sources (mldg, pin_the_memory); this one has no meta-test side"
+                " (data.split is null). Leave it out."
+            )
+        require_sources("views", views, self.sources)
+        if split is None:
+            self.sources = {name: domain for name, domain in self.sources.items() if name not in views}
+        require_unseen(self.sources, self.targets)
+        require_one_label_space(self.sources | self.targets)
+        require_one_crop(self.sources)
         self.validation_names = [validate] if isinstance(validate, str) else list(self.sources if validate is None else validate)
-        if unknown := set(self.validation_names) - set(self.sources):
-            raise ConfigurationError(f"data.validate names {sorted(unknown)}; the sources are {list(self.sources)}.")
+        require_sources("validate", self.validation_names, self.sources)
 
     @classmethod
     def leave_one_out(cls, domains: Mapping[str, DomainDataModule], target: str | float, **options: Any) -> "MultiSourceDataModule":
@@ -117,6 +137,15 @@ class MultiSourceDataModule(LightningDataModule):
         return {name: classes for domain in self.sources.values() for name, classes in domain.reader.score_subsets.items()}
 
     @property
+    def data_sets(self) -> int:
+        """Number of different source data sets: parts of one count each, views of the same images once."""
+        different: list[tuple[Any, ...]] = []
+        for domain in self.sources.values():
+            if identity(domain) not in different:
+                different.append(identity(domain))
+        return len(different)
+
+    @property
     def uses_stand_ins(self) -> bool:
         """Whether any domain is a drawn stand-in."""
         return self.stand_in is not None or any(domain.stand_in for domain in (*self.sources.values(), *self.targets.values()))
@@ -150,9 +179,9 @@ class MultiSourceDataModule(LightningDataModule):
             except DataError as error:
                 problems.setdefault(name, error)
         if problems:
-            raise DataError(_report(problems))
+            raise DataError(report(problems))
         trained, judged = ({name: images[name] for name in side if name in images} for side in (self.sources, self.targets))
-        _require_unseen_images(trained, judged)
+        require_unseen_images(trained, judged)
 
     def check_shares(self, processes: int, targets: bool = True) -> None:
         """See that every process has images to evaluate, before hours of training.
@@ -184,7 +213,7 @@ class MultiSourceDataModule(LightningDataModule):
             ConfigurationError: There are no sources.
             DataError: A source is missing.
         """
-        _require(self.sources, "source")
+        require_any(self.sources, "source")
         loaders = {name: domain.train_dataloader(name, self._augmentation(name)) for name, domain in self.sources.items()}
         return TimedLoader(loaders, "max_size_cycle", self.waiting)
 
@@ -223,64 +252,22 @@ class MultiSourceDataModule(LightningDataModule):
 
     def _augmentation(self, name: str) -> Transform:
         """The augmentation of a source, by side where that is asked for."""
-        own = self.sources[name].augmentation
-        if self.meta_test_augmentation is None or self.split is None:
+        own, harder = self.sources[name].augmentation, self.meta_test_augmentation
+        if harder is None or self.split is None:
             return own
-        return AugmentationBySide(own, self.meta_test_augmentation, self.split, tuple(self.sources), name)
+        if isinstance(own, TrainTransform) and isinstance(harder, TrainTransform):
+            harder = harder.with_geometry_of(own)
+        return AugmentationBySide(own, harder, self.split, tuple(self.sources), name)
 
     def val_dataloader(self) -> CombinedLoader:
         """The sources' validation images, source by source, one by one."""
-        _require(self.sources, "source")
+        require_any(self.sources, "source")
         return CombinedLoader({name: self.sources[name].val_dataloader() for name in self.validation_names}, "sequential")
 
     def test_dataloader(self) -> CombinedLoader:
         """The targets' test images, target by target, one by one at their native size."""
-        _require(self.targets, "target")
+        require_any(self.targets, "target")
         return CombinedLoader({name: domain.test_dataloader() for name, domain in self.targets.items()}, "sequential")
-
-
-def _require(domains: Mapping[str, Any], kind: str) -> None:
-    if not domains:
-        raise ConfigurationError(f"No {kind} domain is configured: add one to data.{kind}s.")
-
-
-def _require_unseen(sources: Mapping[str, DomainDataModule], targets: Mapping[str, DomainDataModule]) -> None:
-    """Refuse a target whose data a source has under whatever name: its score would count as one on an unseen domain."""
-    for target, judged in targets.items():
-        for source, trained in sources.items():
-            if _identity(judged) == _identity(trained):
-                raise ConfigurationError(
-                    f"The target {target!r} is the same data as the source {source!r} ({judged.title} in {judged.root}), but targets are"
-                    f" to be unseen in training. Take one of the two out: ~data.targets.{target} or ~data.sources.{source}."
-                )
-
-
-def _require_unseen_images(sources: Mapping[str, set[Path]], targets: Mapping[str, set[Path]]) -> None:
-    """Refuse a target that has images in common with a source, such as one condition of a data set that is a source as a whole."""
-    for target, judged in targets.items():
-        for source, trained in sources.items():
-            if common := judged & trained:
-                raise ConfigurationError(
-                    f"{len(common)} of the {len(judged)} images of the target {target!r} are also among those of the source {source!r},"
-                    f" such as {min(common)}, but targets are to be unseen in training. Take one of the two out, or separate their images."
-                )
-
-
-def _require_one_label_space(domains: Mapping[str, DomainDataModule]) -> None:
-    """Refuse domains whose train ids stand for different classes."""
-    named = {name: domain.label_space.names for name, domain in domains.items()}
-    first = next(iter(named), None)
-    for name, classes in named.items():
-        if first is not None and classes != named[first]:
-            raise ConfigurationError(
-                f"The domains {first!r} and {name!r} have different class lists ({', '.join(named[first])}; {', '.join(classes)}), but one"
-                " network is trained and judged on all. Give them the same `classes`."
-            )
-
-
-def _identity(domain: DomainDataModule) -> tuple[Any, ...]:
-    """What decides which data a domain reads."""
-    return domain.reader, domain.root.resolve(), domain.reader_options
 
 
 def _number(name: str) -> float | None:
@@ -289,15 +276,3 @@ def _number(name: str) -> float | None:
         return float(name)
     except ValueError:
         return None
-
-
-def _report(problems: dict[str, DataError]) -> str:
-    """One message for the problems of all domains; what several share comes once, the hint at the demo at the end."""
-    names: dict[str, list[str]] = {}
-    for name, error in problems.items():
-        names.setdefault(error.report if isinstance(error, MissingDataError) else str(error), []).append(name)
-    parts = [f"[{', '.join(group)}] {report}" for report, group in names.items()]
-    if any(isinstance(error, MissingDataError) for error in problems.values()):
-        parts.append("Where the data sets lie is set by paths.data=DIR (each has its own folder there).")
-        parts.append(DEMO)
-    return "\n\n".join(parts)

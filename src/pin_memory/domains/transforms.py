@@ -4,6 +4,7 @@ Geometry is applied to image and label together. The scaled image is never made 
 that part is resized, which gives the pixels of scaling first and cropping afterwards at the cost of one crop.
 """
 
+import copy
 import math
 import os
 import random
@@ -124,8 +125,21 @@ class TrainTransform:
         if noise_sigma is not None:
             _require(0 <= noise_sigma[0] <= noise_sigma[1] <= 1, f"noise_sigma must be an increasing range in 0..1, found {noise_sigma}")
             steps.append(A.GaussNoise(std_range=tuple(noise_sigma), p=1.0))
+        self._steps = steps
         self._augment = A.Compose(steps)
         self.to_tensors = EvalTransform(mean, std)
+
+    @property
+    def crop_size(self) -> tuple[int, int]:
+        """Height and width of what comes out, in pixels."""
+        return self._steps[0].size
+
+    def with_geometry_of(self, other: "TrainTransform") -> "TrainTransform":
+        """The same colours, blur and noise, with scale, crop and flip of another augmentation."""
+        new = copy.copy(self)
+        new._steps = [*other._steps[:2], *self._steps[2:]]
+        new._augment = A.Compose(new._steps)
+        return new
 
     def __call__(self, image: np.ndarray, label: np.ndarray, seed: int | None = None) -> tuple[Tensor, Tensor]:
         """Augment a pair.
