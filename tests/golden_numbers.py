@@ -41,7 +41,7 @@ def segmenter(depth: int, output_stride: int, deeplab_v2: bool = False) -> Memor
 
 def network_of(meta: dict[str, Any]) -> tuple[MemorySegmenter, str]:
     """The network of a golden file by its released name, and the name of its list of tensors."""
-    found = re.fullmatch(r"\w+\.\w+\.DeepR(\d+)V(2|3Plus)D(_OS8)?", meta["arch"])
+    found = re.fullmatch(r"(?:\w+\.)*DeepR(\d+)V(2|3Plus)D(_OS8)?", meta["arch"])
     assert found, f"unknown network {meta['arch']}"
     depth, v2 = int(found[1]), found[2] == "2"
     stride = 8 if v2 or found[3] else 32 if depth == 18 else 16

@@ -72,7 +72,35 @@ def check_exportable(network: MemorySegmenter, statistics: TestStatistics) -> No
 def traced(graph: InferenceGraph) -> ExportedProgram:
     """The graph for any number of images of any height and width above the network's output stride."""
     shapes = {INPUT: dict.fromkeys(AXES, Dim.DYNAMIC)}
-    return torch.export.export(graph, (_example(graph),), dynamic_shapes=shapes, strict=False)
+    return torch.export.export(_with_plain_pooling(graph), (_example(graph),), dynamic_shapes=shapes, strict=False)
+
+
+class _PlainPooling(nn.Module):
+    """Max pooling with stride 1, of which only the places of a strided one are kept: the same values.
+
+    torch 2.11 binds a graph with strided pooling, or with strided slices, to sizes that leave the same remainder as the example's.
+    """
+
+    def __init__(self, pooling: nn.MaxPool2d) -> None:
+        super().__init__()
+        self.pooling = nn.MaxPool2d(pooling.kernel_size, 1, pooling.padding)
+        self.stride = int(pooling.stride)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Pool `(B, C, H, W)`."""
+        pooled = self.pooling(maps)
+        for axis in (2, 3):
+            pooled = pooled.index_select(axis, torch.arange(0, pooled.shape[axis], self.stride, device=maps.device))
+        return pooled
+
+
+def _with_plain_pooling(graph: InferenceGraph) -> InferenceGraph:
+    """The graph with `_PlainPooling`, itself changed: its network is a copy."""
+    for module in list(graph.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.MaxPool2d):
+                setattr(module, name, _PlainPooling(child))
+    return graph
 
 
 def onnx_program(graph: InferenceGraph, opset: int) -> "torch.onnx.ONNXProgram":
