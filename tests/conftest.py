@@ -54,6 +54,12 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def data(trained_run: Path) -> Path:
+    """The stand-ins of the tiny run."""
+    return trained_run.parents[1] / "stand_ins"
+
+
+@pytest.fixture
 def golden_error(request: pytest.FixtureRequest) -> Callable[[str, float], None]:
     """Call it with a quantity and its relative error to the golden number; the largest of each are printed at the end of the run."""
 

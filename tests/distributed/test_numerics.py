@@ -49,6 +49,40 @@ def with_a_bad_loss(rank: int) -> tuple[int, int, bool]:
     return method.numerics.skipped, int(method.images_seen), same
 
 
+def found_later(rank: int) -> tuple[str, bool, dict[str, int]]:
+    """The message of the step after that with the second rank's bad image, whether the state stayed; and what skipping counts."""
+    kept, message, counted = False, "", {}
+    for policy in ("raise", "skip"):
+        method = Watched(tiny_segmenter(memory=False), SGD, on_non_finite=policy, late_look=True).prepare()
+        for index in range(3):
+            batch = tiny_batch(("a", "b"))
+            for domain, part in batch.items():
+                part["name"] = [f"{domain}{rank}{number}" for number in range(len(part["image"]))]
+            if rank == 1 and index == 1:
+                batch["b"]["image"][2, 0, 0, 0] = float("nan")
+            method.numerics.begin(method.network, batch, index)
+            if index < 2:
+                before = {name: value.clone() for name, value in method.state_dict().items()}
+            try:
+                method.training_step(batch, index)
+            except NonFiniteError as error:
+                message = f"{error.begins} {error}"
+                kept = index == 2 and all(torch.equal(value, before[name]) for name, value in method.state_dict().items())
+        counted = method.skipped
+    return message, kept, counted
+
+
+def test_a_bad_image_is_found_later_by_all() -> None:
+    """The step was taken back on both ranks."""
+    (first, kept, counted), (second, also_kept, also_counted) = on_two_ranks(found_later)
+    assert first == second
+    assert kept
+    assert also_kept
+    assert counted == also_counted == {"steps": 1, "memory_writes": 0}
+    for part in ("1 Iteration 2 ", "loss term segmentation is nan", "Images of b: b00, b01, b02, b10, b11, b12", "themselves: b12"):
+        assert part in first
+
+
 def test_a_bad_image_of_one_rank_stops_all_with_one_message() -> None:
     """Nobody steps, nobody waits for the other."""
     (first, kept), (second, also_kept) = on_two_ranks(with_a_bad_image)

@@ -1,50 +1,168 @@
-"""How often an iteration waits for the device: every number that Python reads off a tensor empties a GPU's queue."""
+"""How often an iteration waits for the device: every number that Python reads off a tensor, or puts onto one, empties a GPU's queue."""
 
+from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
+from lightning.pytorch import Trainer
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from tests.methods.stepping import ByHand, ERMByHand, ERMMemoryByHand, MLDGByHand, PinTheMemoryByHand
+from pin_memory.callbacks.whole_iterations import without_asking_for_signals
+from pin_memory.meta import DomainSplit
+from pin_memory.methods import ERM, MLDG, ERMMemory, Method, PinTheMemory, numerics
+from pin_memory.methods.revocable import RevocableStep
+from pin_memory.methods.whitening import InstanceSelectiveWhitening
+from pin_memory.networks import MemorySegmenter, ResNetBackbone
+from tests.methods.poisoned_run import run
+from tests.methods.stepping import ByHand, ERMByHand, ERMMemoryByHand, MLDGByHand, PinTheMemoryByHand, WithoutTrainer
 from tests.tiny import tiny_batch, tiny_segmenter
 
 SGD = partial(torch.optim.SGD, lr=0.01, momentum=0.9, weight_decay=5e-4)
 READS = {"aten._local_scalar_dense.default", "aten.nonzero.default", "aten.masked_select.default", "aten.equal.default"}
 """What needs a value, or a shape that depends on values, on the host."""
+PUTS = {"aten.lift_fresh.default"}
+"""What makes a tensor of Python's numbers: on a GPU a copy from ordinary memory, which waits."""
+KINDS = [ERMByHand, ERMMemoryByHand, MLDGByHand, PinTheMemoryByHand, partial(PinTheMemoryByHand, first_order=False)]
 
 
-class Reads(TorchDispatchMode):
+class Waits(TorchDispatchMode):
     """Counts operations that wait for a device."""
 
-    def __init__(self) -> None:
+    def __init__(self, looked_for: set[str] = READS) -> None:
         super().__init__()
+        self.looked_for = looked_for
         self.found: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if str(func) in READS:
+        result = func(*args, **(kwargs or {}))
+        devices = {leaf.device for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)}
+        if str(func) in self.looked_for or len(devices) > 1:
             self.found.append(str(func))
-        return func(*args, **(kwargs or {}))
+        return result
 
 
-@pytest.mark.parametrize(
-    "kind", [ERMByHand, ERMMemoryByHand, MLDGByHand, PinTheMemoryByHand, partial(PinTheMemoryByHand, first_order=False)]
-)
-def test_an_iteration_reads_one_number(kind: Any) -> None:
-    """The one that says whether the step may be made (non-finite numbers); none for losses, labels, memory, clipping or the schedule."""
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_iteration_reads_one_number_or_none(kind: Any, late: bool) -> None:
+    """The one that says whether the step may be made (non-finite numbers), unless that is found later; none for losses, labels, memory,
+    clipping or the schedule."""
     network = tiny_segmenter(memory="Memory" in getattr(kind, "func", kind).__name__)
-    method: ByHand = kind(network, SGD, gradient_clip=1.0).prepare().train()
+    method: ByHand = kind(network, SGD, gradient_clip=1.0, late_look=late).prepare().train()
     method.log_losses = lambda **terms: method.numerics.watch(terms)  # type: ignore[method-assign]
-    with Reads() as reads:
-        method.training_step(tiny_batch(), 0)
-    assert len(reads.found) - split_draws(method) == 1, reads.found
+    reads = []
+    for index in range(3):
+        method.numerics.begin(network, tiny_batch(), index)
+        with Waits() as waits:
+            method.training_step(tiny_batch(), index)
+        reads.append(len(waits.found) - split_draws(method))
+    assert reads == ([1, 0, 0] if late else [1, 1, 1])  # the first step makes momentum, and cannot be taken back
 
 
 def split_draws(method: ByHand) -> int:
     """Numbers that splitting the domains reads, from the CPU's own generator."""
     if not hasattr(method, "split"):
         return 0
-    with Reads() as reads:
+    with Waits() as waits:
         method.split(["a", "b", "c"], 0)
-    return len(reads.found)
+    return len(waits.found)
+
+
+class Finite:
+    """In place of numbers sent to the host: a device without numbers sends none. All is well in them."""
+
+    def __init__(self, values: Tensor) -> None:
+        assert values.device.type == "meta"
+        self.numbers = [1.0] * len(values)
+        self.numbers[0] = float(len(values) == 4)  # rows of the memory are finite; otherwise the number of ranks with a fault
+
+    def read(self) -> list[float]:
+        """The numbers."""
+        return self.numbers
+
+
+@pytest.mark.parametrize("whitening", [False, True])
+@pytest.mark.parametrize("kind", [ERM, ERMMemory, MLDG, PinTheMemory, partial(PinTheMemory, first_order=False)])
+def test_an_iteration_needs_no_value_of_another_device(kind: Any, whitening: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a device that has no values, so that reading one fails; and nothing goes from the host to the device or back."""
+    base = getattr(kind, "func", kind)
+    memory = issubclass(base, ERMMemory | PinTheMemory)
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which knows real devices only
+    monkeypatch.setattr(numerics, "Later", Finite)
+    monkeypatch.setattr(base, "log", lambda *_, **__: None)
+    monkeypatch.setattr(base, "log_dict", lambda *_, **__: None)
+    extra = {"split": DomainSplit(meta_test=["c"])} if issubclass(base, MLDG | PinTheMemory) else {}
+    with torch.device("meta"):
+        network = whitened(memory) if whitening else tiny_segmenter(memory=memory)
+        loss = chosen_whitening() if whitening else None
+        method = type("Here", (WithoutTrainer, base), {})(
+            network, SGD, gradient_clip=1.0, whitening=loss, **extra, **getattr(kind, "keywords", {})
+        )
+    method.prepare().train()
+    for parameter in network.parameters():
+        method.optimizers().state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    batch = tiny_batch(images=2, side=64)
+    batch = {
+        name: {key: value.to("meta") if isinstance(value, Tensor) else value for key, value in part.items()} for name, part in batch.items()
+    }
+    assert RevocableStep.possible(method.optimizers(), torch.device("meta"))
+    with Waits(READS | PUTS) as waits:
+        for index in range(2):
+            method.on_train_batch_start(batch, index)
+            method.training_step(batch, index)
+    assert not waits.found
+    assert method.steps == 2
+
+
+def there(value: Any) -> Any:
+    """A tensor on the device without values; anything else as it is."""
+    return value.to("meta") if isinstance(value, Tensor) else value
+
+
+def whitened(memory: bool) -> MemorySegmenter:
+    """A network with instance norms whose maps are whitened."""
+    store = tiny_segmenter(memory=True).memory if memory else None
+    return MemorySegmenter(ResNetBackbone(18, instance_norm="isw"), 4, 6, store, auxiliary_channels=8)
+
+
+def chosen_whitening() -> InstanceSelectiveWhitening:
+    """A whitening loss that knows what to whiten."""
+    whitening = InstanceSelectiveWhitening()
+    for place, channels in enumerate((64, 64, 128)):
+        whitening.register_buffer(f"mask{place}", torch.ones(channels, channels, dtype=torch.bool))
+    return whitening
+
+
+@pytest.mark.parametrize("method", ["erm", "pin_the_memory"])
+def test_logging_puts_no_number_onto_the_device(data: Path, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In an iteration whose metrics are not written; Lightning makes tensors of the numbers that it is given."""
+    found = []
+    cls = {"erm": ERM, "pin_the_memory": PinTheMemory}[method]
+    step = cls.training_step
+
+    def watched(self: Method, *args: Any) -> None:
+        with Waits(PUTS) as waits:
+            step(self, *args)  # type: ignore[arg-type]
+        found.append(waits.found)
+
+    monkeypatch.setattr(cls, "training_step", watched)
+    options = ["loading.draws_per_epoch=20", "trainer.max_steps=6", "trainer.val_check_interval=10"]
+    run(data, tmp_path / "run", "trainer.log_every_n_steps=5", "method.late_look=true", *options, method=method)
+    assert [bool(waits) for waits in found[1:]] == [False, False, False, True, False]  # in the first iteration Lightning makes its metrics
+
+
+def test_nobody_asks_for_lightnings_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several processes each would wait for its device, before each iteration."""
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    asked = []
+    monkeypatch.setattr(dist, "broadcast", lambda *args, **_: asked.append(args))
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor()
+    assert asked  # what Lightning does by itself
+    without_asking_for_signals(trainer)
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor()
+    assert len(asked) == 1

@@ -12,62 +12,22 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from torch import Tensor, nn
+from torch import nn
 
-from pin_memory.commands import config_directory
 from pin_memory.errors import ConfigurationError, NonFiniteError
 from pin_memory.meta import DomainSplit
 from pin_memory.methods import Method
 from pin_memory.methods.faults import Fault
-from pin_memory.methods.kept_buffers import KeptBuffers
-from pin_memory.methods.numerics import Numerics, require_finite
+from pin_memory.methods.kept_tensors import KeptTensors
+from pin_memory.methods.numerics import Found, Numerics, require_finite
 from pin_memory.methods.whitening import InstanceSelectiveWhitening
 from pin_memory.networks import MemorySegmenter, ResNetBackbone
-from pin_memory.training import train
 from tests.methods.faults import Poison
+from tests.methods.poisoned_run import load, run, same
 from tests.methods.stepping import ByHand, ERMByHand, ERMMemoryByHand, MLDGByHand, PinTheMemoryByHand
 from tests.tiny import tiny_batch, tiny_segmenter
-from tests.tiny_run import TINY
 
 SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=1e-3)
-SMALL = ["~network.backbone", "+network.backbone._target_=tests.tiny.TinyBackbone"]
-POISON = "+callbacks.poison._target_=tests.methods.faults.Poison"
-
-
-def run(data: Path, folder: Path, *overrides: str, method: str = "pin_the_memory") -> Path:
-    """Train four steps on the stand-ins in this process; the run folder, beside which lies what training returned."""
-    given = {override.partition("=")[0] for override in overrides}
-    tiny = [o for o in TINY if o.partition("=")[0] not in given]
-    fixed = ["trainer.max_steps=4", "loading.draws_per_epoch=6", "test=false", "floors=false", "logger=csv", "trainer.log_every_n_steps=1"]
-    fixed = [o for o in fixed if o.partition("=")[0] not in given] + SMALL
-    places = [f"paths.data={data}", f"paths.run={folder}", "paths.output=unused"]
-    with initialize_config_dir(str(config_directory()), version_base="1.3"):
-        cfg = compose("train", overrides=["experiment=demo", f"method={method}", *tiny, *fixed, *places, POISON, *overrides])
-    (folder.parent / f"{folder.name}.json").write_text(json.dumps(train(cfg, {"network": "tiny"})))
-    return folder
-
-
-@pytest.fixture
-def data(trained_run: Path) -> Path:
-    """The stand-ins of the tiny run."""
-    return trained_run.parents[1] / "stand_ins"
-
-
-def same(first: Any, second: Any) -> bool:
-    """Whether nested containers of tensors are equal bit by bit."""
-    if isinstance(first, Tensor):
-        return torch.equal(first, second)
-    if isinstance(first, dict):
-        return first.keys() == second.keys() and all(same(first[key], second[key]) for key in first)
-    if isinstance(first, list | tuple):
-        return len(first) == len(second) and all(map(same, first, second))
-    return bool(first == second)
-
-
-def load(path: Path) -> dict[str, Any]:
-    """A checkpoint."""
-    return torch.load(path, weights_only=True)
 
 
 @pytest.mark.parametrize(("method", "fault_at"), [("pin_the_memory", 2), ("erm", 3)])  # within an epoch of three iterations; its first
@@ -190,13 +150,15 @@ def test_iterations_in_a_row_are_counted_by_their_numbers() -> None:
     """Whenever they are told: a write before a checkpoint or with the next step."""
     numerics, fault = Numerics("skip"), partial(Fault, terms=["x"], domains=[], images={}, faulty_images=[])
     for iteration in (1, 2):
-        numerics.count(None, fault(iteration))
+        numerics.count(Found(write=fault(iteration)))
     assert numerics.in_a_row == 2
-    numerics.count(fault(4), fault(3))
+    numerics.count(Found(step=fault(4), write=fault(3)))
     assert (numerics.in_a_row, numerics.skipped, numerics.skipped_writes) == (4, 1, 3)
-    numerics.count(None, fault(4))
+    numerics.count(Found(write=fault(4)))
     assert numerics.in_a_row == 4
-    numerics.count(fault(6), None)
+    numerics.count(Found(step=fault(6), earlier=fault(5)))
+    assert (numerics.in_a_row, numerics.skipped) == (6, 3)
+    numerics.count(Found(earlier=fault(8)))
     assert numerics.in_a_row == 1
 
 
@@ -241,15 +203,15 @@ class Buffers(nn.Module):
 
 def test_buffers_are_kept_in_the_same_room_and_given_back() -> None:
     """Also after their number, size and type have changed."""
-    network, kept = Buffers(), KeptBuffers()
+    network, kept = Buffers(), KeptTensors()
     rooms = []
     for _ in range(2):
         network.norm(torch.randn(6, 4))
         before = {name: value.clone() for name, value in network.named_buffers()}
-        kept.keep(network)
+        kept.keep(dict(network.named_buffers()))
         rooms.append({name: value.data_ptr() for name, value in kept._copies.items()})
         network.spoil()
-        kept.restore(network)
+        kept.give_back(dict(network.named_buffers()))
         assert same(dict(network.named_buffers()), before)
     assert rooms[0] == rooms[1]
     network.register_buffer("mask", torch.ones(3, 3, dtype=torch.bool))
@@ -257,9 +219,9 @@ def test_buffers_are_kept_in_the_same_room_and_given_back() -> None:
     network.register_buffer("new", torch.randn(2))
     del network.number
     before = {name: value.clone() for name, value in network.named_buffers()}
-    kept.keep(network)
+    kept.keep(dict(network.named_buffers()))
     network.spoil()
-    kept.restore(network)
+    kept.give_back(dict(network.named_buffers()))
     assert same(dict(network.named_buffers()), before)
 
 

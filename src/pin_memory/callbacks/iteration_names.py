@@ -4,6 +4,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from pin_memory.errors import NonFiniteError
+
 _SHOWN = 8  # names of each domain
 
 
@@ -26,8 +28,8 @@ class IterationNames(Callback):
         self._names = {}
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Say them."""
-        if self._names and isinstance(exception, Exception):
+        """Say them; numbers that are not finite may be those of the iteration before, and are told with their images anyway."""
+        if self._names and isinstance(exception, Exception) and not isinstance(exception, NonFiniteError):
             # A loading process reads ahead of the iteration in which its end is noticed.
             ahead = "DataLoader worker" in str(exception)
             where = "Noticed in iteration {}; what was being loaded comes after " if ahead else "In iteration {}, on "

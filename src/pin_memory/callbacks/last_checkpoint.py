@@ -22,6 +22,7 @@ from pin_memory.callbacks.whole_iterations import (
     between_epochs,
     epoch_is_over,
     forget_left_validation,
+    without_asking_for_signals,
 )
 from pin_memory.errors import ConfigurationError, OutputError
 from pin_memory.ranks import is_first
@@ -75,6 +76,7 @@ class LastCheckpoint(Checkpoint):
         resumed = trainer.ckpt_path
         self._whole = trainer.global_step if resumed and Path(resumed).resolve() == self.path.resolve() else None
         forget_left_validation(trainer)
+        without_asking_for_signals(trainer)
         after_each_iteration(trainer, lambda: self._after_iteration(trainer))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:

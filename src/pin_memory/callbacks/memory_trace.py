@@ -48,7 +48,9 @@ class MemoryTrace(Callback):
         self._warned = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Settle the interval, now that the length of the run is known."""
+        """Settle the interval, now that the length of the run is known; forget records from behind the place that training goes on from."""
+        known = sum(step <= trainer.global_step for step in self._steps)
+        self._steps, self._items = self._steps[:known], self._items[:known]
         total = trainer.estimated_stepping_batches
         self._interval = self.every or max(1, round(total / _RECORDS) if math.isfinite(total) else _RECORDS)
 

@@ -64,3 +64,13 @@ def forget_left_validation(trainer: Trainer) -> None:
     afterwards for one in the midst of a validation.
     """
     trainer.fit_loop.epoch_loop.val_loop.batch_progress.total.reset()
+
+
+def without_asking_for_signals(trainer: Trainer) -> None:
+    """Spare the iterations of several processes Lightning's question whether the first one got a SIGTERM.
+
+    Each of them would wait for its device to read the answer, before every iteration; and it is never a yes, as `LastCheckpoint` takes the
+    signals over and asks by itself, once in a while.
+    """
+    if hasattr(trainer.fit_loop.epoch_loop, "_broadcast_sigterm_tensor"):
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]

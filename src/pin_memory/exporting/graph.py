@@ -84,13 +84,13 @@ class _PlainPooling(nn.Module):
     def __init__(self, pooling: nn.MaxPool2d) -> None:
         super().__init__()
         self.pooling = nn.MaxPool2d(pooling.kernel_size, 1, pooling.padding)
-        self.stride = int(pooling.stride)
+        self.strides = (pooling.stride, pooling.stride) if isinstance(pooling.stride, int) else tuple(pooling.stride)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Pool `(B, C, H, W)`."""
         pooled = self.pooling(maps)
-        for axis in (2, 3):
-            pooled = pooled.index_select(axis, torch.arange(0, pooled.shape[axis], self.stride, device=maps.device))
+        for axis, stride in zip((2, 3), self.strides, strict=True):
+            pooled = pooled.index_select(axis, torch.arange(0, pooled.shape[axis], stride, device=maps.device))
         return pooled
 
 

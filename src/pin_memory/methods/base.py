@@ -45,6 +45,7 @@ class Method(SteppedByHand):
         protocol: How the network is applied to the images of a test; validation is always of whole images, once.
         gradient_clip: As in `SteppedByHand`.
         on_non_finite: As in `SteppedByHand`.
+        late_look: As in `SteppedByHand`.
 
     Raises:
         ConfigurationError: Another `train_statistics`, a whitening loss without the maps it looks at, or a setting out of its range.
@@ -65,8 +66,9 @@ class Method(SteppedByHand):
         protocol: Protocol = WHOLE,
         gradient_clip: float | None = None,
         on_non_finite: str = "raise",
+        late_look: bool | None = None,
     ) -> None:
-        super().__init__(gradient_clip, on_non_finite)
+        super().__init__(gradient_clip, on_non_finite, late_look)
         if train_statistics not in self.train_policies:
             raise ConfigurationError(
                 f"method.train_statistics={train_statistics}: method={self.name} normalises by one of {', '.join(self.train_policies)}."
@@ -110,11 +112,6 @@ class Method(SteppedByHand):
         optimizer, schedule = self._optimizer(self.network.parameters()), self._schedule
         # A function, not the object itself: PyTorch would put its settings into checkpoints, and a resumed run would keep the old horizon.
         return [optimizer], [LambdaLR(optimizer, lambda iteration: schedule(iteration) if schedule else 1.0)]
-
-    @property
-    def lr(self) -> float:
-        """Current learning rate of the outer step."""
-        return self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
 
     def check_sources(self, domains: list[str], batch_size: int) -> None:
         """Refuse source domains and networks that the method cannot train with.
@@ -205,10 +202,13 @@ class Method(SteppedByHand):
         return dict(zip(parameters, mean_over_ranks(values), strict=True))
 
     def log_losses(self, **terms: Tensor | float) -> None:
-        """Log `loss/<term>` and the learning rate, shown in the progress bar; the terms are looked at before the step."""
-        self.numerics.watch(terms)
-        self.log_dict({f"loss/{k}": v.detach() if isinstance(v, Tensor) else v for k, v in terms.items()}, prog_bar=True)
-        self.log("lr", self.lr)
+        """Log `loss/<term>`, shown in the progress bar; the terms are looked at before the step.
+
+        Numbers are made on the device: Lightning would copy them there, and a copy from ordinary memory waits for the device.
+        """
+        values = {k: v.detach() if isinstance(v, Tensor) else torch.full((), v, device=self.device) for k, v in terms.items()}
+        self.numerics.watch(values)
+        self.log_dict({f"loss/{name}": value for name, value in values.items()}, prog_bar=True)
 
     def log_norms(self, groups: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Log the Euclidean norm of each named group of tensors if metrics are written; nothing waits for the device."""

@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.optim import Optimizer
 
 from pin_memory.errors import ConfigurationError, NonFiniteError
 from pin_memory.methods.batches import DomainBatch
 from pin_memory.methods.evaluation import JudgedByDomain
 from pin_memory.methods.faults import Fault, describe
-from pin_memory.methods.numerics import MOST_IN_A_ROW, Numerics
+from pin_memory.methods.numerics import MOST_IN_A_ROW, Found, Numerics
+from pin_memory.methods.revocable import RevocableStep
 from pin_memory.ranks import is_first, world_size
 
 log = logging.getLogger(__name__)
@@ -29,6 +31,9 @@ class SteppedByHand(JudgedByDomain):
     Args:
         gradient_clip: Largest norm of the total gradient, over all parameters and after the reduction over the ranks; None for any.
         on_non_finite: "raise" stops the run at a loss, a gradient or a memory row that is not finite; "skip" leaves the step out, counted.
+        late_look: Whether the host gets to know of it before the next step, so that it never waits for a GPU: the step is made and taken
+            back on the device. It takes a copy of weights and optimiser state during the step. False: before the step. None: late but on
+            a CPU.
 
     Attributes:
         numerics: Watches the numbers of the steps.
@@ -40,11 +45,12 @@ class SteppedByHand(JudgedByDomain):
 
     images_seen: Tensor
 
-    def __init__(self, gradient_clip: float | None = None, on_non_finite: str = "raise") -> None:
+    def __init__(self, gradient_clip: float | None = None, on_non_finite: str = "raise", late_look: bool | None = None) -> None:
         super().__init__()
         if gradient_clip is not None and not gradient_clip > 0:
             raise ConfigurationError(f"method.gradient_clip={gradient_clip}: expected a norm above 0, or null for no clipping.")
-        self.gradient_clip, self.numerics = gradient_clip, Numerics(on_non_finite)
+        self.gradient_clip, self.numerics = gradient_clip, Numerics(on_non_finite, late_look)
+        self._revocable: RevocableStep | None = None  # the newest step, if the host does not know yet whether it holds
         self._files: dict[str, dict[str, Path]] = {}  # image by sample name, of the domains that were asked for
         self.register_buffer("images_seen", torch.zeros((), dtype=torch.int64))
 
@@ -52,6 +58,11 @@ class SteppedByHand(JudgedByDomain):
     def iteration(self) -> int:
         """Iterations done so far; every iteration makes one optimiser step, if only an empty one."""
         return self.global_step
+
+    @property
+    def lr(self) -> float:
+        """Current learning rate of the outer step."""
+        return self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
 
     @property
     def writes_metrics(self) -> bool:
@@ -87,8 +98,23 @@ class SteppedByHand(JudgedByDomain):
         norm = get_total_norm(list(gradients.values()))
         if self.writes_metrics:
             self.log("grad_norm/total", norm)
-        if not self._accepts(norm, gradients):
-            gradients, images = {}, 0
+            self.log("lr", self.lr)
+        if self._looks_later(norm.device):
+            found, bad = self.numerics.look_later(norm, gradients, self.domains_of)
+            self._take(found, stepping=True)
+            self._revocable = RevocableStep(self._torch_optimizer, norm.device)
+            self._step(gradients, norm)
+            self._revocable.revoke(bad)
+            self.numerics.restore(self.network, where=bad)
+            self.images_seen += ~bad * images * world_size()
+        elif self._accepts(norm, gradients):
+            self._step(gradients, norm)
+            self.images_seen += images * world_size()
+        else:
+            self._step({}, norm)
+
+    def _step(self, gradients: Mapping[str, Tensor], norm: Tensor) -> None:
+        """Step the optimiser on gradients of this norm, then the schedule."""
         optimizer, schedule = self.optimizers(), self.lr_schedulers()
         for name, parameter in self.network.named_parameters():
             parameter.grad = gradients.get(name)
@@ -98,7 +124,28 @@ class SteppedByHand(JudgedByDomain):
         torch.clear_autocast_cache()  # it holds the weights before the step, in half precision
         optimizer.zero_grad(set_to_none=True)  # type: ignore[union-attr]
         schedule.step()  # type: ignore[union-attr]
-        self.images_seen += images * world_size()
+
+    @property
+    def _torch_optimizer(self) -> Optimizer:
+        """The optimiser itself, without what Lightning puts around it."""
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, Optimizer)
+        return optimizer
+
+    def _looks_later(self, device: torch.device) -> bool:
+        """Whether the host gets to know later what is wrong with the step that is due.
+
+        Not where it waits for the device anyway, to write metrics; not in the last iteration of an epoch, as what follows may be anything;
+        and not where the step cannot be taken back.
+        """
+        if not self.numerics.is_late(device) or self.writes_metrics or not RevocableStep.possible(self._torch_optimizer, device):
+            return False
+        return self._trainer is None or not self._trainer.fit_loop.epoch_loop._num_ready_batches_reached()
+
+    def on_validation_start(self) -> None:
+        """What is validated, and chosen by its score, has to be a state that counts."""
+        super().on_validation_start()
+        self._accepts(None, {})
 
     def on_train_end(self) -> None:
         """Look at the last memory write, too."""
@@ -119,27 +166,35 @@ class SteppedByHand(JudgedByDomain):
 
     def _accepts(self, norm: Tensor | None, gradients: Mapping[str, Tensor]) -> bool:
         """Whether the step may be made; one that may not is told, or ends the run."""
-        step, write = self.numerics.look(norm, gradients, self.domains_of)
-        if norm is not None and (step or (write and self.numerics.policy == "raise")):
-            self.numerics.restore(self.network)
-        if step or write:
-            self._refuse(step, write)
+        found = self.numerics.look(norm, gradients, self.domains_of)
+        self._take(found, stepping=norm is not None)
         if norm is not None and self.writes_metrics and self.numerics.policy == "skip":
             self.log_dict({f"skipped/{name}": float(number) for name, number in self.skipped.items()})
-        return step is None
+        return found.step is None
 
-    def _refuse(self, step: Fault | None, write: Fault | None) -> None:
+    def _take(self, found: Found, stepping: bool) -> None:
+        """Put the state in order after a look, and tell what it found; `stepping` in the midst of an iteration."""
+        if found.earlier is not None and self._revocable is not None:
+            self._revocable.revoke_on_host()
+        self._revocable = None
+        if stepping and (found.step or (any(found) and self.numerics.policy == "raise")):
+            self.numerics.restore(self.network)
+        if any(found):
+            self._refuse(found)
+
+    def _refuse(self, found: Found) -> None:
         """Leave the step out, or stop.
 
         Raises:
             NonFiniteError: The policy is to stop, or too many steps in a row were left out.
         """
-        told = [self._describe(write, "That memory write was dropped; the step before it stands.")] if write else []
-        told += [self._describe(step, "The step was not made.")] if step else []
+        told = [self._describe(found.write, "That memory write was dropped; the step before it stands.")] if found.write else []
+        told += [self._describe(found.earlier, "The step was taken back.")] if found.earlier else []
+        told += [self._describe(found.step, "The step was not made.")] if found.step else []
         if self.numerics.policy == "raise":
             kept = "Weights, memory and optimiser are as they were before."
-            raise NonFiniteError("\n".join([*told, kept, _ADVICE]))
-        self.numerics.count(step, write)
+            raise NonFiniteError("\n".join([*told, kept, _ADVICE]), begins=found.earlier.iteration - 1 if found.earlier else None)
+        self.numerics.count(found)
         if is_first():
             for text in told:
                 log.warning("%s", text)
