@@ -5,10 +5,13 @@ import re
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from pin_memory.callbacks import LastCheckpoint, TrainingProgress
+from pin_memory.callbacks import progress as progress_module
 from pin_memory.callbacks.progress import describe_metrics, describe_seconds
 from tests.callbacks.fakes import TinyDomains, TinyMethod, tiny_trainer
 
@@ -118,3 +121,28 @@ def test_durations(seconds: float, text: str) -> None:
 def test_metrics_of_one_group_stand_together() -> None:
     assert describe_metrics({"loss/inner": 1.0, "lr": 0.001, "loss/outer": 12345.0}) == "loss inner 1.00 outer 1.23e+04, lr 0.00100"
     assert describe_metrics({}) == ""
+
+
+def test_losses_of_a_device_that_would_wait_are_those_of_the_display_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless they are wanted at once, for a line or the last display; of a CPU they are the newest."""
+    sent = []
+
+    class Sent:
+        """In place of what is on its way from a device without values."""
+
+        def __init__(self, values: torch.Tensor) -> None:
+            sent.append(len(sent))
+            self.number = sent[-1]
+
+        def read(self) -> list[float]:
+            return [float(self.number)]
+
+    trainer = SimpleNamespace(callback_metrics={"val/miou": torch.ones(()), "loss/inner": torch.ones((), device="meta")})
+    losses = progress_module._Losses()
+    with monkeypatch.context() as patch:
+        patch.setattr(progress_module, "Later", Sent)
+        shown = [losses.read(trainer, at_once)["loss/inner"] for at_once in (False, False, False, True, False)]  # type: ignore[arg-type]
+    assert shown == [0, 0, 1, 3, 3]
+    trainer.callback_metrics["loss/inner"] = torch.tensor(2.5)
+    assert losses.read(trainer, at_once=False) == {"loss/inner": 2.5}  # type: ignore[arg-type]
+    assert progress_module._Losses().read(SimpleNamespace(callback_metrics={}), at_once=True) == {}  # type: ignore[arg-type]

@@ -5,24 +5,27 @@ import sys
 import time
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks.progress.progress_bar import ProgressBar
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from pin_memory.callbacks.step_times import IterationTimer
+from pin_memory.later import Later
 
 
 class TrainingProgress(ProgressBar):
     """Show the steps done, the iteration rate, the time left and the loss terms; not one bar per epoch.
 
-    The time left includes the validations to come, as the rate is the mean since the first step began. What a method logs with
-    `prog_bar=True` stands on a line of its own below the bar: a terminal is rarely wide enough for both. Where the error stream is
-    no terminal (a log file, a batch job), a line is printed every `line_seconds` instead. `data wait 3 %` is the share of the time since
+    The time left includes the validations to come, as the rate is the mean since the first step began. The loss terms, and what is logged
+    with `prog_bar=True`, stand on a line of their own below the bar: a terminal is rarely wide enough for both. On a GPU they are those of
+    the display before, so that the bar waits for no device. Where the error stream is no terminal (a log file, a batch job), a line is
+    printed every `line_seconds` instead. `data wait 3 %` is the share of the time since
     the last display that training waited for its images: if it is not near zero, more loading processes (`loading.num_workers`) help.
 
     Args:
         line_seconds: Seconds between two lines where there is no terminal.
-        bar_seconds: Seconds between two updates of the bar; reading the losses off the device waits for it.
+        bar_seconds: Seconds between two updates of the bar.
     """
 
     def __init__(self, line_seconds: float = 10.0, bar_seconds: float = 0.25) -> None:
@@ -32,6 +35,7 @@ class TrainingProgress(ProgressBar):
         self._enabled = True
         self._clock = _Clock(0)
         self._timer, self._wait = IterationTimer(), ""
+        self._losses = _Losses()
         self._bar: tqdm | None = None
         self._terms: tqdm | None = None
         self._evaluation: tqdm | None = None
@@ -130,7 +134,9 @@ class TrainingProgress(ProgressBar):
         self._clock.restart_interval()
         if not self._enabled:
             return
-        step, terms = trainer.global_step, describe_metrics(trainer.progress_bar_metrics)
+        step = trainer.global_step
+        losses = self._losses.read(trainer, at_once=self._bar is None or step == total)
+        terms = describe_metrics(losses | {name: value for name, value in trainer.progress_bar_metrics.items() if name not in losses})
         lap = self._timer.lap(trainer)
         if lap.steps:
             self._wait = describe_wait(lap.share)
@@ -171,6 +177,24 @@ class TrainingProgress(ProgressBar):
             if bar is not None:
                 bar.close()
         self._bar = self._terms = None
+
+
+class _Losses:
+    """Loss terms as Lightning has them, on the way to the host from one display to the next."""
+
+    def __init__(self) -> None:
+        self._sent: tuple[list[str], Later] | None = None
+
+    def read(self, trainer: Trainer, at_once: bool) -> dict[str, float]:
+        """The newest terms; those of the display before where reading the newest would wait for a device, and that is not wanted."""
+        terms = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("loss/")}
+        if not terms:
+            return {}
+        newest = list(terms), Later(torch.stack([value.float() for value in terms.values()]))
+        waits = any(value.device.type != "cpu" for value in terms.values())
+        shown = self._sent if waits and not at_once and self._sent is not None else newest
+        self._sent = newest
+        return dict(zip(shown[0], shown[1].read(), strict=True))
 
 
 class _Clock:

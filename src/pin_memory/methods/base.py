@@ -202,13 +202,14 @@ class Method(SteppedByHand):
         return dict(zip(parameters, mean_over_ranks(values), strict=True))
 
     def log_losses(self, **terms: Tensor | float) -> None:
-        """Log `loss/<term>`, shown in the progress bar; the terms are looked at before the step.
+        """Log `loss/<term>`; the terms are looked at before the step.
 
-        Numbers are made on the device: Lightning would copy them there, and a copy from ordinary memory waits for the device.
+        Numbers are made on the device: Lightning would copy them there, and a copy from ordinary memory waits for the device. And it is not
+        told that they are for the progress bar, or it would read them after every iteration: `TrainingProgress` asks for them.
         """
         values = {k: v.detach() if isinstance(v, Tensor) else torch.full((), v, device=self.device) for k, v in terms.items()}
         self.numerics.watch(values)
-        self.log_dict({f"loss/{name}": value for name, value in values.items()}, prog_bar=True)
+        self.log_dict({f"loss/{name}": value for name, value in values.items()})
 
     def log_norms(self, groups: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Log the Euclidean norm of each named group of tensors if metrics are written; nothing waits for the device."""

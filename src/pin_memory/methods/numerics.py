@@ -22,11 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from pin_memory.errors import ConfigurationError, NonFiniteError
+from pin_memory.later import Later
 from pin_memory.methods.batches import DomainBatch
 from pin_memory.methods.evidence import Begun, Domains, Layout, Step, write_fault
 from pin_memory.methods.faults import Fault
 from pin_memory.methods.kept_tensors import KeptTensors
-from pin_memory.methods.later import Later
 from pin_memory.ranks import sum_over_ranks
 
 POLICIES = ("raise", "skip")
