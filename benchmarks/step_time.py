@@ -27,6 +27,7 @@ VARIANTS: dict[str, tuple[list[str], torch.dtype]] = {
     "mldg": (["method=mldg"], torch.float32),
     "pin_the_memory": (PTM, torch.float32),
     "pin_the_memory_second_order": ([*PTM, "method.first_order=false"], torch.float32),
+    "pin_the_memory+late_look": ([*PTM, "method.late_look=true"], torch.float32),
     "pin_the_memory+checkpointing": ([*PTM, "network.backbone.checkpointing=true"], torch.float32),
     "pin_the_memory+channels_last": ([*PTM, *ORDER], torch.float32),
     "pin_the_memory+channels_last+compile": ([*PTM, *ORDER, "network.compile=true"], torch.float32),
