@@ -1,6 +1,5 @@
 """How often an iteration waits for the device: every number that Python reads off a tensor, or puts onto one, empties a GPU's queue."""
 
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from pin_memory.callbacks.whole_iterations import without_asking_for_signals
-from pin_memory.meta import DomainSplit
-from pin_memory.methods import ERM, MLDG, ERMMemory, PinTheMemory, numerics
 from pin_memory.methods.revocable import RevocableStep
-from pin_memory.methods.whitening import InstanceSelectiveWhitening
-from pin_memory.networks import MemorySegmenter, ResNetBackbone
+from tests.meta.without_values import ALL, SGD, without_values
 from tests.methods.poisoned_run import run
-from tests.methods.stepping import ByHand, ERMByHand, ERMMemoryByHand, MLDGByHand, PinTheMemoryByHand, WithoutTrainer
+from tests.methods.stepping import ByHand, ERMByHand, ERMMemoryByHand, MLDGByHand, PinTheMemoryByHand
 from tests.tiny import tiny_batch, tiny_segmenter
 
-SGD = partial(torch.optim.SGD, lr=0.01, momentum=0.9, weight_decay=5e-4)
 READS = {"aten._local_scalar_dense.default", "aten.nonzero.default", "aten.masked_select.default", "aten.equal.default"}
 """What needs a value, or a shape that depends on values, on the host."""
 PUTS = {"aten.lift_fresh.default"}
@@ -74,43 +69,11 @@ def split_draws(method: ByHand) -> int:
     return len(waits.found)
 
 
-class Finite:
-    """In place of numbers sent to the host: a device without numbers sends none. All is well in them."""
-
-    def __init__(self, values: Tensor) -> None:
-        assert values.device.type == "meta"
-        self.numbers = [1.0] * len(values)
-        self.numbers[0] = float(len(values) == 4)  # rows of the memory are finite; otherwise the number of ranks with a fault
-
-    def read(self) -> list[float]:
-        """The numbers."""
-        return self.numbers
-
-
 @pytest.mark.parametrize("whitening", [False, True])
-@pytest.mark.parametrize("kind", [ERM, ERMMemory, MLDG, PinTheMemory, partial(PinTheMemory, first_order=False)])
+@pytest.mark.parametrize("kind", ALL)
 def test_an_iteration_needs_no_value_of_another_device(kind: Any, whitening: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a device that has no values, so that reading one fails; and nothing goes from the host to the device or back."""
-    base = getattr(kind, "func", kind)
-    memory = issubclass(base, ERMMemory | PinTheMemory)
-    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which knows real devices only
-    monkeypatch.setattr(numerics, "Later", Finite)
-    monkeypatch.setattr(base, "log", lambda *_, **__: None)
-    monkeypatch.setattr(base, "log_dict", lambda *_, **__: None)
-    extra = {"split": DomainSplit(meta_test=["c"])} if issubclass(base, MLDG | PinTheMemory) else {}
-    with torch.device("meta"):
-        network = whitened(memory) if whitening else tiny_segmenter(memory=memory)
-        loss = chosen_whitening() if whitening else None
-        method = type("Here", (WithoutTrainer, base), {})(
-            network, SGD, gradient_clip=1.0, whitening=loss, **extra, **getattr(kind, "keywords", {})
-        )
-    method.prepare().train()
-    for parameter in network.parameters():
-        method.optimizers().state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-    batch = tiny_batch(images=2, side=64)
-    batch = {
-        name: {key: value.to("meta") if isinstance(value, Tensor) else value for key, value in part.items()} for name, part in batch.items()
-    }
+    method, batch = without_values(kind, whitening, monkeypatch)
     assert RevocableStep.possible(method.optimizers(), torch.device("meta"))
     with Waits(READS | PUTS) as waits:
         for index in range(2):
@@ -118,25 +81,6 @@ def test_an_iteration_needs_no_value_of_another_device(kind: Any, whitening: boo
             method.training_step(batch, index)
     assert not waits.found
     assert method.steps == 2
-
-
-def there(value: Any) -> Any:
-    """A tensor on the device without values; anything else as it is."""
-    return value.to("meta") if isinstance(value, Tensor) else value
-
-
-def whitened(memory: bool) -> MemorySegmenter:
-    """A network with instance norms whose maps are whitened."""
-    store = tiny_segmenter(memory=True).memory if memory else None
-    return MemorySegmenter(ResNetBackbone(18, instance_norm="isw"), 4, 6, store, auxiliary_channels=8)
-
-
-def chosen_whitening() -> InstanceSelectiveWhitening:
-    """A whitening loss that knows what to whiten."""
-    whitening = InstanceSelectiveWhitening()
-    for place, channels in enumerate((64, 64, 128)):
-        whitening.register_buffer(f"mask{place}", torch.ones(channels, channels, dtype=torch.bool))
-    return whitening
 
 
 @pytest.mark.parametrize("method", ["erm", "pin_the_memory"])

@@ -21,7 +21,10 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     Returns:
         A scalar >= 0.
     """
-    total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+    if torch.are_deterministic_algorithms_enabled():  # on a GPU PyTorch adds up in any order, and refuses to; its own sum has an order
+        total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none").sum()
+    else:
+        total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
     (labelled,) = sum_over_ranks([(labels != IGNORE).sum()])
     return total * world_size() / labelled.clamp(min=1)
 
