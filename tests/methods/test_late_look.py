@@ -40,6 +40,8 @@ def test_a_bad_step_stops_the_run_and_can_be_made_again(data: Path, tmp_path: Pa
     for part in ("segmentation is nan", "gradient of backbone.low.0.weight (of", "Pixels that are not finite themselves: ", "gtav/images"):
         assert part in message
     assert not getattr(caught.value, "__notes__", [])
+    metrics = tmp_path / "bad" / "metrics.csv"
+    assert fault_at != 2 or not metrics.is_file() or "val/miou" not in metrics.read_text()  # found before the validation, not after it
     folder = tmp_path / "bad" / "checkpoints"
     content = load(folder / "before_non_finite.ckpt")
     assert content["global_step"] == fault_at
