@@ -114,7 +114,7 @@ class Counting(torch.optim.Optimizer):
                 state = self.state[parameter]
                 state["count"] = state.get("count", 0) + 1
                 parameter -= group["lr"] / state["count"] * parameter.grad
-                if state["count"] == 3:
+                if state["count"] >= 3 and "sum" not in state:
                     state["sum"] = parameter.clone()
                 if "sum" in state:
                     state["sum"] = state["sum"] + parameter
