@@ -9,10 +9,11 @@ from torch import Tensor
 
 
 class Poison(Callback):
-    """Spoils one iteration.
+    """Spoils one iteration, or some one after the other.
 
     Args:
         iteration: Which one, from 0; None spoils none, -1 all.
+        times: How many from that one on.
         kind: "image": a pixel of the first image of `domain` is NaN; "gradient": that of the decoder's first weight is infinite; "memory":
             row 3 of what is written after the step is NaN.
         domain: Of "image".
@@ -21,15 +22,15 @@ class Poison(Callback):
     states: dict[int, dict[str, Any]]
     """State at the beginning of each iteration of the newest run."""
 
-    def __init__(self, iteration: int | None = None, kind: str = "image", domain: str = "gtav") -> None:
-        self.iteration, self.kind, self.domain = iteration, kind, domain
+    def __init__(self, iteration: int | None = None, kind: str = "image", domain: str = "gtav", times: int = 1) -> None:
+        self.iteration, self.kind, self.domain, self.times = iteration, kind, domain, times
         self._undo: Any = None
         type(self).states = {}
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Keep the state, then spoil the iteration if it is the one."""
         type(self).states[trainer.global_step] = state_of(trainer, pl_module)
-        if self.iteration not in (trainer.global_step, -1):
+        if self.iteration is None or (self.iteration >= 0 and not 0 <= trainer.global_step - self.iteration < self.times):
             return
         if self.kind == "image":
             batch[self.domain]["image"][0, 0, 5, 5] = float("nan")

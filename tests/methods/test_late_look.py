@@ -89,11 +89,42 @@ def test_a_bad_write_is_told_by_the_next_step(data: Path, tmp_path: Path) -> Non
     assert same(content["state_dict"], Poison.states[2]["model"])
 
 
-def test_weights_that_give_nothing_finite_end_the_run_even_so(data: Path, tmp_path: Path) -> None:
-    """Steps are not taken back for ever."""
-    options = ["+callbacks.poison.iteration=-1", "method.on_non_finite=skip", "trainer.max_steps=14", "trainer.val_check_interval=20"]
+@pytest.mark.parametrize("method", ["erm", "pin_the_memory"])
+def test_the_first_of_several_bad_steps_is_told(data: Path, tmp_path: Path, method: str) -> None:
+    """The next one, begun from the same weights, is mostly bad, too."""
+    with pytest.raises(NonFiniteError, match="Iteration 2 has"):
+        run(data, tmp_path / "bad", *LONG, *LATE, "+callbacks.poison.iteration=1", "+callbacks.poison.times=3", method=method)
+    content = load(tmp_path / "bad" / "checkpoints" / "before_non_finite.ckpt")
+    assert content["global_step"] == 1
+    assert same(content["state_dict"], Poison.states[1]["model"])
+    assert same(content["optimizer_states"][0], Poison.states[1]["optimizer"])
+
+
+@pytest.mark.parametrize("kind", ["image", "memory"])
+def test_several_bad_steps_are_left_out_as_with_a_look_at_once(data: Path, tmp_path: Path, kind: str) -> None:
+    """Over a validation and the end of an epoch."""
+    options = [*LONG, "+callbacks.poison.iteration=1", "+callbacks.poison.times=5", f"+callbacks.poison.kind={kind}"]
+    ends = []
+    for late in ("false", "true"):
+        folder = run(data, tmp_path / late, *options, "method.on_non_finite=skip", *LATE, f"method.late_look={late}")
+        content = load(folder / "checkpoints" / "last.ckpt")
+        ends.append({key: content[key] for key in ("state_dict", "optimizer_states", "lr_schedulers", "skipped", "loops")})
+    assert ends[0]["skipped"] == {"steps": 5 * (kind == "image"), "memory_writes": 5 * (kind == "memory")}
+    assert same(ends[0], ends[1])
+
+
+@pytest.mark.parametrize("kind", ["image", "memory"])
+@pytest.mark.parametrize("times", [10, 20])
+def test_weights_that_give_nothing_finite_end_the_run_even_so(data: Path, tmp_path: Path, kind: str, times: int) -> None:
+    """Steps are not taken back for ever; what is kept is what an iteration began from."""
+    options = ["method.on_non_finite=skip", "trainer.max_steps=24", "trainer.val_check_interval=40", "loading.draws_per_epoch=60"]
+    fault = ["+callbacks.poison.iteration=2", f"+callbacks.poison.times={times}", f"+callbacks.poison.kind={kind}"]
     with pytest.raises(NonFiniteError, match="10 iterations in a row"):
-        run(data, tmp_path / "run", "loading.draws_per_epoch=40", *options, *LATE, method="erm")
+        run(data, tmp_path / "run", *options, *fault, *LATE)
+    content = load(tmp_path / "run" / "checkpoints" / "before_non_finite.ckpt")
+    assert content["skipped"] == {"steps": 10 * (kind == "image"), "memory_writes": 10 * (kind == "memory")}
+    assert content["global_step"] == 12
+    assert same(content["state_dict"], Poison.states[12]["model"])
 
 
 def watch(method: ByHand, **terms: Tensor) -> None:
@@ -120,16 +151,47 @@ class Counting(torch.optim.Optimizer):
                     state["sum"] = state["sum"] + parameter
 
 
-@pytest.mark.parametrize("bad", [(), (1,), (2,), (3,), (2, 3), (4,)])
+class InItsGroup(torch.optim.Optimizer):
+    """Estimates something over all gradients in its group, as optimisers without a learning rate do; the schedule changes it, too."""
+
+    def __init__(self, parameters: Any, lr: float = 0.1) -> None:
+        super().__init__(parameters, {"lr": lr, "d": 1.0, "device_d": torch.ones(())})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            used = [p for p in group["params"] if p.grad is not None]
+            if used:
+                group["d"] = 0.9 * group["d"] + 0.1 * float(torch.stack([p.grad.norm() for p in used]).norm())
+                group["device_d"].mul_(0.9).add_(0.1 * torch.stack([p.grad.abs().max() for p in used]).max())
+            for parameter in used:
+                parameter -= group["lr"] / (group["d"] + group["device_d"]) * parameter.grad
+
+
+class Elsewhere(Counting):
+    """Keeps a number for all parameters together."""
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        super().step()
+        if any(p.grad is not None for group in self.param_groups for p in group["params"]):
+            self.state["all"]["k"] = self.state["all"].get("k", 0) + 1  # type: ignore[index]
+
+
+@pytest.mark.parametrize("bad", [(), (0,), (1,), (2,), (3,), (2, 3), (4,)])
 @pytest.mark.parametrize(
-    "optimizer", [SGD, partial(torch.optim.AdamW, lr=0.1), partial(torch.optim.SGD, lr=0.1, momentum=0.9, fused=True), Counting]
-)
+    "optimizer",
+    [
+        SGD, partial(torch.optim.SGD, lr=0.1), partial(torch.optim.SGD, lr=0.1, momentum=0.9, fused=True),
+        partial(torch.optim.AdamW, lr=0.1), Counting, InItsGroup, Elsewhere,
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("kind", [ERMByHand, PinTheMemoryByHand])
 def test_optimisers_are_as_after_a_look_at_once(kind: type[ByHand], optimizer: Any, bad: tuple[int, ...]) -> None:
     """Weights, momentum, counters on the host, buffers and memory, bit by bit."""
     ends = []
     for late in (False, True):
-        method = kind(tiny_segmenter(memory=kind is PinTheMemoryByHand), optimizer, on_non_finite="skip", late_look=late).prepare().train()
+        options: dict[str, Any] = {"on_non_finite": "skip", "late_look": late, "schedule": lambda iteration: 0.9**iteration}
+        method = kind(tiny_segmenter(memory=kind is PinTheMemoryByHand), optimizer, **options).prepare().train()
         method.log_losses = partial(watch, method)
         for index in range(6):
             batch = tiny_batch()
@@ -145,15 +207,18 @@ def test_optimisers_are_as_after_a_look_at_once(kind: type[ByHand], optimizer: A
 
 
 def test_the_host_looks_at_once_where_a_step_cannot_be_taken_back() -> None:
-    """The first one, and one of an optimiser whose state is no plain tensors."""
+    """Where the state is no plain tensors and numbers by parameter, or the weights are elsewhere."""
     weight = torch.nn.Parameter(torch.ones(3))
     optimizer = torch.optim.SGD([weight], lr=0.1, momentum=0.9)
-    assert not RevocableStep.possible(optimizer, weight.device)
     weight.grad = torch.ones(3)
-    optimizer.step()
-    assert RevocableStep.possible(optimizer, weight.device)
+    for _ in range(2):
+        assert RevocableStep.possible(optimizer, weight.device)
+        optimizer.step()
     assert not RevocableStep.possible(optimizer, torch.device("meta"))
     optimizer.state[weight]["history"] = [torch.ones(3)]
+    assert not RevocableStep.possible(optimizer, weight.device)
+    del optimizer.state[weight]["history"]
+    optimizer.state["all"]["k"] = 1  # type: ignore[index]
     assert not RevocableStep.possible(optimizer, weight.device)
 
 
@@ -197,3 +262,29 @@ def test_a_term_alone_takes_a_step_back() -> None:
     assert same(before, dict(method.network.state_dict()))
     assert method._accepts(None, {})
     assert method.skipped["steps"] == 1
+
+
+def test_terms_images_and_gradients_of_any_kind() -> None:
+    """Numbers of Python, bytes, nothing at all."""
+    method = ERMByHand(tiny_segmenter(memory=False), SGD, on_non_finite="skip", late_look=True).prepare().train()
+    batch = tiny_batch()
+    batch["a"]["image"] = batch["a"]["image"].byte()
+    method.network.register_parameter("nothing", torch.nn.Parameter(torch.zeros(0)))
+    gradients = {name: torch.ones_like(value) for name, value in method.network.named_parameters()}
+    for value in (1.0, float("nan")):
+        method.numerics.begin(method.network, batch, 0)
+        method.numerics.watch({"mine": value, "whole": 3})
+        method.step_optimizer(gradients, 3)
+        assert method._accepts(None, {})
+    assert method.skipped["steps"] == 1
+
+
+def test_what_was_not_looked_at_is_forgotten_by_the_next_training() -> None:
+    """A run that was broken off leaves a verdict behind."""
+    method = ERMByHand(tiny_segmenter(memory=False), SGD, late_look=True).prepare().train()
+    batch = tiny_batch()
+    batch["a"]["image"][:] = float("nan")
+    method.numerics.begin(method.network, batch, 0)
+    method.training_step(batch, 0)
+    method.numerics.forget()
+    assert method._accepts(None, {})

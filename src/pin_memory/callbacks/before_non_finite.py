@@ -28,8 +28,8 @@ class BeforeNonFinite(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Remember how far training was, if what is wrong with an iteration may be found in the next one."""
-        numerics = getattr(pl_module, "numerics", None)
-        if numerics is not None and numerics.is_late(pl_module.device):
+        is_late = getattr(getattr(pl_module, "numerics", None), "is_late", None)
+        if is_late is not None and is_late(pl_module.device):
             before = trainer.global_step - 1
             kept = {before: self._progress[before]} if before in self._progress else {}
             self._progress = kept | {trainer.global_step: _progress(trainer)}

@@ -76,7 +76,6 @@ class LastCheckpoint(Checkpoint):
         resumed = trainer.ckpt_path
         self._whole = trainer.global_step if resumed and Path(resumed).resolve() == self.path.resolve() else None
         forget_left_validation(trainer)
-        without_asking_for_signals(trainer)
         after_each_iteration(trainer, lambda: self._after_iteration(trainer))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -85,6 +84,7 @@ class LastCheckpoint(Checkpoint):
         Its handlers would start the job again by themselves under Slurm, and talk to the other processes in the midst of anything.
         """
         self._signals.install()
+        without_asking_for_signals(trainer)
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0

@@ -56,7 +56,7 @@ class TrainingProgress(ProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the bar at the step that training starts or goes on from."""
         self._clock = _Clock(trainer.global_step)
-        self._timer, self._wait = IterationTimer(), ""
+        self._timer, self._wait, self._losses = IterationTimer(), "", _Losses()
         total = _total_steps(trainer)
         if self._enabled and _is_terminal():
             self._bar = _open_bar("training", total, initial=trainer.global_step, unit="it")

@@ -69,8 +69,8 @@ def forget_left_validation(trainer: Trainer) -> None:
 def without_asking_for_signals(trainer: Trainer) -> None:
     """Spare the iterations of several processes Lightning's question whether the first one got a SIGTERM.
 
-    Each of them would wait for its device to read the answer, before every iteration; and it is never a yes, as `LastCheckpoint` takes the
-    signals over and asks by itself, once in a while.
+    Each of them would wait for its device to read the answer, before every iteration; and it is never a yes once `LastCheckpoint` has taken
+    the signals over, which asks by itself, once in a while.
     """
     if hasattr(trainer.fit_loop.epoch_loop, "_broadcast_sigterm_tensor"):
         trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]

@@ -164,6 +164,7 @@ class Method(SteppedByHand):
     def on_fit_start(self) -> None:
         """Refuse a Trainer that `check_trainer` refuses, for those who bring their own; freeze what is to be frozen."""
         self.check_trainer(self.trainer)
+        self.numerics.forget()
         self.train()
         if world_size() > 1:
             torch.manual_seed(torch.initial_seed() + rank())  # drop-out and Gumbel noise of their own; the weights are made already
@@ -207,7 +208,7 @@ class Method(SteppedByHand):
         Numbers are made on the device: Lightning would copy them there, and a copy from ordinary memory waits for the device. And it is not
         told that they are for the progress bar, or it would read them after every iteration: `TrainingProgress` asks for them.
         """
-        values = {k: v.detach() if isinstance(v, Tensor) else torch.full((), v, device=self.device) for k, v in terms.items()}
+        values = {k: v.detach() if isinstance(v, Tensor) else torch.full((), float(v), device=self.device) for k, v in terms.items()}
         self.numerics.watch(values)
         self.log_dict({f"loss/{name}": value for name, value in values.items()})
 

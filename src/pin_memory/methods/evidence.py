@@ -48,12 +48,12 @@ class Step(NamedTuple):
 
     def _few(self) -> list[Tensor]:
         """The terms and the norm, `(N,)` in all."""
-        return [torch.stack([value.to(self.norm.dtype) for value in (*self.terms.values(), self.norm)])]
+        return [torch.stack([value.to(self.norm) for value in (*self.terms.values(), self.norm)])]
 
     @torch.no_grad()
     def evidence(self) -> Tensor:
         """All that a message needs: terms, norm, then the largest magnitude of every inner gradient, gradient and image, `(N,)`."""
-        pixels = [part["image"].flatten(1) for part in self.batch.values() if part["name"]]
+        pixels = [part["image"].flatten(1).to(self.norm.dtype) for part in self.batch.values() if part["name"]]
         images = [torch.linalg.vector_norm(image, math.inf, dim=1).to(self.norm) for image in pixels]
         return torch.cat([*self._few(), *_peaks(self.inner.values(), self.norm), *_peaks(self.gradients.values(), self.norm), *images])
 
@@ -120,7 +120,7 @@ def _fault(begun: Begun, causes: list[tuple[str, str]], domains_of: Domains, spo
 
 def _peaks(tensors: Any, like: Tensor) -> list[Tensor]:
     """The largest magnitude of each tensor, finite only if all of its numbers are: one kernel for many tensors, no overflow."""
-    detached = [tensor.detach() for tensor in tensors]
+    detached = [tensor.detach() if tensor.numel() else tensor.new_zeros(1) for tensor in tensors]
     return [torch.stack(torch._foreach_norm(detached, math.inf)).to(like)] if detached else []
 
 

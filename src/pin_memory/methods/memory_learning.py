@@ -80,7 +80,7 @@ class MemoryLearning(Method):
 
     @torch.no_grad()
     def commit_memory(self, part: Labelled) -> None:
-        """`M ← write(M, X; Θ*)` with the stepped weights, batch norm in eval mode; nothing where the step was left out."""
+        """`M ← write(M, X; Θ*)` with the stepped weights, batch norm in eval mode; M stays where the step was left out or is taken back."""
         if self.numerics.step_skipped:
             return
         with evaluation_mode(self.network):

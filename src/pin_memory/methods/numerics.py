@@ -7,8 +7,8 @@ At once: it reads one number right before the optimiser steps. On a CPU that cos
 which the device has nothing to do until the host has told it more.
 
 Later: the step is made in any case, and taken back on the device where its flag says so (`RevocableStep`). The numbers are sent to the host
-meanwhile, which reads them before the next step, when they have long been there: nothing waits. A bad step has not touched weights,
-optimiser, running statistics and memory by then, so that the next iteration began where it should.
+meanwhile, which reads them before the next step, when they have long been there: nothing waits. On the device weights, optimiser, running
+statistics and memory are untouched by then, so that the next iteration began where it should; numbers on the host are given back.
 
 The memory is written after the step. A write with a row that is not finite is dropped on the device, without waiting, and told when the
 host looks the next time: at the next step, or before a checkpoint is saved. So neither weights nor optimiser nor memory ever hold a number
@@ -114,9 +114,9 @@ class Numerics:
         self._begun = Begun(iteration, {name: list(part["name"]) for name, part in batch.items()})
         self._terms, self._inner, self._batch, self._bad, self.step_skipped = {}, (0, {}), batch, None, False
 
-    def watch(self, terms: Mapping[str, Tensor]) -> None:
+    def watch(self, terms: Mapping[str, Tensor | float]) -> None:
         """Have the loss terms looked at, by name; reads nothing off the device."""
-        self._terms.update({name: value.detach() for name, value in terms.items()})
+        self._terms.update({name: torch.as_tensor(value).detach() for name, value in terms.items()})
 
     def watch_inner_gradients(self, gradients: Mapping[str, Tensor]) -> None:
         """Keep the gradients of an inner step at hand, to name them should a number that follows from them not be finite."""
@@ -132,7 +132,7 @@ class Numerics:
         return torch.where(keep, after, before)
 
     def look(self, norm: Tensor | None, gradients: Mapping[str, Tensor], domains_of: Domains) -> Found:
-        """Look at everything since the last look, and at nothing twice; waits for the device.
+        """Look at everything since the last look, and at nothing twice; waits for the device, unless all of it was sent.
 
         Args:
             norm: Norm of the total gradient; None where no step is due, so that only what came before is looked at.
@@ -154,23 +154,25 @@ class Numerics:
             found = found._replace(write=write_fault(written.begun, written.rows.tolist(), domains_of))
         return found
 
-    def look_later(self, norm: Tensor, gradients: Mapping[str, Tensor], domains_of: Domains) -> tuple[Found, Tensor]:
-        """Send the numbers of this step to the host, and look at those that were sent before; waits for nothing that is being computed.
+    def send(self, norm: Tensor, gradients: Mapping[str, Tensor]) -> Tensor:
+        """Send the numbers of the step that is due to the host; the next look finds what is wrong with them. Nothing waits.
 
         Args:
             norm: As in `look`.
             gradients: As in `look`.
-            domains_of: As in `look`.
 
         Returns:
-            What was found in the iteration before, and whether this step is to be taken back, `()` bool on the device.
+            Whether the step is to be taken back, `()` bool on the device, the same on all ranks.
         """
-        found = self.look(None, {}, domains_of)
         step = self._step(norm, gradients)
         (number,) = sum_over_ranks([step.bad().to(norm.dtype)])
         self._sent = _Sent(step.layout(), Later(torch.cat([number.reshape(1), step.evidence()])))
         self._bad = number > 0
-        return found, self._bad
+        return self._bad
+
+    def forget(self) -> None:
+        """Drop what was not looked at: it is of another training."""
+        self._terms, self._inner, self._batch, self._bad, self._sent, self._written = {}, (0, {}), {}, None, None, None
 
     def restore(self, network: nn.Module, where: Tensor | None = None) -> None:
         """Give the running statistics back what they were when the iteration began, where a flag `()` on the device says so."""

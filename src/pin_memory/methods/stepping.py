@@ -1,4 +1,4 @@
-"""The step of the optimiser by hand: looked at before it is made, clipped, counted."""
+"""The step of the optimiser by hand: looked at, clipped, counted."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -90,21 +90,20 @@ class SteppedByHand(JudgedByDomain):
         """Step the optimiser on `gradients` (by parameter name), then the schedule; counts `images` as seen.
 
         A step that is left out is a step without any gradient: optimisers pass over parameters that have none, weights and momentum stay as
-        they are, and the iteration counts, as its images are drawn.
+        they are, and the iteration counts, as its images are drawn. With a late look it is made with its gradients and taken back.
 
         Raises:
-            NonFiniteError: A number is not finite, and the policy is to stop; nothing of the iteration is left in the state.
+            NonFiniteError: A number of this step, or with a late look of the one before, is not finite, and the policy is to stop. Weights,
+                optimiser, running statistics and memory are those before that step.
         """
         norm = get_total_norm(list(gradients.values()))
         if self.writes_metrics:
             self.log("grad_norm/total", norm)
             self.log("lr", self.lr)
         if self._looks_later(norm.device):
-            found, bad = self.numerics.look_later(norm, gradients, self.domains_of)
-            self._take(found, stepping=True)
-            self._revocable = RevocableStep(self._torch_optimizer, norm.device)
-            self._step(gradients, norm)
-            self._revocable.revoke(bad)
+            self._take(self.numerics.look(None, {}, self.domains_of), stepping=True)
+            bad = self.numerics.send(norm, gradients)
+            self._step(gradients, norm, taken_back=bad)
             self.numerics.restore(self.network, where=bad)
             self.images_seen += ~bad * images * world_size()
         elif self._accepts(norm, gradients):
@@ -113,14 +112,18 @@ class SteppedByHand(JudgedByDomain):
         else:
             self._step({}, norm)
 
-    def _step(self, gradients: Mapping[str, Tensor], norm: Tensor) -> None:
-        """Step the optimiser on gradients of this norm, then the schedule."""
+    def _step(self, gradients: Mapping[str, Tensor], norm: Tensor, taken_back: Tensor | None = None) -> None:
+        """Step the optimiser on gradients of this norm, then the schedule; the former is taken back where a flag on the device says so."""
         optimizer, schedule = self.optimizers(), self.lr_schedulers()
         for name, parameter in self.network.named_parameters():
             parameter.grad = gradients.get(name)
         if self.gradient_clip is not None:
             clip_grads_with_norm_(self.network.parameters(), self.gradient_clip, norm)
+        if taken_back is not None:
+            self._revocable = RevocableStep(self._torch_optimizer, norm.device)
         optimizer.step()  # type: ignore[union-attr]
+        if taken_back is not None and self._revocable is not None:
+            self._revocable.revoke(taken_back)
         torch.clear_autocast_cache()  # it holds the weights before the step, in half precision
         optimizer.zero_grad(set_to_none=True)  # type: ignore[union-attr]
         schedule.step()  # type: ignore[union-attr]
@@ -177,10 +180,15 @@ class SteppedByHand(JudgedByDomain):
         if found.earlier is not None and self._revocable is not None:
             self._revocable.revoke_on_host()
         self._revocable = None
-        if stepping and (found.step or (any(found) and self.numerics.policy == "raise")):
+        try:
+            if any(found):
+                self._refuse(found)
+        except NonFiniteError:
+            if stepping:  # the checkpoint of the state before has no part of this iteration
+                self.numerics.restore(self.network)
+            raise
+        if found.step:
             self.numerics.restore(self.network)
-        if any(found):
-            self._refuse(found)
 
     def _refuse(self, found: Found) -> None:
         """Leave the step out, or stop.
