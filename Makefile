@@ -23,7 +23,7 @@ lint: $(STAMP) ## check style, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(STAMP) ## measure training step, memory, data pipeline, evaluation and start-up; about 20 minutes, results in runs/benchmarks
+bench: $(STAMP) ## measure training step, memory, data pipeline, evaluation and start-up; about 15 minutes, results in runs/benchmarks
 	$(BIN)/python -m benchmarks.step_time $(ARGS)
 	$(BIN)/python -m benchmarks.step_time --network deeplab_v3plus_resnet18 $(ARGS)
 	$(BIN)/python -m benchmarks.memory_budget

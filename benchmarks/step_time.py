@@ -25,6 +25,7 @@ ORDER = ["network.channels_last=true"]
 VARIANTS: dict[str, tuple[list[str], torch.dtype]] = {
     "erm": (["method=erm"], torch.float32),
     "mldg": (["method=mldg"], torch.float32),
+    "mldg_second_order": (["method=mldg", "method.first_order=false"], torch.float32),
     "pin_the_memory": (PTM, torch.float32),
     "pin_the_memory_second_order": ([*PTM, "method.first_order=false"], torch.float32),
     "pin_the_memory+late_look": ([*PTM, "method.late_look=true"], torch.float32),
@@ -37,7 +38,8 @@ VARIANTS: dict[str, tuple[list[str], torch.dtype]] = {
     "pin_the_memory+bf16+channels_last+compile": ([*PTM, *ORDER, "network.compile=true"], torch.bfloat16),
 }
 """Overrides of the command line, and the type that autocast computes in."""
-DEFAULT = [name for name in VARIANTS if "compile" not in name]  # compiling for a CPU takes minutes and a C++ compiler
+DEFAULT = [name for name in VARIANTS if not name.endswith(("compile", "late_look"))]
+"""Compiling for a CPU takes minutes and a C++ compiler; a late look is for a GPU, where it is on by itself."""
 BASE = {"erm": "erm", "plain": "pin_the_memory"}
 
 

@@ -275,7 +275,7 @@ def test_everything_that_the_shipped_configuration_names_is_accepted() -> None:
 
 
 def test_floors_of_a_checkpoint_fetch_nothing(altered: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.hub.load_state_dict_from_url", lambda *args, **named: pytest.fail("something was fetched"))
+    monkeypatch.setattr("torch.hub.download_url_to_file", lambda *args, **named: pytest.fail("something was fetched"))
     path = altered(lambda config: config["network"]["backbone"].update(pretrained="imagenet"))
     chosen = load_method(path).checkpoint
     assert chosen.cfg.network.backbone.pretrained == "imagenet"  # as it is told of the run
@@ -399,7 +399,7 @@ def test_safetensors_and_their_settings(exported: Path, refused: Run, planted: P
     settings["network"]["backbone"]["pretrained"] = "imagenet"
     exported.with_suffix(".json").write_text(json.dumps(settings))
     exported.write_bytes(weights)
-    monkeypatch.setattr("torch.hub.load_state_dict_from_url", lambda *args, **named: pytest.fail("something was fetched"))
+    monkeypatch.setattr("torch.hub.download_url_to_file", lambda *args, **named: pytest.fail("something was fetched"))
     monkeypatch.setattr("sys.argv", predict)
     importlib.import_module("pin_memory.predict").main()
     assert (exported.parent / "out" / "a_trainids.png").is_file()

@@ -90,7 +90,8 @@ def build_trainer(cfg: DictConfig, callbacks: list[Callback], loggers: list[Logg
     """
     settings = cfg.trainer.copy()
     if settings.get("sync_batchnorm") == "auto":  # PyTorch has it for GPUs alone; a single device needs none
-        settings.sync_batchnorm = torch.cuda.is_available() and settings.accelerator in ("auto", "gpu", "cuda")
+        several = settings.get("devices") not in (1, "1", [0]) or settings.get("num_nodes", 1) > 1
+        settings.sync_batchnorm = several and torch.cuda.is_available() and settings.accelerator in ("auto", "gpu", "cuda")
     trainer: Trainer = hydra.utils.instantiate(
         settings, callbacks=callbacks, logger=loggers, plugins=[AtomicCheckpointIO()], _convert_="partial"
     )

@@ -16,6 +16,8 @@ from pin_memory.methods import Method
 from pin_memory.results import RESULTS
 from pin_memory.resume_command import AUTO
 from pin_memory.settings import check_same_classes
+from pin_memory.training_state import check_training_state
+from pin_memory.untrusted import load_weights_only
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +102,8 @@ def check_resumption(cfg: DictConfig, found: Resumption, method: Method, sources
         Iterations that the checkpoint has made.
 
     Raises:
-        ConfigurationError: Another method, network or source, other classes, or no step left to make in a new run.
+        ConfigurationError: Another method, network or source, other classes, a state of training that is damaged, or no step left to make
+            in a new run.
     """
     checkpoint, max_steps = found.checkpoint, cfg.trainer.max_steps
     assert checkpoint is not None
@@ -110,6 +113,7 @@ def check_resumption(cfg: DictConfig, found: Resumption, method: Method, sources
             f"resume={checkpoint}: a converted checkpoint holds no state to train on from; it can be evaluated and predicted with."
         )
     check_same_classes(earlier.label_space.names, classes, checkpoint)
+    check_training_state(load_weights_only(checkpoint), list(method.network.parameters()), checkpoint)
     untrained = {name: value.clone() for name, value in method.state_dict().items()}  # what is scored as a floor
     checkpoints.load_weights(method, earlier.state, checkpoint)
     method.load_state_dict(untrained)

@@ -29,6 +29,7 @@ from pin_memory.resuming import check_resumption, find_resumption, finished_resu
 from pin_memory.run_folder import make_ready
 from pin_memory.settings import check_settings
 from pin_memory.stopping import StopSignals
+from pin_memory.training_state import explain_restoring
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +88,7 @@ def _train_and_judge(
         loggers = [logger for logger in instantiate(cfg.logger).values() if logger]
         trainer = assembly.build_trainer(cfg, list(callbacks.values()), loggers)
         untrained = copied_weights(method.network) if cfg.floors and cfg.test else None
+        explain_restoring(trainer, checkpoint)
         trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         run = Path(trainer.strategy.broadcast(str(run)))  # each process of torchrun or Slurm has read the clock for itself
         floors = None

@@ -37,6 +37,7 @@ def load_weights_only(path: Path, allowed: Sequence[Any] = ()) -> Any:
         with torch.serialization.safe_globals(list(allowed)):
             content = torch.load(path, map_location="cpu", weights_only=True)
         check_expansion(content)
+        _check_views(content)
     except Exception as error:  # torch raises half a dozen kinds for a file that is cut, foreign or holds code
         raise ConfigurationError(_why_unread(path, error)) from error
     return content
@@ -90,6 +91,24 @@ def check_expansion(content: Any) -> None:
         TooLargeError: More than `MAX_NODES` values or `MAX_DEPTH` levels.
     """
     walk(content, _parts)
+
+
+def _check_views(content: Any) -> None:
+    """Refuse tensors that claim to be larger than what is stored of them, once over again: whoever copies them needs all of it.
+
+    Raises:
+        TooLargeError: There is one.
+    """
+    import torch
+
+    waiting = [content]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, torch.Tensor) and not value.is_sparse:
+            claimed, stored = value.numel() * value.element_size(), value.untyped_storage().nbytes()
+            if claimed > max(stored, 1) * 2:
+                raise TooLargeError(f"a tensor that claims {claimed} bytes and has {stored}")
+        waiting += _parts(value)
 
 
 def _parts(value: Any) -> Iterable[Any]:

@@ -56,9 +56,10 @@ def test_an_iteration_reads_one_number_or_none(kind: Any, late: bool) -> None:
     method.log_losses = lambda **terms: method.numerics.watch(terms)  # type: ignore[method-assign]
     reads = []
     for index in range(3):
-        method.numerics.begin(network, tiny_batch(), index)
+        batch = tiny_batch()
+        method.numerics.begin(network, batch, index)
         with Waits() as waits:
-            method.training_step(tiny_batch(), index)
+            method.training_step(batch, index)
         reads.append(len(waits.found) - split_draws(method))
     assert reads == ([1, 0, 0] if late else [1, 1, 1])  # the first step makes momentum, and cannot be taken back
 

@@ -137,6 +137,22 @@ def test_half_precision_keeps_losses_and_reads_in_float32() -> None:
     assert {reading.similarity.dtype, logits.dtype, auxiliary.dtype, items.dtype} == {torch.float32}
 
 
+@pytest.mark.parametrize("first_order", [True, False])
+def test_half_precision_weights_of_a_pass_without_graph_are_not_taken_for_one_with(first_order: bool) -> None:
+    """Autocast keeps weights that it has cast; those of the write pass, cast without a graph, would give the outer pass no gradient."""
+    gradients = []
+    for cached in (True, False):
+        torch.manual_seed(0)
+        method = PinTheMemoryByHand(network(True).float(), SGD, first_order=first_order).prepare().train()
+        batch = {name: {**part, "image": part["image"].float()} for name, part in BATCH.items()}
+        torch.manual_seed(1)
+        with torch.autocast("cpu", torch.bfloat16, cache_enabled=cached):
+            method.training_step(batch, 0)
+        gradients.append(method.gradients)
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradient, gradients[1][name], rtol=0.05, atol=1e-3 * float(gradients[1][name].abs().max()) + 1e-8)
+
+
 @pytest.mark.parametrize("options", [{"compile": "nonsense"}, {"compile": True, "checkpointing": True}])
 def test_impossible_options_are_refused(options: dict[str, Any]) -> None:
     """Before anything is compiled."""

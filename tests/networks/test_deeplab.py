@@ -1,6 +1,8 @@
 """DeepLabV3+ on every backbone, with and without memory."""
 
+import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -96,16 +98,55 @@ def test_pretrained_weights_that_do_not_fit_stop_the_run(tmp_path: Path, content
         ResNetBackbone(18, pretrained=str(file))
 
 
-def test_download_that_fails_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_download_that_fails_stops_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No network: an error instead of silent random weights."""
 
     def no_network(*args: object, **kwargs: object) -> None:
         raise OSError("Name or service not known")
 
-    monkeypatch.setattr("torch.hub.load_state_dict_from_url", no_network)
-    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", no_network)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.download_url_to_file", no_network)
     with pytest.raises(ConfigurationError, match=r"could not download.*\n.*pretrained=FILE"):
         ResNetBackbone(18, pretrained="imagenet")
+
+
+def test_downloaded_weights_are_kept_and_their_name_is_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In PyTorch's cache, as torchvision does; a second network fetches nothing."""
+    state = torchvision.models.resnet18(weights=None).state_dict()
+    asked = []
+
+    def fetch(url: str, path: str, hash_prefix: str, progress: bool) -> None:
+        asked.append((url.rpartition("/")[2], hash_prefix))
+        torch.save(state, path)
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.download_url_to_file", fetch)
+    for _ in range(2):
+        network = ResNetBackbone(18, pretrained="imagenet")
+        assert any(torch.equal(value, state["layer1.0.conv1.weight"]) for value in network.state_dict().values())
+    assert asked == [("resnet18-f37072fd.pth", "f37072fd")]
+
+
+def test_code_in_the_cache_of_weights_is_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whoever can write there must not be able to run anything here."""
+    cache = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
+    cache.parent.mkdir(parents=True)
+    with cache.open("wb") as file:
+        pickle.dump(MakesAFile(tmp_path / "made"), file)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(ConfigurationError, match=r"could not read .*is refused"):
+        ResNetBackbone(18, pretrained="imagenet")
+    assert not (tmp_path / "made").exists()
+
+
+class MakesAFile:
+    """Something whose loading runs code."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
 
 
 def test_heads_start_as_released() -> None:

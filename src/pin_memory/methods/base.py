@@ -203,13 +203,16 @@ class Method(SteppedByHand):
         return dict(zip(parameters, mean_over_ranks(values), strict=True))
 
     def log_losses(self, **terms: Tensor | float) -> None:
-        """Log `loss/<term>`; the terms are looked at before the step.
+        """Log `loss/<term>`; the terms are looked at before the step. What is written is the mean over the ranks, the loss of all images.
 
         Numbers are made on the device: Lightning would copy them there, and a copy from ordinary memory waits for the device. And it is not
         told that they are for the progress bar, or it would read them after every iteration: `TrainingProgress` asks for them.
         """
         values = {k: v.detach() if isinstance(v, Tensor) else torch.full((), float(v), device=self.device) for k, v in terms.items()}
         self.numerics.watch(values)
+        if self.reports and world_size() > 1:
+            (means,) = mean_over_ranks([torch.stack([value.float() for value in values.values()])])
+            values = dict(zip(values, means.unbind(), strict=True))
         self.log_dict({f"loss/{name}": value for name, value in values.items()})
 
     def log_norms(self, groups: Mapping[str, Mapping[str, Tensor]]) -> None:

@@ -11,8 +11,9 @@ meanwhile, which reads them before the next step, when they have long been there
 statistics and memory are untouched by then, so that the next iteration began where it should; numbers on the host are given back.
 
 The memory is written after the step. A write with a row that is not finite is dropped on the device, without waiting, and told when the
-host looks the next time: at the next step, or before a checkpoint is saved. So neither weights nor optimiser nor memory ever hold a number
-that is not finite.
+host looks the next time: at the next step, or before a checkpoint is saved. So the memory never holds a number that is not finite, and
+weights and optimiser get none from a loss or a gradient. What a step on finite gradients makes of them (an overflow by far too high a rate)
+is found in the next iteration's losses or in the memory write.
 """
 
 from collections.abc import Mapping

@@ -38,6 +38,7 @@ class SteppedByHand(JudgedByDomain):
     Attributes:
         numerics: Watches the numbers of the steps.
         images_seen: Images that steps were made on.
+        reports: Whether the metrics of the iteration under way are written; `writes_metrics` looks ahead once the step is made.
 
     Raises:
         ConfigurationError: A norm that is not above 0, or another policy.
@@ -50,6 +51,7 @@ class SteppedByHand(JudgedByDomain):
         if gradient_clip is not None and not gradient_clip > 0:
             raise ConfigurationError(f"method.gradient_clip={gradient_clip}: expected a norm above 0, or null for no clipping.")
         self.gradient_clip, self.numerics = gradient_clip, Numerics(on_non_finite, late_look)
+        self.reports = False
         self._revocable: RevocableStep | None = None  # the newest step, if the host does not know yet whether it holds
         self._files: dict[str, dict[str, Path]] = {}  # image by sample name, of the domains that were asked for
         self.register_buffer("images_seen", torch.zeros((), dtype=torch.int64))
@@ -84,6 +86,7 @@ class SteppedByHand(JudgedByDomain):
 
     def on_train_batch_start(self, batch: DomainBatch, batch_idx: int) -> None:
         """Remember the state that a bad forward pass would spoil."""
+        self.reports = self.writes_metrics
         self.numerics.begin(self.network, batch, self.iteration)
 
     def step_optimizer(self, gradients: dict[str, Tensor], images: int) -> None:
@@ -200,7 +203,8 @@ class SteppedByHand(JudgedByDomain):
         told += [self._describe(found.earlier, "The step was taken back.")] if found.earlier else []
         told += [self._describe(found.step, "The step was not made.")] if found.step else []
         if self.numerics.policy == "raise":
-            kept = "Weights, memory and optimiser are as they were before."
+            whose = "Weights, memory and optimiser are" if found.step or found.earlier else "The memory is"
+            kept = f"{whose} as {'they were' if found.step or found.earlier else 'it was'} before."
             raise NonFiniteError("\n".join([*told, kept, _ADVICE]), begins=found.earlier.iteration - 1 if found.earlier else None)
         self.numerics.count(found)
         if is_first():

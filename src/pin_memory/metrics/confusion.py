@@ -74,7 +74,7 @@ def class_iou(confusion: Tensor) -> Tensor:
         >>> class_iou(torch.tensor([[3, 1], [0, 0]]))
         tensor([0.7500,    nan], dtype=torch.float64)
     """
-    counts = confusion.double()
+    counts = confusion.cpu().double()  # not every device has double precision, and whoever asks waits anyway
     hits, truth, predicted = counts.diagonal(), counts.sum(1), counts.sum(0)
     iou = hits / (truth + predicted - hits)
     return iou.masked_fill(truth == 0, torch.nan)

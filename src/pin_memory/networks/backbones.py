@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
@@ -142,14 +143,12 @@ def _pretrained_state(depth: int, source: str) -> dict[str, Tensor]:
         " or train from random weights on purpose with network.backbone.pretrained=null."
     )
     reference = getattr(torchvision.models, f"resnet{depth}")(weights=None).state_dict()
+    what = "download"
     try:
-        if source == "imagenet":
-            weights = torchvision.models.get_model_weights(f"resnet{depth}")["IMAGENET1K_V1"]
-            state = weights.get_state_dict(progress=False)
-        else:
-            state = load_weights_only(Path(source).expanduser())
+        path = _imagenet_file(depth) if source == "imagenet" else Path(source).expanduser()
+        what = "read"
+        state = load_weights_only(path)
     except Exception as error:  # network, disk, pickle: whatever it was, the user has the same two ways out
-        what = "download" if source == "imagenet" else "read"
         raise ConfigurationError(
             f"network: could not {what} the pretrained ResNet-{depth} weights ({source}): {error}\n{advice}"
         ) from error
@@ -165,6 +164,17 @@ def _pretrained_state(depth: int, source: str) -> dict[str, Tensor]:
             f" {(wrong + missing)[0]}.\n{advice}"
         )
     return reference | given
+
+
+def _imagenet_file(depth: int) -> Path:
+    """Torchvision's weights in PyTorch's cache, fetched if they are not there; torchvision's own loading would run code in that file."""
+    url = torchvision.models.get_model_weights(f"resnet{depth}")["IMAGENET1K_V1"].url
+    name = url.rpartition("/")[2]
+    path = Path(torch.hub.get_dir(), "checkpoints", name)
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=Path(name).stem.rpartition("-")[2], progress=False)
+    return path
 
 
 def _without_classifier(state: dict[str, Tensor]) -> dict[str, Tensor]:
