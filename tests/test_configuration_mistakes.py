@@ -111,6 +111,7 @@ MISTAKES = [
     ("trainer.precision=half", "trainer.precision=half: expected one of 32-true"),
     ("trainer.accelerator=abacus", "abacus"),
     ("trainer.devices=0", "devices"),
+    ("trainer.devices=1000000000", "trainer.devices=1000000000: expected at most 1024"),
     ("trainer.strategy=alone", "alone"),
     ("+trainer.gradient_clip_val=1.0", "say method.gradient_clip=1.0"),
     ("dry_run=perhaps", "dry_run=perhaps: expected true or false"),

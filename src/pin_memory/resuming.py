@@ -113,12 +113,12 @@ def check_resumption(cfg: DictConfig, found: Resumption, method: Method, sources
             f"resume={checkpoint}: a converted checkpoint holds no state to train on from; it can be evaluated and predicted with."
         )
     check_same_classes(earlier.label_space.names, classes, checkpoint)
-    check_training_state(load_weights_only(checkpoint), list(method.network.parameters()), checkpoint)
     untrained = {name: value.clone() for name, value in method.state_dict().items()}  # what is scored as a floor
     checkpoints.load_weights(method, earlier.state, checkpoint)
     method.load_state_dict(untrained)
     if earlier.sources != sources:
         raise ConfigurationError(f"resume={checkpoint}: trained on {', '.join(earlier.sources)}; this run has {', '.join(sources)}.")
+    check_training_state(load_weights_only(checkpoint), list(method.network.parameters()), checkpoint)
     if 0 <= max_steps <= earlier.step and not found.in_place:
         raise ConfigurationError(f"resume={checkpoint} has made {earlier.step} steps already; set trainer.max_steps above that.")
     return earlier.step

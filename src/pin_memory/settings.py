@@ -15,6 +15,8 @@ from pin_memory.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
 
+MAX_DEVICES, MAX_NODES = 1024, 65_536
+"""Devices of a machine and machines of a run, beyond all that there are."""
 PRECISIONS = ("32-true", "64-true", "bf16-mixed")
 """What a method trains rightly in; float16 needs loss scaling, which the gradients of two steps would have to undo."""
 
@@ -127,6 +129,10 @@ def _check_trainer(trainer: DictConfig) -> None:
             f"trainer.accelerator={trainer.accelerator}: PyTorch {torch.__version__} sees no GPU here. Say trainer.accelerator=cpu, or auto"
             " for a GPU where there is one; otherwise look at nvidia-smi and CUDA_VISIBLE_DEVICES."
         )
+    for key, most in (("devices", MAX_DEVICES), ("num_nodes", MAX_NODES)):
+        value = trainer.get(key)  # Lightning makes a list of so many before it says that they are not there
+        if isinstance(value, int) and value > most:
+            raise ConfigurationError(f"trainer.{key}={value}: expected at most {most}.")
     refuse_clipping(trainer.get("gradient_clip_val"))
 
 
