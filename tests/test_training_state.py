@@ -90,32 +90,24 @@ def is_parameter(name: str) -> bool:
     return not name.endswith(("running_mean", "running_var", "num_batches_tracked", "memory.items"))
 
 
-@pytest.mark.parametrize("what", ["no optimiser", "another loop", "momentum of another shape"])
-def test_training_does_not_go_on_from_it(stopped: tuple[Path, dict[str, Any]], tmp_path: Path, what: str) -> None:
+@pytest.mark.parametrize(
+    ("tamper", "message"),
+    [
+        *((TAMPERED[what][0], "cannot be gone on from") for what in ("no optimiser", "another loop", "momentum of another shape")),
+        (
+            lambda c: fit_loop(c)["state_dict"]["combined_loader"].pop(),
+            "does not fit this training",
+        ),  # of the right form, but not of this one
+        (lambda c: trace(c).update(items=torch.zeros(1).expand(2, 19, 10**9)), "claims 152000000000 bytes"),  # a view of one number
+    ],
+)
+def test_training_does_not_go_on_from_it(
+    stopped: tuple[Path, dict[str, Any]], tmp_path: Path, tamper: Callable[[dict[str, Any]], Any], message: str
+) -> None:
     """Before an iteration is made."""
     data, content = stopped[0], copy.deepcopy(stopped[1])
-    TAMPERED[what][0](content)
+    tamper(content)
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     torch.save(content, tmp_path / "run" / "checkpoints" / "last.ckpt")
-    with pytest.raises(ConfigurationError, match="cannot be gone on from"):
-        fit(data, tmp_path / "run", "trainer.max_steps=6", resume=tmp_path / "run")
-
-
-def test_what_fails_in_restoring_is_told(stopped: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
-    """A state of the right form that is of another training."""
-    data, content = stopped[0], copy.deepcopy(stopped[1])
-    content["loops"]["fit_loop"]["state_dict"]["combined_loader"].pop()
-    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    torch.save(content, tmp_path / "run" / "checkpoints" / "last.ckpt")
-    with pytest.raises(ConfigurationError, match="does not fit this training"):
-        fit(data, tmp_path / "run", "trainer.max_steps=6", resume=tmp_path / "run")
-
-
-def test_a_tensor_larger_than_its_file_is_refused(stopped: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
-    """A view of one number may claim terabytes."""
-    data, content = stopped[0], copy.deepcopy(stopped[1])
-    trace(content)["items"] = torch.zeros(1).expand(2, 19, 10**9)
-    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    torch.save(content, tmp_path / "run" / "checkpoints" / "last.ckpt")
-    with pytest.raises(ConfigurationError, match="claims 152000000000 bytes"):
+    with pytest.raises(ConfigurationError, match=message):
         fit(data, tmp_path / "run", "trainer.max_steps=6", resume=tmp_path / "run")
