@@ -27,7 +27,7 @@ import torch
 
 from benchmarks.data_pipeline import cpu, write_files
 from pin_memory.domains import CityscapesDataModule, Loading
-from pin_memory.files import write_text
+from pin_memory.utils.files import write_text
 from pin_memory.inference import Protocol
 from pin_memory.inference.named import find_protocol
 from pin_memory.memory import CategoricalMemory

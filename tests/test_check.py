@@ -20,10 +20,10 @@ from pin_memory.check_run import run_check
 from pin_memory.checking import check_domain, spaced
 from pin_memory.commands import config_directory
 from pin_memory.domains import GTAV, GTAVDataModule
-from pin_memory.domains.classes import CITYSCAPES
+from pin_memory.utils.labels import CITYSCAPES
 from pin_memory.domains.inspection import glance
 from pin_memory.domains.stand_in_layouts import StandIns
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 from tests.planted_faults import FAULTS, corner, cut, cut_label, no_label, no_labels_folder, only_road, other_size, pair, repaint
 
 GSI = "experiment=multi_source_gsi"

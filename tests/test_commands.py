@@ -18,7 +18,7 @@ TOY = '''
 import logging, os, signal, sys
 from pathlib import Path
 import pin_memory.commands as commands
-from pin_memory.errors import DataError
+from pin_memory.utils.errors import DataError
 
 commands.config_directory = lambda: Path(__file__).parent / "conf"
 

@@ -17,7 +17,7 @@ from pin_memory.commands import config_directory
 from pin_memory.comparing import compare_runs
 from pin_memory.comparison import compare, gain_over, read_runs
 from pin_memory.comparison_tables import class_tables, comparison_table, long_csv, write_comparison
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 from pin_memory.results import STAND_IN_NOTE
 
 JUDGED = {"view": "native", "image_scale": 1.0, "label_scale": 1.0, "layout": "official", "images": 5, "classes": ["road", "sky"]}

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from pin_memory.commands import config_directory
 from pin_memory.domains.stand_in_layouts import StandIns
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 from pin_memory.evaluating import evaluate
 from pin_memory.mistakes import explain, suggest
 from pin_memory.networks import backbones

@@ -17,7 +17,7 @@ from pin_memory import load_model
 from pin_memory.assembly import build_data
 from pin_memory.checkpoints import find_checkpoint, load_method, read_checkpoint
 from pin_memory.commands import config_directory
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 from pin_memory.evaluating import evaluate
 from pin_memory.inference import WHOLE, Protocol
 from pin_memory.inference.named import find_protocol

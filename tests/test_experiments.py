@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from pin_memory import assembly, checkpoints
 from pin_memory.commands import config_directory
 from pin_memory.domains.stand_in_layouts import StandIns
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 from pin_memory.methods.meta_learning import MetaLearning
 from pin_memory.mistakes import explain
 from pin_memory.training import train

@@ -18,9 +18,9 @@ from pin_memory.applying.outputs import KINDS, Saving, is_whole, label_ids
 from pin_memory.applying.record import RECORD, open_record
 from pin_memory.applying.segmenting import Segmenter
 from pin_memory.domains.cityscapes import Cityscapes
-from pin_memory.domains.classes import CITYSCAPES, PALETTE, LabelSpace
+from pin_memory.utils.labels import CITYSCAPES, LabelSpace, PALETTE
 from pin_memory.domains.transforms import EvalTransform
-from pin_memory.errors import ConfigurationError, DataError, OutputError, ResourceError
+from pin_memory.utils.errors import ConfigurationError, DataError, OutputError, ResourceError
 from pin_memory.inference import Predictor, Protocol
 from pin_memory.predict import choose_device, main, prepare_output
 from tests.applying.models import Halves

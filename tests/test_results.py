@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from pin_memory.domains.classes import CLASSES
-from pin_memory.errors import ConfigurationError, OutputError
+from pin_memory.utils.labels import CLASSES
+from pin_memory.utils.errors import ConfigurationError, OutputError
 from pin_memory.results import (
     STAND_IN_NOTE,
     mean_miou,
@@ -22,7 +22,7 @@ from pin_memory.results import (
     write_confusions,
     write_results,
 )
-from pin_memory.tables import FORMATS, check_formats, write_table
+from pin_memory.utils.tables import FORMATS, check_formats, write_table
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from lightning.pytorch import Trainer
 
 from pin_memory.callbacks import BestCheckpoint, LastCheckpoint
 from pin_memory.domains.stand_in_layouts import StandIns
-from pin_memory.errors import ConfigurationError, OutputError
-from pin_memory.locking import alone, is_in_use
-from pin_memory.stopping import STOPPED, Stopped
+from pin_memory.utils.errors import ConfigurationError, OutputError
+from pin_memory.utils.locking import alone, is_in_use
+from pin_memory.utils.signals import STOPPED, Stopped
 from tests.resumption import WHITENED, Killed, differences, fit, left
 
 Whole = Callable[..., dict[str, Any]]
@@ -213,7 +213,7 @@ def test_a_run_that_another_process_is_at_is_left_alone(data: Path, tmp_path: Pa
     """Such as a job that was started again before the first one ended; its workers hold no lock."""
     fit(data, tmp_path / "run", "trainer.max_steps=3")
     holder = (
-        "import sys; from pathlib import Path; from pin_memory.locking import alone\n"
+        "import sys; from pathlib import Path; from pin_memory.utils.locking import alone\n"
         "with alone(Path(sys.argv[1])): print(1, flush=True); input()"
     )
     with subprocess.Popen(

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from pin_memory import untrusted
-from pin_memory.errors import ConfigurationError
-from pin_memory.locking import alone
-from pin_memory.processes import is_first
+from pin_memory.utils import untrusted
+from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.locking import alone
+from pin_memory.utils.processes import is_first
 from pin_memory.resume_command import with_recorded_settings
 from tests.tiny_run import TINY
 
@@ -157,7 +157,7 @@ def test_auto_finds_the_newest_unfinished_run_of_the_same_settings(cwd: Path, ca
     assert "going on with runs/demo/wanted" in capsys.readouterr().out
     assert with_recorded_settings(["resume=auto"])[-2:] == ours("runs/demo/other")  # the newest of any settings
     holder = (
-        "import sys; from pathlib import Path; from pin_memory.locking import alone\n"
+        "import sys; from pathlib import Path; from pin_memory.utils.locking import alone\n"
         "with alone(Path(sys.argv[1])): print(1, flush=True); input()"
     )
     with subprocess.Popen(
@@ -252,7 +252,7 @@ def test_several_processes_do_not_search_each_for_itself(cwd: Path, variable: st
 )
 def test_one_process_speaks(cwd: Path, environment: dict[str, str], first: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of torchrun, srun, and Lightning on one machine or several."""
-    monkeypatch.delitem(sys.modules, "pin_memory.ranks", raising=False)
+    monkeypatch.delitem(sys.modules, "pin_memory.utils.distributed", raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert is_first() == first
@@ -263,7 +263,7 @@ def test_looking_does_not_disturb(tmp_path: Path) -> None:
     with alone(tmp_path):
         pass
     look = (
-        "import sys; from pathlib import Path; from pin_memory.locking import is_in_use\n"
+        "import sys; from pathlib import Path; from pin_memory.utils.locking import is_in_use\n"
         "print(flush=True); input()\n"
         "print(sum(is_in_use(Path(sys.argv[1])) for _ in range(2000)))"
     )

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pin_memory.domains.stand_in_layouts import StandIns
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 from pin_memory.training_state import check_training_state
 from tests.resumption import fit
 

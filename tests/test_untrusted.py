@@ -23,17 +23,17 @@ from PIL import Image
 from pin_memory.assembly import build_data, build_untrained
 from pin_memory.checkpoints import load_method
 from pin_memory.commands import config_directory
-from pin_memory.documents import MAX_DEPTH, MAX_NODES, TooLargeError, check_yaml, read_json, walk
+from pin_memory.utils.documents import MAX_DEPTH, MAX_NODES, TooLargeError, check_yaml, read_json, walk
 from pin_memory.domains import Loading
 from pin_memory.domains.decoding import PIXEL_LIMIT, read_indices, read_rgb
 from pin_memory.domains.folder import FolderDomain
 from pin_memory.domains.stand_in_layouts import StandIns
 from pin_memory.domains.transforms import TrainTransform
-from pin_memory.errors import ConfigurationError, DataError
-from pin_memory.files import file_name
+from pin_memory.utils.errors import ConfigurationError, DataError
+from pin_memory.utils.files import file_name
 from pin_memory.resume_command import with_recorded_settings
 from pin_memory.targets import is_trusted
-from pin_memory.untrusted import load_arrays, load_weights_only
+from pin_memory.utils.untrusted import load_arrays, load_weights_only
 from tests.reliability.mutations import png_claiming
 from tests.tiny_run import TINY
 

@@ -14,7 +14,7 @@ from pin_memory import assembly
 from pin_memory.analysis.plots import PLOTS, Desk
 from pin_memory.analysis.style import FORMATS
 from pin_memory.analysis.subject import load_subject, read_results
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 from pin_memory.predict import choose_device
 from pin_memory.results import write_results
 

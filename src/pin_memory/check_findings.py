@@ -10,7 +10,7 @@ from pin_memory.check_kinds import DECODING, KINDS
 from pin_memory.domains import Domain
 from pin_memory.domains.inspection import Fault
 from pin_memory.domains.listing import first_names
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 
 _SHOWN = 20  # files of a kind in the message; all are in `Finding.places`
 

@@ -8,9 +8,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pin_memory.checking import spaced
 from pin_memory.domains import IGNORE, Domain, Sample
-from pin_memory.domains.classes import LabelSpace
-from pin_memory.errors import DataError
-from pin_memory.visualize import legend, overlay, write_panel
+from pin_memory.utils.labels import LabelSpace
+from pin_memory.utils.errors import DataError
+from pin_memory.utils.pictures import legend, overlay, write_panel
 
 _PAIRS, _COLUMNS = 8, 2  # pairs on a sheet, and beside each other
 _TILE = (460, 300)  # largest width and height of a picture

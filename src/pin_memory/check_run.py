@@ -13,8 +13,8 @@ from pin_memory.check_records import Depth, Request
 from pin_memory.check_report import Outcome, as_json, as_text
 from pin_memory.checking import check_domain, survey_splits
 from pin_memory.domains import DomainDataModule, MultiSourceDataModule
-from pin_memory.errors import ConfigurationError
-from pin_memory.files import file_name
+from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.files import file_name
 
 _FORMATS = {"text": as_text, "json": as_json}
 

@@ -17,7 +17,7 @@ from pin_memory.domains import Domain, DomainDataModule, MissingDataError
 from pin_memory.domains.inspection import Inspected, glance_pair, inspect_pair
 from pin_memory.domains.parallel import in_parallel
 from pin_memory.domains.statistics import class_shares, store_counts, stored_counts
-from pin_memory.errors import ConfigurationError, DataError
+from pin_memory.utils.errors import ConfigurationError, DataError
 
 _THREADS = 8  # read the heads and ends of files; more than CPUs, since they mostly wait for the disk
 

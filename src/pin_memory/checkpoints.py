@@ -11,13 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pin_memory.assembly import build_untrained, rebuilt
-from pin_memory.documents import read_json
+from pin_memory.utils.documents import read_json
 from pin_memory.domains import MultiSourceDataModule
-from pin_memory.domains.classes import IGNORE, LabelSpace
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.labels import IGNORE, LabelSpace
+from pin_memory.utils.errors import ConfigurationError
 from pin_memory.methods import Method
 from pin_memory.targets import checked_settings
-from pin_memory.untrusted import load_weights_only
+from pin_memory.utils.untrusted import load_weights_only
 
 RECORD = "pin_memory"
 """Key of a checkpoint under which the settings of its run lie."""

@@ -23,10 +23,10 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 from pin_memory.mistakes import Mistake, explain, suggest
 from pin_memory.own_settings import check_own_settings
-from pin_memory.processes import is_first
+from pin_memory.utils.processes import is_first
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 DEFECT = 1  # what Python itself ends with after a traceback

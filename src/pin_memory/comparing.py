@@ -7,7 +7,7 @@ from omegaconf import DictConfig, ListConfig
 
 from pin_memory.comparison import compare, read_runs
 from pin_memory.comparison_tables import FORMATS, comparison_table, write_comparison
-from pin_memory.tables import check_formats
+from pin_memory.utils.tables import check_formats
 
 
 def compare_runs(cfg: DictConfig) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pin_memory.comparison_runs import read_runs, settings_of
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 from pin_memory.results import known_mean
 
 FACTS = ("experiment", "method", "network", "sources", "protocol", "statistics", "selection")

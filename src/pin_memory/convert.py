@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from pin_memory.commands import command
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 
 FORMATS = ("ours", "official")
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pin_memory import assembly, checkpoints, official
 from pin_memory.callbacks import AtomicCheckpointIO
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 from pin_memory.official import MEMORY_ITEMS, Released
 
 ORIGIN = "official"

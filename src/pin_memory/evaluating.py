@@ -18,14 +18,14 @@ from pin_memory.comparison import compare, gain_over, read_runs
 from pin_memory.comparison_runs import SETTINGS
 from pin_memory.comparison_tables import comparison_table, write_comparison
 from pin_memory.domains import MultiSourceDataModule
-from pin_memory.errors import ConfigurationError
-from pin_memory.files import write_text
+from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.files import write_text
 from pin_memory.inference import TestStatistics
 from pin_memory.inference.named import recorded_name
 from pin_memory.judging import floor_scores, judge, report, use_views
 from pin_memory.methods import Method
 from pin_memory.settings import check_same_classes
-from pin_memory.tables import check_formats
+from pin_memory.utils.tables import check_formats
 
 
 class _Task(NamedTuple):

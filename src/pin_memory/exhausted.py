@@ -5,7 +5,7 @@ import re
 
 from hydra.core.hydra_config import HydraConfig
 
-from pin_memory.errors import ResourceError
+from pin_memory.utils.errors import ResourceError
 
 EXIT_CODE = ResourceError.exit_code
 

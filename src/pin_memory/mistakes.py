@@ -20,7 +20,7 @@ from hydra.errors import HydraException, InstantiationException
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from pin_memory.errors import UserError
+from pin_memory.utils.errors import UserError
 from pin_memory.exhausted import EXIT_CODE as EXHAUSTED
 from pin_memory.exhausted import exhausted
 

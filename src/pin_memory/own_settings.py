@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pin_memory.documents import check_yaml_file
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.documents import check_yaml_file
+from pin_memory.utils.errors import ConfigurationError
 
 _FLAGS = ("--config-dir", "-cd", "--config-path", "-cp")
 _SEARCH_PATH = "hydra.searchpath="

@@ -16,7 +16,7 @@ from pin_memory.domains import MultiSourceDataModule
 from pin_memory.methods import Method
 from pin_memory.methods.memory_learning import MemoryLearning
 from pin_memory.planning_words import words
-from pin_memory.ranks import is_first
+from pin_memory.utils.distributed import is_first
 from pin_memory.trial import Measured, seconds_to_load
 
 STEPS = 2

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, ListConfig
 
 from pin_memory.commands import command
-from pin_memory.errors import ConfigurationError, DataError, OutputError
+from pin_memory.utils.errors import ConfigurationError, DataError, OutputError
 
 if TYPE_CHECKING:
     from pin_memory.applying.folders import Outcome

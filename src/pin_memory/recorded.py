@@ -8,7 +8,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 
 from pin_memory.commands import config_directory
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 
 _HYDRA = re.compile(r"/?hydra([./]|$)")
 _LEFT_OUT = ("resume", "trust", "paths.run")  # the run's folder is the one that is resumed

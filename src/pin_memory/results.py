@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pin_memory.documents import read_json
-from pin_memory.domains.classes import CLASSES
-from pin_memory.errors import ConfigurationError
-from pin_memory.files import atomic_write, told_if_unwritten, write_text
+from pin_memory.utils.documents import read_json
+from pin_memory.utils.labels import CLASSES
+from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.files import atomic_write, told_if_unwritten, write_text
 from pin_memory.metrics import class_iou
-from pin_memory.tables import Cell, Score, Table
+from pin_memory.utils.tables import Cell, Score, Table
 
 RESULTS = "results.json"
 """Scores of a judged run, in its folder."""

@@ -13,8 +13,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from pin_memory.documents import read_yaml
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.documents import read_yaml
+from pin_memory.utils.errors import ConfigurationError
 from pin_memory.recorded import check_recorded, config_folder, is_left_out
 from pin_memory.unfinished import CONFIG_DIR, HYDRA_FOLDER, find_unfinished, recorded_overrides
 

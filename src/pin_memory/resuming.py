@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig
 
 from pin_memory import checkpoints
-from pin_memory.callbacks.checkpoint_io import damage
+from pin_memory.utils.checkpoint_io import damage
 from pin_memory.callbacks.last_checkpoint import LAST, earlier_states
-from pin_memory.documents import read_json
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.documents import read_json
+from pin_memory.utils.errors import ConfigurationError
 from pin_memory.methods import Method
 from pin_memory.results import RESULTS
 from pin_memory.resume_command import AUTO
 from pin_memory.settings import check_same_classes
 from pin_memory.training_state import check_training_state
-from pin_memory.untrusted import load_weights_only
+from pin_memory.utils.untrusted import load_weights_only
 
 log = logging.getLogger(__name__)
 

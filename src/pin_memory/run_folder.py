@@ -11,8 +11,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from pin_memory.changed_settings import changed_settings
-from pin_memory.documents import read_yaml
-from pin_memory.files import write_text
+from pin_memory.utils.documents import read_yaml
+from pin_memory.utils.files import write_text
 from pin_memory.results import RESULTS
 from pin_memory.resuming import Resumption
 from pin_memory.unfinished import HYDRA_FOLDER

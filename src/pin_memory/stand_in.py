@@ -10,7 +10,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from pin_memory.commands import command
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 
 ROW_HEIGHT, SHEET_WIDTH, TITLE_HEIGHT = 150, 1340, 20
 SHEET_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -26,7 +26,7 @@ def main(cfg: DictConfig) -> None:
     drawn = StandIns(root, cfg.images_per_domain, cfg.seed, cfg.width).prepare()
     print(f"Drew six stand-ins in {root}" if drawn else f"The stand-ins in {root} are already these; nothing was drawn")
     if cfg.contact_sheet is not None:
-        from pin_memory.visualize import write_image
+        from pin_memory.utils.pictures import write_image
 
         path = Path(str(cfg.contact_sheet)).expanduser()
         write_image(path, contact_sheet(cfg.seed, cfg.width), max_bytes=400_000)
@@ -75,7 +75,7 @@ def _row(look: str, seed: int, width: int) -> np.ndarray:
     import cv2
 
     from pin_memory.domains.stand_in import draw_scene
-    from pin_memory.visualize import colorize
+    from pin_memory.utils.pictures import colorize
 
     strip, x, index = np.full((ROW_HEIGHT, SHEET_WIDTH, 3), 255, np.uint8), 0, 0
     while x < SHEET_WIDTH:

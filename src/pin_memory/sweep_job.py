@@ -16,10 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from pin_memory.changed_settings import changed_settings
 from pin_memory.commands import FULL_ERROR, report_failure
-from pin_memory.documents import read_json
-from pin_memory.errors import ConfigurationError
-from pin_memory.files import write_text
-from pin_memory.locking import alone
+from pin_memory.utils.documents import read_json
+from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.files import write_text
+from pin_memory.utils.locking import alone
 
 RECORD = "job.json"
 """What a job leaves beside its run: settings, state, score."""

@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pin_memory import documents
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils import documents
+from pin_memory.utils.errors import ConfigurationError
 from pin_memory.sweep_job import OUTCOMES, RECORD, is_finished, read_record
 
 OBJECTIVE = "mean over the sources of the mIoU on their validation splits"

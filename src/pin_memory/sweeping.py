@@ -15,7 +15,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from pin_memory.commands import DEFECT
-from pin_memory.files import write_text
+from pin_memory.utils.files import write_text
 from pin_memory.sweep_job import OUTCOMES
 from pin_memory.sweep_results import SWEPT, jobs_in, read_json, read_sweep, short_names, values_of
 from pin_memory.sweep_table import as_csv, as_markdown, as_text

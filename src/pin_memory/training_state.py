@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from pin_memory.errors import ConfigurationError, UserError
+from pin_memory.utils.errors import ConfigurationError, UserError
 
 _LOOPS = (
     "state_dict", "epoch_progress", "epoch_loop.state_dict", "epoch_loop.batch_progress",

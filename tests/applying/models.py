@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pin_memory.applying.segmenting import Segmentation
-from pin_memory.domains.classes import CITYSCAPES
+from pin_memory.utils.labels import CITYSCAPES
 
 
 class Halves:

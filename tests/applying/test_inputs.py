@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from pin_memory.applying.inputs import find_inputs, read_list
-from pin_memory.errors import ConfigurationError, DataError
+from pin_memory.utils.errors import ConfigurationError, DataError
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pin_memory.applying.pictures import read_rgb
-from pin_memory.errors import DataError
+from pin_memory.utils.errors import DataError
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "CMYK"])

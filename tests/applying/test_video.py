@@ -10,8 +10,8 @@ from pin_memory.applying import video
 from pin_memory.applying.folders import predict_items
 from pin_memory.applying.inputs import Item, find_inputs
 from pin_memory.applying.outputs import Saving
-from pin_memory.errors import DataError, OutputError
-from pin_memory.visualize import overlay
+from pin_memory.utils.errors import DataError, OutputError
+from pin_memory.utils.pictures import overlay
 from tests.applying.models import Halves
 from tests.applying.videos import FRAMES, make, read
 

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
 from pin_memory.callbacks import AtomicCheckpointIO
-from pin_memory.domains.classes import CITYSCAPES, IGNORE
+from pin_memory.utils.labels import CITYSCAPES, IGNORE
 
 
 class TinyMethod(LightningModule):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from pin_memory.callbacks import PredictionPanels
 from pin_memory.callbacks.tiles import write_tiles
-from pin_memory.domains.classes import CITYSCAPES, IGNORE
+from pin_memory.utils.labels import CITYSCAPES, IGNORE
 from tests.callbacks.fakes import TinyDomains, TinyMethod, tiny_trainer
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pin_memory.methods import InstanceSelectiveWhitening
-from pin_memory.ranks import rank
+from pin_memory.utils.distributed import rank
 
 
 class Fingerprints(Callback):

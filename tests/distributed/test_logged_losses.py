@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pin_memory.methods import ERM, PinTheMemory
-from pin_memory.ranks import rank, world_size
+from pin_memory.utils.distributed import rank, world_size
 from tests.distributed.two_ranks import on_two_ranks
 from tests.methods.stepping import WithoutTrainer
 from tests.tiny import tiny_batch, tiny_segmenter

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from pin_memory.errors import NonFiniteError
+from pin_memory.utils.errors import NonFiniteError
 from tests.distributed.two_ranks import on_two_ranks
 from tests.methods.stepping import ERMByHand
 from tests.tiny import tiny_batch, tiny_segmenter

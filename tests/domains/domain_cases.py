@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from pin_memory.domains import Domain, DomainDataModule, Loading
-from pin_memory.errors import ConfigurationError, DataError
+from pin_memory.utils.errors import ConfigurationError, DataError
 
 CONF = Path(__file__).parents[2] / "conf"
 HEIGHT, STRIPE = 12, 3

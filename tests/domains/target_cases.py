@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from pin_memory.domains import Domain
-from pin_memory.errors import ConfigurationError, DataError
+from pin_memory.utils.errors import ConfigurationError, DataError
 from tests.domains.domain_cases import CONF, IndexLabelCase
 
 

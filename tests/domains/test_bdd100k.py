@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pin_memory.domains import BDD100K, BDD100KDataModule
-from pin_memory.errors import DataError
+from pin_memory.utils.errors import DataError
 from tests.domains.domain_cases import IndexLabelCase, Tree, write_grey, write_image, write_palette
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pin_memory.domains import CLASSES, CamVid, CamVidDataModule
-from pin_memory.errors import ConfigurationError, DataError
+from pin_memory.utils.errors import ConfigurationError, DataError
 from tests.domains.domain_cases import DomainCase, IndexLabelCase, stripes, write_grey, write_image
 
 # DATASETS.md, section 8.

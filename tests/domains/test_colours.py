@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from pin_memory.domains.colours import CodeTable, read_codes
-from pin_memory.errors import DataError
+from pin_memory.utils.errors import DataError
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (5, 1), (13, 17)])

@@ -20,7 +20,7 @@ from pin_memory.domains import (
     SynthiaDataModule,
     TrainTransform,
 )
-from pin_memory.errors import ConfigurationError, DataError
+from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.meta import DomainSplit
 from tests.domains.domain_cases import write_grey, write_image, write_palette
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pin_memory.domains.decoding import read_indices
-from pin_memory.errors import DataError
+from pin_memory.utils.errors import DataError
 
 
 def write_png(path: Path, rows: list[bytes], width: int, height: int, depth: int, colour: int = 0) -> None:

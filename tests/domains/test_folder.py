@@ -13,7 +13,7 @@ from PIL import Image
 
 from pin_memory.domains import CLASSES, PALETTE, FolderDataModule, FolderDomain, MultiSourceDataModule
 from pin_memory.domains.own_classes import distinct_colours
-from pin_memory.errors import ConfigurationError, DataError
+from pin_memory.utils.errors import ConfigurationError, DataError
 from tests.domains.domain_cases import DomainCase, IndexLabelCase, stripes, write_grey, write_image
 
 

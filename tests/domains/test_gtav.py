@@ -9,7 +9,7 @@ import pytest
 from scipy.io import savemat
 
 from pin_memory.domains import GTAV, GTAVDataModule
-from pin_memory.errors import ConfigurationError, DataError
+from pin_memory.utils.errors import ConfigurationError, DataError
 from tests.domains.domain_cases import IndexLabelCase, Tree, write_grey, write_image, write_palette
 
 # DATASETS.md, section 0: label ids 0..34, and what is not listed.

@@ -11,7 +11,7 @@ import pytest
 
 from pin_memory.domains import IDD, IDDDataModule
 from pin_memory.domains.idd_polygons import rasterize
-from pin_memory.errors import ConfigurationError, DataError
+from pin_memory.utils.errors import ConfigurationError, DataError
 from tests.domains.domain_cases import DomainCase, Tree, stripes, write_grey, write_image
 
 # DATASETS.md, section 6: name, csTrainId and level3Id of each id; and what unknown labels count as.

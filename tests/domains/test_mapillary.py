@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pin_memory.domains import Mapillary, MapillaryDataModule
-from pin_memory.errors import ConfigurationError, DataError
+from pin_memory.utils.errors import ConfigurationError, DataError
 from tests.domains.domain_cases import IndexLabelCase, Tree, stripes, write_grey, write_image, write_palette
 
 # DATASETS.md, section 0, by label id: version 1.2 as in RobustNet and as in Rein, and version 2.0.

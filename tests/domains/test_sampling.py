@@ -8,7 +8,7 @@ import pytest
 from pin_memory.domains.base import Draw
 from pin_memory.domains.loading import Loading
 from pin_memory.domains.sampling import DrawLoader, DrawSampler, RareClassSampler
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 
 
 class Echo:

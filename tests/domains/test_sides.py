@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pin_memory.domains import GTAVDataModule, Loading, MultiSourceDataModule, TrainTransform
 from pin_memory.domains.sides import AugmentationBySide
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 from pin_memory.meta import DomainSplit
 from tests.domains.domain_cases import write_grey, write_image
 

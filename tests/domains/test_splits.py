@@ -8,7 +8,7 @@ from scipy.io import savemat
 
 from pin_memory.domains import Sample
 from pin_memory.domains.splits import list_of, listed, read_names, split_last_fifth
-from pin_memory.errors import ConfigurationError, DataError
+from pin_memory.utils.errors import ConfigurationError, DataError
 
 
 def samples(*names: str) -> list[Sample]:

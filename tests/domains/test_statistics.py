@@ -15,7 +15,7 @@ from pin_memory.domains.statistics import (
     store_counts,
     stored_counts,
 )
-from pin_memory.errors import ConfigurationError, DataError
+from pin_memory.utils.errors import ConfigurationError, DataError
 from tests.domains.domain_cases import cut, write_image, write_palette
 
 WIDTH = 20

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pin_memory.domains import CLASSES, Synthia, SynthiaDataModule
-from pin_memory.errors import DataError
+from pin_memory.utils.errors import DataError
 from tests.domains.domain_cases import DomainCase, Tree, stripes, write_grey, write_image
 
 # DATASETS.md, section 0: ids 0..22.

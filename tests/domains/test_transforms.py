@@ -8,7 +8,7 @@ from PIL import Image
 
 from pin_memory.domains import IGNORE, IMAGENET_MEAN, IMAGENET_STD, EvalTransform, TrainTransform
 from pin_memory.domains.transforms import RandomScaleCrop
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 
 PLAIN: dict[str, Any] = {"flip": 0.0, "jitter_probability": 0.0, "blur_sigma": None}
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from pin_memory.domains.views import VIEWS, ViewTransform, find_view
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 
 
 def pair(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:

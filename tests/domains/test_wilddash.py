@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pin_memory.domains import WildDash, WildDashDataModule
-from pin_memory.errors import ConfigurationError, DataError
+from pin_memory.utils.errors import ConfigurationError, DataError
 from tests.domains.domain_cases import DomainCase, stripes, write_grey, write_image
 from tests.domains.test_acdc import LABEL_IDS
 

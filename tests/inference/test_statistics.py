@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 from pin_memory.inference import TestStatistics, predict_whole
 from tests.tiny import tiny_segmenter
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pin_memory.domains.classes import CLASSES
+from pin_memory.utils.labels import CLASSES
 from tests.loggers.wandb_records import OfflineRun, read_offline_run
 from tests.tiny_run import TINY
 

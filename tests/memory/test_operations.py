@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 from pin_memory.memory import CategoricalMemory, cross_entropy, feature_cohesion, memory_classification, memory_divergence, operations
 
 K, C = 5, 7

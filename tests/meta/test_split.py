@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 from pin_memory.meta import DomainSplit
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pin_memory.errors import ConfigurationError, NonFiniteError
+from pin_memory.utils.errors import ConfigurationError, NonFiniteError
 from pin_memory.memory.losses import cross_entropy
 from pin_memory.methods.kept_tensors import KeptTensors
 from pin_memory.methods.numerics import Numerics

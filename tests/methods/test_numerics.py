@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from pin_memory.errors import ConfigurationError, NonFiniteError
+from pin_memory.utils.errors import ConfigurationError, NonFiniteError
 from pin_memory.meta import DomainSplit
 from pin_memory.methods import Method
 from pin_memory.methods.faults import Fault

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 from pin_memory.memory.losses import cross_entropy
 from pin_memory.methods.batches import merge
 from pin_memory.methods.losses import auxiliary_loss

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 from pin_memory.memory import CategoricalMemory
 from pin_memory.methods import ISW, InstanceSelectiveWhitening
 from pin_memory.methods.clusters import lowest_cluster

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pin_memory.domains.classes import CLASSES, IGNORE
+from pin_memory.utils.labels import CLASSES, IGNORE
 from pin_memory.metrics import DomainConfusion, class_iou, mean_iou
 
 

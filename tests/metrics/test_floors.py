@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from pin_memory.domains.classes import IGNORE
-from pin_memory.errors import DataError
+from pin_memory.utils.labels import IGNORE
+from pin_memory.utils.errors import DataError
 from pin_memory.metrics import LabelPrior
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import yaml
 
 from pin_memory.callbacks.tiles import write_tiles
-from pin_memory.domains.classes import LabelSpace
+from pin_memory.utils.labels import LabelSpace
 
 CLASSES = ("road", "sky", "car")
 

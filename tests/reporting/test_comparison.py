@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pin_memory.comparison import compare
-from pin_memory.errors import OutputError
+from pin_memory.utils.errors import OutputError
 from pin_memory.reporting import write_comparison_report
 from tests.reporting.folders import results
 from tests.reporting.test_report import HOSTILE, Page

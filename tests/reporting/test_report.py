@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
-from pin_memory.errors import DataError, OutputError
+from pin_memory.utils.errors import DataError, OutputError
 from pin_memory.reporting import MAX_BYTES, try_report, write_report
 from pin_memory.reporting.charts import line_chart
 from tests.reporting.folders import make_run

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 
 
 def tsne(vectors: np.ndarray, seed: int = 0, perplexity: float = 30.0, iterations: int = 1000) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from pin_memory.analysis.distances import DomainDistances
 from pin_memory.analysis.features import MEMORY_ITEM, FeaturePoints
 from pin_memory.analysis.style import MARKERS, OKABE_ITO, SEQUENTIAL, TWO_COLUMNS, UNKNOWN, class_axis, colours, new_figure, styled
-from pin_memory.domains.classes import CITYSCAPES, LabelSpace
+from pin_memory.utils.labels import CITYSCAPES, LabelSpace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

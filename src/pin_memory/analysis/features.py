@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 from pin_memory.inference.statistics import RUNNING, TestStatistics
 from pin_memory.memory import operations
 from pin_memory.methods.batches import evaluation_mode

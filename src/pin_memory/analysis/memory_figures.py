@@ -7,8 +7,8 @@ import numpy as np
 
 from pin_memory.analysis.memory import MemoryDrift
 from pin_memory.analysis.style import SEQUENTIAL, TWO_COLUMNS, UNKNOWN, class_axis, new_figure, styled
-from pin_memory.domains.classes import CITYSCAPES, IGNORE, LabelSpace
-from pin_memory.visualize import colorize
+from pin_memory.utils.labels import CITYSCAPES, IGNORE, LabelSpace
+from pin_memory.utils.pictures import colorize
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ import numpy as np
 from pin_memory.analysis.memory_figures import heat_map
 from pin_memory.analysis.scores import ClassGain, row_shares
 from pin_memory.analysis.style import OKABE_ITO, TWO_COLUMNS, class_axis, new_figure, styled
-from pin_memory.domains.classes import CITYSCAPES, LabelSpace
+from pin_memory.utils.labels import CITYSCAPES, LabelSpace
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

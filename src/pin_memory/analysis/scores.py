@@ -9,14 +9,14 @@ import numpy as np
 import torch
 
 from pin_memory.comparison import JUDGED, refuse_mixture
-from pin_memory.errors import ConfigurationError, DataError
+from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.inference.protocol import WHOLE, Protocol
 from pin_memory.inference.statistics import RUNNING, TestStatistics
 from pin_memory.methods.batches import evaluation_mode
 from pin_memory.metrics import DomainConfusion
 from pin_memory.networks import MemorySegmenter
 from pin_memory.results import CONFUSIONS
-from pin_memory.untrusted import load_arrays
+from pin_memory.utils.untrusted import load_arrays
 
 _CONDITIONS = ("protocol", "statistics")
 """What may differ between two results, and is then said."""

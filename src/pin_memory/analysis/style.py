@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from pin_memory.errors import ConfigurationError
-from pin_memory.files import atomic_write, told_if_unwritten
+from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.files import atomic_write, told_if_unwritten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader
 
 from pin_memory import checkpoints, results
 from pin_memory.domains.base import DEMO, MissingDataError
-from pin_memory.domains.classes import LabelSpace
-from pin_memory.errors import ConfigurationError, DataError
+from pin_memory.utils.labels import LabelSpace
+from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.inference.protocol import Protocol
 from pin_memory.inference.statistics import TestStatistics
 from pin_memory.networks import MemorySegmenter

@@ -15,7 +15,7 @@ from pin_memory.applying.inputs import Item
 from pin_memory.applying.outputs import Saving, write_picture
 from pin_memory.applying.pictures import read_rgb
 from pin_memory.applying.segmenting import Model, Segmentation
-from pin_memory.errors import DataError, ResourceError
+from pin_memory.utils.errors import DataError, ResourceError
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pin_memory.applying.record import RECORD
-from pin_memory.errors import ConfigurationError, DataError
+from pin_memory.utils.errors import ConfigurationError, DataError
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 """File names that count as images in a folder, in lower or upper case."""

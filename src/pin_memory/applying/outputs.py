@@ -10,10 +10,10 @@ import numpy as np
 from pin_memory.applying.inputs import Item
 from pin_memory.applying.segmenting import Segmentation
 from pin_memory.domains.cityscapes import Cityscapes
-from pin_memory.domains.classes import CLASSES, IGNORE, LabelSpace
-from pin_memory.errors import ConfigurationError
-from pin_memory.files import atomic_write, told_if_unwritten
-from pin_memory.visualize import colorize, overlay, with_legend, write_image
+from pin_memory.utils.labels import CLASSES, IGNORE, LabelSpace
+from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.files import atomic_write, told_if_unwritten
+from pin_memory.utils.pictures import colorize, overlay, with_legend, write_image
 
 KINDS = ("mask", "color", "overlay", "confidence", "logits")
 """What can be saved."""

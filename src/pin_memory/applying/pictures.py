@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pin_memory.domains.decoding import PILLOW_ERRORS, opened
-from pin_memory.errors import DataError
+from pin_memory.utils.errors import DataError
 
 
 def read_rgb(path: str | Path) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pin_memory.domains.classes import LabelSpace
+from pin_memory.utils.labels import LabelSpace
 from pin_memory.domains.transforms import EvalTransform
 from pin_memory.inference import Predictor
 

@@ -13,8 +13,8 @@ from pin_memory.applying.inputs import Item
 from pin_memory.applying.outputs import Saving, picture_of, write_picture
 from pin_memory.applying.segmenting import Model
 from pin_memory.domains.decoding import check_pixels
-from pin_memory.errors import DataError, OutputError
-from pin_memory.files import atomic_write
+from pin_memory.utils.errors import DataError, OutputError
+from pin_memory.utils.files import atomic_write
 
 AS_VIDEO = ("overlay", "color")
 """Kinds that are written as a video; the others lose what they are by lossy compression, and are written as a file per frame."""

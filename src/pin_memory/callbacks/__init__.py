@@ -2,7 +2,7 @@
 
 from pin_memory.callbacks.before_non_finite import BeforeNonFinite
 from pin_memory.callbacks.best_checkpoint import BestCheckpoint
-from pin_memory.callbacks.checkpoint_io import AtomicCheckpointIO
+from pin_memory.utils.checkpoint_io import AtomicCheckpointIO
 from pin_memory.callbacks.iteration_names import IterationNames
 from pin_memory.callbacks.last_checkpoint import LastCheckpoint
 from pin_memory.callbacks.memory_trace import MemoryTrace

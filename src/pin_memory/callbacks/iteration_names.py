@@ -4,7 +4,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from pin_memory.errors import NonFiniteError
+from pin_memory.utils.errors import NonFiniteError
 
 _SHOWN = 8  # names of each domain
 

@@ -24,9 +24,9 @@ from pin_memory.callbacks.whole_iterations import (
     forget_left_validation,
     without_asking_for_signals,
 )
-from pin_memory.errors import ConfigurationError, OutputError
-from pin_memory.ranks import is_first
-from pin_memory.stopping import Stopped, StopSignals
+from pin_memory.utils.errors import ConfigurationError, OutputError
+from pin_memory.utils.distributed import is_first
+from pin_memory.utils.signals import StopSignals, Stopped
 
 log = logging.getLogger(__name__)
 

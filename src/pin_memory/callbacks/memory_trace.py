@@ -10,10 +10,10 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from pin_memory.errors import ConfigurationError, DataError
-from pin_memory.files import atomic_write
-from pin_memory.later import Later
-from pin_memory.untrusted import load_arrays
+from pin_memory.utils.errors import ConfigurationError, DataError
+from pin_memory.utils.files import atomic_write
+from pin_memory.utils.later import Later
+from pin_memory.utils.untrusted import load_arrays
 
 log = logging.getLogger(__name__)
 

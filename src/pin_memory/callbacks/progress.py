@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks.progress.progress_bar import ProgressBar
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from pin_memory.callbacks.step_times import IterationTimer
-from pin_memory.later import Later
+from pin_memory.utils.later import Later
 
 
 class TrainingProgress(ProgressBar):

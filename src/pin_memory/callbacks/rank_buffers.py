@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from pin_memory.ranks import is_first, rank, world_size
+from pin_memory.utils.distributed import is_first, rank, world_size
 
 log = logging.getLogger(__name__)
 

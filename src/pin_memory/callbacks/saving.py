@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from lightning.pytorch import Trainer
 
-from pin_memory.errors import OutputError
+from pin_memory.utils.errors import OutputError
 
 
 class FirstFailedError(SystemExit):

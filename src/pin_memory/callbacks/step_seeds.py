@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from pin_memory.ranks import rank
+from pin_memory.utils.distributed import rank
 
 _STEP, _EPOCH, _VALIDATION, _TEST = range(4)
 

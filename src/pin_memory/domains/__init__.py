@@ -5,7 +5,7 @@ from pin_memory.domains.base import Domain, Draw, MissingDataError
 from pin_memory.domains.bdd100k import BDD100K, BDD100KDataModule
 from pin_memory.domains.camvid import CamVid, CamVidDataModule
 from pin_memory.domains.cityscapes import Cityscapes, CityscapesDataModule
-from pin_memory.domains.classes import CLASSES, IGNORE, PALETTE, label_table
+from pin_memory.utils.labels import CLASSES, IGNORE, PALETTE, label_table
 from pin_memory.domains.dark_zurich import DarkZurich, DarkZurichDataModule
 from pin_memory.domains.data_module import DomainDataModule
 from pin_memory.domains.folder import FolderDataModule, FolderDomain

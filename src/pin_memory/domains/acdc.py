@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 
 from pin_memory.domains.base import Domain, Transform
 from pin_memory.domains.cityscapes import Cityscapes
-from pin_memory.domains.classes import IGNORE
+from pin_memory.utils.labels import IGNORE
 from pin_memory.domains.data_module import DomainDataModule
 from pin_memory.domains.layouts import TRAIN_AND_VAL, Found, Layout
 from pin_memory.domains.train_ids import TRAIN_ID_TABLE, TRAIN_ID_VALUES
-from pin_memory.errors import ConfigurationError, DataError
+from pin_memory.utils.errors import ConfigurationError, DataError
 
 CONDITIONS = ("fog", "night", "rain", "snow")
 """The conditions of ACDC, which serve as domains."""

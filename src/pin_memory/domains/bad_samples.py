@@ -8,7 +8,7 @@ import numpy as np
 from torch.utils.data import Dataset, default_collate
 
 from pin_memory.domains.base import Domain, Draw
-from pin_memory.errors import DataError
+from pin_memory.utils.errors import DataError
 
 _SKIPPED = "skipped"
 _TRIES = 32  # at a tenth of bad samples, so many in a row come once in 1e32 draws

@@ -10,14 +10,14 @@ import numpy as np
 
 from pin_memory.domains.base import Domain, Transform
 from pin_memory.domains.camvid_classes import COLOURS, DECODER, LAST_ID, TABLES, VOID
-from pin_memory.domains.classes import CLASSES
+from pin_memory.utils.labels import CLASSES
 from pin_memory.domains.colours import read_codes
 from pin_memory.domains.data_module import DomainDataModule
 from pin_memory.domains.decoding import read_indices
 from pin_memory.domains.layouts import SPLITS, Found, Layout, recognise
 from pin_memory.domains.listing import Sample, contents
 from pin_memory.domains.splits import split_last_fifth
-from pin_memory.errors import ConfigurationError, DataError
+from pin_memory.utils.errors import ConfigurationError, DataError
 
 _IMAGE = r"(.+)\.(?:png|jpg)"
 _LABEL = r"(.+?)(?:_L)?\.png"

@@ -1,6 +1,6 @@
 """How the classes of CamVid are written in its label maps."""
 
-from pin_memory.domains.classes import IGNORE, label_table
+from pin_memory.utils.labels import IGNORE, label_table
 from pin_memory.domains.colours import CodeTable, Colour
 
 COLOURS: dict[str, tuple[Colour, int]] = {

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import ClassVar
 
 from pin_memory.domains.base import Domain
-from pin_memory.domains.classes import label_table
+from pin_memory.utils.labels import label_table
 from pin_memory.domains.data_module import DomainDataModule
 from pin_memory.domains.layouts import TRAIN_AND_VAL, Layout
 from pin_memory.domains.train_ids import TRAIN_ID_TABLE, TRAIN_ID_VALUES

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from pin_memory.domains.bad_samples import BadSamples
 from pin_memory.domains.base import SPLITS, Domain, Sample, Transform
-from pin_memory.domains.classes import LabelSpace
+from pin_memory.utils.labels import LabelSpace
 from pin_memory.domains.listing import evenly_spaced
 from pin_memory.domains.loading import Loading, collate, loader_options
 from pin_memory.domains.sampling import DrawLoader, DrawSampler, RareClassSampler
@@ -18,8 +18,8 @@ from pin_memory.domains.statistics import class_counts
 from pin_memory.domains.training_loader import TrainingLoader
 from pin_memory.domains.transforms import TrainTransform
 from pin_memory.domains.views import ViewTransform, find_view
-from pin_memory.errors import ConfigurationError
-from pin_memory.ranks import share, world_size
+from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.distributed import share, world_size
 
 
 class DomainDataModule(LightningDataModule):

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from pin_memory.errors import ConfigurationError, DataError
+from pin_memory.utils.errors import ConfigurationError, DataError
 
 PIXEL_LIMIT = "PIN_MEMORY_MAX_PIXELS"
 """Name in the environment of the largest number of pixels that a picture may have."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from pin_memory.domains.base import Domain, Transform
-from pin_memory.domains.classes import IGNORE, LabelSpace, label_table
+from pin_memory.utils.labels import IGNORE, LabelSpace, label_table
 from pin_memory.domains.colours import CodeTable, read_codes
 from pin_memory.domains.data_module import DomainDataModule
 from pin_memory.domains.decoding import read_indices
@@ -17,7 +17,7 @@ from pin_memory.domains.listing import Sample, contents, first_names
 from pin_memory.domains.own_classes import colour_ids, id_table, label_space_of, raw_ids_of
 from pin_memory.domains.patterns import EVERY_SPLIT, Patterns, repeated, require_below, require_patterns_fit
 from pin_memory.domains.splits import list_of, read_names
-from pin_memory.errors import ConfigurationError, DataError
+from pin_memory.utils.errors import ConfigurationError, DataError
 
 _IGNORED = 254  # raw id of colours that are listed as ignored
 

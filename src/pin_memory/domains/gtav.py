@@ -7,14 +7,14 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from pin_memory.domains.base import Domain, Transform
-from pin_memory.domains.classes import label_table
+from pin_memory.utils.labels import label_table
 from pin_memory.domains.data_module import DomainDataModule
 from pin_memory.domains.flat_layout import FlatLayout
 from pin_memory.domains.layouts import SPLITS, Found, Layout, recognise
 from pin_memory.domains.listing import Sample
 from pin_memory.domains.splits import SplitFile, listed
 from pin_memory.domains.train_ids import TRAIN_ID_TABLE, TRAIN_ID_VALUES
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 
 # Cityscapes label ids 0..33; 34, the licence plate, is not listed.
 _TRAIN_IDS = [255] * 7 + [0, 1, 255, 255, 2, 3, 4, 255, 255, 255, 5, 255, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 255, 255, 16, 17, 18]

@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pin_memory.domains.base import Domain, Transform
-from pin_memory.domains.classes import CLASSES, IGNORE, label_table
+from pin_memory.utils.labels import CLASSES, IGNORE, label_table
 from pin_memory.domains.data_module import DomainDataModule
 from pin_memory.domains.decoding import read_indices
 from pin_memory.domains.idd_polygons import ID_TABLE, IDS, cached_polygons, read_polygons
 from pin_memory.domains.layouts import SPLITS, TRAIN_AND_VAL, Found, Layout
 from pin_memory.domains.train_ids import TRAIN_ID_TABLE, TRAIN_ID_VALUES
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 
 _FIRST_DRIVE_OF_PART_2 = 200  # drives 0..199 are part I, those from 201 on part II; there is no drive 200
 

@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from pin_memory.documents import read_json
+from pin_memory.utils.documents import read_json
 from pin_memory.domains.base import Domain
 from pin_memory.domains.decoding import PILLOW_ERRORS, check_pixels, opened
 from pin_memory.domains.listing import Sample
-from pin_memory.errors import DataError
+from pin_memory.utils.errors import DataError
 
 Size = tuple[int, int]
 """Width and height in pixels."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pin_memory.domains.listing import Sample, find_files
-from pin_memory.errors import DataError
+from pin_memory.utils.errors import DataError
 
 SPLITS = ("train", "val", "test")
 """What a reader can be asked for; "test" is the split that a target domain is judged on."""

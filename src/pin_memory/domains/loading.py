@@ -9,7 +9,7 @@ import cv2
 import torch
 from torch.utils.data import default_collate
 
-from pin_memory.errors import ConfigurationError, DataError
+from pin_memory.utils.errors import ConfigurationError, DataError
 
 ON_BAD_SAMPLE = ("raise", "skip")
 """What may happen at a training image or label that cannot be read."""

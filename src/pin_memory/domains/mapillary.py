@@ -11,7 +11,7 @@ from pin_memory.domains.data_module import DomainDataModule
 from pin_memory.domains.layouts import TRAIN_AND_VAL, Layout, recognise
 from pin_memory.domains.mapillary_classes import CLASS_MAPS, COUNTS, check_config, table_of
 from pin_memory.domains.train_ids import TRAIN_ID_TABLE, TRAIN_ID_VALUES
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 
 _FOLDERS = {"train": "training", "val": "validation"}
 _IDS, _TRAIN_IDS = "ids", "train ids"

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pin_memory.documents import read_json
-from pin_memory.domains.classes import IGNORE, label_table
-from pin_memory.errors import DataError
+from pin_memory.utils.documents import read_json
+from pin_memory.utils.labels import IGNORE, label_table
+from pin_memory.utils.errors import DataError
 
 V1_2 = tuple(
     f"{group}--{name}"

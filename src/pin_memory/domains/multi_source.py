@@ -10,7 +10,7 @@ from lightning import LightningDataModule
 from lightning.pytorch.utilities import CombinedLoader
 
 from pin_memory.domains.base import Transform
-from pin_memory.domains.classes import CITYSCAPES, LabelSpace
+from pin_memory.utils.labels import CITYSCAPES, LabelSpace
 from pin_memory.domains.data_module import DomainDataModule
 from pin_memory.domains.requirements import (
     identity,
@@ -25,8 +25,8 @@ from pin_memory.domains.requirements import (
 from pin_memory.domains.sides import AugmentationBySide, Split
 from pin_memory.domains.transforms import TrainTransform
 from pin_memory.domains.waiting import Stopwatch, TimedLoader
-from pin_memory.errors import ConfigurationError, DataError
-from pin_memory.ranks import gather_objects, rank
+from pin_memory.utils.errors import ConfigurationError, DataError
+from pin_memory.utils.distributed import gather_objects, rank
 
 if TYPE_CHECKING:
     from pin_memory.domains.stand_in_layouts import StandIns

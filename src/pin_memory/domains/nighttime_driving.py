@@ -5,11 +5,11 @@ from typing import ClassVar
 
 from pin_memory.domains.base import Domain
 from pin_memory.domains.cityscapes import Cityscapes
-from pin_memory.domains.classes import IGNORE
+from pin_memory.utils.labels import IGNORE
 from pin_memory.domains.data_module import DomainDataModule
 from pin_memory.domains.layouts import Found, Layout
 from pin_memory.domains.train_ids import TRAIN_ID_TABLE, TRAIN_ID_VALUES
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 
 _ENCODINGS = {"labelTrainIds": TRAIN_ID_TABLE, "labelIds": Cityscapes.table}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pin_memory.domains.layouts import SPLITS, Found, Layout
 from pin_memory.domains.listing import first_names
-from pin_memory.errors import ConfigurationError, DataError
+from pin_memory.utils.errors import ConfigurationError, DataError
 
 EVERY_SPLIT = "all"
 """Asks for the files of all splits."""

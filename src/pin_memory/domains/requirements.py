@@ -7,7 +7,7 @@ from typing import Any
 from pin_memory.domains.base import DEMO, MissingDataError
 from pin_memory.domains.data_module import DomainDataModule
 from pin_memory.domains.transforms import TrainTransform
-from pin_memory.errors import ConfigurationError, DataError
+from pin_memory.utils.errors import ConfigurationError, DataError
 
 
 def require_any(domains: Mapping[str, Any], kind: str) -> None:

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from pin_memory.domains.base import Draw
 from pin_memory.domains.statistics import images_with, rare_class_probabilities
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 
 _BLOCK = 1024  # draws that one generator makes, so that any position is reached without those before it
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pin_memory.domains.listing import Sample, first_names
-from pin_memory.errors import ConfigurationError, DataError
+from pin_memory.utils.errors import ConfigurationError, DataError
 
 SplitFile = str | Path | Mapping[str, str | Path]
 """One list per split: a pattern with "{split}", the file of one split beside those of the others, a mapping, or GTAV's split.mat."""

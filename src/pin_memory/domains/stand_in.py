@@ -12,7 +12,7 @@ from random import Random
 import cv2
 import numpy as np
 
-from pin_memory.domains.classes import CLASSES, IGNORE
+from pin_memory.utils.labels import CLASSES, IGNORE
 from pin_memory.domains.stand_in_looks import LOOKS, Colour, Look, Range
 
 CODES = {name: code for code, name in enumerate((*CLASSES, "lane marking", "kerb", "licence plate", "ego vehicle"))}

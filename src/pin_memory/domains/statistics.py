@@ -10,9 +10,9 @@ import numpy as np
 from pin_memory.domains.base import Domain
 from pin_memory.domains.inspection import count_classes
 from pin_memory.domains.parallel import in_parallel
-from pin_memory.errors import ConfigurationError, DataError
-from pin_memory.files import atomic_write, cache_folder
-from pin_memory.untrusted import load_arrays
+from pin_memory.utils.errors import ConfigurationError, DataError
+from pin_memory.utils.files import atomic_write, cache_folder
+from pin_memory.utils.untrusted import load_arrays
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pin_memory.domains.base import Domain, Transform
-from pin_memory.domains.classes import CLASSES, label_table
+from pin_memory.utils.labels import CLASSES, label_table
 from pin_memory.domains.data_module import DomainDataModule
 from pin_memory.domains.decoding import read_deep_rgb, read_indices
 from pin_memory.domains.flat_layout import FlatLayout

@@ -1,6 +1,6 @@
 """Labels that hold train ids already: as published, or as the tools of other code bases convert them (`*_labelTrainIds.png`)."""
 
-from pin_memory.domains.classes import CLASSES, IGNORE, label_table
+from pin_memory.utils.labels import CLASSES, IGNORE, label_table
 
 TRAIN_ID_TABLE = label_table(list(range(len(CLASSES))))
 """The identity on train ids, (256,) uint8; whatever is none becomes `IGNORE`."""

@@ -21,8 +21,8 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 import albumentations as A
 
-from pin_memory.domains.classes import IGNORE
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.labels import IGNORE
+from pin_memory.utils.errors import ConfigurationError
 
 _MAX_CROP = 16_384  # pixels of a side; a slip of the keyboard must not ask for all memory
 _MAX_SCALE = 100

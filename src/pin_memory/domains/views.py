@@ -7,9 +7,9 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from pin_memory.domains.classes import IGNORE
+from pin_memory.utils.labels import IGNORE
 from pin_memory.domains.transforms import EvalTransform
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 
 Pair = tuple[np.ndarray, np.ndarray]
 

@@ -7,17 +7,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from pin_memory.documents import read_json
+from pin_memory.utils.documents import read_json
 from pin_memory.domains.base import Domain, Transform
 from pin_memory.domains.cityscapes import Cityscapes
-from pin_memory.domains.classes import CLASSES, IGNORE
+from pin_memory.utils.labels import CLASSES, IGNORE
 from pin_memory.domains.colours import CodeTable, read_codes
 from pin_memory.domains.data_module import DomainDataModule
 from pin_memory.domains.decoding import read_indices
 from pin_memory.domains.layouts import Found, Layout
 from pin_memory.domains.listing import Sample
 from pin_memory.domains.splits import split_last_fifth
-from pin_memory.errors import ConfigurationError, DataError
+from pin_memory.utils.errors import ConfigurationError, DataError
 
 _PICKUP = 34
 # Categories 0..33 are those of Cityscapes; pickup as the data set's own policy has it, van, billboard, street light, road marking.

@@ -9,7 +9,7 @@ import torch
 
 from pin_memory.exporting.agreement import Size, differences, onnx_runner, require_agreement, torch_runner
 from pin_memory.exporting.graph import INPUT, OUTPUT, InferenceGraph, onnx_program, require, traced
-from pin_memory.files import atomic_write, told_if_unwritten
+from pin_memory.utils.files import atomic_write, told_if_unwritten
 from pin_memory.networks import MemorySegmenter
 
 ABOUT = "pin_memory"

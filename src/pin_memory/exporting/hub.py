@@ -8,10 +8,10 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pin_memory.domains import DomainDataModule
-from pin_memory.errors import OutputError
+from pin_memory.utils.errors import OutputError
 from pin_memory.exporting.about import FORMAT, Source, is_about
 from pin_memory.exporting.weights import SETTINGS, WEIGHTS, write_pair
-from pin_memory.files import told_if_unwritten, write_text
+from pin_memory.utils.files import told_if_unwritten, write_text
 from pin_memory.inference import TestStatistics
 from pin_memory.results import STAND_IN_NOTE, score_table
 

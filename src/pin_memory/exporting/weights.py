@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from pin_memory.assembly import rebuilt, without_downloads
-from pin_memory.documents import read_json
-from pin_memory.errors import ConfigurationError, OutputError
+from pin_memory.utils.documents import read_json
+from pin_memory.utils.errors import ConfigurationError, OutputError
 from pin_memory.exporting.about import check_replaceable, is_about, read_about
 from pin_memory.exporting.graph import require
-from pin_memory.files import atomic_write, told_if_unwritten, write_text
+from pin_memory.utils.files import atomic_write, told_if_unwritten, write_text
 from pin_memory.inference import Predictor, Protocol
 from pin_memory.networks import MemorySegmenter
 from pin_memory.targets import checked_settings

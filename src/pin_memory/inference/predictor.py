@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pin_memory.domains.classes import CITYSCAPES, LabelSpace
+from pin_memory.utils.labels import CITYSCAPES, LabelSpace
 from pin_memory.domains.transforms import EvalTransform
 from pin_memory.inference.protocol import WHOLE, Protocol
 from pin_memory.inference.statistics import RUNNING, TestStatistics

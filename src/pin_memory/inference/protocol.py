@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 from pin_memory.inference.scaling import add_resized, resize_images, scaled_size
 from pin_memory.inference.sliding import windows_along
 from pin_memory.inference.statistics import RUNNING, TestStatistics

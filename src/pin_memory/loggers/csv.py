@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from pin_memory.files import atomic_write
+from pin_memory.utils.files import atomic_write
 
 
 class CSVLogger(Logger):

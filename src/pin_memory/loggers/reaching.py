@@ -10,7 +10,7 @@ from netrc import NetrcParseError, netrc
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 
 MODES = ("auto", "online", "offline", "disabled")
 """What `logger.wandb.mode` may be."""

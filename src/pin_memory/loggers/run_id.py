@@ -7,7 +7,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from pin_memory.files import write_text
+from pin_memory.utils.files import write_text
 
 log = logging.getLogger(__name__)
 

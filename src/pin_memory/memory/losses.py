@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pin_memory.domains.classes import IGNORE
-from pin_memory.ranks import sum_over_ranks, world_size
+from pin_memory.utils.labels import IGNORE
+from pin_memory.utils.distributed import sum_over_ranks, world_size
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

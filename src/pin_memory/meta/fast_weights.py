@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from pin_memory.ranks import mean_over_ranks
+from pin_memory.utils.distributed import mean_over_ranks
 
 
 class FastWeights:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 
 
 class DomainSplit:

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from pin_memory.domains.waiting import Stopwatch
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 from pin_memory.inference.protocol import WHOLE, Protocol
 from pin_memory.inference.statistics import RUNNING, TestStatistics
 from pin_memory.memory import Reading
@@ -24,7 +24,7 @@ from pin_memory.methods.losses import auxiliary_loss
 from pin_memory.methods.stepping import SteppedByHand
 from pin_memory.methods.whitening import InstanceSelectiveWhitening
 from pin_memory.networks import Encoding, MemorySegmenter
-from pin_memory.ranks import mean_over_ranks, rank, world_size
+from pin_memory.utils.distributed import mean_over_ranks, rank, world_size
 from pin_memory.settings import PRECISIONS, refuse_clipping
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from pin_memory.inference.protocol import WHOLE, Protocol
 from pin_memory.inference.statistics import TestStatistics
 from pin_memory.metrics import DomainConfusion, class_iou, mean_iou
 from pin_memory.networks import MemorySegmenter
-from pin_memory.ranks import agree
+from pin_memory.utils.distributed import agree
 
 
 class JudgedByDomain(LightningModule):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pin_memory.ranks import gather_objects
+from pin_memory.utils.distributed import gather_objects
 
 
 class Fault(NamedTuple):

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 from pin_memory.methods.erm import ERM
 
 

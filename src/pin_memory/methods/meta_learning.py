@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
-from pin_memory.domains.classes import IGNORE
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.labels import IGNORE
+from pin_memory.utils.errors import ConfigurationError
 from pin_memory.meta import DomainSplit, FastWeights
 from pin_memory.methods.base import Method
 from pin_memory.methods.batches import DomainBatch, Labelled, merge

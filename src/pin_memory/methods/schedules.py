@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 
 
 class ExponentialDecay:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from pin_memory.domains.classes import CLASSES, IGNORE
+from pin_memory.utils.labels import CLASSES, IGNORE
 
 
 class DomainConfusion(MulticlassConfusionMatrix):

@@ -8,10 +8,10 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
-from pin_memory.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError
 from pin_memory.networks.checkpointing import checkpointed
 from pin_memory.networks.instance_norm import KINDS, NormalisedBlock, place_instance_norms
-from pin_memory.untrusted import load_weights_only
+from pin_memory.utils.untrusted import load_weights_only
 
 DEPTHS = (18, 34, 50, 101)
 _DILATIONS = {8: (2, 4), 16: (1, 2), 32: (1, 1)}

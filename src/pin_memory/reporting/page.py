@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from pin_memory.files import told_if_unwritten, write_text
+from pin_memory.utils.files import told_if_unwritten, write_text
 
 MAX_BYTES = 15_000_000
 """No report is larger."""

@@ -11,9 +11,9 @@ from PIL import Image
 
 from pin_memory.callbacks.panels import TILES
 from pin_memory.domains.decoding import PILLOW_ERRORS, opened
-from pin_memory.errors import DataError
+from pin_memory.utils.errors import DataError
 from pin_memory.reporting.reading import RunFolder
-from pin_memory.visualize import difference
+from pin_memory.utils.pictures import difference
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from pin_memory.errors import UserError
+from pin_memory.utils.errors import UserError
 from pin_memory.reporting.charts import line_chart
 from pin_memory.reporting.memory import memory_section
 from pin_memory.reporting.page import MAX_BYTES, render, write_page

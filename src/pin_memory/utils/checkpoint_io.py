@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from pin_memory.errors import ConfigurationError, OutputError
-from pin_memory.files import atomic_write
-from pin_memory.untrusted import load_weights_only
+from pin_memory.utils.errors import ConfigurationError, OutputError
+from pin_memory.utils.files import atomic_write
+from pin_memory.utils.untrusted import load_weights_only
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

@@ -11,7 +11,7 @@ import sys
 def is_first() -> bool:
     """Whether this process is the one that speaks for a run."""
     # What Lightning knows holds, once it is there; nobody imports it for the sake of a line on the screen.
-    known = getattr(sys.modules.get("pin_memory.ranks"), "is_first", None)
+    known = getattr(sys.modules.get("pin_memory.utils.distributed"), "is_first", None)
     if known is not None:
         return bool(known())
     if (rank := _number("RANK")) is not None:

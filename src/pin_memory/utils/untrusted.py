@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from pin_memory.documents import TooLargeError, walk
-from pin_memory.errors import ConfigurationError, DataError
+from pin_memory.utils.documents import TooLargeError, walk
+from pin_memory.utils.errors import ConfigurationError, DataError
 
 MAX_ARRAY_BYTES = 2**31
 """Bytes that the arrays of one npz file may come to: 2 GiB."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from pin_memory.errors import ConfigurationError
-from pin_memory.files import told_if_unwritten, write_text
+from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.files import told_if_unwritten, write_text
 
 
 class Score(NamedTuple):

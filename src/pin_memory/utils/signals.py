@@ -6,7 +6,7 @@ import threading
 from types import FrameType
 from typing import Any
 
-from pin_memory.processes import is_first
+from pin_memory.utils.processes import is_first
 
 STOPPED = 143
 """Exit code of a training that was told to stop and can go on (128 + SIGTERM), also where SIGUSR1 told it. Ctrl-C ends with 130."""

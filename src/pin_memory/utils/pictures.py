@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from pin_memory.domains.classes import CITYSCAPES, IGNORE, LabelSpace
+from pin_memory.utils.labels import CITYSCAPES, IGNORE, LabelSpace
 from pin_memory.domains.transforms import IMAGENET_MEAN, IMAGENET_STD
-from pin_memory.errors import OutputError
-from pin_memory.files import atomic_write, told_if_unwritten
+from pin_memory.utils.errors import OutputError
+from pin_memory.utils.files import atomic_write, told_if_unwritten
 
 WRONG = (0, 235, 255)
 """Colour of wrong pixels: a cyan that no class comes near."""

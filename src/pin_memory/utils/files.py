@@ -9,7 +9,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from pin_memory.errors import OutputError
+from pin_memory.utils.errors import OutputError
 
 
 @contextmanager

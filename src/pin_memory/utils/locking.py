@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 
-from pin_memory.errors import OutputError
+from pin_memory.utils.errors import OutputError
 
 LOCK = ".lock"
 """Name of the file that is locked; it stays, as removing it would let two processes lock two files of one name."""
