@@ -12,7 +12,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from pin_memory.assembly import build_method
-from pin_memory.commands import config_directory
+from pin_memory.cli.command import config_directory
 from pin_memory.utils.files import write_text
 from pin_memory.methods import Method
 from pin_memory.provenance import provenance

@@ -11,7 +11,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from lightning.pytorch import Callback, Trainer
 
-from pin_memory.commands import config_directory
+from pin_memory.cli.command import config_directory
 from pin_memory.networks import BackboneFeatures
 from pin_memory.training import train
 from tests.tiny import TinyBackbone

@@ -17,7 +17,7 @@ from pin_memory.domains.bad_samples import BadSamples, SkippingBad, substitutes
 from pin_memory.domains.base import Draw
 from pin_memory.domains.transforms import TrainTransform
 from pin_memory.utils.errors import ConfigurationError, DataError
-from pin_memory.mistakes import explain
+from pin_memory.cli.mistakes import explain
 from pin_memory.train import main as train
 from tests.tiny_run import TINY
 

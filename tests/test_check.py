@@ -18,7 +18,7 @@ from pin_memory.check_records import Depth, DomainReport, Request
 from pin_memory.check_report import Outcome
 from pin_memory.check_run import run_check
 from pin_memory.checking import check_domain, spaced
-from pin_memory.commands import config_directory
+from pin_memory.cli.command import config_directory
 from pin_memory.domains import GTAV, GTAVDataModule
 from pin_memory.utils.labels import CITYSCAPES
 from pin_memory.domains.inspection import glance

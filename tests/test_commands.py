@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pin_memory.commands import config_directory
+from pin_memory.cli.command import config_directory
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -17,7 +17,7 @@ TOY = '''
 """A toy."""
 import logging, os, signal, sys
 from pathlib import Path
-import pin_memory.commands as commands
+import pin_memory.cli.command as commands
 from pin_memory.utils.errors import DataError
 
 commands.config_directory = lambda: Path(__file__).parent / "conf"
@@ -159,7 +159,7 @@ def test_a_users_error_is_one_message_on_the_screen_and_in_the_log(run: Run, tmp
     assert done.stderr == "Error: no data in /nowhere: get some\n"
     assert "no data" not in done.stdout
     (log,) = (tmp_path / "cwd" / "runs" / "toy").glob("*/log.txt")
-    assert log.read_text().endswith(" ERROR pin_memory.commands: no data in /nowhere: get some\n")
+    assert log.read_text().endswith(" ERROR pin_memory.cli.command: no data in /nowhere: get some\n")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from pin_memory.commands import config_directory
+from pin_memory.cli.command import config_directory
 from pin_memory.comparing import compare_runs
 from pin_memory.comparison import compare, gain_over, read_runs
 from pin_memory.comparison_tables import class_tables, comparison_table, long_csv, write_comparison

@@ -14,11 +14,11 @@ from hydra.errors import HydraException
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 
-from pin_memory.commands import config_directory
+from pin_memory.cli.command import config_directory
 from pin_memory.domains.stand_in_layouts import StandIns
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.evaluating import evaluate
-from pin_memory.mistakes import explain, suggest
+from pin_memory.cli.mistakes import explain, suggest
 from pin_memory.networks import backbones
 from pin_memory.settings import check_same_classes, check_settings
 from pin_memory.training import train

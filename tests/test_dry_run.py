@@ -11,7 +11,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from pin_memory import assembly, checkpoints
-from pin_memory.commands import config_directory
+from pin_memory.cli.command import config_directory
 from pin_memory.planning import iterations
 from pin_memory.planning_words import words
 from pin_memory.training import train

@@ -14,11 +14,11 @@ from lightning.pytorch.plugins import Precision
 from omegaconf import DictConfig, OmegaConf
 
 from pin_memory import assembly, checkpoints
-from pin_memory.commands import config_directory
+from pin_memory.cli.command import config_directory
 from pin_memory.domains.stand_in_layouts import StandIns
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.methods.meta_learning import MetaLearning
-from pin_memory.mistakes import explain
+from pin_memory.cli.mistakes import explain
 from pin_memory.training import train
 
 EXPERIMENTS = sorted(path.stem for path in (config_directory() / "experiment").glob("*.yaml"))

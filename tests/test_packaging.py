@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 COMPOSE = """
 import sys
 from hydra import compose, initialize_config_dir
-from pin_memory.commands import config_directory
+from pin_memory.cli.command import config_directory
 with initialize_config_dir(str(config_directory()), version_base="1.3"):
     for experiment in sys.argv[1:]:
         compose("train", overrides=[f"experiment={experiment}"], return_hydra_config=True)
@@ -73,7 +73,7 @@ def test_the_wheel_ships_every_configuration_file_and_the_licence(wheel: Path) -
 
 
 def test_the_installed_package_is_the_wheels(installed: Path, elsewhere: Path) -> None:
-    script = "import pin_memory, pin_memory.commands as c; print(pin_memory.__file__); print(c.config_directory())"
+    script = "import pin_memory, pin_memory.cli.command as c; print(pin_memory.__file__); print(c.config_directory())"
     for line in check_output([installed / "python", "-c", script], cwd=elsewhere).splitlines():
         assert Path(line).is_relative_to(installed.parent)
 

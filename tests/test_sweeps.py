@@ -22,9 +22,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from pin_memory import sweep_job
-from pin_memory.commands import config_directory
+from pin_memory.cli.command import config_directory
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.mistakes import explain
+from pin_memory.cli.mistakes import explain
 from pin_memory.sweep_table import as_markdown, as_text
 from pin_memory.sweeping import job_name, read_sweep, swept_keys
 from tests.tiny_run import TINY

@@ -22,7 +22,7 @@ from PIL import Image
 
 from pin_memory.assembly import build_data, build_untrained
 from pin_memory.checkpoints import load_method
-from pin_memory.commands import config_directory
+from pin_memory.cli.command import config_directory
 from pin_memory.utils.documents import MAX_DEPTH, MAX_NODES, TooLargeError, check_yaml, read_json, walk
 from pin_memory.domains import Loading
 from pin_memory.domains.decoding import PIXEL_LIMIT, read_indices, read_rgb

@@ -4,7 +4,7 @@ import sys
 
 from omegaconf import DictConfig
 
-from pin_memory.commands import command
+from pin_memory.cli.command import command
 
 
 @command("check")

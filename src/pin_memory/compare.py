@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from pin_memory.commands import command
+from pin_memory.cli.command import command
 
 
 @command("compare")

@@ -9,7 +9,7 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from pin_memory.commands import command
+from pin_memory.cli.command import command
 from pin_memory.utils.errors import ConfigurationError
 
 FORMATS = ("ours", "official")

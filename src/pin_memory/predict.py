@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, ListConfig
 
-from pin_memory.commands import command
+from pin_memory.cli.command import command
 from pin_memory.utils.errors import ConfigurationError, DataError, OutputError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig
 
-from pin_memory.commands import command
+from pin_memory.cli.command import command
 from pin_memory.utils.errors import ConfigurationError
 
 ROW_HEIGHT, SHEET_WIDTH, TITLE_HEIGHT = 150, 1340, 20

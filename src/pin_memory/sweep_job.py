@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from pin_memory.changed_settings import changed_settings
-from pin_memory.commands import FULL_ERROR, report_failure
+from pin_memory.cli.command import FULL_ERROR, report_failure
 from pin_memory.utils.documents import read_json
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.files import write_text

@@ -14,7 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from pin_memory.commands import DEFECT
+from pin_memory.cli.command import DEFECT
 from pin_memory.utils.files import write_text
 from pin_memory.sweep_job import OUTCOMES
 from pin_memory.sweep_results import SWEPT, jobs_in, read_json, read_sweep, short_names, values_of

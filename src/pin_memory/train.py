@@ -5,7 +5,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from pin_memory.commands import command
+from pin_memory.cli.command import command
 from pin_memory.resume_command import with_recorded_settings
 from pin_memory.sweep_job import run_job
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import SGD
 from torchmetrics.classification import MulticlassJaccardIndex
 
-from pin_memory.commands import config_directory
+from pin_memory.cli.command import config_directory
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.inference import WHOLE, Predictor, Protocol, TestStatistics, predict_whole
 from pin_memory.inference.named import find_protocol, recorded_name

@@ -8,7 +8,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import Tensor
 
-from pin_memory.commands import config_directory
+from pin_memory.cli.command import config_directory
 from pin_memory.training import train
 from tests.tiny_run import TINY
 

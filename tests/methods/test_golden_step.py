@@ -12,7 +12,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from pin_memory.commands import config_directory
+from pin_memory.cli.command import config_directory
 from pin_memory.meta import FastWeights
 from pin_memory.methods.schedules import ExponentialDecay
 from tests import golden_numbers

@@ -5,7 +5,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from pin_memory.commands import config_directory
+from pin_memory.cli.command import config_directory
 from pin_memory.memory import CategoricalMemory
 from pin_memory.networks import MemorySegmenter, PlainDecoder, ResNetBackbone, SummedASPP
 from tests.networks.network_cases import NetworkCase

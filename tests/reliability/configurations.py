@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from pin_memory import assembly, training
-from pin_memory.commands import config_directory
+from pin_memory.cli.command import config_directory
 from pin_memory.train import main
 from tests.reliability.cases import VALID
 from tests.tiny_run import TINY

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pin_memory.domains.stand_in_layouts import StandIns
-from pin_memory.mistakes import explain
+from pin_memory.cli.mistakes import explain
 from tests.reliability import mutations
 from tests.resumption import fit
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from pin_memory.commands import config_directory
+from pin_memory.cli.command import config_directory
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.inference.protocol import WHOLE, Protocol
 

@@ -24,8 +24,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.mistakes import Mistake, explain, suggest
-from pin_memory.own_settings import check_own_settings
+from pin_memory.cli.mistakes import Mistake, explain, suggest
+from pin_memory.cli.own_settings import check_own_settings
 from pin_memory.utils.processes import is_first
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
