@@ -30,7 +30,7 @@ from PIL import Image
 
 from benchmarks import loading
 from pin_memory.domains import GTAV, PALETTE, Cityscapes, Domain, Synthia, TrainTransform
-from pin_memory.domains.stand_in import draw_scene
+from pin_memory.domains.stand_ins.scenes import draw_scene
 from pin_memory.utils.files import write_text
 from pin_memory.provenance import provenance
 

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from pin_memory.domains import FolderDataModule, Loading, MultiSourceDataModule
-from pin_memory.domains.bad_samples import BadSamples, SkippingBad, substitutes
-from pin_memory.domains.base import Draw
-from pin_memory.domains.transforms import TrainTransform
+from pin_memory.domains.loading.bad_samples import BadSamples, SkippingBad, substitutes
+from pin_memory.domains.readers.base import Draw
+from pin_memory.domains.loading.transforms import TrainTransform
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.cli.mistakes import explain
 from pin_memory.train import main as train
@@ -178,7 +178,7 @@ def test_the_count_travels_in_the_checkpoint(root: Path) -> None:
 
 def test_the_count_is_right_on_several_processes_after_a_resumption(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint has the bad samples of all; each process knows all names then, and their draws count once."""
-    place = "pin_memory.domains.multi_source"
+    place = "pin_memory.domains.loading.multi_source"
     ranks = [MultiSourceDataModule({"own": module(root)}) for _ in range(2)]
     for data, state in zip(ranks, ({"names": ["03"], "draws": 2}, {"names": ["07", "03"], "draws": 5}), strict=True):
         data.sources["own"].bad_samples.load_state_dict(state)

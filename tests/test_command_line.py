@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pin_memory import load_model
-from pin_memory.domains.stand_in_layouts import StandIns
+from pin_memory.domains.stand_ins.writers import StandIns
 from tests.tiny_run import SAID, TINY
 
 

@@ -15,7 +15,7 @@ from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 
 from pin_memory.cli.command import config_directory
-from pin_memory.domains.stand_in_layouts import StandIns
+from pin_memory.domains.stand_ins.writers import StandIns
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.evaluating import evaluate
 from pin_memory.cli.mistakes import explain, suggest
@@ -42,7 +42,7 @@ def nothing_heavy(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("too late")
 
     monkeypatch.setattr(backbones, "_pretrained_state", refuse)
-    monkeypatch.setattr("pin_memory.domains.base.read_rgb", refuse)
+    monkeypatch.setattr("pin_memory.domains.readers.base.read_rgb", refuse)
     monkeypatch.setattr(Trainer, "fit", refuse)
 
 

@@ -20,8 +20,8 @@ from PIL import Image
 from pin_memory.callbacks import IterationNames
 from pin_memory.cli.command import config_directory
 from pin_memory.domains import FolderDataModule, Loading
-from pin_memory.domains.folder import FolderDomain
-from pin_memory.domains.transforms import TrainTransform
+from pin_memory.domains.readers.folder import FolderDomain
+from pin_memory.domains.loading.transforms import TrainTransform
 from pin_memory.cli.exhausted import EXIT_CODE
 from pin_memory.cli.mistakes import Mistake, explain
 

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pin_memory import assembly, checkpoints
 from pin_memory.cli.command import config_directory
-from pin_memory.domains.stand_in_layouts import StandIns
+from pin_memory.domains.stand_ins.writers import StandIns
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.methods.meta_learning import MetaLearning
 from pin_memory.cli.mistakes import explain

@@ -17,7 +17,7 @@ from PIL import Image
 
 from pin_memory import load_model
 from pin_memory.checkpoints import find_checkpoint
-from pin_memory.domains.transforms import IMAGENET_MEAN, IMAGENET_STD
+from pin_memory.domains.loading.transforms import IMAGENET_MEAN, IMAGENET_STD
 from pin_memory.utils.errors import ConfigurationError, OutputError
 from pin_memory.export import main
 from pin_memory.exporting import formats, load_safetensors

@@ -17,9 +17,9 @@ from pin_memory.applying.inputs import find_inputs
 from pin_memory.applying.outputs import KINDS, Saving, is_whole, label_ids
 from pin_memory.applying.record import RECORD, open_record
 from pin_memory.applying.segmenting import Segmenter
-from pin_memory.domains.cityscapes import Cityscapes
+from pin_memory.domains.readers.cityscapes import Cityscapes
 from pin_memory.utils.labels import CITYSCAPES, LabelSpace, PALETTE
-from pin_memory.domains.transforms import EvalTransform
+from pin_memory.domains.loading.transforms import EvalTransform
 from pin_memory.utils.errors import ConfigurationError, DataError, OutputError, ResourceError
 from pin_memory.inference import Predictor, Protocol
 from pin_memory.predict import choose_device, main, prepare_output

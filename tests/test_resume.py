@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from pin_memory.callbacks import BestCheckpoint, LastCheckpoint
-from pin_memory.domains.stand_in_layouts import StandIns
+from pin_memory.domains.stand_ins.writers import StandIns
 from pin_memory.utils.errors import ConfigurationError, OutputError
 from pin_memory.utils.locking import alone, is_in_use
 from pin_memory.utils.signals import STOPPED, Stopped

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pin_memory.domains.stand_in_layouts import StandIns
+from pin_memory.domains.stand_ins.writers import StandIns
 from tests.resumption import TINY, differences, left
 
 ROOT = Path(__file__).parents[1]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from pin_memory.domains.stand_in_layouts import StandIns
+from pin_memory.domains.stand_ins.writers import StandIns
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.training_state import check_training_state
 from tests.resumption import fit

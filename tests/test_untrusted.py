@@ -25,10 +25,10 @@ from pin_memory.checkpoints import load_method
 from pin_memory.cli.command import config_directory
 from pin_memory.utils.documents import MAX_DEPTH, MAX_NODES, TooLargeError, check_yaml, read_json, walk
 from pin_memory.domains import Loading
-from pin_memory.domains.decoding import PIXEL_LIMIT, read_indices, read_rgb
-from pin_memory.domains.folder import FolderDomain
-from pin_memory.domains.stand_in_layouts import StandIns
-from pin_memory.domains.transforms import TrainTransform
+from pin_memory.domains.readers.decoding import PIXEL_LIMIT, read_indices, read_rgb
+from pin_memory.domains.readers.folder import FolderDomain
+from pin_memory.domains.stand_ins.writers import StandIns
+from pin_memory.domains.loading.transforms import TrainTransform
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.utils.files import file_name
 from pin_memory.resume_command import with_recorded_settings
@@ -218,7 +218,7 @@ HIDDEN: dict[str, tuple[Change, str]] = {
     "hydra's own": (called("hydra.utils.get_method", path="os.system"), "names hydra.utils.get_method"),
     "no name": (called(None), "names None"),
     "a circle": (lambda c, e: c["network"].update(x={"y": "${network}"}), "damaged"),
-    "a writer": (called("pin_memory.domains.stand_in_layouts.write_mapillary", root="drawn"), "write_mapillary"),
+    "a writer": (called("pin_memory.domains.stand_ins.writers.write_mapillary", root="drawn"), "write_mapillary"),
     "hidden by name": (called("pin_memory.methods.numerics._Begun", a=1), "_Begun"),
     "not an optimiser": (called("torch.optim.lr_scheduler.LambdaLR", a=1), "names torch.optim.lr_scheduler.LambdaLR"),
 }

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from pin_memory.utils.labels import IGNORE, PALETTE
-from pin_memory.domains.transforms import IMAGENET_MEAN, IMAGENET_STD
+from pin_memory.domains.loading.transforms import IMAGENET_MEAN, IMAGENET_STD
 from pin_memory.utils.errors import OutputError
 from pin_memory.utils.pictures import WRONG, colorize, denormalize, difference, legend, overlay, panel, with_legend, write_image, write_panel
 

@@ -10,7 +10,7 @@ from pin_memory.cli.command import command
 @command("check")
 def main(cfg: DictConfig) -> None:
     """Check the data sets of the configuration; exit code 1 when something that is needed is missing or wrong."""
-    from pin_memory.check_run import run_check  # imports torch, which `--help` does not need
+    from pin_memory.domains.checks.run import run_check  # imports torch, which `--help` does not need
 
     if run_check(cfg).failed:
         sys.stdout.flush()

@@ -10,8 +10,8 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 from pin_memory.domains import DomainDataModule, MultiSourceDataModule
-from pin_memory.domains.listing import evenly_spaced
-from pin_memory.domains.views import find_view
+from pin_memory.domains.readers.listing import evenly_spaced
+from pin_memory.domains.loading.views import find_view
 from pin_memory.inference import WHOLE, Protocol
 from pin_memory.inference.named import recorded_name
 from pin_memory.loggers import log_targets

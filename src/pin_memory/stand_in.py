@@ -20,7 +20,7 @@ SHEET_SUFFIXES = (".jpg", ".jpeg", ".png")
 def main(cfg: DictConfig) -> None:
     """Draw the stand-ins below `cfg.root` unless they are there, and the contact sheet if one is asked for."""
     _check(cfg)
-    from pin_memory.domains.stand_in_layouts import StandIns
+    from pin_memory.domains.stand_ins.writers import StandIns
 
     root = Path(str(cfg.root)).expanduser()
     drawn = StandIns(root, cfg.images_per_domain, cfg.seed, cfg.width).prepare()
@@ -45,7 +45,7 @@ def contact_sheet(seed: int, width: int = 480) -> np.ndarray:
     """
     import cv2
 
-    from pin_memory.domains.stand_in import LOOKS
+    from pin_memory.domains.stand_ins.scenes import LOOKS
 
     rows = []
     for key, look in LOOKS.items():
@@ -74,7 +74,7 @@ def _row(look: str, seed: int, width: int) -> np.ndarray:
     """A strip of one look's images, the second tile being the label map of the first."""
     import cv2
 
-    from pin_memory.domains.stand_in import draw_scene
+    from pin_memory.domains.stand_ins.scenes import draw_scene
     from pin_memory.utils.pictures import colorize
 
     strip, x, index = np.full((ROW_HEIGHT, SHEET_WIDTH, 3), 255, np.uint8), 0, 0

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from pin_memory import assembly, checkpoints
 from pin_memory.callbacks import IterationNames, MetricRows, RankBuffers, StepSeeds
 from pin_memory.domains import MultiSourceDataModule
-from pin_memory.domains.listing import first_names
+from pin_memory.domains.readers.listing import first_names
 from pin_memory.utils.errors import ConfigurationError, OutputError
 from pin_memory.utils.files import write_text
 from pin_memory.judging import copied_weights, floor_scores, judge, report, with_weights

@@ -14,8 +14,9 @@ from lightning.pytorch.utilities import CombinedLoader
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from pin_memory.callbacks import StepTimes, TrainingProgress, step_times
-from pin_memory.domains import MultiSourceDataModule, waiting
-from pin_memory.domains.waiting import Stopwatch, TimedLoader
+from pin_memory.domains import MultiSourceDataModule
+from pin_memory.domains.loading.settings import waiting
+from pin_memory.domains.loading.waiting import Stopwatch, TimedLoader
 from pin_memory.loggers import CSVLogger
 from pin_memory.methods import ERM
 from tests.callbacks.fakes import TinyDomains, TinyMethod, tiny_trainer

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pin_memory.domains.colours import CodeTable, read_codes
+from pin_memory.domains.readers.label_codes import CodeTable, read_codes
 from pin_memory.utils.errors import DataError
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pin_memory.domains.decoding import read_indices
+from pin_memory.domains.readers.decoding import read_indices
 from pin_memory.utils.errors import DataError
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pin_memory.domains import IDD, IDDDataModule
-from pin_memory.domains.idd_polygons import rasterize
+from pin_memory.domains.readers.idd_polygons import rasterize
 from pin_memory.utils.errors import ConfigurationError, DataError
 from tests.domains.domain_cases import DomainCase, Tree, stripes, write_grey, write_image
 
@@ -284,7 +284,7 @@ class TestPolygonCache:
         assert self.read(domain) == {13}
         (entry,) = self.entries(cache)
         assert entry.suffix == ".png"
-        monkeypatch.setattr("pin_memory.domains.idd_polygons.rasterize", pytest.fail)
+        monkeypatch.setattr("pin_memory.domains.readers.idd_polygons.rasterize", pytest.fail)
         assert self.read(domain) == {13}
 
     def test_a_changed_file_is_drawn_anew(self, domain: IDD) -> None:

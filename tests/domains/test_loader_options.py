@@ -8,8 +8,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from pin_memory.domains import GTAVDataModule, Loading
-from pin_memory.domains.loading import loader_options
-from pin_memory.domains.stand_in_layouts import StandIns
+from pin_memory.domains.loading.settings import loader_options
+from pin_memory.domains.stand_ins.writers import StandIns
 
 
 class Threads(Dataset[torch.Tensor]):

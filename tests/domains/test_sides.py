@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pin_memory.domains import GTAVDataModule, Loading, MultiSourceDataModule, TrainTransform
-from pin_memory.domains.sides import AugmentationBySide
+from pin_memory.domains.loading.meta_test_augmentation import AugmentationBySide
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.meta import DomainSplit
 from tests.domains.domain_cases import write_grey, write_image

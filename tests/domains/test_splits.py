@@ -7,7 +7,7 @@ import pytest
 from scipy.io import savemat
 
 from pin_memory.domains import Sample
-from pin_memory.domains.splits import list_of, listed, read_names, split_last_fifth
+from pin_memory.domains.readers.splits import list_of, listed, read_names, split_last_fifth
 from pin_memory.utils.errors import ConfigurationError, DataError
 
 

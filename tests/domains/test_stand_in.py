@@ -9,8 +9,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from pin_memory.utils.labels import CLASSES, IGNORE, label_table
-from pin_memory.domains.stand_in import CODES, LOOKS, Scene, draw_scene, train_ids
-from pin_memory.domains.stand_in_layouts import MARKER, StandIns, polygons
+from pin_memory.domains.stand_ins.scenes import CODES, LOOKS, Scene, draw_scene, train_ids
+from pin_memory.domains.stand_ins.writers import MARKER, StandIns, polygons
 from pin_memory.utils.errors import ConfigurationError, DataError
 
 SEED, WIDTH, TRAIN, VAL = 5, 160, 2, 4
@@ -180,7 +180,7 @@ def test_interrupted_writing_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
             raise KeyboardInterrupt
         return draw_scene(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("pin_memory.domains.stand_in_layouts.draw_scene", draw)
+    monkeypatch.setattr("pin_memory.domains.stand_ins.writers.draw_scene", draw)
     with pytest.raises(KeyboardInterrupt):
         StandIns(tmp_path / "set", 1, SEED, 96).prepare()
     assert list(tmp_path.iterdir()) == []

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from pin_memory.domains import IGNORE, IMAGENET_MEAN, IMAGENET_STD, EvalTransform, TrainTransform
-from pin_memory.domains.transforms import RandomScaleCrop
+from pin_memory.domains.loading.transforms import RandomScaleCrop
 from pin_memory.utils.errors import ConfigurationError
 
 PLAIN: dict[str, Any] = {"flip": 0.0, "jitter_probability": 0.0, "blur_sigma": None}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pin_memory.domains.views import VIEWS, ViewTransform, find_view
+from pin_memory.domains.loading.views import VIEWS, ViewTransform, find_view
 from pin_memory.utils.errors import ConfigurationError
 
 

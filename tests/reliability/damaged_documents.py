@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from scipy.io import savemat
 
-from pin_memory.domains.folder import FolderDomain
-from pin_memory.domains.idd_polygons import read_polygons
-from pin_memory.domains.mapillary_classes import V1_2, check_config
-from pin_memory.domains.wilddash import WildDash
+from pin_memory.domains.readers.folder import FolderDomain
+from pin_memory.domains.readers.idd_polygons import read_polygons
+from pin_memory.domains.readers.mapillary_classes import V1_2, check_config
+from pin_memory.domains.readers.wilddash import WildDash
 from pin_memory.reporting.reading import read_run_folder
 from pin_memory.results import read_results
 from tests.reliability import mutations

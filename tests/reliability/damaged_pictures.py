@@ -18,9 +18,9 @@ from pin_memory.applying.inputs import find_inputs
 from pin_memory.applying.outputs import Saving
 from pin_memory.applying.pictures import read_rgb as read_photo
 from pin_memory.domains import FolderDataModule, Loading
-from pin_memory.domains.colours import read_codes
-from pin_memory.domains.decoding import read_deep_rgb, read_indices, read_rgb
-from pin_memory.domains.transforms import TrainTransform
+from pin_memory.domains.readers.label_codes import read_codes
+from pin_memory.domains.readers.decoding import read_deep_rgb, read_indices, read_rgb
+from pin_memory.domains.loading.transforms import TrainTransform
 from tests.applying import videos
 from tests.applying.models import Halves
 from tests.reliability import mutations

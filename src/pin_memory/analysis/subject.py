@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
 from pin_memory import checkpoints, results
-from pin_memory.domains.base import DEMO, MissingDataError
+from pin_memory.domains.readers.base import DEMO, MissingDataError
 from pin_memory.utils.labels import LabelSpace
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.inference.protocol import Protocol

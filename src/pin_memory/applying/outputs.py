@@ -9,7 +9,7 @@ import numpy as np
 
 from pin_memory.applying.inputs import Item
 from pin_memory.applying.segmenting import Segmentation
-from pin_memory.domains.cityscapes import Cityscapes
+from pin_memory.domains.readers.cityscapes import Cityscapes
 from pin_memory.utils.labels import CLASSES, IGNORE, LabelSpace
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.files import atomic_write, told_if_unwritten

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from pin_memory.domains.decoding import PILLOW_ERRORS, opened
+from pin_memory.domains.readers.decoding import PILLOW_ERRORS, opened
 from pin_memory.utils.errors import DataError
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pin_memory.utils.labels import LabelSpace
-from pin_memory.domains.transforms import EvalTransform
+from pin_memory.domains.loading.transforms import EvalTransform
 from pin_memory.inference import Predictor
 
 _SMALLEST = 1e-30

@@ -12,7 +12,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from pin_memory.applying.inputs import Item
 from pin_memory.applying.outputs import Saving, picture_of, write_picture
 from pin_memory.applying.segmenting import Model
-from pin_memory.domains.decoding import check_pixels
+from pin_memory.domains.readers.decoding import check_pixels
 from pin_memory.utils.errors import DataError, OutputError
 from pin_memory.utils.files import atomic_write
 

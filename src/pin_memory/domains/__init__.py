@@ -1,25 +1,25 @@
 """Data sets as domains: readers, augmentation, and the data modules that compose them."""
 
-from pin_memory.domains.acdc import ACDC, ACDCDataModule
-from pin_memory.domains.base import Domain, Draw, MissingDataError
-from pin_memory.domains.bdd100k import BDD100K, BDD100KDataModule
-from pin_memory.domains.camvid import CamVid, CamVidDataModule
-from pin_memory.domains.cityscapes import Cityscapes, CityscapesDataModule
+from pin_memory.domains.readers.acdc import ACDC, ACDCDataModule
+from pin_memory.domains.readers.base import Domain, Draw, MissingDataError
+from pin_memory.domains.readers.bdd100k import BDD100K, BDD100KDataModule
+from pin_memory.domains.readers.camvid import CamVid, CamVidDataModule
+from pin_memory.domains.readers.cityscapes import Cityscapes, CityscapesDataModule
 from pin_memory.utils.labels import CLASSES, IGNORE, PALETTE, label_table
-from pin_memory.domains.dark_zurich import DarkZurich, DarkZurichDataModule
-from pin_memory.domains.data_module import DomainDataModule
-from pin_memory.domains.folder import FolderDataModule, FolderDomain
-from pin_memory.domains.gtav import GTAV, GTAVDataModule
-from pin_memory.domains.idd import IDD, IDDDataModule
-from pin_memory.domains.kitti import KITTI, KITTIDataModule
-from pin_memory.domains.listing import Sample
-from pin_memory.domains.loading import Loading
-from pin_memory.domains.mapillary import Mapillary, MapillaryDataModule
-from pin_memory.domains.multi_source import MultiSourceDataModule
-from pin_memory.domains.nighttime_driving import NighttimeDriving, NighttimeDrivingDataModule
-from pin_memory.domains.synthia import Synthia, SynthiaDataModule
-from pin_memory.domains.transforms import IMAGENET_MEAN, IMAGENET_STD, EvalTransform, TrainTransform
-from pin_memory.domains.wilddash import WildDash, WildDashDataModule
+from pin_memory.domains.readers.dark_zurich import DarkZurich, DarkZurichDataModule
+from pin_memory.domains.loading.data_module import DomainDataModule
+from pin_memory.domains.readers.folder import FolderDataModule, FolderDomain
+from pin_memory.domains.readers.gtav import GTAV, GTAVDataModule
+from pin_memory.domains.readers.idd import IDD, IDDDataModule
+from pin_memory.domains.readers.kitti import KITTI, KITTIDataModule
+from pin_memory.domains.readers.listing import Sample
+from pin_memory.domains.loading.settings import Loading
+from pin_memory.domains.readers.mapillary import Mapillary, MapillaryDataModule
+from pin_memory.domains.loading.multi_source import MultiSourceDataModule
+from pin_memory.domains.readers.nighttime_driving import NighttimeDriving, NighttimeDrivingDataModule
+from pin_memory.domains.readers.synthia import Synthia, SynthiaDataModule
+from pin_memory.domains.loading.transforms import EvalTransform, IMAGENET_MEAN, IMAGENET_STD, TrainTransform
+from pin_memory.domains.readers.wilddash import WildDash, WildDashDataModule
 
 __all__ = [
     "ACDC",

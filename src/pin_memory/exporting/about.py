@@ -12,7 +12,7 @@ from pin_memory import assembly, checkpoints
 from pin_memory.utils.documents import read_json
 from pin_memory.domains import MultiSourceDataModule
 from pin_memory.utils.labels import LabelSpace
-from pin_memory.domains.transforms import IMAGENET_MEAN, IMAGENET_STD
+from pin_memory.domains.loading.transforms import IMAGENET_MEAN, IMAGENET_STD
 from pin_memory.utils.errors import ConfigurationError, OutputError
 from pin_memory.exporting.judged import find_results
 from pin_memory.inference import Protocol, TestStatistics

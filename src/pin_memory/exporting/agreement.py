@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pin_memory.domains.transforms import EvalTransform
+from pin_memory.domains.loading.transforms import EvalTransform
 from pin_memory.utils.errors import ConfigurationError, OutputError
 from pin_memory.exporting.graph import INPUT, require
 from pin_memory.networks import MemorySegmenter

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from pin_memory.domains.transforms import IMAGENET_MEAN, IMAGENET_STD
+from pin_memory.domains.loading.transforms import IMAGENET_MEAN, IMAGENET_STD
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.inference import TestStatistics
 from pin_memory.networks import MemorySegmenter

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pin_memory.utils.labels import CITYSCAPES, LabelSpace
-from pin_memory.domains.transforms import EvalTransform
+from pin_memory.domains.loading.transforms import EvalTransform
 from pin_memory.inference.protocol import WHOLE, Protocol
 from pin_memory.inference.statistics import RUNNING, TestStatistics
 from pin_memory.networks import MemorySegmenter

@@ -13,7 +13,7 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from pin_memory.domains.waiting import Stopwatch
+from pin_memory.domains.loading.waiting import Stopwatch
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.inference.protocol import WHOLE, Protocol
 from pin_memory.inference.statistics import RUNNING, TestStatistics

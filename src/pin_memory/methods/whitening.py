@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from pin_memory.domains.transforms import IMAGENET_MEAN, IMAGENET_STD
+from pin_memory.domains.loading.transforms import IMAGENET_MEAN, IMAGENET_STD
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.methods.batches import evaluation_mode
 from pin_memory.methods.clusters import lowest_cluster

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from pin_memory.utils.labels import CITYSCAPES, IGNORE, LabelSpace
-from pin_memory.domains.transforms import IMAGENET_MEAN, IMAGENET_STD
+from pin_memory.domains.loading.transforms import IMAGENET_MEAN, IMAGENET_STD
 from pin_memory.utils.errors import OutputError
 from pin_memory.utils.files import atomic_write, told_if_unwritten
 

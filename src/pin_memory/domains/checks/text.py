@@ -1,0 +1,204 @@
+"""The outcome of a check as text for people and as JSON for programs; the text is made of what the JSON holds."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pin_memory.domains.checks.records import DomainReport
+
+_COLUMNS = ("data set", "outcome", "layout found", "split", "pairs", "published", "images", "labels", "sizes")
+_RIGHT = {"pairs", "published", "images", "labels"}
+_MARK = {"error": "ERROR", "warning": "warning", "note": "note"}
+_SHARES_PER_TABLE = 8
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a check found.
+
+    Attributes:
+        data: The folder of data sets that was looked at.
+        deep: Whether everything was decoded.
+        domains: The data sets.
+    """
+
+    data: str
+    deep: bool
+    domains: list[DomainReport]
+
+    @property
+    def shown(self) -> list[DomainReport]:
+        """The data sets without those that are absent and not needed."""
+        return [domain for domain in self.domains if domain.needed or not domain.absent]
+
+    @property
+    def missing(self) -> list[str]:
+        """The splits that are not there of the data sets that are shown, as "NAME SPLIT"."""
+        return [
+            f"{domain.names[0]} {split}"
+            for domain in self.shown
+            for finding in domain.findings
+            if finding.kind in ("missing", "missing_split")
+            for split in finding.splits
+        ]
+
+    @property
+    def failed(self) -> bool:
+        """Whether something that is needed is missing or wrong, or there is nothing at all."""
+        return self.count("error") > 0 or all(domain.absent for domain in self.domains)
+
+    def count(self, level: str) -> int:
+        """The number of findings of a level; a data set that is absent and not needed counts none."""
+        return sum(finding.level == level for domain in self.shown for finding in domain.findings)
+
+
+def as_json(outcome: Outcome) -> str:
+    """The outcome with every file that a finding is about."""
+    content = {
+        "data": outcome.data,
+        "deep": outcome.deep,
+        "failed": outcome.failed,
+        "errors": outcome.count("error"),
+        "warnings": outcome.count("warning"),
+        "domains": [asdict(domain) for domain in outcome.domains],
+    }
+    return json.dumps(content, indent=2)
+
+
+def as_text(outcome: Outcome) -> str:
+    """The outcome as tables: what lies where, what was found, which classes."""
+    there = outcome.shown
+    parts = [f"Data sets in {outcome.data}" + ("" if outcome.deep else " (labels: a sample; deep=true decodes everything)")]
+    if there:
+        parts.append(_table(_COLUMNS, [row for domain in there for row in _rows(domain)], _RIGHT))
+    if absent := [domain for domain in outcome.domains if domain not in there]:
+        parts.append("Not there: " + ", ".join(dict.fromkeys(f"{Path(domain.root).name}/" for domain in absent)))
+    if told := "\n".join(line for domain in there for line in _findings(domain)):
+        parts.append(f"What was found\n{told}")
+    parts += _values(there)
+    parts += _shares(there)
+    parts.append(_conclusion(outcome))
+    return "\n\n".join(parts)
+
+
+def _rows(domain: DomainReport) -> list[list[str]]:
+    """A line for each split; what is as in the line above is not said again."""
+    worst = {finding.level for finding in domain.findings}
+    outcome = "ERROR" if "error" in worst else "warning" if "warning" in worst else "ok"
+    name = ", ".join(domain.names) + (" (stand-in)" if domain.stand_in else "")
+    rows: list[list[str]] = []
+    before = ""
+    for split in domain.splits:
+        files = [f"{split.images:,}", f"{split.labels:,}"]
+        if not split.own_folder:
+            files = [f"{files[0]} in all", f"{files[1]} in all"] if not rows else ["", ""]
+        layout = split.layout if split.encoding in split.layout else f"{split.layout} ({split.encoding})"
+        rows.append(
+            [
+                "" if rows else name,
+                "" if rows else outcome,
+                "" if layout == before else layout,
+                split.split,
+                f"{split.pairs:,}",
+                f"of {split.published:,}" if split.published else "",
+                *files,
+                _sizes(split.sizes),
+            ]
+        )
+        before = layout
+    return rows or [[name, outcome, "none", *[""] * (len(_COLUMNS) - 3)]]
+
+
+def _sizes(sizes: dict[str, int], shown: int = 2) -> str:
+    """The most frequent sizes with how many images have them, and the number of other sizes."""
+    if len(sizes) == 1:
+        return next(iter(sizes))
+    first = ", ".join(f"{size} ({count:,})" for size, count in list(sizes.items())[:shown])
+    return first + (f" and {len(sizes) - shown} other sizes" if len(sizes) > shown else "")
+
+
+def _findings(domain: DomainReport) -> list[str]:
+    """The findings of a data set, several lines where the message has several."""
+    lines = []
+    for finding in domain.findings:
+        where = f", {', '.join(finding.splits)}" if finding.splits and finding.kind not in ("missing", "fewer") else ""
+        first, *more = finding.message.splitlines()
+        lines.append(f"  {_MARK[finding.level]:<8}{', '.join(domain.names)}{where}: {first} [{finding.kind}]")
+        lines += [f"          {line}" for line in more]
+    return lines
+
+
+def _values(domains: Sequence[DomainReport]) -> list[str]:
+    """For each data set, the raw label values that were seen and the class that the table makes of each."""
+    lines = []
+    for domain in domains:
+        shares: dict[int, list[float]] = {}
+        classes: dict[int, str | None] = {}
+        for split in domain.splits:
+            for value, seen in split.raw_values.items():
+                shares.setdefault(value, []).append(seen["share"])
+                classes[value] = seen["class"]
+        used = [value for value in sorted(classes) if classes[value] is not None]
+        ignored = [f"{value} ({max(shares[value]):.2%})" for value in sorted(classes) if classes[value] is None]
+        if classes:
+            lines.append(
+                f"  {', '.join(domain.names)}: {_ranges(used)} are classes; "
+                + (f"ignored: {', '.join(ignored)}" if ignored else "none ignored")
+            )
+    return ["Raw label values seen (largest share of the pixels of a split)\n" + "\n".join(lines)] if lines else []
+
+
+def _ranges(values: list[int]) -> str:
+    """Whole numbers in a row as first-last."""
+    groups: list[list[int]] = []
+    for value in values:
+        if groups and value == groups[-1][-1] + 1:
+            groups[-1].append(value)
+        else:
+            groups.append([value])
+    return ", ".join(str(group[0]) if len(group) == 1 else f"{group[0]}-{group[-1]}" for group in groups) or "no values"
+
+
+def _shares(domains: Sequence[DomainReport]) -> list[str]:
+    """Class pixel shares in percent: a column for the first split of each data set, a few data sets to a table."""
+    seen = [(domain, domain.splits[0]) for domain in domains if domain.splits and domain.splits[0].counted]
+    parts = []
+    while seen:
+        names = list(seen[0][1].class_shares)
+        group = [item for item in seen if list(item[1].class_shares) == names][:_SHARES_PER_TABLE]
+        seen = [item for item in seen if item not in group]
+        rows = [[name, *(_percent(split.class_shares[name]) for _, split in group)] for name in names]
+        rows.append(["ignored", *(_percent(split.ignored_share) for _, split in group)])
+        rows.append(["labels counted", *(f"{split.counted:,}" for _, split in group)])
+        heads = ["class", *(f"{domain.names[0]} {split.split}" for domain, split in group)]
+        parts.append("Class shares, % of the labelled pixels (ignored: of all)\n" + _table(heads, rows, set(heads[1:])))
+    return parts
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g}" if 0 < share < 0.001 else f"{100 * share:.2f}" if share else "-"
+
+
+def _conclusion(outcome: Outcome) -> str:
+    errors, warnings = outcome.count("error"), outcome.count("warning")
+    if all(domain.absent for domain in outcome.domains) and not errors:
+        return f"No data set was found in {outcome.data}. Each needs its own folder there; name another place with paths.data=DIR."
+    counted = f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}"
+    if errors:
+        return f"{counted}. Mend the errors, or take a kind of them with accept=[KIND]."
+    if missing := outcome.missing:
+        return f"{counted}. Not there: {', '.join(missing)}. Get what you need of this; the rest can be read."
+    return f"{counted}. Ready to train."
+
+
+def _table(heads: Sequence[str], rows: list[list[str]], right: set[str]) -> str:
+    """Columns as wide as their widest cell."""
+    widths = [max(len(row[column]) for row in [list(heads), *rows]) for column in range(len(heads))]
+    lines = [list(heads), ["-" * width for width in widths], *rows]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if head in right else cell.ljust(width) for head, cell, width in zip(heads, line, widths, strict=True)
+        ).rstrip()
+        for line in lines
+    )

@@ -1,0 +1,95 @@
+"""What domains have to fulfil together: classes, crops, targets that training does not see; and one report for all that is missing."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pin_memory.domains.readers.base import DEMO, MissingDataError
+from pin_memory.domains.loading.data_module import DomainDataModule
+from pin_memory.domains.loading.transforms import TrainTransform
+from pin_memory.utils.errors import ConfigurationError, DataError
+
+
+def require_any(domains: Mapping[str, Any], kind: str) -> None:
+    """Refuse to go on without any domain of a kind ("source" or "target")."""
+    if not domains:
+        raise ConfigurationError(f"No {kind} domain is configured: add one to data.{kind}s.")
+
+
+def require_sources(setting: str, names: Sequence[str], sources: Mapping[str, Any]) -> None:
+    """Refuse names of sources that are not there."""
+    if unknown := set(names) - set(sources):
+        raise ConfigurationError(f"data.{setting} names {sorted(unknown)}; the sources are {list(sources)}.")
+
+
+def require_one_crop(sources: Mapping[str, DomainDataModule]) -> None:
+    """Refuse sources of different crop sizes, whose images cannot be put into one batch.
+
+    Raises:
+        ConfigurationError: There are.
+    """
+    augmentations = {name: domain.augmentation for name, domain in sources.items()}
+    sizes = {name: augmentation.crop_size for name, augmentation in augmentations.items() if isinstance(augmentation, TrainTransform)}
+    first = next(iter(sizes), "")
+    for name, size in sizes.items():
+        if size != sizes[first]:
+            raise ConfigurationError(
+                f"Source {first!r} is cropped to {sizes[first][0]}x{sizes[first][1]} pixels, {name!r} to {size[0]}x{size[1]}, but one batch"
+                " takes them all. A source with an augmentation of its own has a crop of its own, too: give it that of the others with"
+                " data.sources.NAME.augmentation.crop_size (and scale), or leave augmentation.crop_size as it was."
+            )
+
+
+def require_unseen(sources: Mapping[str, DomainDataModule], targets: Mapping[str, DomainDataModule]) -> None:
+    """Refuse a target whose data a source has under whatever name: its score would count as one on an unseen domain.
+
+    Raises:
+        ConfigurationError: There is one.
+    """
+    for target, judged in targets.items():
+        for source, trained in sources.items():
+            if identity(judged) == identity(trained):
+                raise ConfigurationError(
+                    f"The target {target!r} is the same data as the source {source!r} ({judged.title} in {judged.root}), but targets are"
+                    f" to be unseen in training. Take one of the two out: ~data.targets.{target} or ~data.sources.{source}."
+                )
+
+
+def require_unseen_images(sources: Mapping[str, set[Path]], targets: Mapping[str, set[Path]]) -> None:
+    """Refuse a target that has images in common with a source, such as one condition of a data set that is a source as a whole."""
+    for target, judged in targets.items():
+        for source, trained in sources.items():
+            if common := judged & trained:
+                raise ConfigurationError(
+                    f"{len(common)} of the {len(judged)} images of the target {target!r} are also among those of the source {source!r},"
+                    f" such as {min(common)}, but targets are to be unseen in training. Take one of the two out, or separate their images."
+                )
+
+
+def require_one_label_space(domains: Mapping[str, DomainDataModule]) -> None:
+    """Refuse domains whose train ids stand for different classes."""
+    named = {name: domain.label_space.names for name, domain in domains.items()}
+    first = next(iter(named), None)
+    for name, classes in named.items():
+        if first is not None and classes != named[first]:
+            raise ConfigurationError(
+                f"The domains {first!r} and {name!r} have different class lists ({', '.join(named[first])}; {', '.join(classes)}), but one"
+                " network is trained and judged on all. Give them the same `classes`."
+            )
+
+
+def identity(domain: DomainDataModule) -> tuple[Any, ...]:
+    """What decides which data a domain reads."""
+    return domain.reader, domain.root.resolve(), domain.reader_options
+
+
+def report(problems: dict[str, DataError]) -> str:
+    """One message for the problems of all domains; what several share comes once, the hint at the demo at the end."""
+    names: dict[str, list[str]] = {}
+    for name, error in problems.items():
+        names.setdefault(error.report if isinstance(error, MissingDataError) else str(error), []).append(name)
+    parts = [f"[{', '.join(group)}] {report}" for report, group in names.items()]
+    if any(isinstance(error, MissingDataError) for error in problems.values()):
+        parts.append("Where the data sets lie is set by paths.data=DIR (each has its own folder there).")
+        parts.append(DEMO)
+    return "\n\n".join(parts)

@@ -1,0 +1,175 @@
+"""One data set as a Lightning data module."""
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from pin_memory.domains.loading.bad_samples import BadSamples
+from pin_memory.domains.readers.base import Domain, SPLITS, Sample, Transform
+from pin_memory.utils.labels import LabelSpace
+from pin_memory.domains.readers.listing import evenly_spaced
+from pin_memory.domains.loading.settings import Loading, collate, loader_options
+from pin_memory.domains.loading.samplers import DrawLoader, DrawSampler, RareClassSampler
+from pin_memory.domains.loading.class_statistics import class_counts
+from pin_memory.domains.loading.training_loader import TrainingLoader
+from pin_memory.domains.loading.transforms import TrainTransform
+from pin_memory.domains.loading.views import ViewTransform, find_view
+from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.distributed import share, world_size
+
+
+class DomainDataModule(LightningDataModule):
+    """The loaders of one data set; a subclass names its reader.
+
+    Works alone, too: `GTAVDataModule(root="data/gtav").train_dataloader()`.
+
+    Attributes:
+        bad_samples: The training samples that could not be read so far, with `loading.on_bad_sample=skip`.
+    """
+
+    reader: ClassVar[type[Domain]]
+
+    def __init__(
+        self,
+        root: str | Path,
+        augmentation: Transform | None = None,
+        loading: Loading | None = None,
+        view: str = "native",
+        **reader_options: Any,
+    ) -> None:
+        """Keep the settings; nothing is read before it is asked for.
+
+        Args:
+            root: The folder of the data set.
+            augmentation: For the training images; by default the published one.
+            loading: Batch size, workers and limits; by default the published ones.
+            view: Evaluation view of the validation and test images (`views.VIEWS`).
+            reader_options: Passed to the reader, e.g. `drives` of CamVid.
+
+        Raises:
+            ConfigurationError: There is no such view.
+        """
+        super().__init__()
+        self.root = Path(root).expanduser()
+        self.augmentation: Transform = augmentation or TrainTransform()
+        self.loading = loading or Loading()
+        self.view = find_view(view)
+        self.reader_options = reader_options
+        self.bad_samples = BadSamples(self.loading.max_bad_share)
+
+    @property
+    def title(self) -> str:
+        """The name of the data set."""
+        return self.reader.title
+
+    @property
+    def stand_in(self) -> bool:
+        """Whether the data set is a drawn stand-in."""
+        return any((folder / "stand_in.json").is_file() for folder in (self.root, self.root.parent))
+
+    @property
+    def label_space(self) -> LabelSpace:
+        """What the train ids of the labels stand for."""
+        return self.reader.label_space
+
+    def dataset(self, split: str, transform: Transform | None = None) -> Domain:
+        """Open a split: "train", "val" or "test" (what a target domain is judged on).
+
+        Args:
+            split: The split.
+            transform: Applied to every pair; by default pairs are only normalised.
+
+        Raises:
+            DataError: The data set is missing, empty or has images without label.
+        """
+        try:
+            return self.reader(self.root, split, transform, **self.reader_options)
+        except (TypeError, ValueError, AttributeError) as error:
+            if not self.reader_options:
+                raise
+            known = [name for name in inspect.signature(self.reader).parameters if name not in ("root", "split", "transform", "options")]
+            given = ", ".join(f"{name}={value!r}" for name, value in self.reader_options.items())
+            raise ConfigurationError(
+                f"{self.title}: the options {given} do not fit ({error}). Its own options are {', '.join(known) or 'none'}; all have"
+                " split_file and unmatched."
+            ) from error
+
+    def check(self, splits: Sequence[str] = SPLITS) -> set[Path]:
+        """List the files of the splits, decoding nothing.
+
+        Returns:
+            The image files.
+
+        Raises:
+            DataError: The data set is missing, empty or has images without label.
+        """
+        root = self.root.resolve()  # two ways to one folder are one; the files' own links are not followed, which takes long
+        return {root / sample.image.relative_to(self.root) for split in splits for sample in self.dataset(split).samples}
+
+    def train_dataloader(self, stream: str = "", augmentation: Transform | None = None) -> DrawLoader:
+        """Random augmented batches of "image" (B, 3, H, W), "label" (B, H, W) and "name".
+
+        Args:
+            stream: The name of the domain in a run of several; domains of different names get independent draws.
+            augmentation: In place of the domain's own.
+
+        Raises:
+            DataError: As `dataset`.
+            ConfigurationError: An epoch does not fill one batch.
+        """
+        dataset = self.dataset("train", augmentation or self.augmentation)
+        sampler = self._sampler(dataset, stream)
+        options = loader_options(self.loading.workers) | {"persistent_workers": self.loading.workers > 0}
+        bad = self.bad_samples if self.loading.on_bad_sample == "skip" else None
+        return TrainingLoader(dataset, domain=stream or self.title, bad=bad, sampler=sampler, batch_size=self.loading.batch_size, **options)
+
+    def _sampler(self, dataset: Domain, stream: str) -> DrawSampler:
+        """The draws of the training images; rare classes have to be counted once for that."""
+        loading = self.loading
+        if loading.sampling == "uniform":
+            return DrawSampler(len(dataset), loading.draws_per_epoch, loading.seed, stream)
+
+        def skip(name: str, fault: str) -> None:
+            self.bad_samples.add(name, fault, stream or self.title, len(dataset))
+
+        counts = class_counts(dataset, loading.workers, skip if loading.on_bad_sample == "skip" else None)
+        shape = {"temperature": loading.rare_class_temperature, "min_share": loading.rare_class_min_share}
+        return RareClassSampler(counts, loading.draws_per_epoch, loading.seed, stream, **shape)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Validation images one by one, in the evaluation view."""
+        return self._evaluation("val")
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Test images one by one, in the evaluation view."""
+        return self._evaluation("test")
+
+    def evaluated(self, split: str, processes: int) -> list[Sample]:
+        """The samples of a split that are evaluated, evenly spaced, by all processes together.
+
+        Args:
+            split: "val" or "test".
+            processes: How many share them out; no image is repeated to make the shares equal.
+
+        Raises:
+            ConfigurationError: A process would have none.
+        """
+        limit = self.loading.max_val_images if split == "val" else self.loading.max_test_images
+        samples = evenly_spaced(self.dataset(split).samples, limit)
+        if len(samples) < processes:
+            raise ConfigurationError(
+                f"{self.title}: {len(samples)} {split} images cannot be shared out to {processes} devices; raise"
+                f" loading.max_{split}_images or use fewer devices."
+            )
+        return samples
+
+    def _evaluation(self, split: str) -> DataLoader[Any]:
+        """A loader over this process's share of the images, in order."""
+        dataset = self.dataset(split, ViewTransform(self.view.name))
+        dataset.samples = list(share(self.evaluated(split, world_size())))
+        options = loader_options(self.loading.workers)
+        return DataLoader(dataset, batch_size=self.loading.evaluation_batch_size, collate_fn=collate, **options)

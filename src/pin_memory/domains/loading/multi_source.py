@@ -1,0 +1,269 @@
+"""Several source domains to train on and unseen target domains to test on."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning import LightningDataModule
+from lightning.pytorch.utilities import CombinedLoader
+
+from pin_memory.domains.readers.base import Transform
+from pin_memory.utils.labels import CITYSCAPES, LabelSpace
+from pin_memory.domains.loading.data_module import DomainDataModule
+from pin_memory.domains.loading.compatibility import identity, report, require_any, require_one_crop, require_one_label_space, require_sources, require_unseen, require_unseen_images
+from pin_memory.domains.loading.meta_test_augmentation import AugmentationBySide, Split
+from pin_memory.domains.loading.transforms import TrainTransform
+from pin_memory.domains.loading.waiting import Stopwatch, TimedLoader
+from pin_memory.utils.errors import ConfigurationError, DataError
+from pin_memory.utils.distributed import gather_objects, rank
+
+if TYPE_CHECKING:
+    from pin_memory.domains.stand_ins.writers import StandIns
+
+
+class MultiSourceDataModule(LightningDataModule):
+    """Source domains, each with its own mini-batch in every training step, and target domains, which only tests see.
+
+    A training batch is a dictionary from the source's name to its mini-batch of "image", "label" and "name". Validation runs over the
+    sources one after the other, a test over the targets.
+
+    Attributes:
+        waiting: Seconds that training has waited for its batches so far: for the loaders, and for the transfer to the device.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, DomainDataModule] | None = None,
+        targets: Mapping[str, DomainDataModule] | None = None,
+        stand_in: "StandIns | None" = None,
+        validate: str | Sequence[str] | None = None,
+        split: Split | None = None,
+        meta_test_augmentation: Transform | None = None,
+        views: Sequence[str] = (),
+    ) -> None:
+        """Compose the domains.
+
+        Args:
+            sources: The source domains by name.
+            targets: The target domains by name.
+            stand_in: Draws stand-ins for the data sets in `prepare_data`.
+            validate: Sources (or the one source) to validate on; by default all. For a data set that is listed twice with different
+                augmentations.
+            split: The method's split of the sources, which `meta_test_augmentation` goes by; None where the method does not split.
+            meta_test_augmentation: For the sources that are on the meta-test side of an iteration, in place of their own; crop, scale
+                and flip stay those of the source.
+            views: Sources that are further views of another one, there to be split; left out where the method does not split.
+
+        Raises:
+            ConfigurationError: A domain's name is not text, a target is one of the sources, the domains' classes differ, or `validate`
+                or `views` name what is no source.
+        """
+        super().__init__()
+        self.waiting = Stopwatch()
+        self.sources = dict(sources or {})
+        self.targets = dict(targets or {})
+        for name in (*self.sources, *self.targets):
+            domain = self.sources.get(name) or self.targets.get(name)
+            if not isinstance(domain, DomainDataModule):
+                raise ConfigurationError(
+                    f"data.sources.{name} or data.targets.{name} is no data set ({domain!r}): add one as a whole, as in"
+                    f" +domain@data.sources.{name}=gtav."
+                )
+            if not isinstance(name, str):
+                raise ConfigurationError(f"The name {name!r} of a domain was read as a number: quote it in the YAML file.")
+        self.stand_in = stand_in
+        self.split, self.meta_test_augmentation = split, meta_test_augmentation
+        if meta_test_augmentation is not None and split is None:
+            raise ConfigurationError(
+                "data.meta_test_augmentation is for methods that split their sources (mldg, pin_the_memory); this one has no meta-test side"
+                " (data.split is null). Leave it out."
+            )
+        require_sources("views", views, self.sources)
+        if split is None:
+            self.sources = {name: domain for name, domain in self.sources.items() if name not in views}
+        require_unseen(self.sources, self.targets)
+        require_one_label_space(self.sources | self.targets)
+        require_one_crop(self.sources)
+        self.validation_names = [validate] if isinstance(validate, str) else list(self.sources if validate is None else validate)
+        require_sources("validate", self.validation_names, self.sources)
+
+    @classmethod
+    def leave_one_out(cls, domains: Mapping[str, DomainDataModule], target: str | float, **options: Any) -> "MultiSourceDataModule":
+        """Make one of the domains the target and the others the sources.
+
+        Args:
+            domains: All domains by name.
+            target: The name of the domain to leave out of training; a number stands for the name that reads as it (0016E5).
+            options: As in the constructor.
+
+        Raises:
+            ConfigurationError: There is no such domain.
+        """
+        if not isinstance(target, str):
+            target = next((name for name in domains if _number(name) == target), str(target))
+        if target not in domains:
+            raise ConfigurationError(f"The target {target!r} is none of the domains; choose one of {', '.join(domains)}.")
+        return cls({name: domain for name, domain in domains.items() if name != target}, {target: domains[target]}, **options)
+
+    @property
+    def source_names(self) -> list[str]:
+        """The names of the source domains, in order."""
+        return list(self.sources)
+
+    @property
+    def target_names(self) -> list[str]:
+        """The names of the target domains, in order."""
+        return list(self.targets)
+
+    @property
+    def label_space(self) -> LabelSpace:
+        """What the train ids stand for in all domains; the 19 Cityscapes classes when there is no domain."""
+        return next((domain.label_space for domain in (*self.sources.values(), *self.targets.values())), CITYSCAPES)
+
+    @property
+    def score_subsets(self) -> dict[str, tuple[str, ...]]:
+        """Further means that the sources ask for: their name, and the classes they are taken over."""
+        return {name: classes for domain in self.sources.values() for name, classes in domain.reader.score_subsets.items()}
+
+    @property
+    def data_sets(self) -> int:
+        """Number of different source data sets: parts of one count each, views of the same images once."""
+        different: list[tuple[Any, ...]] = []
+        for domain in self.sources.values():
+            if identity(domain) not in different:
+                different.append(identity(domain))
+        return len(different)
+
+    @property
+    def uses_stand_ins(self) -> bool:
+        """Whether any domain is a drawn stand-in."""
+        return self.stand_in is not None or any(domain.stand_in for domain in (*self.sources.values(), *self.targets.values()))
+
+    def prepare_data(self) -> None:
+        """Draw the stand-ins, if any are asked for and not there yet."""
+        if self.stand_in is not None:
+            self.stand_in.prepare()
+
+    def check(self, sources: bool = True, targets: bool = True) -> None:
+        """Look for all data before anything heavy starts; nothing is decoded. Stand-ins have to be drawn before (`prepare_data`).
+
+        Args:
+            sources: Look for the training and validation data of the sources.
+            targets: Look for the test data of the targets.
+
+        Raises:
+            DataError: One error for everything that is missing or unusable, with where to get it.
+            ConfigurationError: A source trains or validates on images that a target is judged on.
+        """
+        wanted: list[tuple[str, DomainDataModule, Sequence[str]]] = []
+        if sources:
+            wanted += [(name, domain, ("train", "val")) for name, domain in self.sources.items()]
+        if targets:
+            wanted += [(name, domain, ("test",)) for name, domain in self.targets.items()]
+        problems: dict[str, DataError] = {}
+        images: dict[str, set[Path]] = {}
+        for name, domain, splits in wanted:
+            try:
+                images[name] = domain.check(splits)
+            except DataError as error:
+                problems.setdefault(name, error)
+        if problems:
+            raise DataError(report(problems))
+        trained, judged = ({name: images[name] for name in side if name in images} for side in (self.sources, self.targets))
+        require_unseen_images(trained, judged)
+
+    def check_shares(self, processes: int, targets: bool = True) -> None:
+        """See that every process has images to evaluate, before hours of training.
+
+        Args:
+            processes: How many share them out.
+            targets: Look at the targets' test images, too.
+
+        Raises:
+            ConfigurationError: One would have none.
+        """
+        if processes == 1:
+            return
+        for name in self.validation_names:
+            self.sources[name].evaluated("val", processes)
+        for domain in self.targets.values() if targets else ():
+            domain.evaluated("test", processes)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Move a batch as Lightning does (without waiting for the copy from pinned memory to a GPU), and count the time in training."""
+        training = self.trainer is not None and self.trainer.training
+        with self.waiting.running() if training else nullcontext():
+            return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
+    def train_dataloader(self) -> CombinedLoader:
+        """One mini-batch of each source in every step; shorter sources start again until the longest ends.
+
+        Raises:
+            ConfigurationError: There are no sources.
+            DataError: A source is missing.
+        """
+        require_any(self.sources, "source")
+        loaders = {name: domain.train_dataloader(name, self._augmentation(name)) for name, domain in self.sources.items()}
+        return TimedLoader(loaders, "max_size_cycle", self.waiting)
+
+    def bad_samples(self) -> dict[str, dict[str, Any]]:
+        """The training samples that could not be read and were left out so far, over all processes, which all have to ask.
+
+        Returns:
+            `{source: {"samples": sorted names, "draws": how often another sample took a place}}`, without sources that have none.
+        """
+        own = {name: domain.bad_samples.state_dict() for name, domain in self.sources.items()}
+        parts = gather_objects({name: state for name, state in own.items() if state})
+        found: dict[str, dict[str, Any]] = {}
+        for name in self.sources:
+            states = [part[name] for part in parts if name in part]
+            if states:
+                samples = sorted({sample for state in states for sample in state["names"]})
+                found[name] = {"samples": samples, "draws": sum(state["draws"] for state in states)}
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the data: the bad samples met so far, over all processes, which all have to ask.
+
+        They do: Lightning puts a checkpoint together in each of them, though the first one alone writes it.
+        """
+        kept = {name: {"names": bad["samples"], "draws": bad["draws"]} for name, bad in self.bad_samples().items()}
+        return {"bad_samples": kept} if kept else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting, on any number of processes.
+
+        All know the names, so that none is told again; the first one alone has the number of draws, which are summed over the processes.
+        """
+        for name, state in state_dict.get("bad_samples", {}).items():
+            if name in self.sources:
+                self.sources[name].bad_samples.load_state_dict(state if rank() == 0 else {**state, "draws": 0})
+
+    def _augmentation(self, name: str) -> Transform:
+        """The augmentation of a source, by side where that is asked for."""
+        own, harder = self.sources[name].augmentation, self.meta_test_augmentation
+        if harder is None or self.split is None:
+            return own
+        if isinstance(own, TrainTransform) and isinstance(harder, TrainTransform):
+            harder = harder.with_geometry_of(own)
+        return AugmentationBySide(own, harder, self.split, tuple(self.sources), name)
+
+    def val_dataloader(self) -> CombinedLoader:
+        """The sources' validation images, source by source, one by one."""
+        require_any(self.sources, "source")
+        return CombinedLoader({name: self.sources[name].val_dataloader() for name in self.validation_names}, "sequential")
+
+    def test_dataloader(self) -> CombinedLoader:
+        """The targets' test images, target by target, one by one at their native size."""
+        require_any(self.targets, "target")
+        return CombinedLoader({name: domain.test_dataloader() for name, domain in self.targets.items()}, "sequential")
+
+
+def _number(name: str) -> float | None:
+    """The number that a command line makes of a name such as 0016E5."""
+    try:
+        return float(name)
+    except ValueError:
+        return None

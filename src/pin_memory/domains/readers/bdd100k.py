@@ -1,0 +1,54 @@
+"""BDD100K semantic segmentation, the "10k" images (Yu et al., CVPR 2020): 7,000 training and 1,000 validation frames."""
+
+from collections.abc import Collection, Mapping
+from typing import ClassVar, Literal
+
+from pin_memory.domains.readers.base import Domain
+from pin_memory.domains.loading.data_module import DomainDataModule
+from pin_memory.domains.readers.layouts import Layout, TRAIN_AND_VAL
+from pin_memory.domains.readers.train_ids import TRAIN_ID_TABLE, TRAIN_ID_VALUES
+
+_TREES = {
+    "as published": ("images/10k", "labels/sem_seg/masks"),
+    "bdd100k_seg (2018)": ("seg/images", "seg/labels"),
+    "images and labels (2018 or RobustNet)": ("images", "labels"),
+}
+
+
+class BDD100K(Domain):
+    """BDD100K: JPEG images and PNGs that hold train ids already. Tested on the validation split.
+
+    Some releases of the images and of the labels do not match: image and label are paired by their stems, and what is left over is noted.
+    """
+
+    title: ClassVar[str] = "BDD100K (10k, semantic segmentation)"
+    tree = """
+images/10k/{train,val}/<name>.jpg
+labels/sem_seg/masks/{train,val}/<name>.png
+(or both below bdd100k/; or seg/images and seg/labels of the 2018 release, with <name>_train_id.png)
+"""
+    download: ClassVar[str] = "bdd100k_images_10k.zip, bdd100k_sem_seg_labels_trainval.zip from bdd-data.berkeley.edu (after registration)"
+    table = TRAIN_ID_TABLE
+    layouts: tuple[Layout, ...] = tuple(
+        Layout(
+            f"{tree}{ending}",
+            f"{images}/{{split}}",
+            f"{labels}/{{split}}",
+            r"(.+)\.jpg",
+            label,
+            TRAIN_AND_VAL,
+            "train ids",
+        )
+        for tree, (images, labels) in _TREES.items()
+        for ending, label in {"": r"(.+)(?<!_train_id)\.png", ", _train_id.png": r"(.+)_train_id\.png"}.items()
+    )
+    inner_roots: ClassVar[tuple[str, ...]] = ("", "bdd100k", "bdd-100k")
+    official_counts: Mapping[str, int] = {"train": 7000, "val": 1000}
+    raw_ids: Collection[int] | None = TRAIN_ID_VALUES
+    unmatched: ClassVar[Literal["raise", "report"]] = "report"
+
+
+class BDD100KDataModule(DomainDataModule):
+    """BDD100K as a data module."""
+
+    reader = BDD100K

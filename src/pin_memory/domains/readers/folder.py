@@ -1,0 +1,169 @@
+"""A user's own data as a domain: any folders of images and labels, with a table of ids or colours."""
+
+import zlib
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from pin_memory.domains.readers.base import Domain, Transform
+from pin_memory.utils.labels import IGNORE, LabelSpace, label_table
+from pin_memory.domains.readers.label_codes import CodeTable, read_codes
+from pin_memory.domains.loading.data_module import DomainDataModule
+from pin_memory.domains.readers.decoding import read_indices
+from pin_memory.domains.readers.layouts import Found, Layout, SPLITS
+from pin_memory.domains.readers.listing import Sample, contents, first_names
+from pin_memory.domains.readers.folder_classes import colour_ids, id_table, label_space_of, raw_ids_of
+from pin_memory.domains.readers.folder_patterns import EVERY_SPLIT, Patterns, repeated, require_below, require_patterns_fit
+from pin_memory.domains.readers.splits import list_of, read_names
+from pin_memory.utils.errors import ConfigurationError, DataError
+
+_IGNORED = 254  # raw id of colours that are listed as ignored
+
+
+class FolderDomain(Domain):
+    """Images and labels of any tree below a root.
+
+    Without `{split}` in the patterns and without lists, the last fifth by name is validated on and the rest trained on.
+    """
+
+    title: ClassVar[str] = "Own data (folder domain)"
+    tree = """
+images: images
+labels: labels
+"""
+    download: ClassVar[str] = "your own data; say where images and labels lie with root, images and labels"
+    table = id_table(None, Domain.label_space.names)
+    layouts: tuple[Layout, ...] = (Patterns("own folders", "images", "labels", "", ""),)
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str,
+        transform: Transform | None = None,
+        *,
+        images: str = "images",
+        labels: str = "labels",
+        ids: Mapping[int, str | int | None] | Sequence[int] | None = None,
+        palette: Mapping[Any, str | int | None] | None = None,
+        classes: Sequence[str] | None = None,
+        colours: Mapping[str, Sequence[int]] | None = None,
+        splits: Mapping[str, str] | None = None,
+        test_split: Literal["val", "test", "all"] = "val",
+        **options: Any,
+    ) -> None:
+        """List the samples of a split.
+
+        Args:
+            root: The folder that everything lies below.
+            split: As in `Domain`.
+            transform: As in `Domain`.
+            images: A folder, whose files at any depth are the images, or a pattern of files such as "*/rgb/*.jpg": `*` stands for any part
+                of a name, `**` for any folders, "{split}" for the folder of the split.
+            labels: Likewise. An image's label has the same path below the folder but for the suffix, or the same parts where the `*` are.
+            ids: Class name or train id of each raw id of the labels (a list: of raw ids 0, 1, ...); None: they hold train ids. What is not
+                listed, or is "ignore", is ignored.
+            palette: Instead of `ids`, for labels that are colours: class name or train id of each colour, as "128, 64, 128".
+            classes: The class list, whose positions are the train ids; None for the 19 Cityscapes classes.
+            colours: Colours to show the classes of `classes` in, [red, green, blue] each.
+            splits: Folder of each split for "{split}"; by default train, val and test.
+            test_split: The images that a target domain is judged on: those of "val" or "test", or "all".
+            options: As in `Domain`, such as `split_file`.
+
+        Raises:
+            DataError: As in `Domain`, or an image has two labels or a label two images.
+            ConfigurationError: The options do not fit together, or name a class that is not in the list.
+        """
+        if ids is not None and palette is not None:
+            raise ConfigurationError("FolderDomain: give ids for labels that hold ids or palette for labels that are colours, not both.")
+        if test_split not in ("val", "test", EVERY_SPLIT):
+            raise ConfigurationError(f"FolderDomain: test_split={test_split!r}; expected val, test or all.")
+        require_patterns_fit(images, labels)
+        self._judged = test_split
+        self.label_space = label_space_of(classes, colours, palette)
+        names = self.label_space.names
+        train_ids = None if palette is None else colour_ids(palette, names)
+        # A colour that is listed as ignored is another matter than one that is not listed, which is decoded as 255.
+        raw = None if train_ids is None else {colour: _IGNORED if train == IGNORE else train for colour, train in train_ids.items()}
+        self.colour_table = CodeTable.of_colours(raw) if raw else None
+        self.table = id_table(ids, names) if train_ids is None else label_table({raw: raw for raw in train_ids.values()})
+        self._raw_ids = set(raw.values()) if raw is not None else raw_ids_of(ids, names)
+        self.classes = tuple(name for train_id, name in enumerate(names) if train_id in self.table)
+        if not self.classes:
+            raise ConfigurationError("FolderDomain: no id or colour of the labels is that of a class; list some in ids or palette.")
+        # The statistics of a data set are kept by its encoding: another palette is another one.
+        encoding = "ids" if train_ids is None else f"{len(train_ids)} colours ({zlib.crc32(repr(train_ids).encode()):08x})"
+        folders = {split: split for split in SPLITS} if splits is None else dict(splits)
+        require_below(folders)
+        self.layouts = (Patterns("own folders", images, labels, "", "", folders, encoding),)
+        self.tree = f"images: {images}\nlabels: {labels}"
+        super().__init__(root, split, transform, **options)
+
+    @property
+    def raw_ids(self) -> Collection[int]:
+        """The raw ids that are listed, in `ids` or by their colours; without either, the train ids."""
+        return self._raw_ids
+
+    @property
+    def folder_split(self) -> str:
+        """The split that is read: `split`, but for "test" the one that `test_split` names, or "all"."""
+        return self._judged if self.split == "test" else self.split
+
+    def find(self) -> Found:
+        """List the files.
+
+        Raises:
+            DataError: As in `Domain`, and when no image has a label.
+        """
+        layout = self.layouts[0]
+        found = layout.find(self.root, SPLITS if self.split_file is not None else (self.folder_split,))
+        if found is None or not found.images:
+            folder = layout.splits.get(self.folder_split, "{split}")
+            there = contents(self.root)
+            raise self.missing(f"no image for the split {self.split!r} at {layout.images.replace('{split}', folder)}; {there}")
+        if found.labels and not found.images.keys() & found.labels.keys():
+            (image, image_path), (label, label_path) = min(found.images.items()), min(found.labels.items())
+            raise DataError(
+                f"{self.title}: none of {len(found.images)} images and {len(found.labels)} labels below {self.root} belong together: "
+                "what the * in the patterns stand for (in a folder, the path without suffix) does not agree.\n"
+                f"    {image!r}  of {image_path}\n    {label!r}  of {label_path}"
+            )
+        return found
+
+    def select(self, pairs: list[Sample]) -> list[Sample]:
+        """The samples of the split, by folders, lists or the rule of the last fifth."""
+        if twice := repeated([sample.name for sample in pairs]):
+            raise DataError(
+                f"{self.title}: samples are named by their paths with _ for /, but {first_names(twice)} would be the name of two."
+            )
+        if self.folder_split == EVERY_SPLIT:
+            return self.drop_faults(pairs)
+        if self.split_file is not None:
+            listed = set(read_names(list_of(self.split_file, self.folder_split), self.folder_split)) - {sample.name for sample in pairs}
+            if ambiguous := listed & set(repeated([sample.image.stem for sample in pairs])):
+                raise DataError(
+                    f"{self.title}: split_file lists {first_names(sorted(ambiguous))}, the name of several images. Write the names of "
+                    f"samples, which say the folders, too: {first_names(sample.name for sample in pairs)}."
+                )
+        return super().select(pairs)
+
+    def read_raw_label(self, path: Path) -> np.ndarray:
+        """Decode a label file, (H, W) uint8: raw ids, or the train ids of its colours."""
+        if self.colour_table is not None:
+            return self.colour_table.decode(read_codes(path))
+        try:
+            return read_indices(path)
+        except DataError as error:
+            raise DataError(f"{error} Labels that are colours need palette (class of each colour).") from error
+
+
+class FolderDataModule(DomainDataModule):
+    """Own data as a data module."""
+
+    reader = FolderDomain
+
+    @property
+    def label_space(self) -> LabelSpace:
+        """What the train ids of the labels stand for, from the options."""
+        return label_space_of(*(self.reader_options.get(name) for name in ("classes", "colours", "palette")))

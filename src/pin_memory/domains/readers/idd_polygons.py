@@ -1,0 +1,159 @@
+"""The labels of IDD: its classes, and polygons drawn as the data set's own tool draws them, kept in the user's cache folder."""
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw
+
+from pin_memory.utils.documents import read_json
+from pin_memory.utils.labels import IGNORE, label_table
+from pin_memory.domains.readers.decoding import max_pixels
+from pin_memory.utils.errors import DataError
+from pin_memory.utils.files import atomic_write, cache_folder
+
+# Every class of the data set, in the order of its ids, with its train id.
+_CLASSES = {
+    "road": 0,
+    "parking": IGNORE,
+    "drivable fallback": IGNORE,
+    "sidewalk": 1,
+    "rail track": IGNORE,
+    "non-drivable fallback": 9,
+    "person": 11,
+    "animal": IGNORE,
+    "rider": 12,
+    "motorcycle": 17,
+    "bicycle": 18,
+    "autorickshaw": IGNORE,
+    "car": 13,
+    "truck": 14,
+    "bus": 15,
+    "caravan": IGNORE,
+    "trailer": IGNORE,
+    "train": 16,
+    "vehicle fallback": IGNORE,
+    "curb": IGNORE,
+    "wall": 3,
+    "fence": 4,
+    "guard rail": IGNORE,
+    "billboard": IGNORE,
+    "traffic sign": 7,
+    "traffic light": 6,
+    "pole": 5,
+    "polegroup": IGNORE,
+    "obs-str-bar-fallback": IGNORE,
+    "building": 2,
+    "bridge": IGNORE,
+    "tunnel": IGNORE,
+    "vegetation": 8,
+    "sky": 10,
+    "fallback background": IGNORE,
+    "unlabeled": IGNORE,
+    "ego vehicle": IGNORE,
+    "rectification border": IGNORE,
+    "out of roi": IGNORE,
+    "license plate": IGNORE,
+}
+_IDS = {name: number for number, name in enumerate(_CLASSES)}
+_MAX_SIDE = 20_000  # pixels, ten times that of the data set
+_MAX_BYTES = 2**26  # of a file: 64 MiB, a hundred times that of the data set
+_VERSION = 1  # of the drawing: raise it when maps change, so that older ones are drawn anew
+
+ID_TABLE = label_table(list(_CLASSES.values()))
+"""Train id of each id of IDD, (256,) uint8."""
+
+IDS = len(_CLASSES)
+"""The number of ids of IDD."""
+
+log = logging.getLogger(__name__)
+
+
+def rasterize(annotation: dict[str, Any]) -> np.ndarray:
+    """Draw the objects of an annotation in their order onto an unlabelled map.
+
+    Objects marked as deleted and polygons of less than three points are left out. A label that is unknown but known without a final "group"
+    counts as that; other unknown labels are left out.
+
+    Args:
+        annotation: "imgWidth", "imgHeight" and "objects", each of "label" and "polygon" [[x, y], ...] in pixels.
+
+    Returns:
+        Ids of IDD, (imgHeight, imgWidth) uint8.
+
+    Raises:
+        ValueError: The size is none of a picture, or more than `decoding.max_pixels`.
+    """
+    width, height = int(annotation["imgWidth"]), int(annotation["imgHeight"])
+    # A damaged number must not ask for all memory.
+    if not (1 <= width <= _MAX_SIDE and 1 <= height <= _MAX_SIDE and width * height <= max_pixels()):
+        raise ValueError(f"a size of {width}x{height}, not within 1..{_MAX_SIDE} and {max_pixels()} pixels in all")
+    canvas = Image.new("L", (width, height), _IDS["unlabeled"])
+    draw = ImageDraw.Draw(canvas)
+    for item in annotation["objects"]:
+        name = item["label"] if item["label"] in _IDS else item["label"].removesuffix("group")
+        polygon = [(float(x), float(y)) for x, y in item["polygon"]]
+        if name in _IDS and len(polygon) >= 3 and not item.get("deleted"):
+            draw.polygon(polygon, fill=_IDS[name])
+    return np.array(canvas)
+
+
+def read_polygons(path: Path) -> np.ndarray:
+    """Draw the polygons of a frame, (H, W) uint8 ids of IDD.
+
+    Raises:
+        DataError: The file cannot be read or is no annotation.
+    """
+    try:
+        return rasterize(read_json(path, _MAX_BYTES))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    except (ValueError, OverflowError, KeyError, TypeError, AttributeError, SystemError) as error:
+        raise DataError(
+            f"{path}: not a whole IDD label: expected JSON with imgWidth, imgHeight and objects of label and polygon, "
+            f"found {type(error).__name__}: {error}. Get this file again."
+        ) from error
+
+
+def cached_polygons(path: Path) -> np.ndarray:
+    """As `read_polygons`, but drawn once: the map is kept as a PNG in the user's cache folder.
+
+    A file that changed (another size or time) is drawn anew, and so is one whose map is damaged.
+    """
+    entry = _cache_entry(path)
+    if (kept := _read_entry(entry)) is not None:
+        return kept
+    label = read_polygons(path)
+    try:
+        with atomic_write(entry) as temporary:
+            Image.fromarray(label).save(temporary, compress_level=1)
+    except OSError as error:
+        log.warning("IDD: drawn polygons cannot be kept in %s (%s); they are drawn each time.", entry.parent, error)
+    return label
+
+
+def _cache_entry(path: Path) -> Path:
+    """Where the map of a polygons file is kept."""
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    key = f"{_VERSION}\n{path.absolute()}\n{state.st_size}\n{state.st_mtime_ns}"
+    digest = hashlib.sha256(key.encode()).hexdigest()[:32]
+    return cache_folder("idd_polygons", digest[:2]) / f"{digest}.png"
+
+
+def _read_entry(entry: Path) -> np.ndarray | None:
+    """A map from the cache; None when there is none, or a damaged one."""
+    try:
+        data = np.fromfile(entry, np.uint8)
+    except OSError:
+        return None
+    try:
+        label = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    except cv2.error:
+        return None
+    return label if label is not None and label.ndim == 2 and label.dtype == np.uint8 else None

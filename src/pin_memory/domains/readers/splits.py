@@ -1,0 +1,118 @@
+"""Which samples belong to a split: official lists as they are published, and the rule where there is no list."""
+
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from pin_memory.domains.readers.listing import Sample, first_names
+from pin_memory.utils.errors import ConfigurationError, DataError
+
+SplitFile = str | Path | Mapping[str, str | Path]
+"""One list per split: a pattern with "{split}", the file of one split beside those of the others, a mapping, or GTAV's split.mat."""
+
+_NUMBER_WIDTH = 5  # of GTAV's file names
+_SPLIT_IN_NAME = re.compile(r"(?<![a-z])(train|val|test)(?![a-z])")
+
+
+def split_last_fifth(samples: list[Sample], split: str) -> list[Sample]:
+    """Split data without an official list: the last fifth, sorted by name, is "val" and "test", the rest "train"."""
+    held_out = max(1, len(samples) // 5)
+    return samples[:-held_out] if split == "train" else samples[-held_out:]
+
+
+def listed(samples: list[Sample], split_file: SplitFile, split: str, title: str, forgiven: Collection[str] = frozenset()) -> list[Sample]:
+    """The samples that a list names, sorted by name.
+
+    A list names files by their stem: folders and suffixes in it do not matter, so that a list made for another tree fits.
+
+    Args:
+        samples: All samples.
+        split_file: Where the lists are.
+        split: "train", "val" or "test".
+        title: Name of the data set, for messages.
+        forgiven: Names that may be listed without being there.
+
+    Raises:
+        DataError: The list is missing or empty, or names what is not there.
+        ConfigurationError: `split_file` does not say which list is which split's.
+    """
+    path = list_of(split_file, split)
+    names = read_names(path, split)
+    by_stem: dict[str, list[Sample]] = {}
+    for sample in samples:
+        # Cityscapes-like lists name the frame without what the image's name ends in.
+        for name in {sample.image.stem, sample.name}:
+            by_stem.setdefault(name, []).append(sample)
+    if unclear := [name for name in names if len(by_stem.get(name, [])) > 1]:
+        both = first_names(str(sample.image) for sample in by_stem[unclear[0]])
+        raise DataError(f"{title}: {len(unclear)} names in {path} could mean several images, such as {unclear[0]}: {both}.")
+    if absent := [name for name in names if name not in by_stem and name not in forgiven]:
+        raise DataError(
+            f"{title}: {len(absent)} of the {len(names)} names in {path} are not among the {len(samples)} samples found: "
+            f"{first_names(absent)}. Get the missing files, or give a list without them with split_file=FILE."
+        )
+    return sorted((by_stem[name][0] for name in dict.fromkeys(names) if name in by_stem), key=lambda sample: sample.name)
+
+
+def list_of(split_file: SplitFile, split: str) -> Path:
+    """The file that lists a split.
+
+    Raises:
+        ConfigurationError: `split_file` does not say.
+        DataError: There is no such file.
+    """
+    if isinstance(split_file, Mapping):
+        if split not in split_file:
+            raise ConfigurationError(f"split_file gives lists for {', '.join(split_file)}; it needs one for {split!r}, too.")
+        path = Path(split_file[split])
+    else:
+        path = Path(str(split_file).replace("{split}", split))
+        if path.suffix != ".mat" and "{split}" not in str(split_file):
+            if not _SPLIT_IN_NAME.search(path.stem):
+                raise ConfigurationError(
+                    f"split_file={split_file}: cannot tell which split it lists. Write {{split}} for the name of the split, as in"
+                    " gtav_split_{split}.txt, or give one file each: {train: FILE, val: FILE}."
+                )
+            path = path.with_name(_SPLIT_IN_NAME.sub(split, path.stem) + path.suffix)
+    path = path.expanduser()
+    if not path.is_file():
+        raise DataError(f"split_file={split_file}: there is no list of the split {split!r} at {path}.")
+    return path
+
+
+def read_names(path: Path, split: str) -> list[str]:
+    """The stems that a list names.
+
+    Args:
+        path: A text file with an image on each line (of a pair, the first counts), or GTAV's split.mat with its 1-based numbers.
+        split: Chooses among the lists of split.mat.
+
+    Raises:
+        DataError: The file cannot be read, or lists nothing.
+    """
+    names = _read_mat(path, split) if path.suffix == ".mat" else _read_text(path)
+    if not names:
+        raise DataError(f"{path}: expected a list of image names, found none.")
+    return names
+
+
+def _read_text(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: expected a text file with an image name on each line, but it cannot be read ({error}).") from error
+    first = [line.split()[0] for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    return [Path(name.replace("\\", "/")).stem for name in first]
+
+
+def _read_mat(path: Path, split: str) -> list[str]:
+    from scipy.io import loadmat  # takes a while to import, and only this file needs it
+
+    key = f"{split}Ids"
+    try:
+        numbers = [int(number) for number in np.asarray(loadmat(path, variable_names=[key])[key]).ravel()]
+    except Exception as error:  # scipy raises many kinds for a damaged file, and what stands in it may be no number
+        raise DataError(f"{path}: expected GTAV's split.mat with the list {key}; it cannot be read ({error}).") from error
+    return [f"{number:0{_NUMBER_WIDTH}}" for number in numbers]

@@ -1,0 +1,220 @@
+"""The stand-ins on disk: each look in the folder layout, file names and label encoding of the data set it stands in for."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from pin_memory.utils.documents import read_json
+from pin_memory.utils.labels import CLASSES, PALETTE
+from pin_memory.domains.stand_ins.scenes import CODES, LOOKS, Scene, draw_scene
+from pin_memory.utils.errors import ConfigurationError, DataError
+
+MARKER = "stand_in.json"
+"""File that tells a folder of stand-ins from one of real data."""
+
+_VERSION = 4  # of the drawing: raise it when pictures change, so that older ones are drawn anew
+_NOTE = "Drawn stand-ins, not real data: they only show that everything runs. Scores on them say nothing about the real data sets."
+
+# Raw ids of the 19 classes, then of the details: lane marking, kerb, licence plate, ego vehicle
+_CITYSCAPES = np.array((7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33, 7, 8, 26, 1), np.uint8)
+_GTAV = np.array((*_CITYSCAPES[:21], 34, *_CITYSCAPES[22:]), np.uint8)
+_SYNTHIA = np.array((3, 4, 2, 21, 5, 7, 15, 9, 6, 16, 1, 10, 17, 8, 18, 19, 20, 12, 11, 22, 4, 8, 0, 0), np.uint8)
+_BDD = np.array((*range(19), 0, 1, 13, 255), np.uint8)
+_MAPILLARY = np.array((13, 15, 17, 6, 3, 45, 48, 50, 30, 29, 27, 19, 20, 55, 61, 54, 58, 57, 52, 24, 2, 55, 64), np.uint8)
+_IDD = (*CLASSES, "road", "curb", "license plate", "ego vehicle")
+_IDD_NAMES = tuple("non-drivable fallback" if name == "terrain" else name for name in _IDD)
+
+_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # newer OpenCV: one filter instead of trying all halves the time
+    _PNG += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
+
+_MOVING = [CODES[name] for name in ("person", "rider", "car", "bus", "motorcycle", "bicycle")]
+
+
+class StandIns:
+    """The six drawn data sets below one folder, made once.
+
+    Args:
+        root: Folder to make; it gets `gtav`, `synthia`, `idd`, `cityscapes`, `bdd100k`, `mapillary` and `stand_in.json`.
+        images_per_domain: Training images per data set; a quarter as many (at least 4) are drawn for validation.
+        seed: Seed of all drawings.
+        width: Width of the pictures in pixels.
+
+    Raises:
+        ConfigurationError: No images are asked for, or too small ones.
+    """
+
+    def __init__(self, root: str | Path, images_per_domain: int = 40, seed: int = 304, width: int = 400) -> None:
+        if not (1 <= images_per_domain <= 100_000 and 96 <= width <= 8192):
+            raise ConfigurationError(
+                f"Stand-ins need images_per_domain within 1..100000 and width within 96..8192, not {images_per_domain} and {width}."
+            )
+        self.root = Path(root)
+        self.settings = {"version": _VERSION, "images_per_domain": images_per_domain, "seed": seed, "width": width}
+
+    def prepare(self) -> bool:
+        """Draw the stand-ins unless `root` already holds these; the folder appears whole or not at all.
+
+        Returns:
+            Whether anything was drawn.
+
+        Raises:
+            DataError: `root` holds something that is not a set of stand-ins.
+        """
+        if self.is_there():
+            return False
+        self.root.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.root.parent, prefix=f".{self.root.name}.") as temporary:
+            fresh = Path(temporary) / "fresh"  # a folder of its own, since the temporary one is closed to other users
+            for key, look in LOOKS.items():
+                self._write_domain(fresh / look.domain, key)
+            (fresh / MARKER).write_text(json.dumps({"note": _NOTE, **self.settings}, indent=2) + "\n", encoding="utf-8")
+            if self.is_there():  # another process was quicker
+                return False
+            if self.root.exists():
+                self.root.rename(Path(temporary) / "old")
+            fresh.rename(self.root)
+        return True
+
+    def is_there(self) -> bool:
+        """Whether `root` holds stand-ins of these settings.
+
+        Raises:
+            DataError: It holds anything that is not a stand-in.
+        """
+        marker = self.root / MARKER
+        if marker.is_file():
+            try:
+                found = read_json(marker)
+            except (OSError, ValueError) as error:
+                raise DataError(f"{marker} cannot be read ({error}). Remove this folder, or give another one.") from error
+            if not isinstance(found, dict):
+                raise DataError(f"{marker} holds no settings of stand-ins. Remove this folder, or give another one.")
+            return all(found.get(key) == value for key, value in self.settings.items())
+        if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
+            raise DataError(
+                f"Stand-ins are written to a folder of their own, but {self.root} exists, is not empty and holds no {MARKER}. "
+                "Nothing was changed. Give another folder, or empty this one."
+            )
+        return False
+
+    def _write_domain(self, folder: Path, look: str) -> None:
+        train = int(self.settings["images_per_domain"])
+        for index in range(train + max(4, train // 4)):
+            scene = draw_scene(look, int(self.settings["seed"]), index, int(self.settings["width"]))
+            _WRITERS[look](folder, "train" if index < train else "val", index, scene)
+
+
+def write_gtav(folder: Path, split: str, index: int, scene: Scene) -> None:
+    """Write `images/NNNNN.png` and a palette PNG of raw ids `labels/NNNNN.png`; the data set has one folder for all splits."""
+    name = f"{index + 1:05}.png"
+    _write_image(folder / "images" / name, scene.image)
+    _write_palette(folder / "labels" / name, _GTAV[scene.detail], _GTAV)
+
+
+def write_synthia(folder: Path, split: str, index: int, scene: Scene) -> None:
+    """Write `RAND_CITYSCAPES/{RGB,GT/LABELS}/NNNNNNN.png`, the label as 16-bit RGB: class, instance number, unused."""
+    folder, name = folder / "RAND_CITYSCAPES", f"{index:07}.png"
+    _write_image(folder / "RGB" / name, scene.image)
+    label = np.zeros((*scene.detail.shape, 3), np.uint16)  # OpenCV's order: blue, green, red
+    label[..., 2] = _SYNTHIA[scene.detail]
+    moving = np.isin(scene.detail, _MOVING).astype(np.uint8)
+    number = cv2.connectedComponents(moving)[1]
+    label[..., 1] = np.where(moving, number + 250, 0)  # beyond 8 bits, as in the real set, where readers trip over it
+    _write(folder / "GT" / "LABELS" / name, _encode(".png", label))
+
+
+def write_cityscapes(folder: Path, split: str, index: int, scene: Scene) -> None:
+    """Write `leftImg8bit/<split>/<city>/*_leftImg8bit.png` and `gtFine/<split>/<city>/*_gtFine_labelIds.png`."""
+    stem = f"drawn_000000_{index:06}"
+    _write_image(folder / "leftImg8bit" / split / "drawn" / f"{stem}_leftImg8bit.png", scene.image)
+    label = _CITYSCAPES[scene.detail]
+    _write(folder / "gtFine" / split / "drawn" / f"{stem}_gtFine_labelIds.png", _encode(".png", label))
+
+
+def write_bdd(folder: Path, split: str, index: int, scene: Scene) -> None:
+    """Write `images/10k/<split>/<stem>.jpg` and train ids `labels/sem_seg/masks/<split>/<stem>.png`."""
+    stem = f"{index * 2654435761 % 2**32:08x}-{index:08x}"
+    _write_image(folder / "images" / "10k" / split / f"{stem}.jpg", scene.image)
+    _write(folder / "labels" / "sem_seg" / "masks" / split / f"{stem}.png", _encode(".png", _BDD[scene.detail]))
+
+
+def write_mapillary(folder: Path, split: str, index: int, scene: Scene) -> None:
+    """Write `{training,validation}/{images/<key>.jpg,labels/<key>.png}`, the label a palette PNG of v1.2 ids."""
+    folder, key = folder / {"train": "training", "val": "validation"}[split], f"drawn-{index:016}"
+    _write_image(folder / "images" / f"{key}.jpg", scene.image)
+    _write_palette(folder / "labels" / f"{key}.png", _MAPILLARY[scene.detail], _MAPILLARY)
+
+
+def write_idd(folder: Path, split: str, index: int, scene: Scene) -> None:
+    """Write `leftImg8bit/<split>/<drive>/*_leftImg8bit.{png,jpg}` and `gtFine/<split>/<drive>/*_gtFine_polygons.json`.
+
+    All go to drives of the set's first part, which is what the literature means by IDD; odd ones are named as in its second part and JPEGs,
+    as users have them who unpack both parts into one folder.
+    """
+    drive = f"{index % 200:03}"
+    stem, suffix = (f"{index:06}", "png") if index % 2 == 0 else (f"frame{index}", "jpg")
+    _write_image(folder / "leftImg8bit" / split / drive / f"{stem}_leftImg8bit.{suffix}", scene.image)
+    height, width = scene.detail.shape
+    # As text at once: thousands of small lists would keep the garbage collector busy, which takes longer than the drawing.
+    objects = [
+        f'{{"label": "{item["label"]}", "deleted": 0, "polygon": [{", ".join(map("[{}, {}]".format, *item["polygon"].T.tolist()))}]}}'
+        for item in polygons(scene.detail)
+    ]
+    text = f'{{"imgHeight": {height}, "imgWidth": {width}, "objects": [{", ".join(objects)}]}}'
+    _write(folder / "gtFine" / split / drive / f"{stem}_gtFine_polygons.json", text.encode())
+
+
+def polygons(detail: np.ndarray) -> list[dict[str, Any]]:
+    """Outline all regions of a code map as IDD objects, such that filling them in order gives the map back.
+
+    An outline swallows its region's holes, so a region must come before what lies in its holes: sorted by bounding box, larger first.
+
+    Returns:
+        "label", the name, and "polygon", the points (n, 2) as x and y, of each region.
+    """
+    names = sorted(set(_IDD_NAMES))
+    regions = np.array([names.index(name) for name in _IDD_NAMES], np.uint8)[detail]
+    found: list[tuple[int, str, np.ndarray]] = []
+    for region in np.flatnonzero(np.bincount(regions.ravel(), minlength=len(names))):
+        contours, family = cv2.findContours(cv2.inRange(regions, int(region), int(region)), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+        for contour, (_, _, _, parent) in zip(contours, family.reshape(-1, 4), strict=True):
+            if parent < 0:  # an outline, not a hole
+                _, _, width, height = cv2.boundingRect(contour)
+                found.append((width * height, names[region], contour[:, 0]))
+    return [
+        {"label": name, "polygon": points if len(points) > 2 else np.concatenate([points, points, points])}
+        for _, name, points in sorted(found, key=lambda item: -item[0])
+    ]
+
+
+# by look, in the order of `LOOKS`
+_WRITERS = dict(zip(LOOKS, (write_gtav, write_synthia, write_idd, write_cityscapes, write_bdd, write_mapillary), strict=True))
+
+
+def _encode(suffix: str, image: np.ndarray) -> bytes:
+    return cv2.imencode(suffix, image, _PNG if suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def _write_image(path: Path, image: np.ndarray) -> None:
+    _write(path, _encode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR)))
+
+
+def _write_palette(path: Path, label: np.ndarray, raw_ids: np.ndarray) -> None:
+    colours = np.full((256, 3), 20, np.uint8)
+    for train, raw in enumerate(raw_ids[: len(CLASSES)]):
+        colours[raw] = PALETTE[train]
+    picture = Image.fromarray(label)
+    picture.putpalette(colours.ravel().tolist())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path, compress_level=1)
