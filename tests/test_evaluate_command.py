@@ -20,7 +20,7 @@ from pin_memory.cli.command import config_directory
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.evaluating import evaluate
 from pin_memory.inference import WHOLE, Protocol
-from pin_memory.inference.named import find_protocol
+from pin_memory.inference.protocols import find_protocol
 from pin_memory.judging import use_views
 
 

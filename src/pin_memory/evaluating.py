@@ -21,7 +21,7 @@ from pin_memory.domains import MultiSourceDataModule
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.files import write_text
 from pin_memory.inference import TestStatistics
-from pin_memory.inference.named import recorded_name
+from pin_memory.inference.protocols import recorded_name
 from pin_memory.judging import floor_scores, judge, report, use_views
 from pin_memory.methods import Method
 from pin_memory.settings import check_same_classes

@@ -13,7 +13,7 @@ from pin_memory.domains import DomainDataModule, MultiSourceDataModule
 from pin_memory.domains.readers.listing import evenly_spaced
 from pin_memory.domains.loading.views import find_view
 from pin_memory.inference import WHOLE, Protocol
-from pin_memory.inference.named import recorded_name
+from pin_memory.inference.protocols import recorded_name
 from pin_memory.loggers import log_targets
 from pin_memory.methods import Method
 from pin_memory.methods.batches import evaluation_mode

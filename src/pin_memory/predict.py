@@ -116,7 +116,7 @@ def _load(cfg: DictConfig) -> tuple["Predictor", dict[str, object]]:
     from pin_memory.checkpoints import find_checkpoint
     from pin_memory.exporting.weights import find_weights, load_safetensors
     from pin_memory.inference import load_model
-    from pin_memory.inference.named import recorded_name
+    from pin_memory.inference.protocols import recorded_name
 
     given = Path(str(cfg.checkpoint)).expanduser()
     protocol = instantiate(cfg.protocol, _convert_="all") if cfg.get("protocol") else None

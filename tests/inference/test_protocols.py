@@ -15,7 +15,7 @@ from torchmetrics.classification import MulticlassJaccardIndex
 from pin_memory.cli.command import config_directory
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.inference import WHOLE, Predictor, Protocol, TestStatistics, predict_whole
-from pin_memory.inference.named import find_protocol, recorded_name
+from pin_memory.inference.protocols import find_protocol, recorded_name
 from pin_memory.inference.sliding import windows_along
 from pin_memory.methods import ERM
 from pin_memory.metrics import DomainConfusion, class_iou, mean_iou

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.inference.statistics import RUNNING, TestStatistics
+from pin_memory.inference.batch_norm import RUNNING, TestStatistics
 from pin_memory.memory import operations
 from pin_memory.methods.batches import evaluation_mode
 from pin_memory.networks import MemorySegmenter

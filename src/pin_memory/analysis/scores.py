@@ -11,7 +11,7 @@ import torch
 from pin_memory.comparison import JUDGED, refuse_mixture
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.inference.protocol import WHOLE, Protocol
-from pin_memory.inference.statistics import RUNNING, TestStatistics
+from pin_memory.inference.batch_norm import RUNNING, TestStatistics
 from pin_memory.methods.batches import evaluation_mode
 from pin_memory.metrics import DomainConfusion
 from pin_memory.networks import MemorySegmenter

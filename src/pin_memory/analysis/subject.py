@@ -14,7 +14,7 @@ from pin_memory.domains.readers.base import DEMO, MissingDataError
 from pin_memory.utils.labels import LabelSpace
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.inference.protocol import Protocol
-from pin_memory.inference.statistics import TestStatistics
+from pin_memory.inference.batch_norm import TestStatistics
 from pin_memory.networks import MemorySegmenter
 
 if TYPE_CHECKING:

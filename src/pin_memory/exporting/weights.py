@@ -89,7 +89,7 @@ def load_safetensors(
     Example:
         `load_safetensors("exported/model.safetensors").predict(rgb)`
     """
-    from pin_memory.inference.named import find_protocol
+    from pin_memory.inference.protocols import find_protocol
 
     weights = find_weights(Path(path).expanduser())
     if weights is None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from pin_memory.utils.labels import CITYSCAPES, LabelSpace
 from pin_memory.domains.loading.transforms import EvalTransform
 from pin_memory.inference.protocol import WHOLE, Protocol
-from pin_memory.inference.statistics import RUNNING, TestStatistics
+from pin_memory.inference.batch_norm import RUNNING, TestStatistics
 from pin_memory.networks import MemorySegmenter
 
 
@@ -95,7 +95,7 @@ def load_model(
     """
     from pin_memory.checkpoints import find_checkpoint, load_method  # assembly builds on inference
     from pin_memory.exporting.weights import find_weights, load_safetensors
-    from pin_memory.inference.named import find_protocol
+    from pin_memory.inference.protocols import find_protocol
 
     if find_weights(Path(run_or_checkpoint).expanduser()):
         return load_safetensors(run_or_checkpoint, device, trust, protocol)

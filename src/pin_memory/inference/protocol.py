@@ -11,7 +11,7 @@ from torch import Tensor
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.inference.scaling import add_resized, resize_images, scaled_size
 from pin_memory.inference.sliding import windows_along
-from pin_memory.inference.statistics import RUNNING, TestStatistics
+from pin_memory.inference.batch_norm import RUNNING, TestStatistics
 from pin_memory.networks import MemorySegmenter
 
 AVERAGES = ("probabilities", "logits")

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from pin_memory.domains.loading.waiting import Stopwatch
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.inference.protocol import WHOLE, Protocol
-from pin_memory.inference.statistics import RUNNING, TestStatistics
+from pin_memory.inference.batch_norm import RUNNING, TestStatistics
 from pin_memory.memory import Reading
 from pin_memory.memory.losses import cross_entropy
 from pin_memory.methods.batches import DomainBatch, Labelled, merge
