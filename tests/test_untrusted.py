@@ -207,7 +207,7 @@ HIDDEN: dict[str, tuple[Change, str]] = {
     "a name in parts": (by_name("torch.${trainer.t}", "load"), "names torch.load"),
     "a name of the environment": (called("${oc.env:NAMED,torch.load}"), "names torch.load"),
     "positional, in lists, partial": (called("torch.nn.ModuleList", _args_=[[{"_target_": "torch.load", "_partial_": True}]]), "torch.nn"),
-    "below what is trusted": (called("pin_memory.meta.DomainSplit", _args_=[[{"a": {"_target_": "torch.load"}}]]), "names torch.load"),
+    "below what is trusted": (called("pin_memory.methods.domain_split.DomainSplit", _args_=[[{"a": {"_target_": "torch.load"}}]]), "names torch.load"),
     "escaped": (referred(r"\${trainer.evil}"), "where it is no reference"),
     "escaped twice": (referred(r"\\\${trainer.evil}"), "where it is no reference"),
     "decoded": (referred('${oc.decode:"{_target_: torch.load}"}'), "call ${oc.decode:"),

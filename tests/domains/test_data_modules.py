@@ -21,7 +21,7 @@ from pin_memory.domains import (
     TrainTransform,
 )
 from pin_memory.utils.errors import ConfigurationError, DataError
-from pin_memory.meta import DomainSplit
+from pin_memory.methods.domain_split import DomainSplit
 from tests.domains.domain_cases import write_grey, write_image, write_palette
 
 DEMO = "python -m pin_memory.train experiment=demo"

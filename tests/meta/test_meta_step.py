@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 
-from pin_memory.meta import FastWeights
+from pin_memory.methods.fast_weights import FastWeights
 from pin_memory.methods.batches import Labelled, merge
 from pin_memory.networks import MemorySegmenter
 from tests.methods.stepping import PinTheMemoryByHand

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from pin_memory.utils.errors import ConfigurationError, NonFiniteError
-from pin_memory.meta import DomainSplit
+from pin_memory.methods.domain_split import DomainSplit
 from pin_memory.methods import Method
 from pin_memory.methods.faults import Fault
 from pin_memory.methods.kept_tensors import KeptTensors
@@ -174,10 +174,10 @@ def test_files_are_listed_once_and_by_the_first_process(monkeypatch: pytest.Monk
     method = ERMByHand(tiny_segmenter(memory=False), SGD)
     method._trainer = SimpleNamespace(datamodule=SimpleNamespace(sources={"a": Source(), "b": Source()}))  # type: ignore[assignment]
     fault = Fault(1, ["loss term total is nan"], ["a"], {"a": ["x"]}, [])
-    monkeypatch.setattr("pin_memory.methods.stepping.is_first", lambda: False)
+    monkeypatch.setattr("pin_memory.methods.optimisation.is_first", lambda: False)
     assert "Images of a: x" in method._describe(fault, "")
     assert not listed
-    monkeypatch.setattr("pin_memory.methods.stepping.is_first", lambda: True)
+    monkeypatch.setattr("pin_memory.methods.optimisation.is_first", lambda: True)
     for _ in range(3):
         assert "Images of a: /data/x.png" in method._describe(fault, "")
     assert listed == ["train"]

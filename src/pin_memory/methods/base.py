@@ -21,7 +21,7 @@ from pin_memory.memory import Reading
 from pin_memory.memory.losses import cross_entropy
 from pin_memory.methods.batches import DomainBatch, Labelled, merge
 from pin_memory.methods.losses import auxiliary_loss
-from pin_memory.methods.stepping import SteppedByHand
+from pin_memory.methods.optimisation import SteppedByHand
 from pin_memory.methods.whitening import InstanceSelectiveWhitening
 from pin_memory.networks import Encoding, MemorySegmenter
 from pin_memory.utils.distributed import mean_over_ranks, rank, world_size

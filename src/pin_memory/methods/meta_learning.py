@@ -11,7 +11,8 @@ from torch.optim import Optimizer
 
 from pin_memory.utils.labels import IGNORE
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.meta import DomainSplit, FastWeights
+from pin_memory.methods.domain_split import DomainSplit
+from pin_memory.methods.fast_weights import FastWeights
 from pin_memory.methods.base import Method
 from pin_memory.methods.batches import DomainBatch, Labelled, merge
 from pin_memory.networks import MemorySegmenter
