@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from pin_memory.callbacks.whole_iterations import without_asking_for_signals
+from pin_memory.callbacks.lightning_loops import without_asking_for_signals
 from pin_memory.methods.revocable import RevocableStep
 from tests.meta.without_values import ALL, SGD, without_values
 from tests.methods.poisoned_run import run

@@ -1,9 +1,9 @@
 """What is watched and kept while training, never what is trained."""
 
-from pin_memory.callbacks.before_non_finite import BeforeNonFinite
+from pin_memory.callbacks.non_finite_checkpoint import BeforeNonFinite
 from pin_memory.callbacks.best_checkpoint import BestCheckpoint
 from pin_memory.utils.checkpoint_io import AtomicCheckpointIO
-from pin_memory.callbacks.iteration_names import IterationNames
+from pin_memory.callbacks.sample_names import IterationNames
 from pin_memory.callbacks.last_checkpoint import LastCheckpoint
 from pin_memory.callbacks.memory_trace import MemoryTrace
 from pin_memory.callbacks.metric_rows import MetricRows

@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from pin_memory.callbacks.whole_iterations import between_epochs, epoch_is_over
+from pin_memory.callbacks.lightning_loops import between_epochs, epoch_is_over
 from pin_memory.utils.errors import NonFiniteError, OutputError
 
 log = logging.getLogger(__name__)
