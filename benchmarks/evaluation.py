@@ -33,7 +33,7 @@ from pin_memory.inference.protocols import find_protocol
 from pin_memory.memory import CategoricalMemory
 from pin_memory.metrics import DomainConfusion
 from pin_memory.networks import MemorySegmenter, ResNetBackbone
-from pin_memory.provenance import provenance
+from pin_memory.runs.provenance import provenance
 
 PARTS = ("wait", "network", "scores", "confusion")
 AIM = 0.9  # of the time in the network

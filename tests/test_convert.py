@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from pin_memory import checkpoints, official
+from pin_memory.runs import checkpoints
+from pin_memory import official
 from pin_memory.convert import main
 from pin_memory.evaluate import main as evaluate
 from pin_memory.memory import CategoricalMemory

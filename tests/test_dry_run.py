@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-from pin_memory import assembly, checkpoints
+from pin_memory.runs import build, checkpoints
 from pin_memory.cli.command import config_directory
 from pin_memory.planning import iterations
 from pin_memory.planning_words import words
@@ -39,7 +39,7 @@ def test_the_plan_is_printed_and_nothing_is_left(data: Path, tmp_path: Path, met
     assert done.returncode == 0, done.stderr
     assert not list(tmp_path.iterdir())
     rows = dict(re.findall(r"^  (\w+) {2,}(.*)$", done.stdout, re.MULTILINE))
-    training = {name: len(domain.dataset("train")) for name, domain in assembly.build_data(composed(data, tmp_path)).sources.items()}
+    training = {name: len(domain.dataset("train")) for name, domain in build.build_data(composed(data, tmp_path)).sources.items()}
     assert rows["sources"] == ", ".join(f"{name} {number}" for name, number in training.items()) + " training images"
     assert rows["targets"] == "cityscapes 2, bdd100k 2, mapillary 2 test images"
     assert rows["batch"] == "2 images of each of 3 sources on 1 device(s): 6 images an iteration"

@@ -14,8 +14,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from pin_memory import load_model
-from pin_memory.assembly import build_data
-from pin_memory.checkpoints import find_checkpoint, load_method, read_checkpoint
+from pin_memory.runs.build import build_data
+from pin_memory.runs.checkpoints import find_checkpoint, load_method, read_checkpoint
 from pin_memory.cli.command import config_directory
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.evaluating import evaluate

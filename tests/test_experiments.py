@@ -13,7 +13,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.plugins import Precision
 from omegaconf import DictConfig, OmegaConf
 
-from pin_memory import assembly, checkpoints
+from pin_memory.runs import build, checkpoints
 from pin_memory.cli.command import config_directory
 from pin_memory.domains.stand_ins.writers import StandIns
 from pin_memory.utils.errors import ConfigurationError
@@ -125,7 +125,7 @@ def test_methods_train(tmp_path: Path, data: Path, method: str, overrides: list[
 def test_every_network_and_method_is_built(network: str, method: str) -> None:
     """All combinations instantiate, with and without memory."""
     cfg = composed("experiment=multi_source_gsi", f"network={network}", f"method={method}", "paths.run=unused")
-    made = assembly.build_method(cfg)
+    made = build.build_method(cfg)
     assert (made.network.memory is None) == (method not in ("pin_the_memory", "erm_memory"))
     assert made.name == method
 
@@ -135,8 +135,8 @@ def test_every_network_and_method_is_built(network: str, method: str) -> None:
 def test_every_experiment_takes_every_method(experiment: str, method: str) -> None:
     """What an experiment sets fits whichever method is chosen with it."""
     cfg = composed(f"experiment={experiment}", f"method={method}", "paths.run=unused")
-    assert assembly.build_method(cfg).name == method
-    assert assembly.build_data(cfg).source_names
+    assert build.build_method(cfg).name == method
+    assert build.build_data(cfg).source_names
 
 
 def test_a_checkpoint_rebuilds_the_network_bitwise(tmp_path: Path, data: Path) -> None:
@@ -193,7 +193,7 @@ def test_trainers_that_share_wrongly_are_refused(
 ) -> None:
     """A strategy without whole replicas, and a sampler that repeats images, do not start; the right ones do."""
     cfg = composed("experiment=multi_source_gs", f"paths.data={data}", f"paths.run={tmp_path}")
-    method = assembly.build_method(cfg)
+    method = build.build_method(cfg)
     method._trainer = Trainer(accelerator="cpu", logger=False, **options)
     monkeypatch.setattr(Trainer, "world_size", 2)
     with pytest.raises(ConfigurationError, match=expected):
@@ -256,8 +256,8 @@ def test_a_checkpoint_may_not_name_foreign_code(tmp_path: Path, data: Path) -> N
 def test_passes_of_the_memory_initialisation_draw_anew(data: Path) -> None:
     """Two passes see different draws, as two epochs would."""
     cfg = composed("experiment=multi_source_gs", f"paths.data={data}", "paths.run=unused")
-    method = assembly.build_method(cfg)
-    method._trainer = type("Trainer", (), {"datamodule": assembly.build_data(cfg), "precision_plugin": Precision()})()
+    method = build.build_method(cfg)
+    method._trainer = type("Trainer", (), {"datamodule": build.build_data(cfg), "precision_plugin": Precision()})()
     first, again, second = (next(method.source_batches(index))["gtav"]["image"] for index in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, second)
@@ -292,8 +292,8 @@ def test_settings_that_would_train_wrongly_are_refused(tmp_path: Path, data: Pat
 def test_a_single_source_has_further_views_for_meta_learning_alone(experiment: str, method: str) -> None:
     """The published baselines see GTAV once, in ordinary colours."""
     cfg = composed(f"experiment={experiment}", f"method={method}", "paths.run=unused", "augmentation.crop_size=64")
-    data = assembly.build_data(cfg)
-    splits = isinstance(assembly.build_method(cfg), MetaLearning)
+    data = build.build_data(cfg)
+    splits = isinstance(build.build_method(cfg), MetaLearning)
     views = [name for name in cfg.data.sources if name != "gtav"]
     assert data.source_names == ["gtav", *(views if splits else [])]
     assert data.data_sets == 1
@@ -303,7 +303,7 @@ def test_a_single_source_has_further_views_for_meta_learning_alone(experiment: s
 def test_the_harder_view_changes_every_picture() -> None:
     """The ordinary jitter leaves half of them as they are; blur alone keeps grey pictures grey and flat ones flat."""
     cfg = composed("experiment=single_source_g", "paths.run=unused", "augmentation.crop_size=16")
-    sources = assembly.build_data(cfg).sources
+    sources = build.build_data(cfg).sources
     image, label = np.full((40, 40, 3), (180, 120, 60), np.uint8), np.zeros((40, 40), np.uint8)
 
     def changed(name: str) -> int:
@@ -318,6 +318,6 @@ def test_the_harder_view_changes_every_picture() -> None:
 def test_a_harder_meta_test_side_is_for_methods_that_have_one() -> None:
     """Without a split, it would be augmented by one that nobody makes."""
     harder = ["+augmentation@data.meta_test_augmentation=hard", "experiment=camvid_leave_one_out", "paths.run=unused", "paths.data=."]
-    assert assembly.build_data(composed(*harder, "method=mldg")).meta_test_augmentation is not None
+    assert build.build_data(composed(*harder, "method=mldg")).meta_test_augmentation is not None
     with pytest.raises(Exception, match="for methods that split their sources"):
-        assembly.build_data(composed(*harder, "method=erm"))
+        build.build_data(composed(*harder, "method=erm"))

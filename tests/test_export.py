@@ -16,7 +16,7 @@ import yaml
 from PIL import Image
 
 from pin_memory import load_model
-from pin_memory.checkpoints import find_checkpoint
+from pin_memory.runs.checkpoints import find_checkpoint
 from pin_memory.domains.loading.transforms import IMAGENET_MEAN, IMAGENET_STD
 from pin_memory.utils.errors import ConfigurationError, OutputError
 from pin_memory.export import main

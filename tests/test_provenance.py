@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pin_memory.provenance import git_state, provenance
+from pin_memory.runs.provenance import git_state, provenance
 
 
 @pytest.fixture

@@ -12,16 +12,7 @@ import torch
 
 from pin_memory.utils.labels import CLASSES
 from pin_memory.utils.errors import ConfigurationError, OutputError
-from pin_memory.results import (
-    STAND_IN_NOTE,
-    mean_miou,
-    read_results,
-    results_table,
-    score_table,
-    target_result,
-    write_confusions,
-    write_results,
-)
+from pin_memory.runs.results import STAND_IN_NOTE, mean_miou, read_results, results_table, score_table, target_result, write_confusions, write_results
 from pin_memory.utils.tables import FORMATS, check_formats, write_table
 
 

@@ -20,8 +20,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 
-from pin_memory.assembly import build_data, build_untrained
-from pin_memory.checkpoints import load_method
+from pin_memory.runs.build import build_data, build_untrained
+from pin_memory.runs.checkpoints import load_method
 from pin_memory.cli.command import config_directory
 from pin_memory.utils.documents import MAX_DEPTH, MAX_NODES, TooLargeError, check_yaml, read_json, walk
 from pin_memory.domains import Loading
@@ -32,7 +32,7 @@ from pin_memory.domains.loading.transforms import TrainTransform
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.utils.files import file_name
 from pin_memory.resume_command import with_recorded_settings
-from pin_memory.targets import is_trusted
+from pin_memory.runs.trusted import is_trusted
 from pin_memory.utils.untrusted import load_arrays, load_weights_only
 from tests.reliability.mutations import png_claiming
 from tests.tiny_run import TINY

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, ListConfig
 
-from pin_memory import assembly
+from pin_memory.runs import build
 from pin_memory.analysis.plots import PLOTS, Desk
 from pin_memory.analysis.style import FORMATS
 from pin_memory.analysis.subject import load_subject, read_results
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.predict import choose_device
-from pin_memory.results import write_results
+from pin_memory.runs.results import write_results
 
 
 def analyze(cfg: DictConfig) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def analyze(cfg: DictConfig) -> dict[str, Any]:
         ConfigurationError: No checkpoint, an unknown plot or domain, or a plot asked for by name that this checkpoint cannot have.
         DataError: Data are missing.
     """
-    assembly.quiet_lightning()
+    build.quiet_lightning()
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every letter that a PDF holds
     wanted, formats = _names(cfg, "plots", tuple(PLOTS)), _names(cfg, "formats", FORMATS)
     _check_settings(cfg, formats)

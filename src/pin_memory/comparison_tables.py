@@ -8,7 +8,7 @@ from typing import Any
 
 from pin_memory.comparison import FACTS, shown_facts
 from pin_memory.utils.files import told_if_unwritten, write_text
-from pin_memory.results import STAND_IN_NOTE, write_results
+from pin_memory.runs.results import STAND_IN_NOTE, write_results
 from pin_memory.utils.tables import Cell, Score, Table, check_formats
 
 NAME = "comparison"

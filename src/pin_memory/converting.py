@@ -6,7 +6,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from pin_memory import assembly, checkpoints, official
+from pin_memory.runs import build, checkpoints
+from pin_memory import official
 from pin_memory.callbacks import AtomicCheckpointIO
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.official import MEMORY_ITEMS, Released
@@ -45,9 +46,9 @@ def write_ours(released: Released, source: Path, output: Path, cfg: DictConfig, 
     """
     _keep(source, output)
     cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in _COMMAND_SETTINGS])
-    record = checkpoints.run_record(cfg, choices, output.resolve().parent, assembly.build_data(cfg))
+    record = checkpoints.run_record(cfg, choices, output.resolve().parent, build.build_data(cfg))
     OmegaConf.update(cfg, "network.backbone.pretrained", None)  # the weights come from the checkpoint
-    method = assembly.build_method(cfg)
+    method = build.build_method(cfg)
     state = _fitted(released, method.network.state_dict(), source, choices.get("network", "of the settings"))
     content = {
         "state_dict": method.state_dict() | {f"{_NETWORK}{name}": tensor for name, tensor in state.items()},

@@ -11,11 +11,11 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from pin_memory import assembly, checkpoints
+from pin_memory.runs import build, checkpoints
 from pin_memory.callbacks import PredictionPanels, TrainingProgress
-from pin_memory.checkpoints import Checkpoint
+from pin_memory.runs.checkpoints import Checkpoint
 from pin_memory.comparison import compare, gain_over, read_runs
-from pin_memory.comparison_runs import SETTINGS
+from pin_memory.runs.comparison_runs import SETTINGS
 from pin_memory.comparison_tables import comparison_table, write_comparison
 from pin_memory.domains import MultiSourceDataModule
 from pin_memory.utils.errors import ConfigurationError
@@ -49,7 +49,7 @@ def evaluate(cfg: DictConfig) -> list[dict[str, Any]]:
         ConfigurationError: No checkpoint, a target that its run does not know, or a baseline that does not fit.
         DataError: A target's data is missing.
     """
-    assembly.quiet_lightning()
+    build.quiet_lightning()
     tables = check_formats(cfg.tables, "tables")
     tasks = _tasks(cfg)
     baseline = _read_baseline(cfg, tasks)
@@ -151,7 +151,7 @@ def _targets(cfg: DictConfig, path: Path, chosen: Checkpoint, method: Method) ->
     """
     if cfg.paths.data:
         OmegaConf.update(chosen.cfg, "paths.data", str(cfg.paths.data))
-    data = assembly.build_data(chosen.cfg)
+    data = build.build_data(chosen.cfg)
     if cfg.paths.data:
         data.stand_in = None  # draw into the run's own folder, never into the user's
     check_same_classes(chosen.label_space.names, data.label_space.names, path)
@@ -159,7 +159,7 @@ def _targets(cfg: DictConfig, path: Path, chosen: Checkpoint, method: Method) ->
     if unknown := set(wanted) - set(data.target_names):
         raise ConfigurationError(f"targets={cfg.targets}: the run has no {', '.join(unknown)}, only {', '.join(data.target_names)}.")
     data.targets = {name: data.targets[name] for name in data.target_names if name in wanted}
-    assembly.prepare_stand_ins(data, path, str(cfg.paths.output))
+    build.prepare_stand_ins(data, path, str(cfg.paths.output))
     data.check(sources=cfg.floors)
     use_views(data, method.protocol)
     return data
@@ -174,7 +174,7 @@ def _judge_one(cfg: DictConfig, task: _Task, tables: Sequence[str], baseline: di
         _check_baseline(baseline, method, data)
     panels = PredictionPanels(task.folder / "panels")
     trainer = _trainer(cfg, [panels, TrainingProgress()], task.folder)
-    untrained = assembly.build_untrained(chosen.cfg).network if cfg.floors else None
+    untrained = build.build_untrained(chosen.cfg).network if cfg.floors else None
     floors = floor_scores(data, untrained, trainer.strategy.root_device, protocol=method.protocol) if untrained else None
     about = {
         "experiment": chosen.cfg.get("name"),

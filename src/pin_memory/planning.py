@@ -11,7 +11,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from pin_memory import assembly
+from pin_memory.runs import build
 from pin_memory.domains import MultiSourceDataModule
 from pin_memory.methods import Method
 from pin_memory.methods.memory_learning import MemoryLearning
@@ -39,7 +39,7 @@ def dry_run(cfg: DictConfig, choices: Mapping[str, str], data: MultiSourceDataMo
     """
     shorten(method)
     measured = Measured(data, targets=cfg.test)
-    trainer = assembly.build_trainer(_two_steps(cfg), [measured], [])
+    trainer = build.build_trainer(_two_steps(cfg), [measured], [])
     loading = seconds_to_load(data)
     trainer.fit(method, datamodule=data)
     found = plan(cfg, choices, data, method, measured, loading, step) | {"device": str(trainer.strategy.root_device)}

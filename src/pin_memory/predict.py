@@ -113,7 +113,7 @@ def _load(cfg: DictConfig) -> tuple["Predictor", dict[str, object]]:
     from hydra.utils import instantiate
 
     from pin_memory.applying.record import digest
-    from pin_memory.checkpoints import find_checkpoint
+    from pin_memory.runs.checkpoints import find_checkpoint
     from pin_memory.exporting.weights import find_weights, load_safetensors
     from pin_memory.inference import load_model
     from pin_memory.inference.protocols import recorded_name

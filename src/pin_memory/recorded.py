@@ -58,7 +58,7 @@ def check_recorded(text: str, override: Override, run: Path, trust: Sequence[str
 
 def _unwanted(key: str, value: Any, trust: Sequence[str]) -> tuple[str, str]:
     """What is wrong with a setting, and another way out; empty without."""
-    from pin_memory.targets import SAFE_RESOLVERS, is_trusted, resolvers  # imports torch
+    from pin_memory.runs.trusted import SAFE_RESOLVERS, is_trusted, resolvers  # imports torch
 
     for target in _targets({key.rpartition(".")[2]: value}):
         if not is_trusted(target, trust):

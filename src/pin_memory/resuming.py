@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
-from pin_memory import checkpoints
+from pin_memory.runs import checkpoints
 from pin_memory.utils.checkpoint_io import damage
 from pin_memory.callbacks.last_checkpoint import LAST, earlier_states
 from pin_memory.utils.documents import read_json
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.methods import Method
-from pin_memory.results import RESULTS
+from pin_memory.runs.results import RESULTS
 from pin_memory.resume_command import AUTO
 from pin_memory.settings import check_same_classes
 from pin_memory.training_state import check_training_state

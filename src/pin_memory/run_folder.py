@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from pin_memory.changed_settings import changed_settings
 from pin_memory.utils.documents import read_yaml
 from pin_memory.utils.files import write_text
-from pin_memory.results import RESULTS
+from pin_memory.runs.results import RESULTS
 from pin_memory.resuming import Resumption
 from pin_memory.unfinished import HYDRA_FOLDER
 

@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
 
-from pin_memory import assembly, checkpoints
+from pin_memory.runs import build, checkpoints
 from pin_memory.callbacks import IterationNames, MetricRows, RankBuffers, StepSeeds
 from pin_memory.domains import MultiSourceDataModule
 from pin_memory.domains.readers.listing import first_names
@@ -21,10 +21,10 @@ from pin_memory.utils.locking import alone
 from pin_memory.loggers import finish_wandb
 from pin_memory.methods import Method
 from pin_memory.planning import dry_run
-from pin_memory.provenance import provenance
+from pin_memory.runs.provenance import provenance
 from pin_memory.utils.distributed import is_first
 from pin_memory.reporting import try_report
-from pin_memory.results import RESULTS
+from pin_memory.runs.results import RESULTS
 from pin_memory.resuming import check_resumption, find_resumption, finished_results
 from pin_memory.run_folder import make_ready
 from pin_memory.settings import check_settings
@@ -50,7 +50,7 @@ def train(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
     Raises:
         UserError: Something is missing or does not fit; told before training starts wherever it can be known by then.
     """
-    assembly.quiet_lightning()
+    build.quiet_lightning()
     _check_settings(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
     run = Path(cfg.paths.run)
@@ -86,7 +86,7 @@ def _train_and_judge(
         callbacks |= {"metric_rows": MetricRows(), "rank_buffers": RankBuffers()}
         callbacks["record"] = checkpoints.RunRecord(checkpoints.run_record(cfg, choices, run, data))
         loggers = [logger for logger in instantiate(cfg.logger).values() if logger]
-        trainer = assembly.build_trainer(cfg, list(callbacks.values()), loggers)
+        trainer = build.build_trainer(cfg, list(callbacks.values()), loggers)
         untrained = copied_weights(method.network) if cfg.floors and cfg.test else None
         explain_restoring(trainer, checkpoint)
         trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
@@ -137,7 +137,7 @@ def _check_settings(cfg: DictConfig) -> None:
 
 def _checked_data(cfg: DictConfig) -> MultiSourceDataModule:
     """The data, all there, and sources that can be split; told before weights are downloaded."""
-    data = assembly.build_data(cfg)
+    data = build.build_data(cfg)
     if "split" in cfg.method:
         instantiate(cfg.method.split).check(data.source_names)
     if is_first():  # other processes of the run start or wait for it
@@ -148,9 +148,9 @@ def _checked_data(cfg: DictConfig) -> MultiSourceDataModule:
 
 def _checked_method(cfg: DictConfig, data: MultiSourceDataModule) -> Method:
     """A method that fits the data and the Trainer, of which one is made to look at, before anything is written."""
-    trainer = assembly.build_trainer(cfg, [], [])
+    trainer = build.build_trainer(cfg, [], [])
     # The one without weights is refused in a second; the other one may have downloaded its own before.
-    for made in (assembly.build_without_weights, assembly.build_method):
+    for made in (build.build_without_weights, build.build_method):
         method = made(cfg)
         method.check_sources(data.source_names, cfg.loading.batch_size)
         method.check_classes(data.label_space.names)

@@ -9,7 +9,8 @@ from unittest import mock
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from pin_memory import assembly, training
+from pin_memory.runs import build
+from pin_memory import training
 from pin_memory.cli.command import config_directory
 from pin_memory.train import main
 from tests.reliability.cases import VALID
@@ -82,7 +83,7 @@ def checked_with(override: str, data: Path, folder: Path) -> str:
     training._check_settings(cfg)
     method = training._checked_method(cfg, training._checked_data(cfg))
     method.configure_optimizers()
-    assembly.build_trainer(cfg, [], [])
+    build.build_trainer(cfg, [], [])
     assert not (folder / "run").exists()  # nothing is written before all is checked
     return VALID
 

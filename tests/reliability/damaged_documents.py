@@ -15,8 +15,8 @@ from pin_memory.domains.readers.folder import FolderDomain
 from pin_memory.domains.readers.idd_polygons import read_polygons
 from pin_memory.domains.readers.mapillary_classes import V1_2, check_config
 from pin_memory.domains.readers.wilddash import WildDash
-from pin_memory.reporting.reading import read_run_folder
-from pin_memory.results import read_results
+from pin_memory.runs.reading import read_run_folder
+from pin_memory.runs.results import read_results
 from tests.reliability import mutations
 from tests.reliability.cases import TOLD, VALID, Case, Originals
 from tests.reliability.damaged_pictures import SIDE, encoded, pairs, require_map, scene

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pin_memory import assembly, checkpoints, official
+from pin_memory.runs import build, checkpoints
+from pin_memory import official
 from pin_memory.analysis.scores import read_confusions
 from pin_memory.callbacks.memory_trace import read_trace
 from pin_memory.exporting.weights import load_safetensors
@@ -62,7 +63,7 @@ def _checkpoint_value(number: int) -> Case:
 
         def read() -> str:
             method, found = checkpoints.load_method(path)
-            assembly.build_data(found.cfg)
+            build.build_data(found.cfg)
             assert method.network.num_classes == 19
             return VALID
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pin_memory import checkpoints
+from pin_memory.runs import checkpoints
 from tests.tiny_run import TINY
 
 pytestmark = pytest.mark.reliability

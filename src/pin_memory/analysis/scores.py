@@ -15,7 +15,7 @@ from pin_memory.inference.batch_norm import RUNNING, TestStatistics
 from pin_memory.methods.batches import evaluation_mode
 from pin_memory.metrics import DomainConfusion
 from pin_memory.networks import MemorySegmenter
-from pin_memory.results import CONFUSIONS
+from pin_memory.runs.results import CONFUSIONS
 from pin_memory.utils.untrusted import load_arrays
 
 _CONDITIONS = ("protocol", "statistics")

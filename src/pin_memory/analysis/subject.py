@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
-from pin_memory import checkpoints, results
+from pin_memory.runs import checkpoints, results
 from pin_memory.domains.readers.base import DEMO, MissingDataError
 from pin_memory.utils.labels import LabelSpace
 from pin_memory.utils.errors import ConfigurationError, DataError
@@ -88,7 +88,7 @@ def load_subject(
     Example:
         `load_subject("runs/demo/2026-01-31_12-00-00", images=4).domains`
     """
-    from pin_memory import assembly  # as for `inference.load_model`: assembly builds on this
+    from pin_memory.runs import build  # as for `inference.load_model`: assembly builds on this
     from pin_memory.judging import use_views
 
     if isinstance(images, bool) or not isinstance(images, int) or images < 1:
@@ -97,12 +97,12 @@ def load_subject(
     method, checkpoint = checkpoints.load_method(path, trust)
     if data is not None:
         OmegaConf.update(checkpoint.cfg, "paths.data", str(data))
-    module = assembly.build_data(checkpoint.cfg)
+    module = build.build_data(checkpoint.cfg)
     if data is not None:
         module.stand_in = None  # draw into the run's own folder, never into the user's
     sources, targets = _choose(module, [domains] if isinstance(domains, str) else domains)
     use_views(module, method.protocol)
-    assembly.prepare_stand_ins(module, path, output)
+    build.prepare_stand_ins(module, path, output)
     _check(module, sources, targets)
     shown = [*(module.sources[name] for name in sources), *(module.targets[name] for name in targets)]
     return Subject(

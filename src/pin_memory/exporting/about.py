@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from omegaconf import OmegaConf
 
-from pin_memory import assembly, checkpoints
+from pin_memory.runs import build, checkpoints
 from pin_memory.utils.documents import read_json
 from pin_memory.domains import MultiSourceDataModule
 from pin_memory.utils.labels import LabelSpace
@@ -39,7 +39,7 @@ def read_source(run_or_checkpoint: Path, trust: list[str]) -> Source:
     """
     path = checkpoints.find_checkpoint(run_or_checkpoint)
     method, checkpoint = checkpoints.load_method(path, trust)  # also checks which classes the settings name
-    return Source(path, method, checkpoint, assembly.build_data(checkpoint.cfg))
+    return Source(path, method, checkpoint, build.build_data(checkpoint.cfg))
 
 
 def about(source: Source, statistics: TestStatistics) -> dict[str, Any]:

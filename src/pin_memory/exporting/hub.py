@@ -13,7 +13,7 @@ from pin_memory.exporting.about import FORMAT, Source, is_about
 from pin_memory.exporting.weights import SETTINGS, WEIGHTS, write_pair
 from pin_memory.utils.files import told_if_unwritten, write_text
 from pin_memory.inference import TestStatistics
-from pin_memory.results import STAND_IN_NOTE, score_table
+from pin_memory.runs.results import STAND_IN_NOTE, score_table
 
 CARD = "README.md"
 _TERMS = {

@@ -93,7 +93,7 @@ def load_model(
     Example:
         `load_model("runs/demo/2026-01-31_12-00-00").predict(rgb)`
     """
-    from pin_memory.checkpoints import find_checkpoint, load_method  # assembly builds on inference
+    from pin_memory.runs.checkpoints import find_checkpoint, load_method  # assembly builds on inference
     from pin_memory.exporting.weights import find_weights, load_safetensors
     from pin_memory.inference.protocols import find_protocol
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pin_memory.comparison import FACTS, is_named
 from pin_memory.reporting.page import render, write_page
-from pin_memory.results import STAND_IN_NOTE
+from pin_memory.runs.results import STAND_IN_NOTE
 
 
 def write_comparison_report(comparison: Mapping[str, Any], path: str | Path) -> Path:

@@ -12,9 +12,9 @@ from pin_memory.reporting.charts import line_chart
 from pin_memory.reporting.memory import memory_section
 from pin_memory.reporting.page import MAX_BYTES, render, write_page
 from pin_memory.reporting.pictures import LAYERS, QUALITIES, panels
-from pin_memory.reporting.reading import RunFolder, Series, read_run_folder
+from pin_memory.runs.reading import RunFolder, Series, read_run_folder
 from pin_memory.reporting.scores import cards, score_tables
-from pin_memory.results import STAND_IN_NOTE
+from pin_memory.runs.results import STAND_IN_NOTE
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pin_memory.results import baseline_name, known_mean
+from pin_memory.runs.results import baseline_name, known_mean
 
 Series = Mapping[str, tuple[list[int], list[float]]]
 

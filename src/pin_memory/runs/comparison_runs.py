@@ -12,7 +12,7 @@ from yaml import YAMLError
 
 from pin_memory.utils.documents import check_yaml_file
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.results import RESULTS, read_results
+from pin_memory.runs.results import RESULTS, read_results
 
 log = logging.getLogger(__name__)
 

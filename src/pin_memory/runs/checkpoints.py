@@ -10,13 +10,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pin_memory.assembly import build_untrained, rebuilt
+from pin_memory.runs.build import build_untrained, rebuilt
 from pin_memory.utils.documents import read_json
 from pin_memory.domains import MultiSourceDataModule
 from pin_memory.utils.labels import IGNORE, LabelSpace
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.methods import Method
-from pin_memory.targets import checked_settings
+from pin_memory.runs.trusted import checked_settings
 from pin_memory.utils.untrusted import load_weights_only
 
 RECORD = "pin_memory"
