@@ -14,9 +14,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from pin_memory.cli.command import config_directory
-from pin_memory.comparing import compare_runs
-from pin_memory.comparison import compare, gain_over, read_runs
-from pin_memory.comparison_tables import class_tables, comparison_table, long_csv, write_comparison
+from pin_memory.evaluation.comparing import compare_runs
+from pin_memory.evaluation.compare import compare, gain_over, read_runs
+from pin_memory.evaluation.compare_tables import class_tables, comparison_table, long_csv, write_comparison
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.runs.results import STAND_IN_NOTE
 

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from pin_memory.cli.command import config_directory
 from pin_memory.domains.stand_ins.writers import StandIns
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.evaluating import evaluate
+from pin_memory.evaluation.evaluate import evaluate
 from pin_memory.cli.mistakes import explain, suggest
 from pin_memory.networks import backbones
 from pin_memory.settings import check_same_classes, check_settings

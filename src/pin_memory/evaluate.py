@@ -8,7 +8,7 @@ from pin_memory.cli.command import command
 @command("evaluate")
 def main(cfg: DictConfig) -> None:
     """Judge the checkpoints of the configuration."""
-    from pin_memory.evaluating import evaluate  # imports torch and Lightning, which `--help` does not need
+    from pin_memory.evaluation.evaluate import evaluate  # imports torch and Lightning, which `--help` does not need
 
     evaluate(cfg)
 

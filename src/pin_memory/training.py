@@ -16,14 +16,14 @@ from pin_memory.domains import MultiSourceDataModule
 from pin_memory.domains.readers.listing import first_names
 from pin_memory.utils.errors import ConfigurationError, OutputError
 from pin_memory.utils.files import write_text
-from pin_memory.judging import copied_weights, floor_scores, judge, report, with_weights
+from pin_memory.evaluation.judge import copied_weights, floor_scores, judge, report, with_weights
 from pin_memory.utils.locking import alone
 from pin_memory.loggers import finish_wandb
 from pin_memory.methods import Method
 from pin_memory.planning import dry_run
 from pin_memory.runs.provenance import provenance
 from pin_memory.utils.distributed import is_first
-from pin_memory.reporting import try_report
+from pin_memory.evaluation.report import try_report
 from pin_memory.runs.results import RESULTS
 from pin_memory.resuming import check_resumption, find_resumption, finished_results
 from pin_memory.run_folder import make_ready

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pin_memory.reporting import write_comparison_report, write_report
+from pin_memory.evaluation.report import write_comparison_report, write_report
 from tests.reporting.folders import make_run
 from tests.reporting.test_comparison import comparison
 from tests.reporting.test_report import HOSTILE

@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from pin_memory.utils.errors import DataError, OutputError
-from pin_memory.reporting import MAX_BYTES, try_report, write_report
-from pin_memory.reporting.charts import line_chart
+from pin_memory.evaluation.report import MAX_BYTES, try_report, write_report
+from pin_memory.evaluation.report.charts import line_chart
 from tests.reporting.folders import make_run
 
 
@@ -123,7 +123,7 @@ def test_large_pictures_are_made_smaller_until_the_report_is_small_enough(tmp_pa
     sizes = [write_report(run).stat().st_size]
     assert sizes[0] <= MAX_BYTES
     for limit in (sizes[0] * 2 // 3, 60_000):
-        monkeypatch.setattr("pin_memory.reporting.run.MAX_BYTES", limit)
+        monkeypatch.setattr("pin_memory.evaluation.report.run.MAX_BYTES", limit)
         sizes.append(write_report(run).stat().st_size)
         assert sizes[-1] <= limit
     assert sizes == sorted(sizes, reverse=True)
@@ -215,7 +215,7 @@ def test_a_report_that_cannot_be_written_is_told_and_passed_over(tmp_path: Path,
 def test_a_defect_is_passed_over_but_leaves_its_traceback(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pin_memory.reporting.run._values", lambda folder: 1 / 0)
+    monkeypatch.setattr("pin_memory.evaluation.report.run._values", lambda folder: 1 / 0)
     assert try_report(make_run(tmp_path / "run")) is None
     assert "ZeroDivisionError" in caplog.text
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pin_memory.comparison import JUDGED, refuse_mixture
+from pin_memory.evaluation.compare import JUDGED, refuse_mixture
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.inference.protocol import WHOLE, Protocol
 from pin_memory.inference.batch_norm import RUNNING, TestStatistics

@@ -89,7 +89,7 @@ def load_subject(
         `load_subject("runs/demo/2026-01-31_12-00-00", images=4).domains`
     """
     from pin_memory.runs import build  # as for `inference.load_model`: assembly builds on this
-    from pin_memory.judging import use_views
+    from pin_memory.evaluation.judge import use_views
 
     if isinstance(images, bool) or not isinstance(images, int) or images < 1:
         raise ConfigurationError(f"images={images}: expected a number of at least 1.")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pin_memory.comparison import FACTS, shown_facts
+from pin_memory.evaluation.compare import FACTS, shown_facts
 from pin_memory.utils.files import told_if_unwritten, write_text
 from pin_memory.runs.results import STAND_IN_NOTE, write_results
 from pin_memory.utils.tables import Cell, Score, Table, check_formats
@@ -68,7 +68,7 @@ def write_comparison(comparison: Mapping[str, Any], folder: Path, formats: Seque
     for name in check_formats(formats, "formats", FORMATS):
         path = folder / f"{NAME}.{'tex' if name == 'latex' else 'md' if name == 'markdown' else name}"
         if name == "html":
-            from pin_memory.reporting import write_comparison_report
+            from pin_memory.evaluation.report import write_comparison_report
 
             path = folder / "report.html"
             write_comparison_report(dict(comparison), path)

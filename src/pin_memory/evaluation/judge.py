@@ -21,7 +21,7 @@ from pin_memory.metrics import DomainConfusion, LabelPrior
 from pin_memory.networks import MemorySegmenter
 from pin_memory.runs.provenance import provenance
 from pin_memory.utils.distributed import agree
-from pin_memory.reporting import try_report
+from pin_memory.evaluation.report import try_report
 from pin_memory.runs.results import CONFUSIONS, RESULTS, mean_miou, results_table, score_table, target_result, write_confusions, write_results
 from pin_memory.utils.tables import FORMATS, write_table
 

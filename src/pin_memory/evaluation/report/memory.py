@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from pin_memory.callbacks.similarity_map import mean_similarity, shade, similarity
-from pin_memory.reporting.charts import line_chart
+from pin_memory.evaluation.report.charts import line_chart
 from pin_memory.runs.reading import RunFolder
 
 _MAX_MAPS = 40

@@ -5,8 +5,8 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig
 
-from pin_memory.comparison import compare, read_runs
-from pin_memory.comparison_tables import FORMATS, comparison_table, write_comparison
+from pin_memory.evaluation.compare import compare, read_runs
+from pin_memory.evaluation.compare_tables import FORMATS, comparison_table, write_comparison
 from pin_memory.utils.tables import check_formats
 
 

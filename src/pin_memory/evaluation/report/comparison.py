@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pin_memory.comparison import FACTS, is_named
-from pin_memory.reporting.page import render, write_page
+from pin_memory.evaluation.compare import FACTS, is_named
+from pin_memory.evaluation.report.page import render, write_page
 from pin_memory.runs.results import STAND_IN_NOTE
 
 
@@ -13,7 +13,7 @@ def write_comparison_report(comparison: Mapping[str, Any], path: str | Path) -> 
     """Write a comparison as one self-contained HTML file.
 
     Args:
-        comparison: What `pin_memory.comparison.compare` returns.
+        comparison: What `pin_memory.evaluation.compare.compare` returns.
         path: The file to write.
 
     Returns:
