@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from pin_memory.runs import checkpoints
-from pin_memory import official
+from pin_memory.exporting import official_names
 from pin_memory.convert import main
 from pin_memory.evaluate import main as evaluate
 from pin_memory.memory import CategoricalMemory
@@ -48,7 +48,7 @@ def released(net: MemorySegmenter, prefix: str = "module.") -> dict[str, Any]:
     v2 = isinstance(net.aspp, SummedASPP)
     state = {k: v.clone() for k, v in net.state_dict().items()}
     items = state.pop("memory.items", None)
-    named = OrderedDict((prefix + official.to_official(k, v2), v) for k, v in state.items())
+    named = OrderedDict((prefix + official_names.to_official(k, v2), v) for k, v in state.items())
     parameters = list(net.decoder.parameters())  # theirs has all of them
     optimizer = torch.optim.SGD(parameters, lr=0.01, momentum=0.9)
     for parameter in parameters:
@@ -137,8 +137,8 @@ def test_every_released_name_has_its_place(shared: Path, keys: str) -> None:
     shapes = json.loads((shared / "golden" / f"state_keys_{keys}.json").read_text())
     depth, stride, *v2 = {"r18_v3plus": (18, 32), "r50_v3plus": (50, 16), "r101_v2": (101, 8, True)}[keys]
     own = {k: list(v.shape) for k, v in golden_numbers.segmenter(depth, stride, *v2).state_dict().items() if k != "memory.items"}
-    assert {official.to_ours(name): shape for name, shape in shapes.items()} == own
-    assert {official.to_official(name, official.is_deeplab_v2(own)) for name in own} == set(shapes)
+    assert {official_names.to_ours(name): shape for name, shape in shapes.items()} == own
+    assert {official_names.to_official(name, official_names.is_deeplab_v2(own)) for name in own} == set(shapes)
 
 
 @pytest.mark.golden
@@ -215,7 +215,7 @@ def test_numbers_of_numpy_are_numbers(tmp_path: Path, number: float, numpy_1: bo
     torch.save({"state_dict": {"a": torch.zeros(1)}, "mean_iu": number}, path, _use_new_zipfile_serialization=False)
     if numpy_1:  # the older name is what a file of the authors' time has
         path.write_bytes(path.read_bytes().replace(b"cnumpy._core.multiarray", b"cnumpy.core.multiarray"))
-    kept = official.read_released(path).extras["mean_iu"]
+    kept = official_names.read_released(path).extras["mean_iu"]
     assert kept == number
     assert type(kept) in (float, int)
 

@@ -21,7 +21,7 @@ from pin_memory.domains.loading.transforms import IMAGENET_MEAN, IMAGENET_STD
 from pin_memory.utils.errors import ConfigurationError, OutputError
 from pin_memory.export import main
 from pin_memory.exporting import formats, load_safetensors
-from pin_memory.exporting.about import about, read_source
+from pin_memory.exporting.settings import about, read_source
 from pin_memory.exporting.agreement import check_sizes
 from pin_memory.exporting.graph import check_exportable, require
 from pin_memory.exporting.hub import model_card

@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 
 from pin_memory import load_model
-from pin_memory.applying.folders import Outcome, predict_items, results_there
-from pin_memory.applying.inputs import find_inputs
-from pin_memory.applying.outputs import KINDS, Saving, is_whole, label_ids
-from pin_memory.applying.record import RECORD, open_record
-from pin_memory.applying.segmenting import Segmenter
+from pin_memory.prediction.images import Outcome, predict_items, results_there
+from pin_memory.prediction.inputs import find_inputs
+from pin_memory.prediction.outputs import KINDS, Saving, is_whole, label_ids
+from pin_memory.prediction.record import RECORD, open_record
+from pin_memory.prediction.segmenting import Segmenter
 from pin_memory.domains.readers.cityscapes import Cityscapes
 from pin_memory.utils.labels import CITYSCAPES, LabelSpace, PALETTE
 from pin_memory.domains.loading.transforms import EvalTransform

@@ -8,7 +8,7 @@ from pin_memory.cli.command import command
 @command("analyze")
 def main(cfg: DictConfig) -> None:
     """Analyse the checkpoint of the configuration."""
-    from pin_memory.analyzing import analyze  # imports torch, which `--help` does not need
+    from pin_memory.analysis.run import analyze  # imports torch, which `--help` does not need
 
     analyze(cfg)
 

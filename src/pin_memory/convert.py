@@ -24,18 +24,18 @@ def main(cfg: DictConfig) -> None:
     if not source.exists():
         raise ConfigurationError(f"source={source}: no such file (looked for {source.absolute()}).")
 
-    from pin_memory import converting  # imports torch, which `--help` does not need
+    from pin_memory.exporting import convert  # imports torch, which `--help` does not need
 
     if cfg.to == "official":
-        converting.write_official(source, output)
+        convert.write_official(source, output)
         return
-    released = converting.read_source(source)
+    released = convert.read_source(source)
     overrides = list(HydraConfig.get().overrides.task)
     if not released.has_memory and not any(override.startswith("method=") for override in overrides):
         overrides.append("method=erm")
     composed = compose("convert", overrides, return_hydra_config=True)
     choices = {key: value for key, value in composed.hydra.runtime.choices.items() if value and not key.startswith("hydra")}
-    converting.write_ours(released, source, output, composed, choices)
+    convert.write_ours(released, source, output, composed, choices)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pin_memory.cli.command import command
 @command("export")
 def main(cfg: DictConfig) -> None:
     """Write `cfg.output` from `cfg.checkpoint`."""
-    from pin_memory.exporting.command import export  # imports torch, which `--help` does not need
+    from pin_memory.exporting.run import export  # imports torch, which `--help` does not need
 
     export(cfg)
 

@@ -17,15 +17,15 @@ from pin_memory.cli.command import command
 from pin_memory.utils.errors import ConfigurationError, DataError, OutputError
 
 if TYPE_CHECKING:
-    from pin_memory.applying.folders import Outcome
-    from pin_memory.applying.inputs import Inputs
+    from pin_memory.prediction.images import Outcome
+    from pin_memory.prediction.inputs import Inputs
     from pin_memory.inference import Predictor
 
 
 @command("predict")
 def main(cfg: DictConfig) -> None:
     """Segment the images of `cfg.input`."""
-    from pin_memory.applying.inputs import find_inputs, read_list
+    from pin_memory.prediction.inputs import find_inputs, read_list
 
     # What can be wrong with the paths is told before the network is loaded, which takes seconds.
     output = Path(str(cfg.output)).expanduser()
@@ -87,10 +87,10 @@ def _predict(cfg: DictConfig, inputs: "Inputs", output: Path) -> "Outcome":
     """Load the network, look at what is there, segment the rest."""
     from dataclasses import replace
 
-    from pin_memory.applying.folders import predict_items, results_there
-    from pin_memory.applying.outputs import Saving
-    from pin_memory.applying.record import open_record
-    from pin_memory.applying.segmenting import Segmenter
+    from pin_memory.prediction.images import predict_items, results_there
+    from pin_memory.prediction.outputs import Saving
+    from pin_memory.prediction.record import open_record
+    from pin_memory.prediction.segmenting import Segmenter
 
     save = [cfg.save] if isinstance(cfg.save, str) else cfg.save
     saving = Saving(None if save is None else tuple(save), str(cfg.ids), cfg.alpha)
@@ -112,7 +112,7 @@ def _load(cfg: DictConfig) -> tuple["Predictor", dict[str, object]]:
     """The network, and what of it the results depend on."""
     from hydra.utils import instantiate
 
-    from pin_memory.applying.record import digest
+    from pin_memory.prediction.record import digest
     from pin_memory.runs.checkpoints import find_checkpoint
     from pin_memory.exporting.weights import find_weights, load_safetensors
     from pin_memory.inference import load_model

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pin_memory.applying.segmenting import Segmentation
+from pin_memory.prediction.segmenting import Segmentation
 from pin_memory.utils.labels import CITYSCAPES
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pin_memory.applying.inputs import find_inputs, read_list
+from pin_memory.prediction.inputs import find_inputs, read_list
 from pin_memory.utils.errors import ConfigurationError, DataError
 
 

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from pin_memory.applying import video
-from pin_memory.applying.folders import predict_items
-from pin_memory.applying.inputs import Item, find_inputs
-from pin_memory.applying.outputs import Saving
+from pin_memory.prediction import video
+from pin_memory.prediction.images import predict_items
+from pin_memory.prediction.inputs import Item, find_inputs
+from pin_memory.prediction.outputs import Saving
 from pin_memory.utils.errors import DataError, OutputError
 from pin_memory.utils.pictures import overlay
 from tests.applying.models import Halves

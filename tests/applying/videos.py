@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pin_memory.applying.inputs import Item, find_inputs
+from pin_memory.prediction.inputs import Item, find_inputs
 
 FRAMES = 7
 

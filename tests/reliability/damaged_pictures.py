@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from pin_memory.applying.folders import predict_items
-from pin_memory.applying.inputs import find_inputs
-from pin_memory.applying.outputs import Saving
-from pin_memory.applying.pictures import read_rgb as read_photo
+from pin_memory.prediction.images import predict_items
+from pin_memory.prediction.inputs import find_inputs
+from pin_memory.prediction.outputs import Saving
+from pin_memory.prediction.reading import read_rgb as read_photo
 from pin_memory.domains import FolderDataModule, Loading
 from pin_memory.domains.readers.label_codes import read_codes
 from pin_memory.domains.readers.decoding import read_deep_rgb, read_indices, read_rgb

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from pin_memory.runs import build, checkpoints
-from pin_memory import official
+from pin_memory.exporting import official_names
 from pin_memory.analysis.scores import read_confusions
 from pin_memory.callbacks.memory_trace import read_trace
 from pin_memory.exporting.weights import load_safetensors
@@ -43,7 +43,7 @@ def _checkpoint_bytes(number: int) -> Case:
         path = mutations.write(folder / "last.ckpt", mutations.BYTES[damage](content, draw))
         if number % 2:
             return lambda: checkpoints.read_checkpoint(path) and VALID, damage in mutations.NEVER_WHOLE
-        return lambda: official.read_released(path) and VALID, damage in mutations.NEVER_WHOLE
+        return lambda: official_names.read_released(path) and VALID, damage in mutations.NEVER_WHOLE
 
     return Case("checkpoint", number, damage, make)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from pin_memory.runs.build import rebuilt, without_downloads
 from pin_memory.utils.documents import read_json
 from pin_memory.utils.errors import ConfigurationError, OutputError
-from pin_memory.exporting.about import check_replaceable, is_about, read_about
+from pin_memory.exporting.settings import check_replaceable, is_about, read_about
 from pin_memory.exporting.graph import require
 from pin_memory.utils.files import atomic_write, told_if_unwritten, write_text
 from pin_memory.inference import Predictor, Protocol

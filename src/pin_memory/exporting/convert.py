@@ -7,10 +7,10 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from pin_memory.runs import build, checkpoints
-from pin_memory import official
+from pin_memory.exporting import official_names
 from pin_memory.callbacks import AtomicCheckpointIO
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.official import MEMORY_ITEMS, Released
+from pin_memory.exporting.official_names import MEMORY_ITEMS, Released
 
 ORIGIN = "official"
 """Key of our record under which a converted checkpoint keeps what the authors' file held besides its tensors."""
@@ -24,7 +24,7 @@ def read_source(source: Path) -> Released:
     Raises:
         ConfigurationError: It is damaged, holds code, or is of another format; also when it is one of ours already.
     """
-    released = official.read_released(source)
+    released = official_names.read_released(source)
     if checkpoints.RECORD in released.extras:
         raise ConfigurationError(f"source={source} is a checkpoint of this library already. Say to=official to turn it into the authors'.")
     return released
@@ -78,7 +78,7 @@ def write_official(source: Path, output: Path) -> None:
     """
     source = checkpoints.find_checkpoint(source)
     _keep(source, output)
-    content = official.read_plain(source)
+    content = official_names.read_plain(source)
     if not isinstance(content, dict) or checkpoints.RECORD not in content:
         raise ConfigurationError(f"source={source} holds no settings of a pin_memory run; to=official takes a checkpoint of this library.")
     tensors = {k.removeprefix(_NETWORK): v for k, v in content["state_dict"].items() if k.startswith(_NETWORK)}
@@ -86,8 +86,8 @@ def write_official(source: Path, output: Path) -> None:
     state = _theirs(tensors)
     record = content[checkpoints.RECORD]
     extras = dict(record.get(ORIGIN) or _new_extras(content))
-    names = extras.pop("names", None) or [official.WRAPPER + name for name in state]
-    written: dict[str, Any] = {"state_dict": {name: state[official.unwrapped(name)] for name in names}, **extras}
+    names = extras.pop("names", None) or [official_names.WRAPPER + name for name in state]
+    written: dict[str, Any] = {"state_dict": {name: state[official_names.unwrapped(name)] for name in names}, **extras}
     if items is not None:
         written["memory"] = items
     AtomicCheckpointIO().save_checkpoint(written, output)
@@ -109,8 +109,8 @@ def _new_extras(content: dict[str, Any]) -> dict[str, Any]:
 
 def _theirs(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors by their released names."""
-    deeplab_v2 = official.is_deeplab_v2(tensors)
-    return {official.to_official(name, deeplab_v2): tensor for name, tensor in tensors.items()}
+    deeplab_v2 = official_names.is_deeplab_v2(tensors)
+    return {official_names.to_official(name, deeplab_v2): tensor for name, tensor in tensors.items()}
 
 
 def _fitted(released: Released, own: dict[str, Tensor], source: Path, network: str) -> dict[str, Tensor]:
@@ -137,7 +137,7 @@ def _fitted(released: Released, own: dict[str, Tensor], source: Path, network: s
             f" Say what it was trained with: {_missing_choice(released, MEMORY_ITEMS in own)}network=NAME, network.num_classes=K,"
             " network.backbone.instance_norm=ibn, ..."
         )
-    renamed = {official.to_ours(name): tensor for name, tensor in released.state.items()}
+    renamed = {official_names.to_ours(name): tensor for name, tensor in released.state.items()}
     return renamed if released.items is None else renamed | {MEMORY_ITEMS: released.items}
 
 

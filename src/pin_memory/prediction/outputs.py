@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pin_memory.applying.inputs import Item
-from pin_memory.applying.segmenting import Segmentation
+from pin_memory.prediction.inputs import Item
+from pin_memory.prediction.segmenting import Segmentation
 from pin_memory.domains.readers.cityscapes import Cityscapes
 from pin_memory.utils.labels import CLASSES, IGNORE, LabelSpace
 from pin_memory.utils.errors import ConfigurationError

@@ -5,7 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.exporting.about import Source, about, read_source
+from pin_memory.exporting.settings import Source, about, read_source
 from pin_memory.exporting.agreement import Size, check_sizes
 from pin_memory.exporting.formats import write_onnx, write_torch_export
 from pin_memory.exporting.graph import INPUT, OUTPUT, check_exportable

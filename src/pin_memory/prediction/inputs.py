@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pin_memory.applying.record import RECORD
+from pin_memory.prediction.record import RECORD
 from pin_memory.utils.errors import ConfigurationError, DataError
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")

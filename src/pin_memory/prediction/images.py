@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from pin_memory.applying.inputs import Item
-from pin_memory.applying.outputs import Saving, write_picture
-from pin_memory.applying.pictures import read_rgb
-from pin_memory.applying.segmenting import Model, Segmentation
+from pin_memory.prediction.inputs import Item
+from pin_memory.prediction.outputs import Saving, write_picture
+from pin_memory.prediction.reading import read_rgb
+from pin_memory.prediction.segmenting import Model, Segmentation
 from pin_memory.utils.errors import DataError, ResourceError
 
 T = TypeVar("T")
@@ -67,7 +67,7 @@ def predict_items(model: Model, items: Sequence[Item], output: Path, saving: Sav
 
 def results_there(items: Sequence[Item], output: Path, saving: Saving) -> Iterator[Path]:
     """The files that `predict_items` would replace."""
-    from pin_memory.applying import video
+    from pin_memory.prediction import video
 
     for item in items:
         if item.is_video:
@@ -104,7 +104,7 @@ def _predict_images(
 
 def _predict_video(model: Model, item: Item, output: Path, saving: Saving, batch_size: int, outcome: Outcome) -> None:
     """Segment a video."""
-    from pin_memory.applying.video import predict_video
+    from pin_memory.prediction.video import predict_video
 
     try:
         made = predict_video(model, item, output, saving, batch_size)

@@ -1,1 +1,0 @@
-"""Applying a trained network to pictures and videos: what `predict` is made of."""
