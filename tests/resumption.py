@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, Trainer
 
 from pin_memory.cli.command import config_directory
 from pin_memory.networks import BackboneFeatures
-from pin_memory.training import train
+from pin_memory.training.run import train
 from tests.tiny import TinyBackbone
 
 TINY = [

@@ -20,8 +20,8 @@ from pin_memory.utils.errors import ConfigurationError
 from pin_memory.evaluation.evaluate import evaluate
 from pin_memory.cli.mistakes import explain, suggest
 from pin_memory.networks import backbones
-from pin_memory.settings import check_same_classes, check_settings
-from pin_memory.training import train
+from pin_memory.training.checks import check_same_classes, check_settings
+from pin_memory.training.run import train
 
 SMALL = ["network.channels=16", "network.auxiliary_channels=8", "loading.num_workers=0", "logger=csv", "paths.output=unused"]
 

@@ -12,9 +12,9 @@ from hydra import compose, initialize_config_dir
 
 from pin_memory.runs import build, checkpoints
 from pin_memory.cli.command import config_directory
-from pin_memory.planning import iterations
-from pin_memory.planning_words import words
-from pin_memory.training import train
+from pin_memory.training.planning import iterations
+from pin_memory.training.planning_words import words
+from pin_memory.training.run import train
 from tests.tiny_run import TINY
 
 

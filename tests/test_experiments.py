@@ -19,7 +19,7 @@ from pin_memory.domains.stand_ins.writers import StandIns
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.methods.meta_learning import MetaLearning
 from pin_memory.cli.mistakes import explain
-from pin_memory.training import train
+from pin_memory.training.run import train
 
 EXPERIMENTS = sorted(path.stem for path in (config_directory() / "experiment").glob("*.yaml"))
 METHODS = sorted(path.stem for path in (config_directory() / "method").glob("*.yaml"))

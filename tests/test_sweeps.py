@@ -21,12 +21,12 @@ import pytest
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from pin_memory import sweep_job
+from pin_memory.training.sweeps import job
 from pin_memory.cli.command import config_directory
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.cli.mistakes import explain
-from pin_memory.sweep_table import as_markdown, as_text
-from pin_memory.sweeping import job_name, read_sweep, swept_keys
+from pin_memory.training.sweeps.table import as_markdown, as_text
+from pin_memory.training.sweeps.summary import job_name, read_sweep, swept_keys
 from tests.tiny_run import TINY
 
 Sweep = Callable[..., subprocess.CompletedProcess[str]]
@@ -152,7 +152,7 @@ def test_a_killed_job_goes_on_where_it_was(trained_run: Path, tmp_path: Path) ->
 @pytest.mark.slow
 def test_a_job_that_was_killed_while_it_was_judged_is_only_judged(trained_run: Path, tmp_path: Path) -> None:
     """All steps are made: nothing is trained, and the results are those of before."""
-    from pin_memory.training import train
+    from pin_memory.training.run import train
 
     run = tmp_path / "run"
     shutil.copytree(trained_run, run)
@@ -202,7 +202,7 @@ class Job:
         self.seen: list[DictConfig] = []
         task = SimpleNamespace(task=["seed=1"])
         hydra = SimpleNamespace(mode=RunMode.MULTIRUN, overrides=task, job=SimpleNamespace(num=0))
-        monkeypatch.setattr(sweep_job.HydraConfig, "get", lambda: hydra)
+        monkeypatch.setattr(job.HydraConfig, "get", lambda: hydra)
         monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
 
     def __call__(self, fail: BaseException | None = None, begin: bool = False, **settings: Any) -> float | None:
@@ -221,7 +221,7 @@ class Job:
                 (self.folder / "results.json").write_text('{"targets": {}}')
             return {"source_validation": {"a": 0.2, "b": 0.4}, "checkpoint": "checkpoints/last.ckpt", "mean_miou": 0.9}
 
-        return sweep_job.run_job(task, cfg)
+        return job.run_job(task, cfg)
 
     @property
     def outcome(self) -> dict[str, Any]:
@@ -236,8 +236,8 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
 def test_the_objective_is_the_mean_over_the_sources(job: Job) -> None:
     """Nothing of a target: `mean_miou` in what the task returns is one."""
     assert job() == pytest.approx(0.3)
-    assert sweep_job.objective({"source_validation": {}}) is None
-    assert sweep_job.objective({"mean_miou": 0.9, "targets": {"x": {"miou": 0.9}}}) is None
+    assert job.objective({"source_validation": {}}) is None
+    assert job.objective({"mean_miou": 0.9, "targets": {"x": {"miou": 0.9}}}) is None
 
 
 def test_a_finished_job_is_skipped_unless_its_results_are_damaged(job: Job) -> None:

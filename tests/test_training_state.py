@@ -10,7 +10,7 @@ import torch
 
 from pin_memory.domains.stand_ins.writers import StandIns
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.training_state import check_training_state
+from pin_memory.training.resume.training_state import check_training_state
 from tests.resumption import fit
 
 

@@ -31,7 +31,7 @@ from pin_memory.domains.stand_ins.writers import StandIns
 from pin_memory.domains.loading.transforms import TrainTransform
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.utils.files import file_name
-from pin_memory.resume_command import with_recorded_settings
+from pin_memory.training.resume.command_line import with_recorded_settings
 from pin_memory.runs.trusted import is_trusted
 from pin_memory.utils.untrusted import load_arrays, load_weights_only
 from tests.reliability.mutations import png_claiming

@@ -6,8 +6,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from pin_memory.cli.command import command
-from pin_memory.resume_command import with_recorded_settings
-from pin_memory.sweep_job import run_job
+from pin_memory.training.resume.command_line import with_recorded_settings
+from pin_memory.training.sweeps.job import run_job
 
 
 @command("train", with_recorded_settings)
@@ -21,7 +21,7 @@ def main(cfg: DictConfig) -> float | None:
 
 
 def _train(cfg: DictConfig) -> dict[str, Any]:
-    from pin_memory.training import train  # imports torch and Lightning, which `--help` does not need
+    from pin_memory.training.run import train  # imports torch and Lightning, which `--help` does not need
 
     return train(cfg, {key: value for key, value in HydraConfig.get().runtime.choices.items() if value and not key.startswith("hydra/")})
 

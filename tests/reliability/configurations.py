@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from pin_memory.runs import build
-from pin_memory import training
+from pin_memory.training.run import run
 from pin_memory.cli.command import config_directory
 from pin_memory.train import main
 from tests.reliability.cases import VALID
@@ -80,8 +80,8 @@ def checked_with(override: str, data: Path, folder: Path) -> str:
     """Compose, and make the checks that training makes before its first step."""
     cfg = composed(override, data=data)
     cfg.paths.run, cfg.paths.output = str(folder / "run"), str(folder)
-    training._check_settings(cfg)
-    method = training._checked_method(cfg, training._checked_data(cfg))
+    run._check_settings(cfg)
+    method = run._checked_method(cfg, run._checked_data(cfg))
     method.configure_optimizers()
     build.build_trainer(cfg, [], [])
     assert not (folder / "run").exists()  # nothing is written before all is checked

@@ -153,7 +153,7 @@ def _summed_up() -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if sweeping := sys.modules.get("pin_memory.sweeping"):  # what was never imported has no sweep
+        if sweeping := sys.modules.get("pin_memory.training.sweeps.summary"):  # what was never imported has no sweep
             sweeping.SweepSummary.end_early()
         raise
 

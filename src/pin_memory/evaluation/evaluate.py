@@ -24,7 +24,7 @@ from pin_memory.inference import TestStatistics
 from pin_memory.inference.protocols import recorded_name
 from pin_memory.evaluation.judge import floor_scores, judge, report, use_views
 from pin_memory.methods import Method
-from pin_memory.settings import check_same_classes
+from pin_memory.training.checks import check_same_classes
 from pin_memory.utils.tables import check_formats
 
 

@@ -25,7 +25,7 @@ from pin_memory.methods.optimisation import SteppedByHand
 from pin_memory.methods.whitening import InstanceSelectiveWhitening
 from pin_memory.networks import Encoding, MemorySegmenter
 from pin_memory.utils.distributed import mean_over_ranks, rank, world_size
-from pin_memory.settings import PRECISIONS, refuse_clipping
+from pin_memory.training.checks import PRECISIONS, refuse_clipping
 
 log = logging.getLogger(__name__)
 

@@ -20,16 +20,16 @@ from pin_memory.evaluation.judge import copied_weights, floor_scores, judge, rep
 from pin_memory.utils.locking import alone
 from pin_memory.loggers import finish_wandb
 from pin_memory.methods import Method
-from pin_memory.planning import dry_run
+from pin_memory.training.planning import dry_run
 from pin_memory.runs.provenance import provenance
 from pin_memory.utils.distributed import is_first
 from pin_memory.evaluation.report import try_report
 from pin_memory.runs.results import RESULTS
-from pin_memory.resuming import check_resumption, find_resumption, finished_results
-from pin_memory.run_folder import make_ready
-from pin_memory.settings import check_settings
+from pin_memory.training.resume.checkpoint import check_resumption, find_resumption, finished_results
+from pin_memory.training.resume.folder import make_ready
+from pin_memory.training.checks import check_settings
 from pin_memory.utils.signals import StopSignals
-from pin_memory.training_state import explain_restoring
+from pin_memory.training.resume.training_state import explain_restoring
 
 log = logging.getLogger(__name__)
 

@@ -16,9 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from pin_memory.cli.command import DEFECT
 from pin_memory.utils.files import write_text
-from pin_memory.sweep_job import OUTCOMES
-from pin_memory.sweep_results import SWEPT, jobs_in, read_json, read_sweep, short_names, values_of
-from pin_memory.sweep_table import as_csv, as_markdown, as_text
+from pin_memory.training.sweeps.job import OUTCOMES
+from pin_memory.training.sweeps.sweep_results import SWEPT, jobs_in, read_json, read_sweep, short_names, values_of
+from pin_memory.training.sweeps.table import as_csv, as_markdown, as_text
 
 __all__ = ["SweepSummary", "job_name", "read_sweep", "swept_keys"]
 _LONGEST = 120  # characters of a job's folder, half of what file systems take

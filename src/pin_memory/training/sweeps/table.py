@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from pin_memory.sweep_results import words_of
+from pin_memory.training.sweeps.sweep_results import words_of
 
 
 def as_text(sweep: dict[str, Any]) -> str:
     """The table for the screen.
 
     Args:
-        sweep: What `pin_memory.sweeping.read_sweep` returns.
+        sweep: What `pin_memory.training.sweeps.summary.read_sweep` returns.
     """
     lines = [_headline(sweep), f"Objective in %: {sweep['objective']}. No target decides anything.", *_note(sweep)]
     rows = _rows(sweep)

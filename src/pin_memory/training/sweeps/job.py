@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from pin_memory.changed_settings import changed_settings
+from pin_memory.training.resume.changed_settings import changed_settings
 from pin_memory.cli.command import FULL_ERROR, report_failure
 from pin_memory.utils.documents import read_json
 from pin_memory.utils.errors import ConfigurationError
