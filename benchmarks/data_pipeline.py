@@ -31,8 +31,8 @@ from PIL import Image
 from benchmarks import loading
 from pin_memory.domains import GTAV, PALETTE, Cityscapes, Domain, Synthia, TrainTransform
 from pin_memory.domains.stand_ins.scenes import draw_scene
-from pin_memory.utils.files import write_text
 from pin_memory.runs.provenance import provenance
+from pin_memory.utils.files import write_text
 
 STAGES = ("decode image", "decode label", "augment", "to tensor")
 BYTES_PER_PIXEL = 1.05  # leftImg8bit_trainvaltest.zip: 11 GB of 5,000 images of 2048x1024

@@ -27,13 +27,13 @@ import torch
 
 from benchmarks.data_pipeline import cpu, write_files
 from pin_memory.domains import CityscapesDataModule, Loading
-from pin_memory.utils.files import write_text
 from pin_memory.inference import Protocol
 from pin_memory.inference.protocols import find_protocol
 from pin_memory.memory import CategoricalMemory
 from pin_memory.metrics import DomainConfusion
 from pin_memory.networks import MemorySegmenter, ResNetBackbone
 from pin_memory.runs.provenance import provenance
+from pin_memory.utils.files import write_text
 
 PARTS = ("wait", "network", "scores", "confusion")
 AIM = 0.9  # of the time in the network

@@ -19,8 +19,8 @@ from typing import Any
 
 from benchmarks.data_pipeline import cpu
 from pin_memory.cli import COMMANDS
-from pin_memory.utils.files import write_text
 from pin_memory.runs.provenance import provenance
+from pin_memory.utils.files import write_text
 
 HELP, IMPORT = 3.0, 1.0  # seconds, the aims
 

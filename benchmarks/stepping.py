@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_dir
 
-from pin_memory.runs.build import build_method
-from pin_memory.cli.command import config_directory
-from pin_memory.utils.files import write_text
 from pin_memory.methods import Method
+from pin_memory.runs.build import build_method
 from pin_memory.runs.provenance import provenance
+from pin_memory.utils.config import config_directory
+from pin_memory.utils.files import write_text
 from tests.methods.stepping import WithoutTrainer
 
 COMMON = ("network.backbone.pretrained=null", "network.channels_last=false", "optimizer.lr=1.0e-4", "paths.run=unused")

@@ -11,9 +11,9 @@ import torch
 from hydra import compose, initialize_config_dir
 from lightning.pytorch import Callback, Trainer
 
-from pin_memory.cli.command import config_directory
 from pin_memory.networks import BackboneFeatures
 from pin_memory.training.run import train
+from pin_memory.utils.config import config_directory
 from tests.tiny import TinyBackbone
 
 TINY = [

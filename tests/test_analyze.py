@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from pin_memory.analysis import class_features, domain_distances, load_subject, memory_similarity
 from pin_memory.analysis.run import analyze as work
 from pin_memory.callbacks.memory_trace import read_trace
-from pin_memory.cli.command import config_directory
+from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import UserError
 
 pytest.importorskip("matplotlib")

@@ -13,17 +13,17 @@ import pytest
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from pin_memory.domains.checks.contact_sheets import labelled
-from pin_memory.domains.checks.records import Depth, DomainReport, Request
-from pin_memory.domains.checks.text import Outcome
-from pin_memory.domains.checks.run import run_check
-from pin_memory.domains.checks.domain import check_domain, spaced
-from pin_memory.cli.command import config_directory
 from pin_memory.domains import GTAV, GTAVDataModule
-from pin_memory.utils.labels import CITYSCAPES
+from pin_memory.domains.checks.contact_sheets import labelled
+from pin_memory.domains.checks.domain import check_domain, spaced
 from pin_memory.domains.checks.files import glance
+from pin_memory.domains.checks.records import Depth, DomainReport, Request
+from pin_memory.domains.checks.run import run_check
+from pin_memory.domains.checks.text import Outcome
 from pin_memory.domains.stand_ins.writers import StandIns
+from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.labels import CITYSCAPES
 from tests.planted_faults import FAULTS, corner, cut, cut_label, no_label, no_labels_folder, only_road, other_size, pair, repaint
 
 GSI = "experiment=multi_source_gsi"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pin_memory.cli.command import config_directory
+from pin_memory.utils.config import config_directory
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from pin_memory.cli.command import config_directory
-from pin_memory.evaluation.comparing import compare_runs
 from pin_memory.evaluation.compare import compare, gain_over, read_runs
 from pin_memory.evaluation.compare_tables import class_tables, comparison_table, long_csv, write_comparison
+from pin_memory.evaluation.comparing import compare_runs
+from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.runs.results import STAND_IN_NOTE
+from pin_memory.utils.tables import STAND_IN_NOTE
 
 JUDGED = {"view": "native", "image_scale": 1.0, "label_scale": 1.0, "layout": "official", "images": 5, "classes": ["road", "sky"]}
 ERM = {"cityscapes": [(0.30, 0.10), (0.34, 0.20), (0.35, 0.12)], "bdd100k": [(0.2, 0.2), (0.1, 0.3), (0.3, 0.5)]}

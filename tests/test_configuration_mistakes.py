@@ -14,14 +14,15 @@ from hydra.errors import HydraException
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 
-from pin_memory.cli.command import config_directory
-from pin_memory.domains.stand_ins.writers import StandIns
-from pin_memory.utils.errors import ConfigurationError
-from pin_memory.evaluation.evaluate import evaluate
 from pin_memory.cli.mistakes import explain, suggest
+from pin_memory.domains.stand_ins.writers import StandIns
+from pin_memory.evaluation.evaluate import evaluate
 from pin_memory.networks import backbones
-from pin_memory.training.checks import check_same_classes, check_settings
+from pin_memory.runs.checkpoints import check_same_classes
+from pin_memory.training.checks import check_settings
 from pin_memory.training.run import train
+from pin_memory.utils.config import config_directory
+from pin_memory.utils.errors import ConfigurationError
 
 SMALL = ["network.channels=16", "network.auxiliary_channels=8", "loading.num_workers=0", "logger=csv", "paths.output=unused"]
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from pin_memory.runs import checkpoints
-from pin_memory.exporting import official_names
 from pin_memory.convert import main
 from pin_memory.evaluate import main as evaluate
+from pin_memory.exporting import official_names
 from pin_memory.memory import CategoricalMemory
 from pin_memory.networks import MemorySegmenter, PlainDecoder, ResNetBackbone, SummedASPP
+from pin_memory.runs import checkpoints
 from tests import golden_numbers
 
 SMALL = ["network=deeplab_v3plus_resnet18", "network.channels=16", "network.auxiliary_channels=8"]

@@ -8,7 +8,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from pin_memory.cli import COMMANDS
-from pin_memory.cli.command import config_directory
+from pin_memory.utils.config import config_directory
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

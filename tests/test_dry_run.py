@@ -11,10 +11,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from pin_memory.runs import build, checkpoints
-from pin_memory.cli.command import config_directory
 from pin_memory.training.planning import iterations
 from pin_memory.training.planning_words import words
 from pin_memory.training.run import train
+from pin_memory.utils.config import config_directory
 from tests.tiny_run import TINY
 
 

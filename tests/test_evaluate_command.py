@@ -14,14 +14,14 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from pin_memory import load_model
-from pin_memory.runs.build import build_data
-from pin_memory.runs.checkpoints import find_checkpoint, load_method, read_checkpoint
-from pin_memory.cli.command import config_directory
-from pin_memory.utils.errors import ConfigurationError
 from pin_memory.evaluation.evaluate import evaluate
+from pin_memory.evaluation.judge import use_views
 from pin_memory.inference import WHOLE, Protocol
 from pin_memory.inference.protocols import find_protocol
-from pin_memory.evaluation.judge import use_views
+from pin_memory.runs.build import build_data
+from pin_memory.runs.checkpoints import find_checkpoint, load_method, read_checkpoint
+from pin_memory.utils.config import config_directory
+from pin_memory.utils.errors import ConfigurationError
 
 
 def run(output: Path, trained: Path, *overrides: str) -> list[dict]:

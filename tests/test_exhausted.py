@@ -18,12 +18,12 @@ from hydra.core.hydra_config import HydraConfig
 from PIL import Image
 
 from pin_memory.callbacks import IterationNames
-from pin_memory.cli.command import config_directory
-from pin_memory.domains import FolderDataModule, Loading
-from pin_memory.domains.readers.folder import FolderDomain
-from pin_memory.domains.loading.transforms import TrainTransform
 from pin_memory.cli.exhausted import EXIT_CODE
 from pin_memory.cli.mistakes import Mistake, explain
+from pin_memory.domains import FolderDataModule, Loading
+from pin_memory.domains.loading.transforms import TrainTransform
+from pin_memory.domains.readers.folder import FolderDomain
+from pin_memory.utils.config import config_directory
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_the_settings_that_are_named_exist() -> None:
     """What is advised can be typed."""
     from hydra import compose, initialize_config_dir
 
-    from pin_memory.cli.command import config_directory
+    from pin_memory.utils.config import config_directory
 
     advised = ["loading.batch_size=2", "augmentation.crop_size=512", "loading.num_workers=0", "trainer.precision=bf16-mixed"]
     with initialize_config_dir(str(config_directory()), version_base="1.3"):

@@ -13,13 +13,13 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.plugins import Precision
 from omegaconf import DictConfig, OmegaConf
 
-from pin_memory.runs import build, checkpoints
-from pin_memory.cli.command import config_directory
-from pin_memory.domains.stand_ins.writers import StandIns
-from pin_memory.utils.errors import ConfigurationError
-from pin_memory.methods.meta_learning import MetaLearning
 from pin_memory.cli.mistakes import explain
+from pin_memory.domains.stand_ins.writers import StandIns
+from pin_memory.methods.meta_learning import MetaLearning
+from pin_memory.runs import build, checkpoints
 from pin_memory.training.run import train
+from pin_memory.utils.config import config_directory
+from pin_memory.utils.errors import ConfigurationError
 
 EXPERIMENTS = sorted(path.stem for path in (config_directory() / "experiment").glob("*.yaml"))
 METHODS = sorted(path.stem for path in (config_directory() / "method").glob("*.yaml"))

@@ -16,19 +16,19 @@ import yaml
 from PIL import Image
 
 from pin_memory import load_model
-from pin_memory.runs.checkpoints import find_checkpoint
-from pin_memory.domains.loading.transforms import IMAGENET_MEAN, IMAGENET_STD
-from pin_memory.utils.errors import ConfigurationError, OutputError
 from pin_memory.export import main
 from pin_memory.exporting import formats, load_safetensors
-from pin_memory.exporting.settings import about, read_source
 from pin_memory.exporting.agreement import check_sizes
 from pin_memory.exporting.graph import check_exportable, require
 from pin_memory.exporting.hub import model_card
 from pin_memory.exporting.judged import find_results
+from pin_memory.exporting.settings import about, read_source
 from pin_memory.inference import RUNNING, TestStatistics
 from pin_memory.memory import CategoricalMemory
 from pin_memory.networks import MemorySegmenter, PlainDecoder, ResNetBackbone, SummedASPP
+from pin_memory.runs.checkpoints import find_checkpoint
+from pin_memory.utils.errors import ConfigurationError, OutputError
+from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD
 
 SHAPES = [(1, 64, 96), (1, 83, 141), (2, 97, 40), (3, 17, 33)]
 """Batches of images of even, odd, upright and small size."""

@@ -12,17 +12,18 @@ import torch
 from PIL import Image
 
 from pin_memory import load_model
+from pin_memory.domains.readers.cityscapes import Cityscapes
+from pin_memory.inference import Predictor, Protocol
+from pin_memory.predict import main, prepare_output
 from pin_memory.prediction.images import Outcome, predict_items, results_there
 from pin_memory.prediction.inputs import find_inputs
 from pin_memory.prediction.outputs import KINDS, Saving, is_whole, label_ids
 from pin_memory.prediction.record import RECORD, open_record
 from pin_memory.prediction.segmenting import Segmenter
-from pin_memory.domains.readers.cityscapes import Cityscapes
-from pin_memory.utils.labels import CITYSCAPES, LabelSpace, PALETTE
-from pin_memory.domains.loading.transforms import EvalTransform
+from pin_memory.utils.devices import choose_device
 from pin_memory.utils.errors import ConfigurationError, DataError, OutputError, ResourceError
-from pin_memory.inference import Predictor, Protocol
-from pin_memory.predict import choose_device, main, prepare_output
+from pin_memory.utils.images import EvalTransform
+from pin_memory.utils.labels import CITYSCAPES, PALETTE, LabelSpace
 from tests.applying.models import Halves
 from tests.applying.videos import FRAMES
 from tests.applying.videos import make as make_video

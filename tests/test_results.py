@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from pin_memory.utils.labels import CLASSES
+from pin_memory.runs.results import mean_miou, read_results, results_table, score_table, target_result, write_confusions, write_results
 from pin_memory.utils.errors import ConfigurationError, OutputError
-from pin_memory.runs.results import STAND_IN_NOTE, mean_miou, read_results, results_table, score_table, target_result, write_confusions, write_results
-from pin_memory.utils.tables import FORMATS, check_formats, write_table
+from pin_memory.utils.labels import CLASSES
+from pin_memory.utils.tables import FORMATS, STAND_IN_NOTE, check_formats, write_table
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
+from pin_memory.training.resume.command_line import with_recorded_settings
 from pin_memory.utils import untrusted
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.locking import alone
 from pin_memory.utils.processes import is_first
-from pin_memory.training.resume.command_line import with_recorded_settings
 from tests.tiny_run import TINY
 
 fcntl = pytest.importorskip("fcntl")

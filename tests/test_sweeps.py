@@ -21,12 +21,13 @@ import pytest
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from pin_memory.training.sweeps import job
-from pin_memory.cli.command import config_directory
-from pin_memory.utils.errors import ConfigurationError
+from pin_memory.cli.command import report_failure
 from pin_memory.cli.mistakes import explain
-from pin_memory.training.sweeps.table import as_markdown, as_text
+from pin_memory.training.sweeps import job as sweep_job
 from pin_memory.training.sweeps.summary import job_name, read_sweep, swept_keys
+from pin_memory.training.sweeps.table import as_markdown, as_text
+from pin_memory.utils.config import config_directory
+from pin_memory.utils.errors import ConfigurationError
 from tests.tiny_run import TINY
 
 Sweep = Callable[..., subprocess.CompletedProcess[str]]
@@ -202,7 +203,7 @@ class Job:
         self.seen: list[DictConfig] = []
         task = SimpleNamespace(task=["seed=1"])
         hydra = SimpleNamespace(mode=RunMode.MULTIRUN, overrides=task, job=SimpleNamespace(num=0))
-        monkeypatch.setattr(job.HydraConfig, "get", lambda: hydra)
+        monkeypatch.setattr(sweep_job.HydraConfig, "get", lambda: hydra)
         monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
 
     def __call__(self, fail: BaseException | None = None, begin: bool = False, **settings: Any) -> float | None:
@@ -221,7 +222,7 @@ class Job:
                 (self.folder / "results.json").write_text('{"targets": {}}')
             return {"source_validation": {"a": 0.2, "b": 0.4}, "checkpoint": "checkpoints/last.ckpt", "mean_miou": 0.9}
 
-        return job.run_job(task, cfg)
+        return sweep_job.run_job(task, cfg, report_failure)
 
     @property
     def outcome(self) -> dict[str, Any]:

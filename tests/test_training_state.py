@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from pin_memory.domains.stand_ins.writers import StandIns
-from pin_memory.utils.errors import ConfigurationError
 from pin_memory.training.resume.training_state import check_training_state
+from pin_memory.utils.errors import ConfigurationError
 from tests.resumption import fit
 
 

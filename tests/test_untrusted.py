@@ -20,19 +20,19 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 
-from pin_memory.runs.build import build_data, build_untrained
-from pin_memory.runs.checkpoints import load_method
-from pin_memory.cli.command import config_directory
-from pin_memory.utils.documents import MAX_DEPTH, MAX_NODES, TooLargeError, check_yaml, read_json, walk
 from pin_memory.domains import Loading
+from pin_memory.domains.loading.transforms import TrainTransform
 from pin_memory.domains.readers.decoding import PIXEL_LIMIT, read_indices, read_rgb
 from pin_memory.domains.readers.folder import FolderDomain
 from pin_memory.domains.stand_ins.writers import StandIns
-from pin_memory.domains.loading.transforms import TrainTransform
+from pin_memory.runs.build import build_data, build_untrained
+from pin_memory.runs.checkpoints import load_method
+from pin_memory.runs.trusted import is_trusted
+from pin_memory.training.resume.command_line import with_recorded_settings
+from pin_memory.utils.config import config_directory
+from pin_memory.utils.documents import MAX_DEPTH, MAX_NODES, TooLargeError, check_yaml, read_json, walk
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.utils.files import file_name
-from pin_memory.training.resume.command_line import with_recorded_settings
-from pin_memory.runs.trusted import is_trusted
 from pin_memory.utils.untrusted import load_arrays, load_weights_only
 from tests.reliability.mutations import png_claiming
 from tests.tiny_run import TINY
@@ -207,7 +207,7 @@ HIDDEN: dict[str, tuple[Change, str]] = {
     "a name in parts": (by_name("torch.${trainer.t}", "load"), "names torch.load"),
     "a name of the environment": (called("${oc.env:NAMED,torch.load}"), "names torch.load"),
     "positional, in lists, partial": (called("torch.nn.ModuleList", _args_=[[{"_target_": "torch.load", "_partial_": True}]]), "torch.nn"),
-    "below what is trusted": (called("pin_memory.methods.domain_split.DomainSplit", _args_=[[{"a": {"_target_": "torch.load"}}]]), "names torch.load"),
+    "below what is trusted": (called("pin_memory.methods.DomainSplit", _args_=[[{"a": {"_target_": "torch.load"}}]]), "names torch.load"),
     "escaped": (referred(r"\${trainer.evil}"), "where it is no reference"),
     "escaped twice": (referred(r"\\\${trainer.evil}"), "where it is no reference"),
     "decoded": (referred('${oc.decode:"{_target_: torch.load}"}'), "call ${oc.decode:"),
@@ -237,7 +237,7 @@ def test_settings_that_hide_what_they_call(where: str, altered: Callable[..., Pa
 def test_settings_cannot_have_a_second_checkpoint_loaded(altered: Callable[..., Path], evil: dict[str, Any], planted: Path) -> None:
     """It would be loaded with a trust of the first one's choice."""
     inner = altered(lambda config: config["method"].update(extra=evil), "inner.ckpt")
-    for target in ("pin_memory.inference.load_model", "pin_memory.inference.predictor.load_model"):
+    for target in ("pin_memory.prediction.load.load_model", "pin_memory.prediction.load.load_model"):
         load = {"_target_": target, "run_or_checkpoint": str(inner), "trust": ["torch"]}
         for trust in ([], ["pin_memory"]):
             with pytest.raises(ConfigurationError, match="load_model"):
@@ -319,7 +319,7 @@ class TestRunFolders:
             ("+callbacks.x={a:[{_target_:torch.load}]}", "torch.load would be called"),
             ("+callbacks.x={a:{b:[[{_target_:torch.load}]]}}", "torch.load would be called"),
             ("+x.y._target_=${z}", "would be called"),
-            ("+x.y={_target_:pin_memory.inference.load_model}", "would be called"),
+            ("+x.y={_target_:pin_memory.prediction.load.load_model}", "would be called"),
             ("+x.y='${oc.create:${a}}'", "oc.create"),
             ("+x.y='${hydra:runtime.cwd}'", "calls .*hydra"),
             ("experiment=../../evil/x", "settings from elsewhere"),

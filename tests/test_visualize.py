@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from pin_memory.utils.labels import IGNORE, PALETTE
-from pin_memory.domains.loading.transforms import IMAGENET_MEAN, IMAGENET_STD
 from pin_memory.utils.errors import OutputError
-from pin_memory.utils.pictures import WRONG, colorize, denormalize, difference, legend, overlay, panel, with_legend, write_image, write_panel
+from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD, denormalize
+from pin_memory.utils.labels import IGNORE, PALETTE
+from pin_memory.utils.pictures import WRONG, colorize, difference, legend, overlay, panel, with_legend, write_image, write_panel
 
 
 def colors(image: np.ndarray) -> set[tuple[int, ...]]:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, ListConfig
 
 from pin_memory.cli.command import command
+from pin_memory.utils.devices import choose_device
 from pin_memory.utils.errors import ConfigurationError, DataError, OutputError
 
 if TYPE_CHECKING:
+    from pin_memory.inference import Predictor
     from pin_memory.prediction.images import Outcome
     from pin_memory.prediction.inputs import Inputs
-    from pin_memory.inference import Predictor
 
 
 @command("predict")
@@ -62,27 +63,6 @@ def prepare_output(output: str | Path) -> Path:
     return output
 
 
-def choose_device(device: str) -> str:
-    """Turn `auto` into a device.
-
-    Args:
-        device: `auto`, `cpu`, `cuda` or `cuda:<number>`.
-
-    Raises:
-        ConfigurationError: If there is no such device.
-    """
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, number = str(device).partition(":")
-    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
-        raise ConfigurationError(f"device={device}: choose auto, cpu or cuda.")
-    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
-        raise ConfigurationError(f"device={device}: PyTorch finds {torch.cuda.device_count()} GPUs here. Choose device=auto or device=cpu.")
-    return device
-
-
 def _predict(cfg: DictConfig, inputs: "Inputs", output: Path) -> "Outcome":
     """Load the network, look at what is there, segment the rest."""
     from dataclasses import replace
@@ -112,11 +92,11 @@ def _load(cfg: DictConfig) -> tuple["Predictor", dict[str, object]]:
     """The network, and what of it the results depend on."""
     from hydra.utils import instantiate
 
+    from pin_memory.exporting.weights import find_weights, load_safetensors
+    from pin_memory.inference.protocols import recorded_name
+    from pin_memory.prediction.load import load_model
     from pin_memory.prediction.record import digest
     from pin_memory.runs.checkpoints import find_checkpoint
-    from pin_memory.exporting.weights import find_weights, load_safetensors
-    from pin_memory.inference import load_model
-    from pin_memory.inference.protocols import recorded_name
 
     given = Path(str(cfg.checkpoint)).expanduser()
     protocol = instantiate(cfg.protocol, _convert_="all") if cfg.get("protocol") else None

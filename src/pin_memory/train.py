@@ -5,7 +5,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from pin_memory.cli.command import command
+from pin_memory.cli.command import command, report_failure
 from pin_memory.training.resume.command_line import with_recorded_settings
 from pin_memory.training.sweeps.job import run_job
 
@@ -17,7 +17,7 @@ def main(cfg: DictConfig) -> float | None:
     Returns:
         What a sweep makes as large as it can: the mean IoU on the sources' validation splits, never anything of a target.
     """
-    return run_job(_train, cfg)
+    return run_job(_train, cfg, report_failure)
 
 
 def _train(cfg: DictConfig) -> dict[str, Any]:

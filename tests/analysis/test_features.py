@@ -6,9 +6,9 @@ import torch
 
 from pin_memory.analysis import class_features, feature_points, memory_items
 from pin_memory.analysis.features import MEMORY_ITEM, ClassFeatures
-from pin_memory.utils.errors import ConfigurationError
 from pin_memory.inference import TestStatistics
 from pin_memory.memory import operations
+from pin_memory.utils.errors import ConfigurationError
 from tests.analysis.references import pooled, synthetic
 from tests.tiny import tiny_batch, tiny_segmenter
 

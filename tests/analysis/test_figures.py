@@ -28,8 +28,8 @@ from pin_memory.analysis import (
     tsne,
 )
 from pin_memory.analysis.style import DOTS_PER_INCH, TWO_COLUMNS
-from pin_memory.utils.labels import LabelSpace
 from pin_memory.utils.errors import ConfigurationError, OutputError
+from pin_memory.utils.labels import LabelSpace
 from tests.analysis.references import synthetic
 from tests.analysis.test_numbers import results
 

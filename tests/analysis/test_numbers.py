@@ -22,8 +22,8 @@ from pin_memory.analysis import (
     tsne,
 )
 from pin_memory.analysis.embedding import used_perplexity
-from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.inference import Protocol
+from pin_memory.utils.errors import ConfigurationError, DataError
 from tests.analysis.references import cosine, distances, synthetic
 from tests.tiny import tiny_batch, tiny_segmenter
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from pin_memory.cli.command import config_directory
+from pin_memory.utils.config import config_directory
 
 DOMAINS = sorted((config_directory() / "domain").glob("[!_]*.yaml"))
 

@@ -20,8 +20,8 @@ from pin_memory.domains import (
     SynthiaDataModule,
     TrainTransform,
 )
-from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.methods.domain_split import DomainSplit
+from pin_memory.utils.errors import ConfigurationError, DataError
 from tests.domains.domain_cases import write_grey, write_image, write_palette
 
 DEMO = "python -m pin_memory.train experiment=demo"

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pin_memory.domains.readers.base import Draw
-from pin_memory.domains.loading.settings import Loading
 from pin_memory.domains.loading.samplers import DrawLoader, DrawSampler, RareClassSampler
+from pin_memory.domains.loading.settings import Loading
+from pin_memory.domains.readers.base import Draw
 from pin_memory.utils.errors import ConfigurationError
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from pin_memory.domains import GTAVDataModule, Loading, MultiSourceDataModule, TrainTransform
 from pin_memory.domains.loading.meta_test_augmentation import AugmentationBySide
-from pin_memory.utils.errors import ConfigurationError
 from pin_memory.methods.domain_split import DomainSplit
+from pin_memory.utils.errors import ConfigurationError
 from tests.domains.domain_cases import write_grey, write_image
 
 NAMES = ("a", "b", "c")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from pin_memory.utils.labels import CLASSES, IGNORE, label_table
 from pin_memory.domains.stand_ins.scenes import CODES, LOOKS, Scene, draw_scene, train_ids
 from pin_memory.domains.stand_ins.writers import MARKER, StandIns, polygons
 from pin_memory.utils.errors import ConfigurationError, DataError
+from pin_memory.utils.labels import CLASSES, IGNORE, label_table
 
 SEED, WIDTH, TRAIN, VAL = 5, 160, 2, 4
 

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from pin_memory.domains import GTAV, GTAVDataModule, Loading, TrainTransform
-from pin_memory.domains.loading.class_statistics import class_counts, class_shares, fingerprint, images_with, rare_class_probabilities, store_counts, stored_counts
+from pin_memory.domains.loading.class_statistics import (
+    class_counts,
+    class_shares,
+    fingerprint,
+    images_with,
+    rare_class_probabilities,
+    store_counts,
+    stored_counts,
+)
 from pin_memory.utils.errors import ConfigurationError, DataError
 from tests.domains.domain_cases import cut, write_image, write_palette
 

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.optim import SGD
 from torchmetrics.classification import MulticlassJaccardIndex
 
-from pin_memory.cli.command import config_directory
-from pin_memory.utils.errors import ConfigurationError
 from pin_memory.inference import WHOLE, Predictor, Protocol, TestStatistics, predict_whole
 from pin_memory.inference.protocols import find_protocol, recorded_name
 from pin_memory.inference.sliding import windows_along
 from pin_memory.methods import ERM
 from pin_memory.metrics import DomainConfusion, class_iou, mean_iou
+from pin_memory.utils.config import config_directory
+from pin_memory.utils.errors import ConfigurationError
 from tests.tiny import tiny_segmenter
 
 NAMES = sorted(path.stem for path in (config_directory() / "protocol").glob("*.yaml"))

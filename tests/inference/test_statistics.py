@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from pin_memory.utils.errors import ConfigurationError
 from pin_memory.inference import TestStatistics, predict_whole
+from pin_memory.utils.errors import ConfigurationError
 from tests.tiny import tiny_segmenter
 
 

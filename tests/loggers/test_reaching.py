@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pin_memory.utils.errors import ConfigurationError
 from pin_memory.loggers import reaching, wandb_logger, wandb_mode
+from pin_memory.utils.errors import ConfigurationError
 
 needs_wandb = pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="wandb is not installed")
 

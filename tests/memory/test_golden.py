@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from pin_memory.memory import CategoricalMemory, Reading, feature_cohesion, memory_classification, memory_divergence, operations
+from pin_memory.memory import CategoricalMemory, Reading, operations
+from pin_memory.methods.losses import feature_cohesion, memory_classification, memory_divergence
 
 pytestmark = pytest.mark.golden
 

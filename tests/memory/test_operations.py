@@ -6,8 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from pin_memory.memory import CategoricalMemory, operations
+from pin_memory.methods.losses import cross_entropy, feature_cohesion, memory_classification, memory_divergence
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.memory import CategoricalMemory, cross_entropy, feature_cohesion, memory_classification, memory_divergence, operations
 
 K, C = 5, 7
 

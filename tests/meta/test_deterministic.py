@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pin_memory.memory.losses import cross_entropy
+from pin_memory.methods.losses import cross_entropy
 from tests.meta.without_values import ALL, without_values
 from tests.methods.poisoned_run import load, run, same
 

@@ -6,8 +6,8 @@ from functools import partial
 import pytest
 import torch
 
-from pin_memory.methods.fast_weights import FastWeights
 from pin_memory.methods.batches import Labelled, merge
+from pin_memory.methods.fast_weights import FastWeights
 from pin_memory.networks import MemorySegmenter
 from tests.methods.stepping import PinTheMemoryByHand
 from tests.tiny import tiny_batch, tiny_segmenter

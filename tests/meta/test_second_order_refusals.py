@@ -9,10 +9,10 @@ import torch
 from lightning.pytorch import Trainer
 from torch import nn
 
-from pin_memory.utils.errors import ConfigurationError
 from pin_memory.methods import MLDG, PinTheMemory
 from pin_memory.methods.meta_learning import MetaLearning
 from pin_memory.networks import MemorySegmenter
+from pin_memory.utils.errors import ConfigurationError
 from tests.tiny import tiny_segmenter
 
 SGD = partial(torch.optim.SGD, lr=0.01)

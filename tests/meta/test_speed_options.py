@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pin_memory.utils.errors import ConfigurationError
 from pin_memory.memory import CategoricalMemory
 from pin_memory.methods.losses import cross_entropy
 from pin_memory.networks import MemorySegmenter, ResNetBackbone
+from pin_memory.utils.errors import ConfigurationError
 from tests.methods.stepping import ByHand, ERMByHand, PinTheMemoryByHand
 from tests.tiny import tiny_batch, tiny_segmenter
 

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from pin_memory.utils.errors import ConfigurationError
 from pin_memory.methods.domain_split import DomainSplit
+from pin_memory.utils.errors import ConfigurationError
 
 
 def test_both_sides_are_non_empty_and_together_all() -> None:

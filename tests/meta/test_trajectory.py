@@ -8,10 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from pin_memory.memory import feature_cohesion, memory_classification, memory_divergence
-from pin_memory.memory.losses import cross_entropy
 from pin_memory.methods.batches import merge
-from pin_memory.methods.losses import auxiliary_loss
+from pin_memory.methods.losses import auxiliary_loss, cross_entropy, feature_cohesion, memory_classification, memory_divergence
 from pin_memory.methods.schedules import ExponentialDecay
 from pin_memory.networks import Encoding, MemorySegmenter
 from tests.methods.stepping import ByHand, MLDGByHand, PinTheMemoryByHand

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pin_memory.methods.domain_split import DomainSplit
 from pin_memory.methods import ERM, MLDG, ERMMemory, PinTheMemory, numerics
+from pin_memory.methods.domain_split import DomainSplit
 from pin_memory.methods.whitening import InstanceSelectiveWhitening
 from pin_memory.networks import MemorySegmenter, ResNetBackbone
 from tests.methods.stepping import WithoutTrainer

@@ -8,8 +8,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import Tensor
 
-from pin_memory.cli.command import config_directory
 from pin_memory.training.run import train
+from pin_memory.utils.config import config_directory
 from tests.tiny_run import TINY
 
 SMALL = ["~network.backbone", "+network.backbone._target_=tests.tiny.TinyBackbone"]

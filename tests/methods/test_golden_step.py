@@ -12,9 +12,9 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from pin_memory.cli.command import config_directory
 from pin_memory.methods.fast_weights import FastWeights
 from pin_memory.methods.schedules import ExponentialDecay
+from pin_memory.utils.config import config_directory
 from tests import golden_numbers
 from tests.methods.stepping import ByHand, ERMByHand, ERMMemoryByHand, MLDGByHand, PinTheMemoryByHand
 

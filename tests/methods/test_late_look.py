@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from pin_memory.utils.errors import ConfigurationError, NonFiniteError
-from pin_memory.memory.losses import cross_entropy
 from pin_memory.methods.kept_tensors import KeptTensors
+from pin_memory.methods.losses import cross_entropy
 from pin_memory.methods.numerics import Numerics
 from pin_memory.methods.revocable import RevocableStep
+from pin_memory.utils.errors import ConfigurationError, NonFiniteError
 from tests.methods.faults import Poison
 from tests.methods.poisoned_run import load, run, same
 from tests.methods.stepping import ByHand, ERMByHand, PinTheMemoryByHand

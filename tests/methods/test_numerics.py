@@ -14,14 +14,14 @@ import pytest
 import torch
 from torch import nn
 
-from pin_memory.utils.errors import ConfigurationError, NonFiniteError
-from pin_memory.methods.domain_split import DomainSplit
 from pin_memory.methods import Method
+from pin_memory.methods.domain_split import DomainSplit
 from pin_memory.methods.faults import Fault
 from pin_memory.methods.kept_tensors import KeptTensors
 from pin_memory.methods.numerics import Found, Numerics, require_finite
 from pin_memory.methods.whitening import InstanceSelectiveWhitening
 from pin_memory.networks import MemorySegmenter, ResNetBackbone
+from pin_memory.utils.errors import ConfigurationError, NonFiniteError
 from tests.methods.faults import Poison
 from tests.methods.poisoned_run import load, run, same
 from tests.methods.stepping import ByHand, ERMByHand, ERMMemoryByHand, MLDGByHand, PinTheMemoryByHand

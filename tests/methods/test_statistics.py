@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from pin_memory.utils.errors import ConfigurationError
-from pin_memory.memory.losses import cross_entropy
 from pin_memory.methods.batches import merge
-from pin_memory.methods.losses import auxiliary_loss
+from pin_memory.methods.losses import auxiliary_loss, cross_entropy
+from pin_memory.utils.errors import ConfigurationError
 from tests.methods.stepping import ByHand, ERMByHand, MLDGByHand, PinTheMemoryByHand
 from tests.tiny import tiny_batch, tiny_segmenter
 

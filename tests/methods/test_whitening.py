@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from pin_memory.utils.errors import ConfigurationError
 from pin_memory.memory import CategoricalMemory
 from pin_memory.methods import ISW, InstanceSelectiveWhitening
 from pin_memory.methods.clusters import lowest_cluster
 from pin_memory.methods.whitening import _sensitive, covariance
 from pin_memory.networks import MemorySegmenter, ResNetBackbone
+from pin_memory.utils.errors import ConfigurationError
 from tests.methods.stepping import ByHand, ERMByHand, PinTheMemoryByHand
 from tests.tiny import tiny_batch, tiny_segmenter
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pin_memory.utils.labels import CLASSES, IGNORE
 from pin_memory.metrics import DomainConfusion, class_iou, mean_iou
+from pin_memory.utils.labels import CLASSES, IGNORE
 
 
 def looped_iou(predictions: torch.Tensor, labels: torch.Tensor, num_classes: int) -> list[float]:

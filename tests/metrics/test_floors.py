@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from pin_memory.utils.labels import IGNORE
-from pin_memory.utils.errors import DataError
 from pin_memory.metrics import LabelPrior
+from pin_memory.utils.errors import DataError
+from pin_memory.utils.labels import IGNORE
 
 
 def halves(height: int, width: int) -> np.ndarray:

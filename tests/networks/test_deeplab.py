@@ -8,9 +8,9 @@ import pytest
 import torch
 import torchvision
 
-from pin_memory.utils.errors import ConfigurationError
 from pin_memory.memory import CategoricalMemory
 from pin_memory.networks import MemorySegmenter, ResNetBackbone
+from pin_memory.utils.errors import ConfigurationError
 from tests.networks.network_cases import NetworkCase
 
 

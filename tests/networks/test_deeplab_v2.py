@@ -5,9 +5,9 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from pin_memory.cli.command import config_directory
 from pin_memory.memory import CategoricalMemory
 from pin_memory.networks import MemorySegmenter, PlainDecoder, ResNetBackbone, SummedASPP
+from pin_memory.utils.config import config_directory
 from tests.networks.network_cases import NetworkCase
 
 OPTIONS = sorted(path.stem for path in (config_directory() / "network").glob("[!_]*.yaml"))

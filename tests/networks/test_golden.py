@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pin_memory.memory import cross_entropy, feature_cohesion, memory_classification, memory_divergence
-from pin_memory.methods.losses import auxiliary_loss
+from pin_memory.methods.losses import auxiliary_loss, cross_entropy, feature_cohesion, memory_classification, memory_divergence
 from pin_memory.networks import MemorySegmenter, SummedASPP
 from tests import golden_numbers
 

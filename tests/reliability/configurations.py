@@ -10,9 +10,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from pin_memory.runs import build
-from pin_memory.training.run import run
-from pin_memory.cli.command import config_directory
 from pin_memory.train import main
+from pin_memory.training.run import run
+from pin_memory.utils.config import config_directory
 from tests.reliability.cases import VALID
 from tests.tiny_run import TINY
 

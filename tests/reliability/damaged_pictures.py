@@ -13,14 +13,14 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from pin_memory.domains import FolderDataModule, Loading
+from pin_memory.domains.loading.transforms import TrainTransform
+from pin_memory.domains.readers.decoding import read_deep_rgb, read_indices, read_rgb
+from pin_memory.domains.readers.label_codes import read_codes
 from pin_memory.prediction.images import predict_items
 from pin_memory.prediction.inputs import find_inputs
 from pin_memory.prediction.outputs import Saving
 from pin_memory.prediction.reading import read_rgb as read_photo
-from pin_memory.domains import FolderDataModule, Loading
-from pin_memory.domains.readers.label_codes import read_codes
-from pin_memory.domains.readers.decoding import read_deep_rgb, read_indices, read_rgb
-from pin_memory.domains.loading.transforms import TrainTransform
 from tests.applying import videos
 from tests.applying.models import Halves
 from tests.reliability import mutations

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pin_memory.domains.stand_ins.writers import StandIns
 from pin_memory.cli.mistakes import explain
+from pin_memory.domains.stand_ins.writers import StandIns
 from tests.reliability import mutations
 from tests.resumption import fit
 

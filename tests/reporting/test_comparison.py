@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from pin_memory.evaluation.compare import compare
-from pin_memory.utils.errors import OutputError
 from pin_memory.evaluation.report import write_comparison_report
+from pin_memory.utils.errors import OutputError
 from tests.reporting.folders import results
 from tests.reporting.test_report import HOSTILE, Page
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import yaml
 
-from pin_memory.utils.errors import DataError, OutputError
 from pin_memory.evaluation.report import MAX_BYTES, try_report, write_report
 from pin_memory.evaluation.report.charts import line_chart
+from pin_memory.utils.errors import DataError, OutputError
 from tests.reporting.folders import make_run
 
 

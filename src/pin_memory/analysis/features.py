@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pin_memory.utils.errors import ConfigurationError
 from pin_memory.inference.batch_norm import RUNNING, TestStatistics
 from pin_memory.memory import operations
 from pin_memory.methods.batches import evaluation_mode
 from pin_memory.networks import MemorySegmenter
+from pin_memory.utils.errors import ConfigurationError
 
 MEMORY_ITEM = -1
 """In place of the number of a domain, for points that are memory items."""

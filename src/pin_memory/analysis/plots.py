@@ -15,10 +15,10 @@ from pin_memory.analysis.memory_figures import plot_activation_maps, plot_memory
 from pin_memory.analysis.score_figures import plot_confusion, plot_gain
 from pin_memory.analysis.subject import Subject, read_results
 from pin_memory.callbacks.memory_trace import FILE, read_trace
-from pin_memory.utils.labels import IGNORE
 from pin_memory.utils.errors import DataError
 from pin_memory.utils.files import file_name
-from pin_memory.utils.pictures import denormalize
+from pin_memory.utils.images import denormalize
+from pin_memory.utils.labels import IGNORE
 
 CAPTIONS = {"before": "before the memory is read", "after": "after the memory is read"}
 

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, ListConfig
 
-from pin_memory.runs import build
 from pin_memory.analysis.plots import PLOTS, Desk
 from pin_memory.analysis.style import FORMATS
 from pin_memory.analysis.subject import load_subject, read_results
-from pin_memory.utils.errors import ConfigurationError
-from pin_memory.predict import choose_device
+from pin_memory.runs import build
 from pin_memory.runs.results import write_results
+from pin_memory.utils.devices import choose_device
+from pin_memory.utils.errors import ConfigurationError
 
 
 def analyze(cfg: DictConfig) -> dict[str, Any]:

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from pin_memory.evaluation.compare import JUDGED, refuse_mixture
-from pin_memory.utils.errors import ConfigurationError, DataError
-from pin_memory.inference.protocol import WHOLE, Protocol
 from pin_memory.inference.batch_norm import RUNNING, TestStatistics
+from pin_memory.inference.protocol import WHOLE, Protocol
 from pin_memory.methods.batches import evaluation_mode
 from pin_memory.metrics import DomainConfusion
 from pin_memory.networks import MemorySegmenter
 from pin_memory.runs.results import CONFUSIONS
+from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.utils.untrusted import load_arrays
 
 _CONDITIONS = ("protocol", "statistics")

@@ -9,13 +9,13 @@ import torch
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
-from pin_memory.runs import checkpoints, results
 from pin_memory.domains.readers.base import DEMO, MissingDataError
-from pin_memory.utils.labels import LabelSpace
-from pin_memory.utils.errors import ConfigurationError, DataError
-from pin_memory.inference.protocol import Protocol
 from pin_memory.inference.batch_norm import TestStatistics
+from pin_memory.inference.protocol import Protocol
 from pin_memory.networks import MemorySegmenter
+from pin_memory.runs import checkpoints, results
+from pin_memory.utils.errors import ConfigurationError, DataError
+from pin_memory.utils.labels import LabelSpace
 
 if TYPE_CHECKING:
     from pin_memory.domains import MultiSourceDataModule
@@ -88,8 +88,8 @@ def load_subject(
     Example:
         `load_subject("runs/demo/2026-01-31_12-00-00", images=4).domains`
     """
-    from pin_memory.runs import build  # as for `inference.load_model`: assembly builds on this
     from pin_memory.evaluation.judge import use_views
+    from pin_memory.runs import build  # as for `inference.load_model`: assembly builds on this
 
     if isinstance(images, bool) or not isinstance(images, int) or images < 1:
         raise ConfigurationError(f"images={images}: expected a number of at least 1.")

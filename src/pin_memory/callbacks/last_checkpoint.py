@@ -14,11 +14,19 @@ import torch.distributed
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from pin_memory.callbacks.lightning_loops import (
+    Loops,
+    after_each_iteration,
+    before_validation,
+    between_epochs,
+    epoch_is_over,
+    forget_left_validation,
+    without_asking_for_signals,
+)
 from pin_memory.callbacks.saving import FirstFailedError, save_together
-from pin_memory.callbacks.lightning_loops import Loops, after_each_iteration, before_validation, between_epochs, epoch_is_over, forget_left_validation, without_asking_for_signals
-from pin_memory.utils.errors import ConfigurationError, OutputError
 from pin_memory.utils.distributed import is_first
-from pin_memory.utils.signals import StopSignals, Stopped
+from pin_memory.utils.errors import ConfigurationError, OutputError
+from pin_memory.utils.signals import Stopped, StopSignals
 
 log = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from pin_memory.callbacks.tiles import write_tiles
-from pin_memory.utils.labels import LabelSpace
-from pin_memory.domains.loading.transforms import IMAGENET_MEAN, IMAGENET_STD
 from pin_memory.utils.errors import OutputError
 from pin_memory.utils.files import file_name, write_text
-from pin_memory.utils.pictures import denormalize, panel, write_panel
+from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD, denormalize
+from pin_memory.utils.labels import LabelSpace
+from pin_memory.utils.pictures import panel, write_panel
 
 log = logging.getLogger(__name__)
 

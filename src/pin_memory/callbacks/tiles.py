@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pin_memory.utils.labels import IGNORE, LabelSpace
 from pin_memory.utils.errors import OutputError
 from pin_memory.utils.files import atomic_write
+from pin_memory.utils.labels import IGNORE, LabelSpace
 from pin_memory.utils.pictures import write_image
 
 _MAX_WIDTH, _MAX_HEIGHT = 960, 720

@@ -9,8 +9,8 @@ from PIL import Image
 
 from pin_memory.callbacks.panels import evenly_spaced_batches
 from pin_memory.callbacks.similarity_map import mean_similarity, similarity, similarity_picture
+from pin_memory.utils.images import denormalize
 from pin_memory.utils.labels import IGNORE, LabelSpace
-from pin_memory.utils.pictures import denormalize
 
 
 class WandbMedia(Callback):

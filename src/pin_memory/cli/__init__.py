@@ -45,7 +45,7 @@ def _overview() -> str:
 
 def _summary(name: str) -> str:
     """The first line of a command's docstring, read without importing it: that would import torch."""
-    source = Path(__file__).with_name(f"{name}.py")
+    source = Path(__file__).parents[1] / f"{name}.py"
     docstring = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) if source.is_file() else None
     return (docstring or "").partition("\n")[0].partition(": `")[0].rstrip(".")
 

@@ -13,7 +13,6 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
@@ -23,29 +22,14 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from pin_memory.utils.errors import ConfigurationError
 from pin_memory.cli.mistakes import Mistake, explain, suggest
 from pin_memory.cli.own_settings import check_own_settings
+from pin_memory.utils.config import config_directory
+from pin_memory.utils.errors import DEFECT, FULL_ERROR
 from pin_memory.utils.processes import is_first
 
-FULL_ERROR = "HYDRA_FULL_ERROR"
-DEFECT = 1  # what Python itself ends with after a traceback
 INTERRUPTED = 130  # 128 + SIGINT, what a shell reports for Ctrl-C
 BROKEN_PIPE = 141  # 128 + SIGPIPE
-
-
-def config_directory() -> Path:
-    """The folder of YAML files: inside the installed package, or at the top level of the checkout.
-
-    Raises:
-        ConfigurationError: If neither is there, that is, the installation is broken.
-    """
-    package = Path(__file__).resolve().parent
-    places = [package / "conf", package.parents[1] / "conf"]
-    for place in places:
-        if (place / "paths").is_dir():
-            return place
-    raise ConfigurationError(f"The configuration files are missing; looked in {places[0]} and {places[1]}. Install the package again.")
 
 
 def command(

@@ -20,9 +20,9 @@ from hydra.errors import HydraException, InstantiationException
 from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from pin_memory.utils.errors import UserError
 from pin_memory.cli.exhausted import EXIT_CODE as EXHAUSTED
 from pin_memory.cli.exhausted import exhausted
+from pin_memory.utils.errors import UserError
 
 _WHERE = "HYDRA_FULL_ERROR=1 before the command shows where it happened."
 _ANOTHER_FOLDER = "choose another folder for what is written (paths.output=DIR; output=DIR where the command has that setting)"

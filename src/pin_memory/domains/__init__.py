@@ -1,25 +1,41 @@
 """Data sets as domains: readers, augmentation, and the data modules that compose them."""
 
-from pin_memory.domains.readers.acdc import ACDC, ACDCDataModule
-from pin_memory.domains.readers.base import Domain, Draw, MissingDataError
-from pin_memory.domains.readers.bdd100k import BDD100K, BDD100KDataModule
-from pin_memory.domains.readers.camvid import CamVid, CamVidDataModule
-from pin_memory.domains.readers.cityscapes import Cityscapes, CityscapesDataModule
-from pin_memory.utils.labels import CLASSES, IGNORE, PALETTE, label_table
-from pin_memory.domains.readers.dark_zurich import DarkZurich, DarkZurichDataModule
+from pin_memory.domains.data_modules import (
+    ACDCDataModule,
+    BDD100KDataModule,
+    CamVidDataModule,
+    CityscapesDataModule,
+    DarkZurichDataModule,
+    FolderDataModule,
+    GTAVDataModule,
+    IDDDataModule,
+    KITTIDataModule,
+    MapillaryDataModule,
+    NighttimeDrivingDataModule,
+    SynthiaDataModule,
+    WildDashDataModule,
+)
 from pin_memory.domains.loading.data_module import DomainDataModule
-from pin_memory.domains.readers.folder import FolderDataModule, FolderDomain
-from pin_memory.domains.readers.gtav import GTAV, GTAVDataModule
-from pin_memory.domains.readers.idd import IDD, IDDDataModule
-from pin_memory.domains.readers.kitti import KITTI, KITTIDataModule
-from pin_memory.domains.readers.listing import Sample
-from pin_memory.domains.loading.settings import Loading
-from pin_memory.domains.readers.mapillary import Mapillary, MapillaryDataModule
 from pin_memory.domains.loading.multi_source import MultiSourceDataModule
-from pin_memory.domains.readers.nighttime_driving import NighttimeDriving, NighttimeDrivingDataModule
-from pin_memory.domains.readers.synthia import Synthia, SynthiaDataModule
-from pin_memory.domains.loading.transforms import EvalTransform, IMAGENET_MEAN, IMAGENET_STD, TrainTransform
-from pin_memory.domains.readers.wilddash import WildDash, WildDashDataModule
+from pin_memory.domains.loading.settings import Loading
+from pin_memory.domains.loading.transforms import TrainTransform
+from pin_memory.domains.readers.acdc import ACDC
+from pin_memory.domains.readers.base import Domain, Draw, MissingDataError
+from pin_memory.domains.readers.bdd100k import BDD100K
+from pin_memory.domains.readers.camvid import CamVid
+from pin_memory.domains.readers.cityscapes import Cityscapes
+from pin_memory.domains.readers.dark_zurich import DarkZurich
+from pin_memory.domains.readers.folder import FolderDomain
+from pin_memory.domains.readers.gtav import GTAV
+from pin_memory.domains.readers.idd import IDD
+from pin_memory.domains.readers.kitti import KITTI
+from pin_memory.domains.readers.listing import Sample
+from pin_memory.domains.readers.mapillary import Mapillary
+from pin_memory.domains.readers.nighttime_driving import NighttimeDriving
+from pin_memory.domains.readers.synthia import Synthia
+from pin_memory.domains.readers.wilddash import WildDash
+from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD, EvalTransform
+from pin_memory.utils.labels import CLASSES, IGNORE, PALETTE, label_table
 
 __all__ = [
     "ACDC",

@@ -1,1 +1,1 @@
-"""evaluation."""
+"""Evaluation of trained networks: on the targets of a run, of several checkpoints, and comparisons over seeds."""

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pin_memory.runs.comparison_runs import read_runs, settings_of
-from pin_memory.utils.errors import ConfigurationError
 from pin_memory.runs.results import known_mean
+from pin_memory.utils.errors import ConfigurationError
 
 FACTS = ("experiment", "method", "network", "sources", "protocol", "statistics", "selection")
 """What a row is named by; two rows that agree in all of them differ in their `settings`."""

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from pin_memory.evaluation.compare import FACTS, shown_facts
+from pin_memory.runs.results import write_results
 from pin_memory.utils.files import told_if_unwritten, write_text
-from pin_memory.runs.results import STAND_IN_NOTE, write_results
-from pin_memory.utils.tables import Cell, Score, Table, check_formats
+from pin_memory.utils.tables import STAND_IN_NOTE, Cell, Score, Table, check_formats
 
 NAME = "comparison"
 """Files are called comparison.md, .csv, .tex and .json; the report report.html."""

@@ -11,20 +11,19 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from pin_memory.runs import build, checkpoints
 from pin_memory.callbacks import PredictionPanels, TrainingProgress
-from pin_memory.runs.checkpoints import Checkpoint
-from pin_memory.evaluation.compare import compare, gain_over, read_runs
-from pin_memory.runs.comparison_runs import SETTINGS
-from pin_memory.evaluation.compare_tables import comparison_table, write_comparison
 from pin_memory.domains import MultiSourceDataModule
-from pin_memory.utils.errors import ConfigurationError
-from pin_memory.utils.files import write_text
+from pin_memory.evaluation.compare import compare, gain_over, read_runs
+from pin_memory.evaluation.compare_tables import comparison_table, write_comparison
+from pin_memory.evaluation.judge import floor_scores, judge, report, use_views
 from pin_memory.inference import TestStatistics
 from pin_memory.inference.protocols import recorded_name
-from pin_memory.evaluation.judge import floor_scores, judge, report, use_views
 from pin_memory.methods import Method
-from pin_memory.training.checks import check_same_classes
+from pin_memory.runs import build, checkpoints
+from pin_memory.runs.checkpoints import Checkpoint, check_same_classes
+from pin_memory.runs.comparison_runs import SETTINGS
+from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.files import write_text
 from pin_memory.utils.tables import check_formats
 
 

@@ -10,8 +10,9 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 from pin_memory.domains import DomainDataModule, MultiSourceDataModule
-from pin_memory.domains.readers.listing import evenly_spaced
 from pin_memory.domains.loading.views import find_view
+from pin_memory.domains.readers.listing import evenly_spaced
+from pin_memory.evaluation.report import try_report
 from pin_memory.inference import WHOLE, Protocol
 from pin_memory.inference.protocols import recorded_name
 from pin_memory.loggers import log_targets
@@ -20,9 +21,17 @@ from pin_memory.methods.batches import evaluation_mode
 from pin_memory.metrics import DomainConfusion, LabelPrior
 from pin_memory.networks import MemorySegmenter
 from pin_memory.runs.provenance import provenance
+from pin_memory.runs.results import (
+    CONFUSIONS,
+    RESULTS,
+    mean_miou,
+    results_table,
+    score_table,
+    target_result,
+    write_confusions,
+    write_results,
+)
 from pin_memory.utils.distributed import agree
-from pin_memory.evaluation.report import try_report
-from pin_memory.runs.results import CONFUSIONS, RESULTS, mean_miou, results_table, score_table, target_result, write_confusions, write_results
 from pin_memory.utils.tables import FORMATS, write_table
 
 Floors = dict[str, dict[str, float | None]]

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pin_memory.domains.loading.transforms import EvalTransform
-from pin_memory.utils.errors import ConfigurationError, OutputError
 from pin_memory.exporting.graph import INPUT, require
 from pin_memory.networks import MemorySegmenter
+from pin_memory.utils.errors import ConfigurationError, OutputError
+from pin_memory.utils.images import EvalTransform
 
 Size = tuple[int, int, int]
 """Number of images, height, width."""

@@ -6,11 +6,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from pin_memory.runs import build, checkpoints
-from pin_memory.exporting import official_names
 from pin_memory.callbacks import AtomicCheckpointIO
-from pin_memory.utils.errors import ConfigurationError
+from pin_memory.exporting import official_names
 from pin_memory.exporting.official_names import MEMORY_ITEMS, Released
+from pin_memory.runs import build, checkpoints
+from pin_memory.utils.errors import ConfigurationError
 
 ORIGIN = "official"
 """Key of our record under which a converted checkpoint keeps what the authors' file held besides its tensors."""

@@ -9,8 +9,8 @@ import torch
 
 from pin_memory.exporting.agreement import Size, differences, onnx_runner, require_agreement, torch_runner
 from pin_memory.exporting.graph import INPUT, OUTPUT, InferenceGraph, onnx_program, require, traced
-from pin_memory.utils.files import atomic_write, told_if_unwritten
 from pin_memory.networks import MemorySegmenter
+from pin_memory.utils.files import atomic_write, told_if_unwritten
 
 ABOUT = "pin_memory"
 """Key of an ONNX file's metadata, and name (`pin_memory.json`) of an extra file in a torch.export archive, that hold the settings."""

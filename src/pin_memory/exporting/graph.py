@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from pin_memory.domains.loading.transforms import IMAGENET_MEAN, IMAGENET_STD
-from pin_memory.utils.errors import ConfigurationError
 from pin_memory.inference import TestStatistics
 from pin_memory.networks import MemorySegmenter
+from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD
 
 INPUT, OUTPUT = "images", "logits"
 """Names of the graph's input and output."""

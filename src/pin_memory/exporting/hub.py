@@ -8,12 +8,13 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pin_memory.domains import DomainDataModule
-from pin_memory.utils.errors import OutputError
 from pin_memory.exporting.settings import FORMAT, Source, is_about
 from pin_memory.exporting.weights import SETTINGS, WEIGHTS, write_pair
-from pin_memory.utils.files import told_if_unwritten, write_text
 from pin_memory.inference import TestStatistics
-from pin_memory.runs.results import STAND_IN_NOTE, score_table
+from pin_memory.runs.results import score_table
+from pin_memory.utils.errors import OutputError
+from pin_memory.utils.files import told_if_unwritten, write_text
+from pin_memory.utils.tables import STAND_IN_NOTE
 
 CARD = "README.md"
 _TERMS = {

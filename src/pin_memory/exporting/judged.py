@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pin_memory.inference import TestStatistics
 from pin_memory.utils.documents import read_json
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.inference import TestStatistics
 
 RESULTS = "results.json"
 

@@ -4,15 +4,15 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from pin_memory.utils.errors import ConfigurationError
-from pin_memory.exporting.settings import Source, about, read_source
 from pin_memory.exporting.agreement import Size, check_sizes
 from pin_memory.exporting.formats import write_onnx, write_torch_export
 from pin_memory.exporting.graph import INPUT, OUTPUT, check_exportable
 from pin_memory.exporting.hub import write_hub
 from pin_memory.exporting.judged import find_results, measured_by
+from pin_memory.exporting.settings import Source, about, read_source
 from pin_memory.exporting.weights import SUFFIX, write_safetensors
 from pin_memory.inference import TestStatistics
+from pin_memory.utils.errors import ConfigurationError
 
 SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": SUFFIX, "hub": ""}
 """Formats, and how their files are named; hub is a folder."""

@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from omegaconf import OmegaConf
 
-from pin_memory.runs import build, checkpoints
-from pin_memory.utils.documents import read_json
 from pin_memory.domains import MultiSourceDataModule
-from pin_memory.utils.labels import LabelSpace
-from pin_memory.domains.loading.transforms import IMAGENET_MEAN, IMAGENET_STD
-from pin_memory.utils.errors import ConfigurationError, OutputError
 from pin_memory.exporting.judged import find_results
 from pin_memory.inference import Protocol, TestStatistics
 from pin_memory.methods import Method
+from pin_memory.runs import build, checkpoints
+from pin_memory.utils.documents import read_json
+from pin_memory.utils.errors import ConfigurationError, OutputError
+from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD
+from pin_memory.utils.labels import LabelSpace
 
 FORMAT = "pin_memory.network@1"
 """Marks the settings of an exported network, and their version."""

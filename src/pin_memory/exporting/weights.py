@@ -9,15 +9,15 @@ import hydra.utils
 import torch
 from torch import Tensor
 
-from pin_memory.runs.build import rebuilt, without_downloads
-from pin_memory.utils.documents import read_json
-from pin_memory.utils.errors import ConfigurationError, OutputError
-from pin_memory.exporting.settings import check_replaceable, is_about, read_about
 from pin_memory.exporting.graph import require
-from pin_memory.utils.files import atomic_write, told_if_unwritten, write_text
+from pin_memory.exporting.settings import check_replaceable, is_about, read_about
 from pin_memory.inference import Predictor, Protocol
 from pin_memory.networks import MemorySegmenter
+from pin_memory.runs.build import rebuilt, without_downloads
 from pin_memory.runs.trusted import checked_settings
+from pin_memory.utils.documents import read_json
+from pin_memory.utils.errors import ConfigurationError, OutputError
+from pin_memory.utils.files import atomic_write, told_if_unwritten, write_text
 
 WEIGHTS, SETTINGS = "model.safetensors", "config.json"
 """Names in a folder for a model hub; elsewhere the settings of `FILE.safetensors` are `FILE.json`."""

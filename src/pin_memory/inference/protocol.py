@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pin_memory.utils.errors import ConfigurationError
+from pin_memory.inference.batch_norm import RUNNING, TestStatistics
 from pin_memory.inference.scaling import add_resized, resize_images, scaled_size
 from pin_memory.inference.sliding import windows_along
-from pin_memory.inference.batch_norm import RUNNING, TestStatistics
 from pin_memory.networks import MemorySegmenter
+from pin_memory.utils.errors import ConfigurationError
 
 AVERAGES = ("probabilities", "logits")
 _STRIPE = 64

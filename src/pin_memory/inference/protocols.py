@@ -5,9 +5,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from pin_memory.cli.command import config_directory
-from pin_memory.utils.errors import ConfigurationError
 from pin_memory.inference.protocol import WHOLE, Protocol
+from pin_memory.utils.config import config_directory
+from pin_memory.utils.errors import ConfigurationError
 
 
 def find_protocol(name: str) -> Protocol:

@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from pin_memory.inference.protocol import WHOLE
 from pin_memory.inference.batch_norm import RUNNING, TestStatistics
+from pin_memory.inference.protocol import WHOLE
 from pin_memory.networks import MemorySegmenter
 
 

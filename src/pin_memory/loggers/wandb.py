@@ -16,10 +16,10 @@ from lightning.pytorch.loggers.logger import rank_zero_experiment
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pin_memory.utils.errors import ConfigurationError
 from pin_memory.loggers.reaching import wandb_mode
 from pin_memory.loggers.run_id import earlier_run_id, keep_run_id
 from pin_memory.utils.distributed import is_first
+from pin_memory.utils.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
 

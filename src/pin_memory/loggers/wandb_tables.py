@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pin_memory.loggers.wandb import own_run
-from pin_memory.runs.results import STAND_IN_NOTE
+from pin_memory.utils.tables import STAND_IN_NOTE
 
 log = logging.getLogger(__name__)
 

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pin_memory.utils.errors import ConfigurationError
 from pin_memory.memory import operations
 from pin_memory.utils.distributed import sum_over_ranks
+from pin_memory.utils.errors import ConfigurationError
 
 _SHARES = {"bilinear": operations.class_shares, "area": operations.class_shares_by_area}
 

@@ -1,12 +1,26 @@
 """Training methods, one LightningModule each."""
 
 from pin_memory.methods.base import Method
+from pin_memory.methods.domain_split import DomainSplit
 from pin_memory.methods.erm import ERM
 from pin_memory.methods.erm_memory import ERMMemory
 from pin_memory.methods.ibn_net import IBNNet
 from pin_memory.methods.isw import ISW
 from pin_memory.methods.mldg import MLDG
 from pin_memory.methods.pin_the_memory import PinTheMemory
+from pin_memory.methods.schedules import ExponentialDecay, PolynomialDecay
 from pin_memory.methods.whitening import InstanceSelectiveWhitening
 
-__all__ = ["ERM", "ISW", "MLDG", "ERMMemory", "IBNNet", "InstanceSelectiveWhitening", "Method", "PinTheMemory"]
+__all__ = [
+    "ERM",
+    "ISW",
+    "MLDG",
+    "DomainSplit",
+    "ERMMemory",
+    "ExponentialDecay",
+    "IBNNet",
+    "InstanceSelectiveWhitening",
+    "Method",
+    "PinTheMemory",
+    "PolynomialDecay",
+]

@@ -14,18 +14,16 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from pin_memory.domains.loading.waiting import Stopwatch
-from pin_memory.utils.errors import ConfigurationError
-from pin_memory.inference.protocol import WHOLE, Protocol
 from pin_memory.inference.batch_norm import RUNNING, TestStatistics
+from pin_memory.inference.protocol import WHOLE, Protocol
 from pin_memory.memory import Reading
-from pin_memory.memory.losses import cross_entropy
 from pin_memory.methods.batches import DomainBatch, Labelled, merge
-from pin_memory.methods.losses import auxiliary_loss
+from pin_memory.methods.losses import auxiliary_loss, cross_entropy
 from pin_memory.methods.optimisation import SteppedByHand
 from pin_memory.methods.whitening import InstanceSelectiveWhitening
 from pin_memory.networks import Encoding, MemorySegmenter
 from pin_memory.utils.distributed import mean_over_ranks, rank, world_size
-from pin_memory.training.checks import PRECISIONS, refuse_clipping
+from pin_memory.utils.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
 
@@ -258,3 +256,23 @@ def refuse_memory(method: Method) -> None:
 
 
 __all__ = ["DomainBatch", "Method", "count", "refuse_memory"]
+
+
+PRECISIONS = ("32-true", "64-true", "bf16-mixed")
+"""What a method trains rightly in; float16 needs loss scaling, which the gradients of two steps would have to undo."""
+
+
+def refuse_clipping(value: float | None) -> None:
+    """Refuse Lightning's own gradient clipping, which has no effect on a method.
+
+    Args:
+        value: Of `trainer.gradient_clip_val`.
+
+    Raises:
+        ConfigurationError: It is set.
+    """
+    if value is not None:
+        raise ConfigurationError(
+            f"trainer.gradient_clip_val={value} is for optimisers that Lightning steps; a method steps its own. Leave it out and say"
+            f" method.gradient_clip={value}, the largest norm of the total gradient."
+        )

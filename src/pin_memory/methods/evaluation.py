@@ -5,8 +5,8 @@ from typing import Any
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from pin_memory.inference.protocol import WHOLE, Protocol
 from pin_memory.inference.batch_norm import TestStatistics
+from pin_memory.inference.protocol import WHOLE, Protocol
 from pin_memory.metrics import DomainConfusion, class_iou, mean_iou
 from pin_memory.networks import MemorySegmenter
 from pin_memory.utils.distributed import agree

@@ -2,8 +2,8 @@
 
 from typing import ClassVar
 
-from pin_memory.utils.errors import ConfigurationError
 from pin_memory.methods.erm import ERM
+from pin_memory.utils.errors import ConfigurationError
 
 
 class IBNNet(ERM):

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from pin_memory.utils.errors import ConfigurationError
-from pin_memory.memory import CategoricalMemory, feature_cohesion, memory_classification, memory_divergence, operations
+from pin_memory.memory import CategoricalMemory, operations
 from pin_memory.methods.base import Method
 from pin_memory.methods.batches import DomainBatch, Labelled, evaluation_mode, merge
+from pin_memory.methods.losses import feature_cohesion, memory_classification, memory_divergence
 from pin_memory.methods.numerics import require_finite
 from pin_memory.networks import Encoding, MemorySegmenter
 from pin_memory.utils.distributed import sum_over_ranks
+from pin_memory.utils.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
 

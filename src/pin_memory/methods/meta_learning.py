@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
-from pin_memory.utils.labels import IGNORE
-from pin_memory.utils.errors import ConfigurationError
-from pin_memory.methods.domain_split import DomainSplit
-from pin_memory.methods.fast_weights import FastWeights
 from pin_memory.methods.base import Method
 from pin_memory.methods.batches import DomainBatch, Labelled, merge
+from pin_memory.methods.domain_split import DomainSplit
+from pin_memory.methods.fast_weights import FastWeights
 from pin_memory.networks import MemorySegmenter
+from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.labels import IGNORE
 
 
 class Sides(NamedTuple):

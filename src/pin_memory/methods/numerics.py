@@ -22,13 +22,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pin_memory.utils.errors import ConfigurationError, NonFiniteError
-from pin_memory.utils.later import Later
 from pin_memory.methods.batches import DomainBatch
 from pin_memory.methods.evidence import Begun, Domains, Layout, Step, write_fault
 from pin_memory.methods.faults import Fault
 from pin_memory.methods.kept_tensors import KeptTensors
 from pin_memory.utils.distributed import sum_over_ranks
+from pin_memory.utils.errors import ConfigurationError, NonFiniteError
+from pin_memory.utils.later import Later
 
 POLICIES = ("raise", "skip")
 """What a method does about a step whose numbers are not finite: stop the run, or leave the step out, counted."""

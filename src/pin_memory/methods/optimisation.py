@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
-from pin_memory.utils.errors import ConfigurationError, NonFiniteError
 from pin_memory.methods.batches import DomainBatch
 from pin_memory.methods.evaluation import JudgedByDomain
 from pin_memory.methods.faults import Fault, describe
 from pin_memory.methods.numerics import MOST_IN_A_ROW, Found, Numerics
 from pin_memory.methods.revocable import RevocableStep
 from pin_memory.utils.distributed import is_first, world_size
+from pin_memory.utils.errors import ConfigurationError, NonFiniteError
 
 log = logging.getLogger(__name__)
 

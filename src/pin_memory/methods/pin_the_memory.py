@@ -5,8 +5,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pin_memory.methods.fast_weights import FastWeights
 from pin_memory.methods.batches import DomainBatch, Labelled
+from pin_memory.methods.fast_weights import FastWeights
 from pin_memory.methods.memory_learning import MemoryLearning
 from pin_memory.methods.meta_learning import MetaLearning
 

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from pin_memory.domains.loading.transforms import IMAGENET_MEAN, IMAGENET_STD
-from pin_memory.utils.errors import ConfigurationError
 from pin_memory.methods.batches import evaluation_mode
 from pin_memory.methods.clusters import lowest_cluster
 from pin_memory.networks import MemorySegmenter
 from pin_memory.utils.distributed import sum_over_ranks, world_size
+from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD
 
 _DAMPING = 1e-5
 

@@ -3,8 +3,8 @@
 import numpy as np
 from torch import Tensor
 
-from pin_memory.utils.labels import CLASSES, IGNORE
 from pin_memory.utils.errors import DataError
+from pin_memory.utils.labels import CLASSES, IGNORE
 
 
 class LabelPrior:

@@ -8,9 +8,9 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
-from pin_memory.utils.errors import ConfigurationError
 from pin_memory.networks.activation_checkpointing import checkpointed
 from pin_memory.networks.instance_norm import KINDS, NormalisedBlock, place_instance_norms
+from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.untrusted import load_weights_only
 
 DEPTHS = (18, 34, 50, 101)

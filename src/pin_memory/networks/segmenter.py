@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pin_memory.utils.errors import ConfigurationError
 from pin_memory.memory import CategoricalMemory, Reading
 from pin_memory.memory.operations import full_precision
 from pin_memory.networks.backbones import ResNetBackbone
 from pin_memory.networks.heads import ASPP, AuxiliaryHead, Decoder, resize
+from pin_memory.utils.errors import ConfigurationError
 
 
 class Encoding(NamedTuple):

@@ -1,1 +1,1 @@
-"""prediction."""
+"""Segmentation of images and videos with a trained network."""

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from pin_memory.domains.readers.cityscapes import Cityscapes
 from pin_memory.prediction.inputs import Item
 from pin_memory.prediction.segmenting import Segmentation
-from pin_memory.domains.readers.cityscapes import Cityscapes
-from pin_memory.utils.labels import CLASSES, IGNORE, LabelSpace
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.files import atomic_write, told_if_unwritten
+from pin_memory.utils.labels import CLASSES, IGNORE, LabelSpace
 from pin_memory.utils.pictures import colorize, overlay, with_legend, write_image
 
 KINDS = ("mask", "color", "overlay", "confidence", "logits")

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pin_memory.utils.labels import LabelSpace
-from pin_memory.domains.loading.transforms import EvalTransform
 from pin_memory.inference import Predictor
+from pin_memory.utils.images import EvalTransform
+from pin_memory.utils.labels import LabelSpace
 
 _SMALLEST = 1e-30
 """Probabilities below it count as it: their logarithm is finite, and fits in half precision."""

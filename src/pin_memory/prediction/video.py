@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+from pin_memory.domains.readers.decoding import check_pixels
 from pin_memory.prediction.inputs import Item
 from pin_memory.prediction.outputs import Saving, picture_of, write_picture
 from pin_memory.prediction.segmenting import Model
-from pin_memory.domains.readers.decoding import check_pixels
 from pin_memory.utils.errors import DataError, OutputError
 from pin_memory.utils.files import atomic_write
 

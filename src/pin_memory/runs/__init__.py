@@ -1,1 +1,1 @@
-"""runs."""
+"""One run: built from its configuration, with its folder, checkpoints, results and provenance."""

@@ -18,8 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pin_memory.callbacks import AtomicCheckpointIO
 from pin_memory.domains import MultiSourceDataModule
-from pin_memory.utils.errors import ConfigurationError
 from pin_memory.methods import Method
+from pin_memory.utils.errors import ConfigurationError
 
 T = TypeVar("T")
 

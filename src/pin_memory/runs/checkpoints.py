@@ -10,13 +10,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pin_memory.runs.build import build_untrained, rebuilt
-from pin_memory.utils.documents import read_json
 from pin_memory.domains import MultiSourceDataModule
-from pin_memory.utils.labels import IGNORE, LabelSpace
-from pin_memory.utils.errors import ConfigurationError
 from pin_memory.methods import Method
+from pin_memory.runs.build import build_untrained, rebuilt
 from pin_memory.runs.trusted import checked_settings
+from pin_memory.utils.documents import read_json
+from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.labels import IGNORE, LabelSpace
 from pin_memory.utils.untrusted import load_weights_only
 
 RECORD = "pin_memory"
@@ -206,3 +206,24 @@ def load_weights(method: Method, state: dict[str, Any], path: Path) -> None:
         found = "; ".join(f"{len(names)} {kind}, first {names[0]}" for kind, names in faults.items() if names)
         raise ConfigurationError(f"{path} does not fit the method and network of the settings: tensors {found}.")
     method.load_state_dict(state)
+
+
+def check_same_classes(before: Sequence[str], now: Sequence[str], path: Path) -> None:
+    """Refuse labels that mean something else than those a checkpoint was trained with.
+
+    Args:
+        before: The classes of the checkpoint.
+        now: The classes of the data.
+        path: The checkpoint.
+
+    Raises:
+        ConfigurationError: They differ in number, names or order.
+    """
+    if list(before) == list(now):
+        return
+    differing = next((k for k, (old, new) in enumerate(zip(before, now, strict=False)) if old != new), min(len(before), len(now)))
+    old, new = (f"{names[differing]!r}" if differing < len(names) else "none" for names in (before, now))
+    raise ConfigurationError(
+        f"{path} was trained with {len(before)} classes, the labels here have {len(now)}; they differ first in class {differing}: {old}"
+        f" there, {new} here. Give the data the classes of the checkpoint, in the same order, or train anew."
+    )

@@ -10,9 +10,9 @@ from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from pin_memory.runs.results import RESULTS, read_results
 from pin_memory.utils.documents import check_yaml_file
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.runs.results import RESULTS, read_results
 
 log = logging.getLogger(__name__)
 

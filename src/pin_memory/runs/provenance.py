@@ -20,7 +20,7 @@ def provenance() -> dict[str, Any]:
     """
     return {
         "package": _version("pin_memory"),
-        "git": git_state(Path(__file__).resolve().parents[2]),
+        "git": git_state(Path(__file__).resolve().parents[3]),
         "packages": {name: _version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "platform": platform.platform(),

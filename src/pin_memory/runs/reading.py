@@ -11,9 +11,9 @@ import numpy as np
 from pin_memory.callbacks.memory_trace import read_trace
 from pin_memory.callbacks.panels import TILES
 from pin_memory.runs.comparison_runs import SETTINGS
+from pin_memory.runs.results import RESULTS, read_results
 from pin_memory.utils.documents import read_json, read_yaml
 from pin_memory.utils.errors import ConfigurationError, DataError
-from pin_memory.runs.results import RESULTS, read_results
 
 log = logging.getLogger(__name__)
 

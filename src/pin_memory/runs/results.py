@@ -10,18 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pin_memory.metrics import class_iou
 from pin_memory.utils.documents import read_json
-from pin_memory.utils.labels import CLASSES
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.files import atomic_write, told_if_unwritten, write_text
-from pin_memory.metrics import class_iou
-from pin_memory.utils.tables import Cell, Score, Table
+from pin_memory.utils.labels import CLASSES
+from pin_memory.utils.tables import STAND_IN_NOTE, Cell, Score, Table
 
 RESULTS = "results.json"
 """Scores of a judged run, in its folder."""
 CONFUSIONS = "confusions.npz"
 """The pixel counts behind them: an int64 array `(K, K)` per target, rows are the ground truth."""
-STAND_IN_NOTE = "STAND-IN scenes: not comparable with published numbers"
 
 
 def target_result(

@@ -13,11 +13,11 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, OmegaConfBaseException
 from omegaconf.grammar_parser import parse
 
-from pin_memory.utils.documents import TooLargeError, walk
 from pin_memory.domains import MultiSourceDataModule
+from pin_memory.utils.documents import TooLargeError, walk
 from pin_memory.utils.errors import ConfigurationError
 
-_ROOMS = tuple(f"pin_memory.{room}." for room in ("methods", "meta", "memory", "networks", "domains", "inference"))
+_ROOMS = tuple(f"pin_memory.{room}." for room in ("methods", "memory", "networks", "domains", "inference"))
 _FUNCTIONS = (MultiSourceDataModule.leave_one_out,)
 """What the shipped configuration calls besides classes."""
 SAFE_RESOLVERS = ("oc.env", "oc.select", "oc.dict.keys", "oc.dict.values")

@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -11,14 +10,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from pin_memory.methods.base import PRECISIONS, refuse_clipping
 from pin_memory.utils.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
 
 MAX_DEVICES, MAX_NODES = 1024, 65_536
 """Devices of a machine and machines of a run, beyond all that there are."""
-PRECISIONS = ("32-true", "64-true", "bf16-mixed")
-"""What a method trains rightly in; float16 needs loss scaling, which the gradients of two steps would have to undo."""
 
 
 class _Range(NamedTuple):
@@ -136,22 +134,6 @@ def _check_trainer(trainer: DictConfig) -> None:
     refuse_clipping(trainer.get("gradient_clip_val"))
 
 
-def refuse_clipping(value: float | None) -> None:
-    """Refuse Lightning's own gradient clipping, which has no effect on a method.
-
-    Args:
-        value: Of `trainer.gradient_clip_val`.
-
-    Raises:
-        ConfigurationError: It is set.
-    """
-    if value is not None:
-        raise ConfigurationError(
-            f"trainer.gradient_clip_val={value} is for optimisers that Lightning steps; a method steps its own. Leave it out and say"
-            f" method.gradient_clip={value}, the largest norm of the total gradient."
-        )
-
-
 def _check_images(cfg: DictConfig) -> None:
     """Batches that batch normalisation can take, and crops that leave the network something."""
     if cfg.loading.batch_size < 2:
@@ -203,24 +185,3 @@ def _check_second_order(cfg: DictConfig) -> None:
             f"method.first_order=false differentiates twice, which {' and '.join(found)} cannot: switch that off, or say"
             " method.first_order=true."
         )
-
-
-def check_same_classes(before: Sequence[str], now: Sequence[str], path: Path) -> None:
-    """Refuse labels that mean something else than those a checkpoint was trained with.
-
-    Args:
-        before: The classes of the checkpoint.
-        now: The classes of the data.
-        path: The checkpoint.
-
-    Raises:
-        ConfigurationError: They differ in number, names or order.
-    """
-    if list(before) == list(now):
-        return
-    differing = next((k for k, (old, new) in enumerate(zip(before, now, strict=False)) if old != new), min(len(before), len(now)))
-    old, new = (f"{names[differing]!r}" if differing < len(names) else "none" for names in (before, now))
-    raise ConfigurationError(
-        f"{path} was trained with {len(before)} classes, the labels here have {len(now)}; they differ first in class {differing}: {old}"
-        f" there, {new} here. Give the data the classes of the checkpoint, in the same order, or train anew."
-    )

@@ -11,13 +11,13 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from pin_memory.runs import build
 from pin_memory.domains import MultiSourceDataModule
 from pin_memory.methods import Method
 from pin_memory.methods.memory_learning import MemoryLearning
+from pin_memory.runs import build
 from pin_memory.training.planning_words import words
-from pin_memory.utils.distributed import is_first
 from pin_memory.training.trial import Measured, seconds_to_load
+from pin_memory.utils.distributed import is_first
 
 STEPS = 2
 """Iterations made; the first one is slower than those that follow, so the last one is taken for all."""

@@ -10,26 +10,26 @@ from hydra.utils import instantiate
 from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
 
-from pin_memory.runs import build, checkpoints
 from pin_memory.callbacks import IterationNames, MetricRows, RankBuffers, StepSeeds
 from pin_memory.domains import MultiSourceDataModule
 from pin_memory.domains.readers.listing import first_names
-from pin_memory.utils.errors import ConfigurationError, OutputError
-from pin_memory.utils.files import write_text
 from pin_memory.evaluation.judge import copied_weights, floor_scores, judge, report, with_weights
-from pin_memory.utils.locking import alone
+from pin_memory.evaluation.report import try_report
 from pin_memory.loggers import finish_wandb
 from pin_memory.methods import Method
-from pin_memory.training.planning import dry_run
+from pin_memory.runs import build, checkpoints
 from pin_memory.runs.provenance import provenance
-from pin_memory.utils.distributed import is_first
-from pin_memory.evaluation.report import try_report
 from pin_memory.runs.results import RESULTS
+from pin_memory.training.checks import check_settings
+from pin_memory.training.planning import dry_run
 from pin_memory.training.resume.checkpoint import check_resumption, find_resumption, finished_results
 from pin_memory.training.resume.folder import make_ready
-from pin_memory.training.checks import check_settings
-from pin_memory.utils.signals import StopSignals
 from pin_memory.training.resume.training_state import explain_restoring
+from pin_memory.utils.distributed import is_first
+from pin_memory.utils.errors import ConfigurationError, OutputError
+from pin_memory.utils.files import write_text
+from pin_memory.utils.locking import alone
+from pin_memory.utils.signals import StopSignals
 
 log = logging.getLogger(__name__)
 

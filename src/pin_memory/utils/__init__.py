@@ -1,1 +1,1 @@
-"""utils."""
+"""Helpers that know nothing of segmentation methods: errors, files, labels, pictures, tables, several processes."""

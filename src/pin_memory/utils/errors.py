@@ -43,3 +43,9 @@ class NonFiniteError(UserError):
     def __init__(self, message: str, begins: int | None = None) -> None:
         super().__init__(message)
         self.begins = begins
+
+
+FULL_ERROR = "HYDRA_FULL_ERROR"
+
+
+DEFECT = 1  # what Python itself ends with after a traceback

@@ -92,3 +92,11 @@ def label_table(train_ids: dict[int, int] | list[int]) -> np.ndarray:
     for raw, train in pairs:
         table[raw] = train
     return table
+
+
+TRAIN_ID_TABLE = label_table(list(range(len(CLASSES))))
+"""The identity on train ids, (256,) uint8; whatever is none becomes `IGNORE`."""
+
+
+TRAIN_ID_VALUES = frozenset({*range(len(CLASSES)), IGNORE})
+"""What such a label may hold."""

@@ -9,12 +9,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
 
-from pin_memory.utils.labels import CITYSCAPES, IGNORE, LabelSpace
-from pin_memory.domains.loading.transforms import IMAGENET_MEAN, IMAGENET_STD
 from pin_memory.utils.errors import OutputError
 from pin_memory.utils.files import atomic_write, told_if_unwritten
+from pin_memory.utils.labels import CITYSCAPES, IGNORE, LabelSpace
 
 WRONG = (0, 235, 255)
 """Colour of wrong pixels: a cyan that no class comes near."""
@@ -162,21 +160,6 @@ def panel(rgb: np.ndarray, truth: np.ndarray, prediction: np.ndarray, title: str
     strip = legend(present, body.shape[1], extra=[("wrong", WRONG), ("not judged", _UNJUDGED[1])], space=space)
     head = [_text_line(title, body.shape[1], 20)] if title else []
     return _framed(np.concatenate([*head, body, strip]))
-
-
-def denormalize(image: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> np.ndarray:
-    """Turn a normalised tensor back into a picture.
-
-    Args:
-        image: (3, H, W) float.
-        mean: Mean of each channel, in the range 0..1.
-        std: Standard deviation of each channel, in the range 0..1.
-
-    Returns:
-        Image (H, W, 3) uint8.
-    """
-    pixels = image.detach().float().cpu().numpy().transpose(1, 2, 0) * np.asarray(std) + np.asarray(mean)
-    return (pixels.clip(0, 1) * 255).round().astype(np.uint8)
 
 
 def write_image(path: str | Path, image: np.ndarray, max_bytes: int | None = None) -> None:

@@ -182,3 +182,6 @@ def _latex(text: str) -> str:
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
     special |= {mark: f"\\{mark}" for mark in "&%$#_{}"}
     return "".join(special.get(mark, mark) for mark in text)
+
+
+STAND_IN_NOTE = "STAND-IN scenes: not comparable with published numbers"

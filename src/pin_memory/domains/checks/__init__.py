@@ -1,1 +1,1 @@
-"""checks."""
+"""The check of data sets: what is found, missing or wrong."""

@@ -7,9 +7,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pin_memory.domains.checks.domain import spaced
-from pin_memory.domains import IGNORE, Domain, Sample
-from pin_memory.utils.labels import LabelSpace
+from pin_memory.domains.readers.base import Domain
+from pin_memory.domains.readers.listing import Sample
 from pin_memory.utils.errors import DataError
+from pin_memory.utils.labels import IGNORE, LabelSpace
 from pin_memory.utils.pictures import legend, overlay, write_panel
 
 _PAIRS, _COLUMNS = 8, 2  # pairs on a sheet, and beside each other

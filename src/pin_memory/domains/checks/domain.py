@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from pin_memory.domains.checks.files import Inspected, glance_pair, inspect_pair
 from pin_memory.domains.checks.findings import Findings
 from pin_memory.domains.checks.records import Depth, DomainReport, Request, SplitReport
-from pin_memory.domains import Domain, DomainDataModule, MissingDataError
-from pin_memory.domains.checks.files import Inspected, glance_pair, inspect_pair
-from pin_memory.domains.loading.parallel import in_parallel
 from pin_memory.domains.loading.class_statistics import class_shares, store_counts, stored_counts
+from pin_memory.domains.loading.data_module import DomainDataModule
+from pin_memory.domains.loading.parallel import in_parallel
+from pin_memory.domains.readers.base import Domain, MissingDataError
 from pin_memory.utils.errors import ConfigurationError, DataError
 
 _THREADS = 8  # read the heads and ends of files; more than CPUs, since they mostly wait for the disk

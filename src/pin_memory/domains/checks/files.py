@@ -11,10 +11,11 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from pin_memory.utils.documents import read_json
+from pin_memory.domains.loading.class_statistics import count_classes
 from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.decoding import PILLOW_ERRORS, check_pixels, opened
 from pin_memory.domains.readers.listing import Sample
+from pin_memory.utils.documents import read_json
 from pin_memory.utils.errors import DataError
 
 Size = tuple[int, int]
@@ -182,17 +183,6 @@ def decode_label(domain: Domain, sample: Sample) -> tuple[np.ndarray, np.ndarray
         return domain.read_label(sample), None
     raw = domain.read_raw_label(sample.label)
     return np.asarray(cv2.LUT(raw, domain.table)), np.bincount(raw.ravel(), minlength=256)
-
-
-def count_classes(label: np.ndarray, classes: int) -> np.ndarray:
-    """Count the pixels of each class and, last, of all other values, (classes + 1,) int64.
-
-    Args:
-        label: Train ids, (H, W) uint8.
-        classes: Number of classes.
-    """
-    counts = np.bincount(label.ravel(), minlength=256)
-    return np.append(counts[:classes], counts[classes:].sum())
 
 
 def _judge_label(domain: Domain, sample: Sample, label: np.ndarray, classes: np.ndarray) -> list[Fault]:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pin_memory.domains.checks.kinds import DECODING, KINDS
-from pin_memory.domains import Domain
 from pin_memory.domains.checks.files import Fault
+from pin_memory.domains.checks.kinds import DECODING, KINDS
+from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.listing import first_names
 from pin_memory.utils.errors import ConfigurationError
 

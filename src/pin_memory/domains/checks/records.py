@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pin_memory.domains.checks.findings import Finding
-from pin_memory.domains import DomainDataModule
+from pin_memory.domains.loading.data_module import DomainDataModule
 
 
 @dataclass

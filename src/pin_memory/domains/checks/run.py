@@ -9,10 +9,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from pin_memory.domains.checks.contact_sheets import write_sheet
+from pin_memory.domains.checks.domain import check_domain, survey_splits
 from pin_memory.domains.checks.records import Depth, Request
 from pin_memory.domains.checks.text import Outcome, as_json, as_text
-from pin_memory.domains.checks.domain import check_domain, survey_splits
-from pin_memory.domains import DomainDataModule, MultiSourceDataModule
+from pin_memory.domains.loading.data_module import DomainDataModule
+from pin_memory.domains.loading.multi_source import MultiSourceDataModule
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.files import file_name
 

@@ -1,1 +1,1 @@
-"""loading."""
+"""Loading: augmentation, sampling, and the data modules that compose domains."""

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pin_memory.domains.readers.base import Domain
-from pin_memory.domains.checks.files import count_classes
 from pin_memory.domains.loading.parallel import in_parallel
+from pin_memory.domains.readers.base import Domain
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.utils.files import atomic_write, cache_folder
 from pin_memory.utils.untrusted import load_arrays
@@ -181,3 +180,14 @@ def _cache_file(domain: Domain) -> Path:
 def _below(path: Path, root: Path) -> str:
     """A path below the root, so that a data set that was moved keeps its counts."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+
+
+def count_classes(label: np.ndarray, classes: int) -> np.ndarray:
+    """Count the pixels of each class and, last, of all other values, (classes + 1,) int64.
+
+    Args:
+        label: Train ids, (H, W) uint8.
+        classes: Number of classes.
+    """
+    counts = np.bincount(label.ravel(), minlength=256)
+    return np.append(counts[:classes], counts[classes:].sum())

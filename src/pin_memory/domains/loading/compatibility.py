@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pin_memory.domains.readers.base import DEMO, MissingDataError
 from pin_memory.domains.loading.data_module import DomainDataModule
 from pin_memory.domains.loading.transforms import TrainTransform
+from pin_memory.domains.readers.base import DEMO, MissingDataError
 from pin_memory.utils.errors import ConfigurationError, DataError
 
 

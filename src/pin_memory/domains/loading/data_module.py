@@ -9,17 +9,17 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from pin_memory.domains.loading.bad_samples import BadSamples
-from pin_memory.domains.readers.base import Domain, SPLITS, Sample, Transform
-from pin_memory.utils.labels import LabelSpace
-from pin_memory.domains.readers.listing import evenly_spaced
-from pin_memory.domains.loading.settings import Loading, collate, loader_options
-from pin_memory.domains.loading.samplers import DrawLoader, DrawSampler, RareClassSampler
 from pin_memory.domains.loading.class_statistics import class_counts
+from pin_memory.domains.loading.samplers import DrawLoader, DrawSampler, RareClassSampler
+from pin_memory.domains.loading.settings import Loading, collate, loader_options
 from pin_memory.domains.loading.training_loader import TrainingLoader
 from pin_memory.domains.loading.transforms import TrainTransform
 from pin_memory.domains.loading.views import ViewTransform, find_view
-from pin_memory.utils.errors import ConfigurationError
+from pin_memory.domains.readers.base import SPLITS, Domain, Sample, Transform
+from pin_memory.domains.readers.listing import evenly_spaced
 from pin_memory.utils.distributed import share, world_size
+from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.labels import LabelSpace
 
 
 class DomainDataModule(LightningDataModule):

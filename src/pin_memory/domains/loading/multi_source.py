@@ -3,24 +3,42 @@
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from lightning import LightningDataModule
 from lightning.pytorch.utilities import CombinedLoader
 
-from pin_memory.domains.readers.base import Transform
-from pin_memory.utils.labels import CITYSCAPES, LabelSpace
+from pin_memory.domains.loading.compatibility import (
+    identity,
+    report,
+    require_any,
+    require_one_crop,
+    require_one_label_space,
+    require_sources,
+    require_unseen,
+    require_unseen_images,
+)
 from pin_memory.domains.loading.data_module import DomainDataModule
-from pin_memory.domains.loading.compatibility import identity, report, require_any, require_one_crop, require_one_label_space, require_sources, require_unseen, require_unseen_images
 from pin_memory.domains.loading.meta_test_augmentation import AugmentationBySide, Split
 from pin_memory.domains.loading.transforms import TrainTransform
 from pin_memory.domains.loading.waiting import Stopwatch, TimedLoader
-from pin_memory.utils.errors import ConfigurationError, DataError
+from pin_memory.domains.readers.base import Transform
 from pin_memory.utils.distributed import gather_objects, rank
+from pin_memory.utils.errors import ConfigurationError, DataError
+from pin_memory.utils.labels import CITYSCAPES, LabelSpace
 
-if TYPE_CHECKING:
-    from pin_memory.domains.stand_ins.writers import StandIns
+
+class Preparation(Protocol):
+    """What makes data before they are read, such as `pin_memory.domains.stand_ins.StandIns`."""
+
+    root: Path
+
+    def is_there(self) -> bool:
+        """Whether the data are there already."""
+
+    def prepare(self) -> bool:
+        """Make the data unless they are there; returns whether anything was made."""
 
 
 class MultiSourceDataModule(LightningDataModule):
@@ -37,7 +55,7 @@ class MultiSourceDataModule(LightningDataModule):
         self,
         sources: Mapping[str, DomainDataModule] | None = None,
         targets: Mapping[str, DomainDataModule] | None = None,
-        stand_in: "StandIns | None" = None,
+        stand_in: Preparation | None = None,
         validate: str | Sequence[str] | None = None,
         split: Split | None = None,
         meta_test_augmentation: Transform | None = None,

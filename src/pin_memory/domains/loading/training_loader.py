@@ -5,8 +5,8 @@ from itertools import islice
 from typing import Any
 
 from pin_memory.domains.loading.bad_samples import BadSamples, SkippingBad, collate_skipping
-from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.loading.samplers import DrawLoader, DrawSampler
+from pin_memory.domains.readers.base import Domain
 
 
 class TrainingLoader(DrawLoader):

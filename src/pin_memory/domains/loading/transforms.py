@@ -12,55 +12,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
+
+from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD, EvalTransform
 
 # Must be set before the import, which otherwise asks a server whether there is a newer version.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 import albumentations as A
 
-from pin_memory.utils.labels import IGNORE
 from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.labels import IGNORE
 
 _MAX_CROP = 16_384  # pixels of a side; a slip of the keyboard must not ask for all memory
 _MAX_SCALE = 100
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-"""Mean of the ImageNet training images, RGB in 0..1."""
-
-IMAGENET_STD = (0.229, 0.224, 0.225)
-"""Standard deviation of the ImageNet training images, RGB in 0..1."""
-
-
-class EvalTransform:
-    """Normalise an image at its native size; the label only changes its type."""
-
-    def __init__(self, mean: tuple[float, float, float] = IMAGENET_MEAN, std: tuple[float, float, float] = IMAGENET_STD) -> None:
-        """Set the normalisation.
-
-        Args:
-            mean: Subtracted from the RGB channels in 0..1.
-            std: The channels are divided by it afterwards.
-        """
-        self._mean = torch.tensor(tuple(mean)).view(3, 1, 1) * 255
-        self._std = torch.tensor(tuple(std)).view(3, 1, 1) * 255
-
-    def __call__(self, image: np.ndarray, label: np.ndarray, seed: int | None = None) -> tuple[Tensor, Tensor]:
-        """Turn a pair into tensors.
-
-        Args:
-            image: (H, W, 3) uint8 RGB.
-            label: (H, W) uint8 train ids.
-            seed: Not used; nothing here is random.
-
-        Returns:
-            Image (3, H, W) float32, normalised, and label (H, W) int64.
-        """
-        # PyTorch takes writable arrays only; these are copied where they are not.
-        pixels, classes = (torch.from_numpy(np.require(array, requirements=["C", "W"])) for array in (image, label))
-        return pixels.permute(2, 0, 1).contiguous().float().sub_(self._mean).div_(self._std), classes.long()
 
 
 class TrainTransform:

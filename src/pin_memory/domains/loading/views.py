@@ -7,9 +7,9 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from pin_memory.utils.labels import IGNORE
-from pin_memory.domains.loading.transforms import EvalTransform
 from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.images import EvalTransform
+from pin_memory.utils.labels import IGNORE
 
 Pair = tuple[np.ndarray, np.ndarray]
 

@@ -6,11 +6,9 @@ from typing import Any, ClassVar
 
 from pin_memory.domains.readers.base import Domain, Transform
 from pin_memory.domains.readers.cityscapes import Cityscapes
-from pin_memory.utils.labels import IGNORE
-from pin_memory.domains.loading.data_module import DomainDataModule
-from pin_memory.domains.readers.layouts import Found, Layout, TRAIN_AND_VAL
-from pin_memory.domains.readers.train_ids import TRAIN_ID_TABLE, TRAIN_ID_VALUES
+from pin_memory.domains.readers.layouts import TRAIN_AND_VAL, Found, Layout
 from pin_memory.utils.errors import ConfigurationError, DataError
+from pin_memory.utils.labels import IGNORE, TRAIN_ID_TABLE, TRAIN_ID_VALUES
 
 CONDITIONS = ("fog", "night", "rain", "snow")
 """The conditions of ACDC, which serve as domains."""
@@ -138,9 +136,3 @@ gt/{fog,night,rain,snow}/{train,val}/<seq>/<seq>_frame_<number>_gt_labelTrainIds
     def sample_name(self, key: str) -> str:
         """The name of the frame, which says the sequence; unique over the conditions."""
         return key.rsplit("/", 1)[-1]
-
-
-class ACDCDataModule(DomainDataModule):
-    """ACDC, or one of its conditions, as a data module."""
-
-    reader = ACDC

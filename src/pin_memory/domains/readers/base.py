@@ -11,13 +11,13 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pin_memory.utils.labels import CITYSCAPES, CLASSES, LabelSpace
 from pin_memory.domains.readers.decoding import read_indices, read_rgb
-from pin_memory.domains.readers.layouts import Found, Layout, SPLITS, recognise
+from pin_memory.domains.readers.layouts import SPLITS, Found, Layout, recognise
 from pin_memory.domains.readers.listing import Sample, contents, first_names, indent
 from pin_memory.domains.readers.splits import SplitFile, listed, split_last_fifth
-from pin_memory.domains.loading.transforms import EvalTransform
 from pin_memory.utils.errors import ConfigurationError, DataError
+from pin_memory.utils.images import EvalTransform
+from pin_memory.utils.labels import CITYSCAPES, CLASSES, LabelSpace
 
 DEMO = "To see everything run without any data set, on drawn stand-ins:\n    python -m pin_memory.train experiment=demo"
 

@@ -4,9 +4,8 @@ from collections.abc import Collection, Mapping
 from typing import ClassVar, Literal
 
 from pin_memory.domains.readers.base import Domain
-from pin_memory.domains.loading.data_module import DomainDataModule
-from pin_memory.domains.readers.layouts import Layout, TRAIN_AND_VAL
-from pin_memory.domains.readers.train_ids import TRAIN_ID_TABLE, TRAIN_ID_VALUES
+from pin_memory.domains.readers.layouts import TRAIN_AND_VAL, Layout
+from pin_memory.utils.labels import TRAIN_ID_TABLE, TRAIN_ID_VALUES
 
 _TREES = {
     "as published": ("images/10k", "labels/sem_seg/masks"),
@@ -46,9 +45,3 @@ labels/sem_seg/masks/{train,val}/<name>.png
     official_counts: Mapping[str, int] = {"train": 7000, "val": 1000}
     raw_ids: Collection[int] | None = TRAIN_ID_VALUES
     unmatched: ClassVar[Literal["raise", "report"]] = "report"
-
-
-class BDD100KDataModule(DomainDataModule):
-    """BDD100K as a data module."""
-
-    reader = BDD100K

@@ -10,14 +10,13 @@ import numpy as np
 
 from pin_memory.domains.readers.base import Domain, Transform
 from pin_memory.domains.readers.camvid_classes import COLOURS, DECODER, LAST_ID, TABLES, VOID
-from pin_memory.utils.labels import CLASSES
-from pin_memory.domains.readers.label_codes import read_codes
-from pin_memory.domains.loading.data_module import DomainDataModule
 from pin_memory.domains.readers.decoding import read_indices
-from pin_memory.domains.readers.layouts import Found, Layout, SPLITS, recognise
+from pin_memory.domains.readers.label_codes import read_codes
+from pin_memory.domains.readers.layouts import SPLITS, Found, Layout, recognise
 from pin_memory.domains.readers.listing import Sample, contents
 from pin_memory.domains.readers.splits import split_last_fifth
 from pin_memory.utils.errors import ConfigurationError, DataError
+from pin_memory.utils.labels import CLASSES
 
 _IMAGE = r"(.+)\.(?:png|jpg)"
 _LABEL = r"(.+?)(?:_L)?\.png"
@@ -188,9 +187,3 @@ def segnet_split(name: str) -> str:
     if drive == "Seq05VD" or (drive == "0001TP" and frame >= 8550):
         return "test"
     return "val" if drive == "0016E5" and 7959 <= frame <= 8159 else "train"
-
-
-class CamVidDataModule(DomainDataModule):
-    """CamVid, or some of its drives, as a data module."""
-
-    reader = CamVid

@@ -1,7 +1,7 @@
 """How the classes of CamVid are written in its label maps."""
 
-from pin_memory.utils.labels import IGNORE, label_table
 from pin_memory.domains.readers.label_codes import CodeTable, Colour
+from pin_memory.utils.labels import IGNORE, label_table
 
 COLOURS: dict[str, tuple[Colour, int]] = {
     "Animal": ((64, 128, 64), IGNORE),

@@ -4,10 +4,8 @@ from collections.abc import Collection, Mapping
 from typing import ClassVar
 
 from pin_memory.domains.readers.base import Domain
-from pin_memory.utils.labels import label_table
-from pin_memory.domains.loading.data_module import DomainDataModule
-from pin_memory.domains.readers.layouts import Layout, TRAIN_AND_VAL
-from pin_memory.domains.readers.train_ids import TRAIN_ID_TABLE, TRAIN_ID_VALUES
+from pin_memory.domains.readers.layouts import TRAIN_AND_VAL, Layout
+from pin_memory.utils.labels import TRAIN_ID_TABLE, TRAIN_ID_VALUES, label_table
 
 # Label ids 0..33.
 _TRAIN_IDS = [255] * 7 + [0, 1, 255, 255, 2, 3, 4, 255, 255, 255, 5, 255, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 255, 255, 16, 17, 18]
@@ -56,9 +54,3 @@ gtFine/{train,val}/<city>/<city>_<seq>_<frame>_gtFine_labelIds.png
     def sample_name(self, key: str) -> str:
         """The name of the frame, which says the city again."""
         return key.rsplit("/", 1)[-1]
-
-
-class CityscapesDataModule(DomainDataModule):
-    """Cityscapes as a data module."""
-
-    reader = Cityscapes

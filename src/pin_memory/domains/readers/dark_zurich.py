@@ -5,11 +5,9 @@ from typing import ClassVar
 
 from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.cityscapes import Cityscapes
-from pin_memory.utils.labels import IGNORE
-from pin_memory.domains.loading.data_module import DomainDataModule
 from pin_memory.domains.readers.layouts import Found, Layout
-from pin_memory.domains.readers.train_ids import TRAIN_ID_TABLE, TRAIN_ID_VALUES
 from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.labels import IGNORE, TRAIN_ID_TABLE, TRAIN_ID_VALUES
 
 _ENCODINGS = {"labelTrainIds": TRAIN_ID_TABLE, "labelIds": Cityscapes.table}
 
@@ -63,9 +61,3 @@ gt/val/night/<seq>/<name>_gt_labelTrainIds.png    (or _gt_labelIds.png)
     def sample_name(self, key: str) -> str:
         """The name of the frame, which says the sequence."""
         return key.rsplit("/", 1)[-1]
-
-
-class DarkZurichDataModule(DomainDataModule):
-    """Dark Zurich as a data module."""
-
-    reader = DarkZurich

@@ -8,16 +8,15 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from pin_memory.domains.readers.base import Domain, Transform
-from pin_memory.utils.labels import IGNORE, LabelSpace, label_table
-from pin_memory.domains.readers.label_codes import CodeTable, read_codes
-from pin_memory.domains.loading.data_module import DomainDataModule
 from pin_memory.domains.readers.decoding import read_indices
-from pin_memory.domains.readers.layouts import Found, Layout, SPLITS
-from pin_memory.domains.readers.listing import Sample, contents, first_names
 from pin_memory.domains.readers.folder_classes import colour_ids, id_table, label_space_of, raw_ids_of
 from pin_memory.domains.readers.folder_patterns import EVERY_SPLIT, Patterns, repeated, require_below, require_patterns_fit
+from pin_memory.domains.readers.label_codes import CodeTable, read_codes
+from pin_memory.domains.readers.layouts import SPLITS, Found, Layout
+from pin_memory.domains.readers.listing import Sample, contents, first_names
 from pin_memory.domains.readers.splits import list_of, read_names
 from pin_memory.utils.errors import ConfigurationError, DataError
+from pin_memory.utils.labels import IGNORE, label_table
 
 _IGNORED = 254  # raw id of colours that are listed as ignored
 
@@ -156,14 +155,3 @@ labels: labels
             return read_indices(path)
         except DataError as error:
             raise DataError(f"{error} Labels that are colours need palette (class of each colour).") from error
-
-
-class FolderDataModule(DomainDataModule):
-    """Own data as a data module."""
-
-    reader = FolderDomain
-
-    @property
-    def label_space(self) -> LabelSpace:
-        """What the train ids of the labels stand for, from the options."""
-        return label_space_of(*(self.reader_options.get(name) for name in ("classes", "colours", "palette")))

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from pin_memory.utils.labels import CITYSCAPES, IGNORE, LabelSpace, label_table
 from pin_memory.domains.readers.label_codes import Colour
 from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.labels import CITYSCAPES, IGNORE, LabelSpace, label_table
 
 _GOLDEN = 0.618033988749895  # turns a number into a hue far from those of its neighbours
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pin_memory.domains.readers.layouts import Found, Layout, SPLITS
+from pin_memory.domains.readers.layouts import SPLITS, Found, Layout
 from pin_memory.domains.readers.listing import first_names
 from pin_memory.utils.errors import ConfigurationError, DataError
 

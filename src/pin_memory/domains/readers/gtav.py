@@ -7,14 +7,12 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from pin_memory.domains.readers.base import Domain, Transform
-from pin_memory.utils.labels import label_table
-from pin_memory.domains.loading.data_module import DomainDataModule
 from pin_memory.domains.readers.flat_layout import FlatLayout
-from pin_memory.domains.readers.layouts import Found, Layout, SPLITS, recognise
+from pin_memory.domains.readers.layouts import SPLITS, Found, Layout, recognise
 from pin_memory.domains.readers.listing import Sample
 from pin_memory.domains.readers.splits import SplitFile, listed
-from pin_memory.domains.readers.train_ids import TRAIN_ID_TABLE, TRAIN_ID_VALUES
 from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.labels import TRAIN_ID_TABLE, TRAIN_ID_VALUES, label_table
 
 # Cityscapes label ids 0..33; 34, the licence plate, is not listed.
 _TRAIN_IDS = [255] * 7 + [0, 1, 255, 255, 2, 3, 4, 255, 255, 255, 5, 255, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 255, 255, 16, 17, 18]
@@ -152,9 +150,3 @@ def _split_mat(root: Path) -> Path | None:
     return next(
         (path for path in (root / place / "split.mat" for place in ("", "read_mapping", "code/read_mapping")) if path.is_file()), None
     )
-
-
-class GTAVDataModule(DomainDataModule):
-    """GTAV as a data module."""
-
-    reader = GTAV

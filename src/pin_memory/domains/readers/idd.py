@@ -8,13 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pin_memory.domains.readers.base import Domain, Transform
-from pin_memory.utils.labels import CLASSES, IGNORE, label_table
-from pin_memory.domains.loading.data_module import DomainDataModule
 from pin_memory.domains.readers.decoding import read_indices
-from pin_memory.domains.readers.idd_polygons import IDS, ID_TABLE, cached_polygons, read_polygons
-from pin_memory.domains.readers.layouts import Found, Layout, SPLITS, TRAIN_AND_VAL
-from pin_memory.domains.readers.train_ids import TRAIN_ID_TABLE, TRAIN_ID_VALUES
+from pin_memory.domains.readers.idd_polygons import ID_TABLE, IDS, cached_polygons, read_polygons
+from pin_memory.domains.readers.layouts import SPLITS, TRAIN_AND_VAL, Found, Layout
 from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.labels import CLASSES, IGNORE, TRAIN_ID_TABLE, TRAIN_ID_VALUES, label_table
 
 _FIRST_DRIVE_OF_PART_2 = 200  # drives 0..199 are part I, those from 201 on part II; there is no drive 200
 
@@ -184,9 +182,3 @@ def _union(root: Path, founds: Sequence[Found]) -> Found:
     images = {key: path for found in (*others, first) for key, path in found.images.items()}
     labels = {key: path for found in (*others, first) for key, path in found.labels.items()}
     return Found(replace(first.layout, name=names), root, images, labels)
-
-
-class IDDDataModule(DomainDataModule):
-    """IDD as a data module."""
-
-    reader = IDD

@@ -5,7 +5,6 @@ from typing import ClassVar
 
 from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.cityscapes import Cityscapes
-from pin_memory.domains.loading.data_module import DomainDataModule
 from pin_memory.domains.readers.layouts import Layout
 from pin_memory.domains.readers.listing import Sample
 from pin_memory.domains.readers.splits import split_last_fifth
@@ -39,9 +38,3 @@ training/semantic/<number>_10.png
     def default_split(self, pairs: list[Sample]) -> list[Sample]:
         """All for "test", otherwise the rule of the last fifth."""
         return pairs if self.split == "test" else split_last_fifth(pairs, self.split)
-
-
-class KITTIDataModule(DomainDataModule):
-    """KITTI semantics as a data module."""
-
-    reader = KITTI

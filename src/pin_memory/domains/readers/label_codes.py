@@ -6,9 +6,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pin_memory.utils.labels import IGNORE
 from pin_memory.domains.readers.decoding import PILLOW_ERRORS, opened, read_rgb, undecodable
 from pin_memory.utils.errors import DataError
+from pin_memory.utils.labels import IGNORE
 
 Colour = tuple[int, int, int]
 """Red, green and blue, each 0..255."""

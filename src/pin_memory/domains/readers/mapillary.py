@@ -7,11 +7,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pin_memory.domains.readers.base import Domain, Transform
-from pin_memory.domains.loading.data_module import DomainDataModule
-from pin_memory.domains.readers.layouts import Layout, TRAIN_AND_VAL, recognise
+from pin_memory.domains.readers.layouts import TRAIN_AND_VAL, Layout, recognise
 from pin_memory.domains.readers.mapillary_classes import CLASS_MAPS, COUNTS, check_config, table_of
-from pin_memory.domains.readers.train_ids import TRAIN_ID_TABLE, TRAIN_ID_VALUES
 from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.labels import TRAIN_ID_TABLE, TRAIN_ID_VALUES
 
 _FOLDERS = {"train": "training", "val": "validation"}
 _IDS, _TRAIN_IDS = "ids", "train ids"
@@ -134,9 +133,3 @@ validation/{images/<key>.jpg,labels/<key>.png}
         if recognise(self.root, LAYOUTS[other], self.inner_roots, (self.folder_split,)):
             return f"there are labels of {other}, but labels={self.labels} is asked for; set labels: {other} to read them"
         return super()._absence()
-
-
-class MapillaryDataModule(DomainDataModule):
-    """Mapillary Vistas as a data module."""
-
-    reader = Mapillary

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from pin_memory.utils.documents import read_json
-from pin_memory.utils.labels import IGNORE, label_table
 from pin_memory.utils.errors import DataError
+from pin_memory.utils.labels import IGNORE, label_table
 
 V1_2 = tuple(
     f"{group}--{name}"

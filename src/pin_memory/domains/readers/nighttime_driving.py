@@ -5,11 +5,9 @@ from typing import ClassVar
 
 from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.cityscapes import Cityscapes
-from pin_memory.utils.labels import IGNORE
-from pin_memory.domains.loading.data_module import DomainDataModule
 from pin_memory.domains.readers.layouts import Found, Layout
-from pin_memory.domains.readers.train_ids import TRAIN_ID_TABLE, TRAIN_ID_VALUES
 from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.labels import IGNORE, TRAIN_ID_TABLE, TRAIN_ID_VALUES
 
 _ENCODINGS = {"labelTrainIds": TRAIN_ID_TABLE, "labelIds": Cityscapes.table}
 
@@ -60,9 +58,3 @@ NighttimeDrivingTest/gtCoarse_daytime_trainvaltest/test/night/<name>_gtCoarse_la
                 "(data.targets), where these are judged on."
             )
         return super().find()
-
-
-class NighttimeDrivingDataModule(DomainDataModule):
-    """Nighttime Driving as a data module."""
-
-    reader = NighttimeDriving

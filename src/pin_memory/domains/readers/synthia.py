@@ -7,12 +7,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pin_memory.domains.readers.base import Domain, Transform
-from pin_memory.utils.labels import CLASSES, label_table
-from pin_memory.domains.loading.data_module import DomainDataModule
 from pin_memory.domains.readers.decoding import read_deep_rgb, read_indices
 from pin_memory.domains.readers.flat_layout import FlatLayout
-from pin_memory.domains.readers.layouts import Layout, TRAIN_AND_VAL
-from pin_memory.domains.readers.train_ids import TRAIN_ID_TABLE, TRAIN_ID_VALUES
+from pin_memory.domains.readers.layouts import TRAIN_AND_VAL, Layout
+from pin_memory.utils.labels import CLASSES, TRAIN_ID_TABLE, TRAIN_ID_VALUES, label_table
 
 _TRAIN_IDS = [255, 10, 2, 0, 1, 4, 8, 5, 13, 7, 11, 18, 17, 255, 255, 6, 9, 12, 14, 15, 16, 3, 255]
 
@@ -76,9 +74,3 @@ RAND_CITYSCAPES/GT/LABELS/0000000.png ... 0009399.png    (16-bit RGB; GT/COLOR i
         if self.layout.encoding == "train ids":
             return read_indices(path)
         return np.minimum(read_deep_rgb(path)[..., 0], 255).astype(np.uint8)
-
-
-class SynthiaDataModule(DomainDataModule):
-    """SYNTHIA as a data module."""
-
-    reader = Synthia

@@ -7,17 +7,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from pin_memory.utils.documents import read_json
 from pin_memory.domains.readers.base import Domain, Transform
 from pin_memory.domains.readers.cityscapes import Cityscapes
-from pin_memory.utils.labels import CLASSES, IGNORE
-from pin_memory.domains.readers.label_codes import CodeTable, read_codes
-from pin_memory.domains.loading.data_module import DomainDataModule
 from pin_memory.domains.readers.decoding import read_indices
+from pin_memory.domains.readers.label_codes import CodeTable, read_codes
 from pin_memory.domains.readers.layouts import Found, Layout
 from pin_memory.domains.readers.listing import Sample
 from pin_memory.domains.readers.splits import split_last_fifth
+from pin_memory.utils.documents import read_json
 from pin_memory.utils.errors import ConfigurationError, DataError
+from pin_memory.utils.labels import CLASSES, IGNORE
 
 _PICKUP = 34
 # Categories 0..33 are those of Cityscapes; pickup as the data set's own policy has it, van, billboard, street light, road marking.
@@ -126,9 +125,3 @@ def _categories(segments: list[dict[str, Any]]) -> CodeTable:
     """The category of each segment; 0, the number of unlabelled pixels, and categories that the data set does not have are void."""
     categories = {int(segment["id"]): int(segment["category_id"]) for segment in segments}
     return CodeTable({code: raw if 0 <= raw < IGNORE else IGNORE for code, raw in categories.items()} | {0: IGNORE})
-
-
-class WildDashDataModule(DomainDataModule):
-    """WildDash 2 as a data module."""
-
-    reader = WildDash

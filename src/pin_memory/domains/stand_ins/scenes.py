@@ -12,8 +12,8 @@ from random import Random
 import cv2
 import numpy as np
 
+from pin_memory.domains.stand_ins.looks import LOOKS, Colour, Look, Range
 from pin_memory.utils.labels import CLASSES, IGNORE
-from pin_memory.domains.stand_ins.looks import Colour, LOOKS, Look, Range
 
 CODES = {name: code for code, name in enumerate((*CLASSES, "lane marking", "kerb", "licence plate", "ego vehicle"))}
 """Code of each class, and of the details that only some data sets label apart."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from pin_memory.evaluation.compare import FACTS, is_named
 from pin_memory.evaluation.report.page import render, write_page
-from pin_memory.runs.results import STAND_IN_NOTE
+from pin_memory.utils.tables import STAND_IN_NOTE
 
 
 def write_comparison_report(comparison: Mapping[str, Any], path: str | Path) -> Path:

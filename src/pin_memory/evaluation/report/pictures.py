@@ -11,8 +11,8 @@ from PIL import Image
 
 from pin_memory.callbacks.panels import TILES
 from pin_memory.domains.readers.decoding import PILLOW_ERRORS, opened
-from pin_memory.utils.errors import DataError
 from pin_memory.runs.reading import RunFolder
+from pin_memory.utils.errors import DataError
 from pin_memory.utils.pictures import difference
 
 log = logging.getLogger(__name__)

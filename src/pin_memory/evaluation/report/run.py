@@ -7,14 +7,14 @@ from typing import Any
 
 import yaml
 
-from pin_memory.utils.errors import UserError
 from pin_memory.evaluation.report.charts import line_chart
 from pin_memory.evaluation.report.memory import memory_section
 from pin_memory.evaluation.report.page import MAX_BYTES, render, write_page
 from pin_memory.evaluation.report.pictures import LAYERS, QUALITIES, panels
-from pin_memory.runs.reading import RunFolder, Series, read_run_folder
 from pin_memory.evaluation.report.scores import cards, score_tables
-from pin_memory.runs.results import STAND_IN_NOTE
+from pin_memory.runs.reading import RunFolder, Series, read_run_folder
+from pin_memory.utils.errors import UserError
+from pin_memory.utils.tables import STAND_IN_NOTE
 
 log = logging.getLogger(__name__)
 

@@ -7,16 +7,16 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
-from pin_memory.runs import checkpoints
-from pin_memory.utils.checkpoint_io import damage
 from pin_memory.callbacks.last_checkpoint import LAST, earlier_states
-from pin_memory.utils.documents import read_json
-from pin_memory.utils.errors import ConfigurationError
 from pin_memory.methods import Method
+from pin_memory.runs import checkpoints
+from pin_memory.runs.checkpoints import check_same_classes
 from pin_memory.runs.results import RESULTS
 from pin_memory.training.resume.command_line import AUTO
-from pin_memory.training.checks import check_same_classes
 from pin_memory.training.resume.training_state import check_training_state
+from pin_memory.utils.checkpoint_io import damage
+from pin_memory.utils.documents import read_json
+from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.untrusted import load_weights_only
 
 log = logging.getLogger(__name__)

@@ -13,10 +13,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
+from pin_memory.training.resume.find import CONFIG_DIR, HYDRA_FOLDER, find_unfinished, recorded_overrides
+from pin_memory.training.resume.recorded import check_recorded, config_folder, is_left_out
 from pin_memory.utils.documents import read_yaml
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.training.resume.recorded import check_recorded, config_folder, is_left_out
-from pin_memory.training.resume.find import CONFIG_DIR, HYDRA_FOLDER, find_unfinished, recorded_overrides
 
 AUTO = "auto"
 """What `resume` is set to for the newest unfinished run of the same settings."""

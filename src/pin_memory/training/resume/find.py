@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from pin_memory.cli.command import config_directory
+from pin_memory.utils.config import config_directory
 from pin_memory.utils.documents import read_json, read_yaml
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.locking import is_in_use

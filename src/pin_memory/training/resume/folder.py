@@ -10,12 +10,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from pin_memory.training.resume.changed_settings import changed_settings
-from pin_memory.utils.documents import read_yaml
-from pin_memory.utils.files import write_text
 from pin_memory.runs.results import RESULTS
+from pin_memory.training.resume.changed_settings import changed_settings
 from pin_memory.training.resume.checkpoint import Resumption
 from pin_memory.training.resume.find import HYDRA_FOLDER
+from pin_memory.utils.documents import read_yaml
+from pin_memory.utils.files import write_text
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from hydra.core.override_parser.types import Override
 
-from pin_memory.cli.command import config_directory
+from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import ConfigurationError
 
 _HYDRA = re.compile(r"/?hydra([./]|$)")

@@ -15,9 +15,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from pin_memory.training.resume.changed_settings import changed_settings
-from pin_memory.cli.command import FULL_ERROR, report_failure
 from pin_memory.utils.documents import read_json
-from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.errors import FULL_ERROR, ConfigurationError
 from pin_memory.utils.files import write_text
 from pin_memory.utils.locking import alone
 
@@ -29,12 +28,15 @@ _NOT_COMPARED = ("logger", "hydra")  # where metrics go does not change them
 _KEPT = (RECORD, ".lock", ".hydra", "log.txt")  # of this start, when an unfinished run is moved aside
 
 
-def run_job(task: Callable[[DictConfig], dict[str, Any]], cfg: DictConfig) -> float | None:
+def run_job(
+    task: Callable[[DictConfig], dict[str, Any]], cfg: DictConfig, report_failure: Callable[[Exception], tuple[str, int]]
+) -> float | None:
     """Run the task; in a sweep skip it when it was done, go on with it when it was begun, and survive its failure.
 
     Args:
         task: Trains and returns at least `source_validation`, the mean IoU by source, and `checkpoint`.
         cfg: The composed configuration.
+        report_failure: Shows the error of a failed job; returns its message and exit code.
 
     Returns:
         The objective of a sweep, see `objective`; NaN for a job of a sweep that failed, whose error is out by then.
@@ -51,8 +53,8 @@ def run_job(task: Callable[[DictConfig], dict[str, Any]], cfg: DictConfig) -> fl
     except Exception as error:
         if os.environ.get(FULL_ERROR) == "1":
             raise
-        failure = report_failure(error)
-        outcome |= {"error": failure.message, "exit_code": failure.exit_code}
+        message, exit_code = report_failure(error)
+        outcome |= {"error": message, "exit_code": exit_code}
         return math.nan
     except BaseException:
         outcome["outcome"] = "interrupted"

@@ -14,11 +14,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from pin_memory.cli.command import DEFECT
-from pin_memory.utils.files import write_text
 from pin_memory.training.sweeps.job import OUTCOMES
 from pin_memory.training.sweeps.sweep_results import SWEPT, jobs_in, read_json, read_sweep, short_names, values_of
 from pin_memory.training.sweeps.table import as_csv, as_markdown, as_text
+from pin_memory.utils.errors import DEFECT
+from pin_memory.utils.files import write_text
 
 __all__ = ["SweepSummary", "job_name", "read_sweep", "swept_keys"]
 _LONGEST = 120  # characters of a job's folder, half of what file systems take

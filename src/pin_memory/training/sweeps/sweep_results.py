@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pin_memory.training.sweeps.job import OUTCOMES, RECORD, is_finished, read_record
 from pin_memory.utils import documents
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.training.sweeps.job import OUTCOMES, RECORD, is_finished, read_record
 
 OBJECTIVE = "mean over the sources of the mIoU on their validation splits"
 SWEPT = ".swept.json"

@@ -67,7 +67,7 @@ def _headline(sweep: dict[str, Any]) -> str:
 def _note(sweep: dict[str, Any]) -> list[str]:
     if not sweep["stand_in"]:
         return []
-    from pin_memory.runs.results import STAND_IN_NOTE  # imports torch
+    from pin_memory.utils.tables import STAND_IN_NOTE  # imports torch
 
     return [STAND_IN_NOTE]
 
