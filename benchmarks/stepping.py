@@ -16,7 +16,7 @@ from pin_memory.runs.build import build_method
 from pin_memory.runs.provenance import provenance
 from pin_memory.utils.config import config_directory
 from pin_memory.utils.files import write_text
-from tests.methods.stepping import WithoutTrainer
+from tests.helpers.stepping import WithoutTrainer
 
 COMMON = ("network.backbone.pretrained=null", "network.channels_last=false", "optimizer.lr=1.0e-4", "paths.run=unused")
 """Before the overrides of what is measured: no download, the plain memory order as the base to compare with, and steps so small that a

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from tests.tiny_run import train_tiny
+from tests.helpers.tiny_run import train_tiny
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # read when albumentations is imported
 os.environ.setdefault("WANDB_MODE", "disabled")

@@ -9,8 +9,8 @@ from pin_memory.analysis.features import MEMORY_ITEM, ClassFeatures
 from pin_memory.inference import TestStatistics
 from pin_memory.memory import operations
 from pin_memory.utils.errors import ConfigurationError
-from tests.analysis.references import pooled, synthetic
-from tests.tiny import tiny_batch, tiny_segmenter
+from tests.helpers.references import pooled, synthetic
+from tests.helpers.tiny import tiny_batch, tiny_segmenter
 
 
 def batches(images: int = 3, side: int = 32) -> list[dict]:  # type: ignore[type-arg]

@@ -30,8 +30,8 @@ from pin_memory.analysis import (
 from pin_memory.analysis.style import DOTS_PER_INCH, TWO_COLUMNS
 from pin_memory.utils.errors import ConfigurationError, OutputError
 from pin_memory.utils.labels import LabelSpace
-from tests.analysis.references import synthetic
 from tests.analysis.test_numbers import results
+from tests.helpers.references import synthetic
 
 pytest.importorskip("matplotlib")
 FOUR = LabelSpace(("lane", "car", "cone", "sky"), np.array([[128, 64, 128], [0, 0, 142], [250, 170, 30], [70, 130, 180]], np.uint8))

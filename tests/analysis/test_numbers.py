@@ -24,8 +24,8 @@ from pin_memory.analysis import (
 from pin_memory.analysis.embedding import used_perplexity
 from pin_memory.inference import Protocol
 from pin_memory.utils.errors import ConfigurationError, DataError
-from tests.analysis.references import cosine, distances, synthetic
-from tests.tiny import tiny_batch, tiny_segmenter
+from tests.helpers.references import cosine, distances, synthetic
+from tests.helpers.tiny import tiny_batch, tiny_segmenter
 
 
 def test_domain_distances_equal_a_loop() -> None:

@@ -15,8 +15,8 @@ from pin_memory.callbacks.last_checkpoint import AGREED_EVERY
 from pin_memory.callbacks.saving import FirstFailedError, save_together
 from pin_memory.utils.checkpoint_io import damage
 from pin_memory.utils.errors import ConfigurationError, OutputError
-from tests.callbacks.fakes import TinyDomains, TinyMethod, configured, tiny_trainer
-from tests.distributed.two_ranks import on_two_ranks
+from tests.helpers.fakes import TinyDomains, TinyMethod, configured, tiny_trainer
+from tests.helpers.two_ranks import on_two_ranks
 
 resource = pytest.importorskip("resource")  # only where file sizes can be limited
 

@@ -13,7 +13,7 @@ from pin_memory.callbacks import MemoryTrace
 from pin_memory.callbacks.memory_trace import read_trace
 from pin_memory.memory import CategoricalMemory
 from pin_memory.utils.errors import ConfigurationError, DataError
-from tests.callbacks.fakes import TinyDomains, TinyMethod, configured, tiny_trainer
+from tests.helpers.fakes import TinyDomains, TinyMethod, configured, tiny_trainer
 
 
 class WithMemory(TinyMethod):

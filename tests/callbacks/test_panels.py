@@ -11,7 +11,7 @@ from PIL import Image
 from pin_memory.callbacks import PredictionPanels
 from pin_memory.callbacks.tiles import write_tiles
 from pin_memory.utils.labels import CITYSCAPES, IGNORE
-from tests.callbacks.fakes import TinyDomains, TinyMethod, tiny_trainer
+from tests.helpers.fakes import TinyDomains, TinyMethod, tiny_trainer
 
 
 def test_evenly_spaced_pictures_of_every_target(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from pin_memory.callbacks import LastCheckpoint, TrainingProgress
 from pin_memory.callbacks import progress as progress_module
 from pin_memory.callbacks.progress import describe_metrics, describe_seconds
-from tests.callbacks.fakes import TinyDomains, TinyMethod, tiny_trainer
+from tests.helpers.fakes import TinyDomains, TinyMethod, tiny_trainer
 
 
 class Terminal(io.StringIO):

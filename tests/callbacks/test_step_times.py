@@ -15,12 +15,12 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from pin_memory.callbacks import StepTimes, TrainingProgress, step_times
 from pin_memory.domains import MultiSourceDataModule
-from pin_memory.domains.loading.settings import waiting
+from pin_memory.domains.loading import waiting
 from pin_memory.domains.loading.waiting import Stopwatch, TimedLoader
 from pin_memory.loggers import CSVLogger
 from pin_memory.methods import ERM
-from tests.callbacks.fakes import TinyDomains, TinyMethod, tiny_trainer
-from tests.tiny_run import SAID
+from tests.helpers.fakes import TinyDomains, TinyMethod, tiny_trainer
+from tests.helpers.tiny_run import SAID
 
 LOADING, STEP, VALIDATION, START = 0.25, 0.5, 64.0, 1024.0
 

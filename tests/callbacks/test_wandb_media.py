@@ -8,7 +8,7 @@ import pytest
 
 from pin_memory.callbacks import WandbMedia
 from pin_memory.callbacks.similarity_map import mean_similarity, shade, similarity, similarity_picture
-from tests.callbacks.fakes import TinyDomains, TinyMethod, tiny_trainer
+from tests.helpers.fakes import TinyDomains, TinyMethod, tiny_trainer
 
 
 def cosine(one: np.ndarray, other: np.ndarray) -> float:

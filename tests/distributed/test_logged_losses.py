@@ -10,9 +10,9 @@ from torch import Tensor
 
 from pin_memory.methods import ERM, PinTheMemory
 from pin_memory.utils.distributed import rank, world_size
-from tests.distributed.two_ranks import on_two_ranks
-from tests.methods.stepping import WithoutTrainer
-from tests.tiny import tiny_batch, tiny_segmenter
+from tests.helpers.stepping import WithoutTrainer
+from tests.helpers.tiny import tiny_batch, tiny_segmenter
+from tests.helpers.two_ranks import on_two_ranks
 
 SGD = partial(torch.optim.SGD, lr=0.01)
 FROZEN = {"train_statistics": "frozen"}

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 
 from pin_memory.utils.errors import NonFiniteError
-from tests.distributed.two_ranks import on_two_ranks
-from tests.methods.stepping import ERMByHand
-from tests.tiny import tiny_batch, tiny_segmenter
+from tests.helpers.stepping import ERMByHand
+from tests.helpers.tiny import tiny_batch, tiny_segmenter
+from tests.helpers.two_ranks import on_two_ranks
 
 SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
 

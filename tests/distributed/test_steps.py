@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from pin_memory.methods.batches import DomainBatch, merge
 from pin_memory.networks import BackboneFeatures
-from tests.distributed.agreement import ChannelsFlipped
-from tests.distributed.two_ranks import RANKS, on_two_ranks
-from tests.methods.stepping import ByHand, ERMByHand, ERMMemoryByHand, MLDGByHand, PinTheMemoryByHand
-from tests.tiny import TinyBackbone, tiny_batch, tiny_segmenter
+from tests.helpers.agreement import ChannelsFlipped
+from tests.helpers.stepping import ByHand, ERMByHand, ERMMemoryByHand, MLDGByHand, PinTheMemoryByHand
+from tests.helpers.tiny import TinyBackbone, tiny_batch, tiny_segmenter
+from tests.helpers.two_ranks import RANKS, on_two_ranks
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 _NAMES: dict[str, Any] = {}

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.tiny_run import TINY, train_tiny
+from tests.helpers.tiny_run import TINY, train_tiny
 
 ROOT = Path(__file__).parents[2]
 DDP = ["trainer=ddp", "trainer.devices=2", "loading.max_val_images=2", "loading.max_test_images=3", "logger=csv", "floors=false"]
@@ -51,7 +51,7 @@ def test_two_processes_make_one_run(run: Path) -> None:
 @pytest.mark.slow
 def test_processes_of_torchrun_learn_the_same(tmp_path: Path) -> None:
     """Bitwise equal parameters, memory and whitening masks over fifty steps on different images; one run folder, one results file."""
-    callback = f"+callbacks.fingerprints={{_target_:tests.distributed.agreement.Fingerprints,folder:{tmp_path / 'prints'},every:5}}"
+    callback = f"+callbacks.fingerprints={{_target_:tests.helpers.agreement.Fingerprints,folder:{tmp_path / 'prints'},every:5}}"
     whitening = ["+whitening=isw", "method.whitening.warmup_epochs=1", "method.whitening.images=8", "method.whitening.trials=2"]
     steps = ["trainer.max_steps=50", "trainer.val_check_interval=50", "loading.draws_per_epoch=40", "augmentation.crop_size=32"]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "pin_memory.train"]

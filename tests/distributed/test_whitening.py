@@ -5,8 +5,8 @@ from torch import Tensor
 
 from pin_memory.memory import CategoricalMemory
 from pin_memory.networks import MemorySegmenter, ResNetBackbone
-from tests.distributed.agreement import ChannelsFlipped
-from tests.distributed.two_ranks import on_two_ranks
+from tests.helpers.agreement import ChannelsFlipped
+from tests.helpers.two_ranks import on_two_ranks
 
 
 def images() -> Tensor:

@@ -19,7 +19,7 @@ from pin_memory.methods import ERM
 from pin_memory.metrics import DomainConfusion, class_iou, mean_iou
 from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import ConfigurationError
-from tests.tiny import tiny_segmenter
+from tests.helpers.tiny import tiny_segmenter
 
 NAMES = sorted(path.stem for path in (config_directory() / "protocol").glob("*.yaml"))
 CLASSES = 4

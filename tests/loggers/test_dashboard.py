@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from pin_memory.utils.labels import CLASSES
-from tests.loggers.wandb_records import OfflineRun, read_offline_run
-from tests.tiny_run import TINY
+from tests.helpers.tiny_run import TINY
+from tests.helpers.wandb_records import OfflineRun, read_offline_run
 
 pytest.importorskip("wandb")
 pytestmark = pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 from pin_memory.loggers import log_targets, wandb_logger
 from pin_memory.loggers.wandb import _runs_side_by_side
 from pin_memory.utils.errors import ConfigurationError
-from tests.loggers.wandb_records import read_offline_run
+from tests.helpers.wandb_records import read_offline_run
 
 pytest.importorskip("wandb")
 pytestmark = pytest.mark.slow

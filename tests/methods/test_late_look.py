@@ -15,10 +15,10 @@ from pin_memory.methods.losses import cross_entropy
 from pin_memory.methods.numerics import Numerics
 from pin_memory.methods.revocable import RevocableStep
 from pin_memory.utils.errors import ConfigurationError, NonFiniteError
-from tests.methods.faults import Poison
-from tests.methods.poisoned_run import load, run, same
-from tests.methods.stepping import ByHand, ERMByHand, PinTheMemoryByHand
-from tests.tiny import tiny_batch, tiny_segmenter
+from tests.helpers.poison import Poison
+from tests.helpers.poisoned_run import load, run, same
+from tests.helpers.stepping import ByHand, ERMByHand, PinTheMemoryByHand
+from tests.helpers.tiny import tiny_batch, tiny_segmenter
 
 SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=1e-3)
 LATE = ["method.late_look=true", "trainer.log_every_n_steps=50"]

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.methods.stepping import ERMByHand, PinTheMemoryByHand
-from tests.tiny import tiny_batch, tiny_segmenter
+from tests.helpers.stepping import ERMByHand, PinTheMemoryByHand
+from tests.helpers.tiny import tiny_batch, tiny_segmenter
 
 SGD = partial(torch.optim.SGD, lr=0.01)
 

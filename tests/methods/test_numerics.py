@@ -22,10 +22,10 @@ from pin_memory.methods.numerics import Found, Numerics, require_finite
 from pin_memory.methods.whitening import InstanceSelectiveWhitening
 from pin_memory.networks import MemorySegmenter, ResNetBackbone
 from pin_memory.utils.errors import ConfigurationError, NonFiniteError
-from tests.methods.faults import Poison
-from tests.methods.poisoned_run import load, run, same
-from tests.methods.stepping import ByHand, ERMByHand, ERMMemoryByHand, MLDGByHand, PinTheMemoryByHand
-from tests.tiny import tiny_batch, tiny_segmenter
+from tests.helpers.poison import Poison
+from tests.helpers.poisoned_run import load, run, same
+from tests.helpers.stepping import ByHand, ERMByHand, ERMMemoryByHand, MLDGByHand, PinTheMemoryByHand
+from tests.helpers.tiny import tiny_batch, tiny_segmenter
 
 SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=1e-3)
 

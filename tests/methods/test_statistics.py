@@ -9,8 +9,8 @@ from torch import nn
 from pin_memory.methods.batches import merge
 from pin_memory.methods.losses import auxiliary_loss, cross_entropy
 from pin_memory.utils.errors import ConfigurationError
-from tests.methods.stepping import ByHand, ERMByHand, MLDGByHand, PinTheMemoryByHand
-from tests.tiny import tiny_batch, tiny_segmenter
+from tests.helpers.stepping import ByHand, ERMByHand, MLDGByHand, PinTheMemoryByHand
+from tests.helpers.tiny import tiny_batch, tiny_segmenter
 
 SGD = partial(torch.optim.SGD, lr=0.01)
 

@@ -12,8 +12,8 @@ from pin_memory.methods.clusters import lowest_cluster
 from pin_memory.methods.whitening import _sensitive, covariance
 from pin_memory.networks import MemorySegmenter, ResNetBackbone
 from pin_memory.utils.errors import ConfigurationError
-from tests.methods.stepping import ByHand, ERMByHand, PinTheMemoryByHand
-from tests.tiny import tiny_batch, tiny_segmenter
+from tests.helpers.stepping import ByHand, ERMByHand, PinTheMemoryByHand
+from tests.helpers.tiny import tiny_batch, tiny_segmenter
 
 SGD = partial(torch.optim.SGD, lr=0.01)
 

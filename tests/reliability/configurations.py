@@ -13,8 +13,8 @@ from pin_memory.runs import build
 from pin_memory.train import main
 from pin_memory.training.run import run
 from pin_memory.utils.config import config_directory
+from tests.helpers.tiny_run import TINY
 from tests.reliability.cases import VALID
-from tests.tiny_run import TINY
 
 _SETTINGS = [setting for setting in TINY if not setting.startswith("data.stand_in")]
 _VALUES = (

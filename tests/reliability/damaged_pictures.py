@@ -21,8 +21,8 @@ from pin_memory.prediction.images import predict_items
 from pin_memory.prediction.inputs import find_inputs
 from pin_memory.prediction.outputs import Saving
 from pin_memory.prediction.reading import read_rgb as read_photo
-from tests.applying import videos
-from tests.applying.models import Halves
+from tests.helpers import videos
+from tests.helpers.models import Halves
 from tests.reliability import mutations
 from tests.reliability.cases import SKIPPED, VALID, Case, Originals
 

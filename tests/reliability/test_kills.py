@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from pin_memory.domains.stand_ins.writers import StandIns
-from tests.resumption import TINY, differences, fit, left
+from tests.helpers.resumption import TINY, differences, fit, left
 
 ROOT = Path(__file__).parents[2]
 KILLS = 20

@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from pin_memory.runs import checkpoints
-from tests.tiny_run import TINY
+from tests.helpers.tiny_run import TINY
 
 pytestmark = pytest.mark.reliability
 

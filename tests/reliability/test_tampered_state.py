@@ -9,8 +9,8 @@ import torch
 
 from pin_memory.cli.mistakes import explain
 from pin_memory.domains.stand_ins.writers import StandIns
+from tests.helpers.resumption import fit
 from tests.reliability import mutations
-from tests.resumption import fit
 
 pytestmark = pytest.mark.reliability
 PARTS = ("loops", "optimizer_states", "lr_schedulers", "callbacks", "skipped", "metrics_csv")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.tiny_run import TINY
+from tests.helpers.tiny_run import TINY
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,7 +22,7 @@ def trained_on(devices: int, folder: Path, *overrides: str) -> tuple[dict[str, T
         *("trainer=ddp", f"trainer.devices={devices}", f"loading.batch_size={4 // devices}", "trainer.precision=64-true"),
         *("trainer.max_steps=5", "trainer.val_check_interval=5", "trainer.log_every_n_steps=1", "loading.max_val_images=2"),
         *("network.memory.gumbel=false", "callbacks.best=null", "test=false", "floors=false", "logger=csv", *overrides),
-        "+callbacks.comparable={_target_:tests.distributed.agreement.Comparable}",
+        "+callbacks.comparable={_target_:tests.helpers.agreement.Comparable}",
     ]
     tiny = [setting for setting in TINY if not setting.startswith(("trainer.max_steps", "trainer.val_check", "loading.batch_size"))]
     done = subprocess.run(
@@ -39,7 +39,7 @@ def trained_on(devices: int, folder: Path, *overrides: str) -> tuple[dict[str, T
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
     """The whole way, data loading and Lightning included: five steps, the whitening loss from the first on."""
     whitening = [
-        *("+whitening=isw", "method.whitening._target_=tests.distributed.agreement.ChannelsFlipped", "method.whitening.warmup_epochs=0"),
+        *("+whitening=isw", "method.whitening._target_=tests.helpers.agreement.ChannelsFlipped", "method.whitening.warmup_epochs=0"),
         *("method.whitening.images=16", "method.whitening.trials=1"),
     ]
     alone, norms_alone = trained_on(1, tmp_path, *whitening)
@@ -56,7 +56,7 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
 @pytest.mark.reliability
 def test_two_processes_that_slurm_starts_make_one_run(tmp_path: Path) -> None:
     """By the variables that `srun --ntasks-per-node=2` sets: ranks, port and rendezvous come from them, no process starts another."""
-    callback = f"+callbacks.fingerprints={{_target_:tests.distributed.agreement.Fingerprints,folder:{tmp_path / 'prints'}}}"
+    callback = f"+callbacks.fingerprints={{_target_:tests.helpers.agreement.Fingerprints,folder:{tmp_path / 'prints'}}}"
     settings = ["trainer=ddp", "trainer.devices=2", "loading.max_val_images=2", "loading.max_test_images=2", "logger=csv", callback]
     job = {"SLURM_JOB_ID": "4321", "SLURM_JOB_NAME": "train", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1"}
     processes = [

@@ -1,0 +1,79 @@
+"""Methods on PyTorch's meta device, which has shapes but no values: what runs there neither needs a value on the host nor a real GPU."""
+
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pin_memory.methods import ERM, MLDG, ERMMemory, PinTheMemory, numerics
+from pin_memory.methods.domain_split import DomainSplit
+from pin_memory.methods.whitening import InstanceSelectiveWhitening
+from pin_memory.networks import MemorySegmenter, ResNetBackbone
+from tests.helpers.stepping import WithoutTrainer
+from tests.helpers.tiny import tiny_batch, tiny_segmenter
+
+SGD = partial(torch.optim.SGD, lr=0.01, momentum=0.9, weight_decay=5e-4)
+ALL = [ERM, ERMMemory, MLDG, PinTheMemory, partial(PinTheMemory, first_order=False)]
+"""All kinds of steps."""
+
+
+class Finite:
+    """In place of numbers sent to the host: a device without values sends none. All is well in them."""
+
+    def __init__(self, values: Tensor) -> None:
+        assert values.device.type == "meta"
+        self.numbers = [1.0] * len(values)
+        self.numbers[0] = float(len(values) == 4)  # rows of the memory are finite; otherwise the number of ranks with a fault
+
+    def read(self) -> list[float]:
+        """The numbers."""
+        return self.numbers
+
+
+def without_values(kind: Any, whitening: bool, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, dict[str, dict[str, Any]]]:
+    """A method that has made its first step, without a Trainer, and a batch.
+
+    Args:
+        kind: One of `ALL`.
+        whitening: On a ResNet with instance norms and RobustNet's loss; otherwise on a tiny network.
+        monkeypatch: Takes away what knows real devices only.
+    """
+    base, settings = getattr(kind, "func", kind), dict(getattr(kind, "keywords", {}))
+    memory = issubclass(base, ERMMemory | PinTheMemory)
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(numerics, "Later", Finite)
+    monkeypatch.setattr(base, "log", lambda *_, **__: None)
+    monkeypatch.setattr(base, "log_dict", lambda *_, **__: None)
+    if issubclass(base, MLDG | PinTheMemory):
+        settings["split"] = DomainSplit(meta_test=["c"])
+    with torch.device("meta"):
+        network = whitened(memory) if whitening else tiny_segmenter(memory=memory)
+        loss = chosen_whitening() if whitening else None
+        method: Any = type("Here", (WithoutTrainer, base), {})(network, SGD, gradient_clip=1.0, whitening=loss, **settings)
+    method.prepare().train()
+    for parameter in network.parameters():
+        method.optimizers().state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    batch = {name: {key: there(value) for key, value in part.items()} for name, part in tiny_batch(images=2, side=64).items()}
+    return method, batch
+
+
+def there(value: Any) -> Any:
+    """A tensor on the device without values; anything else as it is."""
+    return value.to("meta") if isinstance(value, Tensor) else value
+
+
+def whitened(memory: bool) -> MemorySegmenter:
+    """A network with instance norms whose maps are whitened."""
+    store = tiny_segmenter(memory=True).memory if memory else None
+    return MemorySegmenter(ResNetBackbone(18, instance_norm="isw"), 4, 6, store, auxiliary_channels=8)
+
+
+def chosen_whitening() -> InstanceSelectiveWhitening:
+    """A whitening loss that knows what to whiten."""
+    whitening = InstanceSelectiveWhitening()
+    for place, channels in enumerate((64, 64, 128)):
+        whitening.register_buffer(f"mask{place}", torch.ones(channels, channels, dtype=torch.bool))
+    return whitening

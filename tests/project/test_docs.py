@@ -1,0 +1,47 @@
+"""What README and docs tell people to type can be typed: every command with its settings composes."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from pin_memory.cli import COMMANDS
+from pin_memory.utils.config import config_directory
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMAND = re.compile(rf"(?:python -m pin_memory\.|pin-memory )({'|'.join(COMMANDS)})((?: [^`#|\n]*)?)")
+
+
+def commands(page: Path) -> list[tuple[str, tuple[str, ...]]]:
+    """Name and settings of every command on a page; lines that end in a backslash go on."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    text = re.sub(r"<[a-z ]+>", "x", text).replace("$method", "erm").replace("$seed", "1")  # placeholders, and variables of loops
+    found = []
+    for name, rest in COMMAND.findall(text):
+        words = shlex.split(rest.replace("...", "").replace("[", "'[").replace("]", "]'") if "'" not in rest and '"' not in rest else rest)
+        settings = tuple(word for word in words if ("=" in word or word.startswith("~")) and not word.startswith("--"))
+        if "--multirun" not in words and "-m" not in words and "--config-dir" not in words:
+            found.append((name, settings))
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize(("name", "settings"), sorted({found for page in PAGES for found in commands(page)}))
+def test_documented_command_composes(name: str, settings: tuple[str, ...]) -> None:
+    """No setting that is gone, no choice that is misspelt."""
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
+        assert compose(name, overrides=list(settings)) is not None
+
+
+def test_there_are_commands_to_check() -> None:
+    assert len({found for page in PAGES for found in commands(page)}) > 10
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Relative links and pictures."""
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        if not target.startswith(("http:", "https:")):
+            assert (page.parent / target).exists(), target

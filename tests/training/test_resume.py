@@ -1,0 +1,260 @@
+"""Runs that are stopped anywhere go on as if they had not been."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+
+from pin_memory.callbacks import BestCheckpoint, LastCheckpoint
+from pin_memory.domains.stand_ins.writers import StandIns
+from pin_memory.utils.errors import ConfigurationError, OutputError
+from pin_memory.utils.locking import alone, is_in_use
+from pin_memory.utils.signals import STOPPED, Stopped
+from tests.helpers.resumption import WHITENED, Killed, differences, fit, left
+
+Whole = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stand-ins of every data set."""
+    root = tmp_path_factory.mktemp("data") / "sets"
+    StandIns(root, images_per_domain=8, seed=1, width=160).prepare()
+    return root
+
+
+@pytest.fixture(scope="module")
+def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """What a run with given overrides leaves that nothing stops; each is made once."""
+    made: dict[tuple[str, ...], dict[str, Any]] = {}
+
+    def of(*overrides: str) -> dict[str, Any]:
+        if overrides not in made:
+            run = tmp_path_factory.mktemp("whole") / "run"
+            fit(data, run, *overrides)
+            made[overrides] = left(run)
+        return made[overrides]
+
+    return of
+
+
+STOPS = [
+    pytest.param("on_train_batch_start", 3, "SIGTERM", id="in the midst of an epoch, in an iteration"),
+    pytest.param("on_train_batch_start", 6, "SIGINT", id="in the last iteration of an epoch"),
+    pytest.param("on_validation_batch_end", 5, "SIGUSR1", id="in a validation"),
+    pytest.param("on_train_batch_start", 9, "SIGTERM", id="in the iteration before a validation"),
+    pytest.param("on_train_batch_end", 2, "kill", id="killed before the first checkpoint"),
+    pytest.param("on_train_batch_end", 14, "kill", id="killed in the last iteration of an epoch"),
+    pytest.param("on_validation_batch_end", 10, "kill", id="killed in a validation"),
+    pytest.param("on_train_end", 18, "kill", id="killed when all is done"),
+]
+
+
+@pytest.mark.parametrize(("hook", "step", "kind"), STOPS)
+def test_a_stopped_run_ends_as_one_that_was_not_stopped(whole: Whole, data: Path, tmp_path: Path, hook: str, step: int, kind: str) -> None:
+    """Bit by bit: weights, memory, batch norm, optimiser, schedule, best weights and score, trace; no row of metrics twice or missing."""
+    run = tmp_path / "run"
+    how: Any = {"kill": Killed, "SIGINT": SystemExit}.get(kind, Stopped)  # Lightning makes exit code 1 of Ctrl-C
+    with pytest.raises(how) as caught:
+        fit(data, run, disturbed=(hook, step, kind))
+    if how is Stopped:
+        assert caught.value.code == STOPPED
+    fit(data, run, resume=run)
+    assert differences(whole(), left(run)) == []
+    assert not [path for path in run.rglob(".*") if path.is_file() and path.name != ".lock"]
+
+
+def test_stops_one_after_the_other(whole: Whole, data: Path, tmp_path: Path) -> None:
+    """The validation that was left is made again, once, also when the next stop comes right after it."""
+    run = tmp_path / "run"
+    with pytest.raises(Stopped):
+        fit(data, run, disturbed=("on_validation_batch_end", 5, "SIGTERM"))
+    with pytest.raises(Killed):
+        fit(data, run, disturbed=("on_train_batch_end", 6, "kill"), resume=run)
+    with pytest.raises(Stopped):
+        fit(data, run, disturbed=("on_validation_batch_end", 10, "SIGTERM"), resume=run)
+    with pytest.raises(Stopped):
+        fit(data, run, disturbed=("on_validation_batch_end", 10, "SIGTERM"), resume=run)
+    fit(data, run, resume=run)
+    assert differences(whole(), left(run)) == []
+
+
+@pytest.mark.parametrize("step", [5, 6, 8])
+def test_a_choice_at_the_start_of_an_epoch_is_the_same(whole: Whole, data: Path, tmp_path: Path, step: int) -> None:
+    """Before it, right before it, and after it."""
+    with pytest.raises(Stopped):
+        fit(data, tmp_path / "run", *WHITENED, disturbed=("on_train_batch_start", step, "SIGTERM"))
+    fit(data, tmp_path / "run", *WHITENED, resume=tmp_path / "run")
+    found = left(tmp_path / "run")
+    assert found["last"]["state_dict"]["whitening.mask0"].any()
+    assert differences(whole(*WHITENED), found) == []
+
+
+def test_noise_in_validation_and_workers(whole: Whole, data: Path, tmp_path: Path) -> None:
+    """Loaders draw the seeds of their workers from the generator that makes the noise."""
+    overrides = ["loading.num_workers=2", "network.memory.gumbel_in_evaluation=true", "trainer.max_steps=10"]
+    with pytest.raises(Stopped):
+        fit(data, tmp_path / "run", *overrides, disturbed=("on_validation_batch_end", 5, "SIGTERM"))
+    fit(data, tmp_path / "run", *overrides, resume=tmp_path / "run")
+    assert differences(whole(*overrides), left(tmp_path / "run")) == []
+    alike = whole(*[override for override in overrides if "workers" not in override])
+    assert differences(alike, left(tmp_path / "run")) == []
+
+
+def test_a_kill_between_best_and_last(whole: Whole, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newer best.ckpt is none that the older state knows of."""
+    save = LastCheckpoint.on_validation_end
+
+    def killed(self: LastCheckpoint, trainer: Trainer, pl_module: Any) -> None:
+        if trainer.global_step == 10:
+            raise Killed
+        save(self, trainer, pl_module)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LastCheckpoint, "on_validation_end", killed)
+        with pytest.raises(Killed):
+            fit(data, tmp_path / "run")
+    best, last = (
+        torch.load(tmp_path / "run" / "checkpoints" / f"{name}.ckpt", weights_only=True)["global_step"] for name in ("best", "last")
+    )
+    assert (best, last) == (10, 9)
+    fit(data, tmp_path / "run", resume=tmp_path / "run")
+    assert differences(whole(), left(tmp_path / "run")) == []
+
+
+@pytest.mark.parametrize("harm", ["cut", "empty", "flipped", "pickle"])
+def test_a_damaged_newest_checkpoint_is_told_and_the_one_before_taken(
+    whole: Whole, data: Path, tmp_path: Path, harm: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the same end, and nothing of the damaged one kept."""
+    run = tmp_path / "run"
+    with pytest.raises(Stopped):
+        fit(data, run, disturbed=("on_train_batch_start", 10, "SIGTERM"))
+    last = run / "checkpoints" / "last.ckpt"
+    content = bytearray(last.read_bytes())
+    if harm == "flipped":
+        content[len(content) // 2] ^= 1
+        assert torch.load(last, weights_only=True)["global_step"] == 11
+    last.unlink()  # the one before must not be harmed through a common name
+    last.write_bytes(
+        {"cut": content[: len(content) // 2], "empty": b"", "flipped": content, "pickle": b"cos\nsystem\n(S'false'\ntR."}[harm]
+    )
+    fit(data, run, resume=run)
+    assert f"Damaged: {last}" in caplog.text
+    assert "Going on from" in caplog.text
+    assert "step-10.ckpt" in caplog.text
+    assert differences(whole(), left(run)) == []
+    assert sorted(path.name for path in last.parent.glob("*.ckpt")) == ["best.ckpt", "last.ckpt", "step-15.ckpt"]
+
+
+def test_no_whole_checkpoint_is_an_error_that_names_all(data: Path, tmp_path: Path) -> None:
+    """Not a start from the beginning: something is wrong with the disk."""
+    run = tmp_path / "run"
+    fit(data, run, "trainer.max_steps=6")
+    for path in (run / "checkpoints").glob("*.ckpt"):
+        path.write_bytes(b"")
+    with pytest.raises(ConfigurationError, match=r"(?s)No checkpoint.*last\.ckpt.*step-5\.ckpt.*best\.ckpt"):
+        fit(data, run, resume=run)
+    with pytest.raises(ConfigurationError, match=r"last\.ckpt is damaged"):
+        fit(data, tmp_path / "new", resume=run / "checkpoints" / "last.ckpt")
+
+
+def test_a_finished_run_goes_on_when_more_steps_are_asked_for(whole: Whole, data: Path, tmp_path: Path) -> None:
+    """As one that was to make them from the start; epochs are counted by their iterations, not by the ends of training."""
+    fit(data, tmp_path / "run", "trainer.max_steps=11")
+    fit(data, tmp_path / "run", resume=tmp_path / "run")
+    found, wanted = left(tmp_path / "run"), whole()
+    for part in (found, found["best"], found["last"], wanted, wanted["best"], wanted["last"]):
+        part.pop("trace", None)  # its interval goes by the length of the run
+    assert differences(wanted, found) == []
+
+
+def test_a_longer_run_takes_the_schedule_of_its_settings(data: Path, tmp_path: Path) -> None:
+    """PyTorch would bring back the old horizon, at whose end nothing is learned any more."""
+    fit(data, tmp_path / "run", "schedule=polynomial", "schedule.horizon=6", "trainer.max_steps=6")
+    fit(data, tmp_path / "run", "schedule=polynomial", "schedule.horizon=12", "trainer.max_steps=9", resume=tmp_path / "run")
+    content = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    (rate,) = content["lr_schedulers"][0]["_last_lr"]
+    assert rate == pytest.approx(content["lr_schedulers"][0]["base_lrs"][0] * (1 - 9 / 12) ** 0.9)
+
+
+def test_a_checkpoint_file_starts_a_new_run(data: Path, tmp_path: Path) -> None:
+    """In its own folder, with its own rows of metrics; the earlier run stays as it is."""
+    fit(data, tmp_path / "run", "trainer.max_steps=6")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    fit(data, tmp_path / "new", "trainer.max_steps=8", resume=tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert before == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    steps = [row["step"] for row in left(tmp_path / "new")["metrics"]]
+    assert steps == ["6", "7"]
+
+
+def test_temporary_files_of_a_kill_are_removed_and_only_those(data: Path, tmp_path: Path) -> None:
+    """What is named otherwise, or nobody here writes, is somebody else's."""
+    run = tmp_path / "run"
+    with pytest.raises(Stopped):
+        fit(data, run, disturbed=("on_train_batch_start", 4, "SIGTERM"))
+    ours = [run / "checkpoints" / ".last.ab12_9xy.ckpt", run / ".metrics.abcdefgh.csv", run / ".results.00000000.json"]
+    others = [run / ".notes.abcdefgh.txt", run / ".metrics.csv.swp", run / ".results.json", run / "wandb" / ".last.abcdefgh.ckpt"]
+    for path in (*ours, *others):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    fit(data, run, resume=run)
+    assert not any(path.exists() for path in ours)
+    assert all(path.exists() for path in others)
+
+
+def test_a_run_that_another_process_is_at_is_left_alone(data: Path, tmp_path: Path) -> None:
+    """Such as a job that was started again before the first one ended; its workers hold no lock."""
+    fit(data, tmp_path / "run", "trainer.max_steps=3")
+    holder = (
+        "import sys; from pathlib import Path; from pin_memory.utils.locking import alone\n"
+        "with alone(Path(sys.argv[1])): print(1, flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", holder, str(tmp_path / "run")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "1\n"
+        assert is_in_use(tmp_path / "run")
+        with pytest.raises(OutputError, match="another process is at work"):
+            fit(data, tmp_path / "run", resume=tmp_path / "run")
+        process.communicate("\n")
+    assert not is_in_use(tmp_path / "run")
+    with alone(tmp_path / "run"), alone(tmp_path / "run"):  # of one process
+        pass
+
+
+def test_seed_zero_is_a_seed(data: Path, tmp_path: Path) -> None:
+    """Two runs of it are equal; another seed is another run."""
+    runs = {}
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        fit(data, tmp_path / name, f"seed={seed}", "trainer.max_steps=6")
+        runs[name] = left(tmp_path / name)
+    assert differences(runs["a"], runs["b"]) == []
+    assert any("state_dict" in text for text in differences(runs["a"], runs["c"]))
+
+
+def test_the_best_so_far_moves_with_its_folder(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A run folder may be renamed; a best.ckpt that is damaged is no best."""
+    with pytest.raises(Stopped):
+        fit(data, tmp_path / "run", disturbed=("on_train_batch_start", 7, "SIGTERM"))
+    (tmp_path / "run").rename(tmp_path / "moved")
+    shutil.copytree(tmp_path / "moved", tmp_path / "damaged")
+    state = torch.load(tmp_path / "moved" / "checkpoints" / "last.ckpt", weights_only=True)["callbacks"]
+    (state,) = (value for key, value in state.items() if key.startswith("BestCheckpoint"))
+    best = BestCheckpoint(tmp_path / "moved" / "checkpoints")
+    best.load_state_dict(state)
+    assert best.best_model_path == str(tmp_path / "moved" / "checkpoints" / "best.ckpt")
+    assert best.best_model_score == state["best_model_score"]
+    (tmp_path / "damaged" / "checkpoints" / "best.ckpt").write_bytes(b"PK")
+    best = BestCheckpoint(tmp_path / "damaged" / "checkpoints")
+    with caplog.at_level("INFO"):
+        best.load_state_dict(state)
+    assert best.best_model_score is None
+    assert "not there any more" in caplog.text
