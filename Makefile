@@ -18,10 +18,11 @@ demo: $(STAMP) ## train and test on drawn stand-ins; a few minutes, no download 
 test: $(STAMP) ## run the tests (ARGS="-k memory" chooses some)
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
 
-lint: $(STAMP) ## check style, formatting and types
+lint: $(STAMP) ## check style, formatting, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 bench: $(STAMP) ## measure training step, memory, data pipeline, evaluation and start-up; about 15 minutes, results in runs/benchmarks
 	$(BIN)/python -m benchmarks.step_time $(ARGS)
