@@ -203,7 +203,7 @@ def test_a_full_disk_ends_the_log_file_not_the_run(run: Run) -> None:
     done = run("hydra.job_logging.handlers.file.filename=/dev/full")
     assert done.returncode == 0
     assert "hello" in done.stdout
-    assert done.stderr == "/dev/full cannot be written (No space left on device); going on without it.\n"
+    assert done.stderr == "/dev/full cannot be written (No space left on device); continuing without it.\n"
 
 
 @pytest.mark.parametrize(

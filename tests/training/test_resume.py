@@ -199,8 +199,8 @@ def test_temporary_files_of_a_kill_are_removed_and_only_those(data: Path, tmp_pa
     run = tmp_path / "run"
     with pytest.raises(Stopped):
         fit(data, run, disturbed=("on_train_batch_start", 4, "SIGTERM"))
-    ours = [run / "checkpoints" / ".last.ab12_9xy.ckpt", run / ".metrics.abcdefgh.csv", run / ".results.00000000.json"]
-    others = [run / ".notes.abcdefgh.txt", run / ".metrics.csv.swp", run / ".results.json", run / "wandb" / ".last.abcdefgh.ckpt"]
+    ours = [run / "checkpoints" / ".last.ab12c9e0.tmp.ckpt", run / ".metrics.abcdefab.tmp.csv", run / ".results.00000000.tmp.json"]
+    others = [run / ".notes.abcdefgh.txt", run / ".metrics.csv.swp", run / ".results.json", run / "wandb" / ".last.abcdefab.tmp.ckpt"]
     for path in (*ours, *others):
         path.parent.mkdir(exist_ok=True)
         path.touch()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import numpy as np
 
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.utils.files import atomic_write, told_if_unwritten
+from pin_memory.utils.files import atomic_write, report_write_errors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -107,7 +107,7 @@ def save_figure(figure: "Figure", path: str | Path, formats: Iterable[str] = ("p
     for form in formats:
         file = Path(f"{path}.{form}")
         undated = {"png": None, "pdf": {"CreationDate": None}, "svg": {"Date": None}}[form]
-        with told_if_unwritten(file, "the figure "), atomic_write(file) as temporary:
+        with report_write_errors(file, "the figure "), atomic_write(file) as temporary:
             figure.savefig(temporary, format=form, metadata=undated)
         written.append(file)
     return written

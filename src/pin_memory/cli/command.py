@@ -61,19 +61,6 @@ def command(
     return decorate
 
 
-class LogFile(logging.FileHandler):
-    """The log file of a run. A disk that fills up ends the file, not the run: the results themselves will tell."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is logging's
-        """Say once that the file cannot be written, and go on without it."""
-        error = sys.exc_info()[1]
-        if not isinstance(error, OSError):
-            super().handleError(record)
-            return
-        self.setLevel(logging.CRITICAL + 1)
-        print(f"{self.baseFilename} cannot be written ({error.strerror}); going on without it.", file=sys.stderr)
-
-
 class _Told(Exception):  # noqa: N818 - it carries an exit code, the message is already out
     """One job of a sweep failed and its error has been shown; the sweep goes on."""
 

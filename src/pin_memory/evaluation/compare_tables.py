@@ -8,7 +8,7 @@ from typing import Any
 
 from pin_memory.evaluation.compare import FACTS, shown_facts
 from pin_memory.runs.results import write_results
-from pin_memory.utils.files import told_if_unwritten, write_text
+from pin_memory.utils.files import report_write_errors, write_text
 from pin_memory.utils.tables import STAND_IN_NOTE, Cell, Score, Table, check_formats
 
 NAME = "comparison"
@@ -119,7 +119,7 @@ def _write(path: Path, text: str) -> None:
     Raises:
         OutputError: It cannot be written.
     """
-    with told_if_unwritten(path):
+    with report_write_errors(path):
         write_text(path, text)
 
 

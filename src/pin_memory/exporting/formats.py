@@ -10,7 +10,7 @@ import torch
 from pin_memory.exporting.agreement import Size, differences, onnx_runner, require_agreement, torch_runner
 from pin_memory.exporting.graph import INPUT, OUTPUT, InferenceGraph, onnx_program, require, traced
 from pin_memory.networks import MemorySegmenter
-from pin_memory.utils.files import atomic_write, told_if_unwritten
+from pin_memory.utils.files import atomic_write, report_write_errors
 
 ABOUT = "pin_memory"
 """Key of an ONNX file's metadata, and name (`pin_memory.json`) of an extra file in a torch.export archive, that hold the settings."""
@@ -40,7 +40,7 @@ def write_onnx(
     require("onnx", "onnxscript", "onnxruntime")
     program = onnx_program(InferenceGraph(network, normalise), opset)
     program.model.metadata_props[ABOUT] = _text(settings, normalise)
-    with told_if_unwritten(path), atomic_write(path) as temporary:
+    with report_write_errors(path), atomic_write(path) as temporary:
         program.save(temporary, external_data=False)
         found = differences(onnx_runner(temporary), network, sizes, normalise)
         require_agreement(found, tolerance, path)
@@ -59,7 +59,7 @@ def write_torch_export(
         OutputError: The file cannot be written, or does not agree.
     """
     program = traced(InferenceGraph(network, normalise))
-    with told_if_unwritten(path), atomic_write(path) as temporary:
+    with report_write_errors(path), atomic_write(path) as temporary:
         torch.export.save(program, temporary, extra_files={f"{ABOUT}.json": _text(settings, normalise)})
         found = differences(torch_runner(temporary), network, sizes, normalise)
         require_agreement(found, tolerance, path)

@@ -13,7 +13,7 @@ from pin_memory.exporting.weights import SETTINGS, WEIGHTS, write_pair
 from pin_memory.inference import TestStatistics
 from pin_memory.runs.results import score_table
 from pin_memory.utils.errors import OutputError
-from pin_memory.utils.files import told_if_unwritten, write_text
+from pin_memory.utils.files import report_write_errors, write_text
 from pin_memory.utils.tables import STAND_IN_NOTE
 
 CARD = "README.md"
@@ -50,7 +50,7 @@ def write_hub(
             " other things, which are left as they are. Choose another folder."
         )
     write_pair(folder / WEIGHTS, folder / SETTINGS, source.method.network, settings)
-    with told_if_unwritten(folder / CARD):
+    with report_write_errors(folder / CARD):
         write_text(folder / CARD, model_card(source, settings, results, name, licence))
     return [folder / WEIGHTS, folder / SETTINGS, folder / CARD]
 

@@ -17,7 +17,7 @@ from pin_memory.runs.build import rebuilt, without_downloads
 from pin_memory.runs.trusted import checked_settings
 from pin_memory.utils.documents import read_json
 from pin_memory.utils.errors import ConfigurationError, OutputError
-from pin_memory.utils.files import atomic_write, told_if_unwritten, write_text
+from pin_memory.utils.files import atomic_write, report_write_errors, write_text
 
 WEIGHTS, SETTINGS = "model.safetensors", "config.json"
 """Names in a folder for a model hub; elsewhere the settings of `FILE.safetensors` are `FILE.json`."""
@@ -66,7 +66,7 @@ def write_pair(weights: Path, beside: Path, network: MemorySegmenter, settings: 
 
     check_replaceable(beside)
     content = save({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, metadata={"format": "pt"})
-    with told_if_unwritten(weights):
+    with report_write_errors(weights):
         with atomic_write(weights) as temporary:
             temporary.write_bytes(content)
         write_text(beside, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")

@@ -11,7 +11,7 @@ from pin_memory.domains.readers.cityscapes import Cityscapes
 from pin_memory.prediction.inputs import Item
 from pin_memory.prediction.segmenting import Segmentation
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.utils.files import atomic_write, told_if_unwritten
+from pin_memory.utils.files import atomic_write, report_write_errors
 from pin_memory.utils.labels import CLASSES, IGNORE, LabelSpace
 from pin_memory.utils.pictures import colorize, overlay, with_legend, write_image
 
@@ -151,7 +151,7 @@ def write_logits(path: Path, logits: np.ndarray, space: LabelSpace) -> None:
         OutputError: The file cannot be written.
     """
     np.savez_compressed(buffer := BytesIO(), logits=logits, classes=np.array(space.names))
-    with told_if_unwritten(path), atomic_write(path) as temporary:
+    with report_write_errors(path), atomic_write(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pin_memory.utils.documents import read_json
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.utils.files import told_if_unwritten, write_text
+from pin_memory.utils.files import report_write_errors, write_text
 
 RECORD = "predict.json"
 """Its name. A result older than it was made by other settings, or is to be made anew."""
@@ -42,7 +42,7 @@ def open_record(output: Path, settings: Mapping[str, Any], overwrite: bool = Fal
             f"{file} is there, and no {RECORD} in {output} says that a prediction made it; a result would replace it. Choose another output"
             " folder, or say overwrite=true to replace it and all others that have a result's name."
         )
-    with told_if_unwritten(path):
+    with report_write_errors(path):
         write_text(path, json.dumps(wanted, indent=2, ensure_ascii=False) + "\n")
     return path
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from pin_memory.metrics import class_iou
 from pin_memory.utils.documents import read_json
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.utils.files import atomic_write, told_if_unwritten, write_text
+from pin_memory.utils.files import atomic_write, report_write_errors, write_text
 from pin_memory.utils.labels import CLASSES
 from pin_memory.utils.tables import STAND_IN_NOTE, Cell, Score, Table
 
@@ -135,7 +135,7 @@ def write_results(path: str | Path, results: Mapping[str, Any]) -> None:
         OutputError: If the file cannot be written.
     """
     text = json.dumps(_plain(results), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    with told_if_unwritten(path, "the results to "):
+    with report_write_errors(path, "the results to "):
         write_text(path, text)
 
 
@@ -146,7 +146,7 @@ def write_confusions(path: Path, confusions: Mapping[str, Tensor]) -> None:
         OutputError: If the file cannot be written.
     """
     arrays: dict[str, Any] = {name: counts.cpu().numpy().astype(np.int64) for name, counts in confusions.items()}
-    with told_if_unwritten(path), atomic_write(path) as temporary:
+    with report_write_errors(path), atomic_write(path) as temporary:
         np.savez_compressed(temporary, **arrays)
 
 

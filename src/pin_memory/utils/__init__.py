@@ -1,1 +1,5 @@
 """Helpers that know nothing of segmentation methods: errors, files, labels, pictures, tables, several processes."""
+
+from pin_memory.utils.files import LogFile
+
+__all__ = ["LogFile"]

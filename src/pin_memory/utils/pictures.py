@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pin_memory.utils.errors import OutputError
-from pin_memory.utils.files import atomic_write, told_if_unwritten
+from pin_memory.utils.files import atomic_write, report_write_errors
 from pin_memory.utils.labels import CITYSCAPES, IGNORE, LabelSpace
 
 WRONG = (0, 235, 255)
@@ -174,7 +174,7 @@ def write_image(path: str | Path, image: np.ndarray, max_bytes: int | None = Non
         OutputError: If the file cannot be written, or the suffix is that of no format.
     """
     content = _encoded(image, Path(path), max_bytes)
-    with told_if_unwritten(path, "the picture "), atomic_write(path) as temporary:
+    with report_write_errors(path, "the picture "), atomic_write(path) as temporary:
         temporary.write_bytes(content)  # Pillow itself would not notice a JPEG that a full disk cuts short
 
 

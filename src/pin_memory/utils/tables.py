@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.utils.files import told_if_unwritten, write_text
+from pin_memory.utils.files import report_write_errors, write_text
 
 
 class Score(NamedTuple):
@@ -147,7 +147,7 @@ def write_table(table: Table, path: Path, formats: Sequence[str]) -> list[Path]:
     for name in formats:
         suffix, write = FORMATS[name]
         target = path.with_name(path.name + suffix)
-        with told_if_unwritten(target):
+        with report_write_errors(target):
             write_text(target, write(table))
         written.append(target)
     return written

@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from pin_memory.utils.files import told_if_unwritten, write_text
+from pin_memory.utils.files import report_write_errors, write_text
 
 MAX_BYTES = 15_000_000
 """No report is larger."""
@@ -39,7 +39,7 @@ def write_page(path: Path, html: str) -> None:
     Raises:
         OutputError: It cannot be written.
     """
-    with told_if_unwritten(path, "the report ", other="file"):
+    with report_write_errors(path, "the report ", other="file"):
         write_text(path, html)
 
 

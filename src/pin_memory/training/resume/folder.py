@@ -1,7 +1,6 @@
-"""The folder of a run that goes on in it: what a kill has left there goes, and the settings on record become those of now."""
+"""The folder of a run that is resumed in it: what a kill has left there is removed, and the settings on record become those of now."""
 
 import logging
-import re
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,10 @@ from pin_memory.training.resume.changed_settings import changed_settings
 from pin_memory.training.resume.checkpoint import Resumption
 from pin_memory.training.resume.find import HYDRA_FOLDER
 from pin_memory.utils.documents import read_yaml
-from pin_memory.utils.files import write_text
+from pin_memory.utils.files import TEMPORARY, write_text
 
 log = logging.getLogger(__name__)
 
-_TEMPORARY = re.compile(r"\.(.{1,40})\.[a-z0-9_]{8}(\.\w+)?")  # what `files.atomic_write` names its files
-_OWN = {"last", "best", "before_non_finite", "wandb_id", "metrics", "config", "provenance", "memory_trace", "results", "report"}
-_OWN |= {"confusions", "job", "overrides", "hydra"}
 _OWN_FOLDERS = ("checkpoints", "panels", "tiles")  # that nobody else writes to
 _NOT_COMPARED = ("resume", "paths", "logger", "callbacks")  # they do not change what is trained
 
@@ -50,16 +46,8 @@ def make_ready(cfg: DictConfig, run: Path, found: Resumption, step: int) -> None
 
 def _left_behind(run: Path) -> list[Path]:
     """Temporary files of writes that a kill cut off; only what this library names so."""
-    found = []
-    for folder in (run, run / HYDRA_FOLDER, *(run / name for name in _OWN_FOLDERS)):
-        for path in folder.glob(".*"):
-            match = _TEMPORARY.fullmatch(path.name)
-            if match is None or not path.is_file():
-                continue
-            stem, suffix = match[1], match[2] or ""
-            if folder.name in _OWN_FOLDERS or stem in _OWN or path.with_name(f"{stem}{suffix}").is_file():
-                found.append(path)
-    return found
+    folders = (run, run / HYDRA_FOLDER, *(run / name for name in _OWN_FOLDERS))
+    return [path for folder in folders for path in folder.glob(TEMPORARY) if path.is_file()]
 
 
 def _changed(cfg: DictConfig, run: Path) -> list[str]:
