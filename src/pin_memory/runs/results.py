@@ -1,13 +1,15 @@
-"""Scores of a run: as JSON for programs, as a table for people, and the counts behind them."""
+"""The scores of a run as `results.json` holds them, and the gain of one run over another."""
 
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from pin_memory.metrics import class_iou
@@ -18,9 +20,214 @@ from pin_memory.utils.labels import CLASSES
 from pin_memory.utils.tables import STAND_IN_NOTE, Cell, Score, Table
 
 RESULTS = "results.json"
-"""Scores of a judged run, in its folder."""
+"""Scores of an evaluated run, in its folder."""
 CONFUSIONS = "confusions.npz"
 """The pixel counts behind them: an int64 array `(K, K)` per target, rows are the ground truth."""
+CONDITIONS = ("view", "image_scale", "label_scale", "layout", "images", "classes")
+"""What two scores on a target must share, besides the protocol, to be of the same pixels and classes."""
+
+Scores = dict[str, float | None]
+"""Fractions, or differences of fractions, by name; None where there is no ground truth."""
+_STRICT = ConfigDict(strict=True)
+
+
+@dataclass(frozen=True, config=_STRICT)
+class TargetScores:
+    """The scores of one target.
+
+    Attributes:
+        means: "miou", the mean over the classes that the data set has, and with SYNTHIA as a source "miou16" and "miou13".
+        iou: Of each class.
+        conditions: What the scores depend on besides network and protocol: `CONDITIONS`.
+    """
+
+    means: Scores
+    iou: Scores
+    conditions: dict[str, Any]
+
+    @property
+    def miou(self) -> float | None:
+        """Mean IoU."""
+        return self.means["miou"]
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """The scores as `results.json` has them: means and conditions next to `iou`."""
+        means = {kind: content[kind] for kind in dict.fromkeys(("miou", *kinds([content])))}
+        conditions = {key: value for key, value in content.items() if key not in means and key != "iou"}
+        return cls(means=means, iou=content["iou"], conditions=conditions)
+
+    def to_json(self) -> dict[str, Any]:
+        """As `from_json` reads it."""
+        return {**self.means, "iou": self.iou, **self.conditions}
+
+    def differing(self, other: "TargetScores") -> list[str]:
+        """The conditions in which two scores differ, which then cannot be compared."""
+        return [key for key in CONDITIONS if self.conditions.get(key) != other.conditions.get(key)]
+
+    def minus(self, other: "TargetScores") -> "TargetScores":
+        """The differences of all means and classes."""
+        return TargetScores(_differences(self.means, other.means), _differences(self.iou, other.iou), {})
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Gain:
+    """Differences of a run's scores to those of another.
+
+    Attributes:
+        baseline: Name of the other run.
+        targets: None for a target that is not comparable.
+        mean_miou: None unless the two means are over the same targets, all of them comparable.
+        statistics: Of batch norm, in the other run.
+    """
+
+    baseline: str
+    targets: dict[str, TargetScores | None]
+    mean_miou: float | None
+    statistics: str | None = None
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """The gain as `results.json` has it."""
+        targets = {name: scores and TargetScores.from_json(scores) for name, scores in content["targets"].items()}
+        more = {key: content.get(key) for key in ("mean_miou", "statistics")}
+        return cls(baseline=content["baseline"], targets=targets, **more)
+
+    def to_json(self) -> dict[str, Any]:
+        """As `from_json` reads it."""
+        targets = {name: scores and scores.to_json() for name, scores in self.targets.items()}
+        return {"baseline": self.baseline, "statistics": self.statistics, "targets": targets, "mean_miou": self.mean_miou}
+
+
+class Results(BaseModel):
+    """The content of a `results.json`. A field that the file does not have has its default and is not written either.
+
+    Attributes:
+        method: Name of the method.
+        network: Name of the network.
+        sources: Names of the source domains.
+        protocol: Name and version, and what was changed in it.
+        protocol_settings: All of its settings.
+        statistics: What batch norm normalised by.
+        stand_in: Whether the scenes were drawn.
+        images_seen: Images that the checkpoint was trained on.
+        targets: Scores by target.
+        mean_miou: Unweighted mean of the targets' mIoU.
+        revision: Of the code.
+        experiment: Name of the experiment, of an evaluation.
+        label: Name of the checkpoint among several, of an evaluation.
+        seed: Of the training.
+        devices: That trained.
+        floors: mIoU by name of the floor and target.
+        checkpoint: The file; a run names its own relative to its folder.
+        selection: How the checkpoint was chosen.
+        source_validation: mIoU by source on the validation splits.
+        skipped: Iterations that were left out because a number was not finite.
+        bad_samples: Training samples that could not be read, by source.
+        gain: Over a baseline.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
+
+    method: str = ""
+    network: str = ""
+    sources: list[str] = []
+    protocol: str = ""
+    protocol_settings: dict[str, Any] = {}
+    statistics: str | None = None
+    stand_in: bool = False
+    images_seen: int | None = None
+    targets: dict[str, TargetScores]
+    mean_miou: float | None = None
+    revision: str | None = None
+    experiment: str | None = None
+    label: str | None = None
+    seed: int | None = None
+    devices: int | None = None
+    floors: dict[str, Scores] | None = None
+    checkpoint: str | None = None
+    selection: str | None = None
+    source_validation: Scores | None = None
+    skipped: int | None = None
+    bad_samples: dict[str, Any] | None = None
+    gain: Gain | None = None
+
+    @classmethod
+    def from_json(cls, content: Any) -> Self:
+        """The results as `results.json` has them.
+
+        Raises:
+            ValueError: They are something else; says what was expected.
+        """
+        try:
+            targets = {name: TargetScores.from_json(scores) for name, scores in content["targets"].items()}
+            gain = {"gain": Gain.from_json(content["gain"])} if content.get("gain") else {}
+            return cls(**content | {"targets": targets} | gain)
+        except ValidationError as error:
+            found = error.errors()[0]
+            raise ValueError(f"{'.'.join(map(str, found['loc']))}: {found['msg'].replace('Input should be', 'expected')}") from error
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError("expected targets, each with its miou and the iou of the classes") from error
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a `results.json`.
+
+        Raises:
+            ConfigurationError: It cannot be read, is damaged, or holds something else.
+        """
+        try:
+            return cls.from_json(read_json(path))
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"{path} is no readable results file of this library: {error}.") from error
+
+    def to_json(self) -> dict[str, Any]:
+        """As `from_json` reads it."""
+        content = {name: value for name, value in self if name in self.model_fields_set}
+        content["targets"] = {name: scores.to_json() for name, scores in self.targets.items()}
+        return content | ({"gain": self.gain.to_json()} if self.gain else {})
+
+    def kinds(self) -> list[str]:
+        """Names of the means that a target has: miou, and with SYNTHIA as a source miou16 and miou13."""
+        return kinds(scores.means for scores in self.targets.values())
+
+    def mean(self, kind: str = "miou") -> float | None:
+        """Unweighted mean of one kind of mean over the targets."""
+        return known_mean(scores.means.get(kind) for scores in self.targets.values())
+
+
+def gain_over(results: Results, baseline: Results, name: str) -> Gain:
+    """Difference of one run's scores to those of another, on the targets that both were evaluated on in the same way.
+
+    Args:
+        results: Of the one run.
+        baseline: Of the other.
+        name: Of the other.
+
+    Returns:
+        Fractions, run minus baseline.
+    """
+    targets: dict[str, TargetScores | None] = {}
+    for target, scores in results.targets.items():
+        other = baseline.targets.get(target)
+        comparable = other is not None and results.protocol == baseline.protocol and not scores.differing(other)
+        targets[target] = scores.minus(other) if other is not None and comparable else None
+    complete = results.targets.keys() == baseline.targets.keys() and all(targets.values())
+    mean = _difference(results.mean_miou, baseline.mean_miou) if complete else None
+    return Gain(name, targets, mean, baseline.statistics)
+
+
+def _differences(own: Scores, other: Scores) -> Scores:
+    return {name: _difference(value, other.get(name)) for name, value in own.items()}
+
+
+def _difference(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one - other
+
+
+def kinds(scores: Iterable[Iterable[str]]) -> list[str]:
+    """Names of the means among the keys of targets' scores: miou, miou16, miou13."""
+    return list(dict.fromkeys(key for target in scores for key in target if key.startswith("miou")))
 
 
 def target_result(
