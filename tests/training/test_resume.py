@@ -14,7 +14,7 @@ from lightning.pytorch import Trainer
 from pin_memory.callbacks import BestCheckpoint, LastCheckpoint
 from pin_memory.domains.stand_ins.writers import StandIns
 from pin_memory.utils.errors import ConfigurationError, OutputError
-from pin_memory.utils.locking import alone, is_in_use
+from pin_memory.utils.locking import exclusive, is_in_use
 from pin_memory.utils.signals import STOPPED, Stopped
 from tests.helpers.resumption import WHITENED, Killed, differences, fit, left
 
@@ -209,12 +209,12 @@ def test_temporary_files_of_a_kill_are_removed_and_only_those(data: Path, tmp_pa
     assert all(path.exists() for path in others)
 
 
-def test_a_run_that_another_process_is_at_is_left_alone(data: Path, tmp_path: Path) -> None:
+def test_a_run_that_another_process_is_at_is_left_alone(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as a job that was started again before the first one ended; its workers hold no lock."""
     fit(data, tmp_path / "run", "trainer.max_steps=3")
     holder = (
-        "import sys; from pathlib import Path; from pin_memory.utils.locking import alone\n"
-        "with alone(Path(sys.argv[1])): print(1, flush=True); input()"
+        "import sys; from pathlib import Path; from pin_memory.utils.locking import exclusive\n"
+        "with exclusive(Path(sys.argv[1])): print(1, flush=True); input()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", holder, str(tmp_path / "run")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -222,11 +222,12 @@ def test_a_run_that_another_process_is_at_is_left_alone(data: Path, tmp_path: Pa
         assert process.stdout is not None
         assert process.stdout.readline() == "1\n"
         assert is_in_use(tmp_path / "run")
+        monkeypatch.setattr("pin_memory.utils.locking.PATIENCE", 0.1)
         with pytest.raises(OutputError, match="another process is at work"):
             fit(data, tmp_path / "run", resume=tmp_path / "run")
         process.communicate("\n")
     assert not is_in_use(tmp_path / "run")
-    with alone(tmp_path / "run"), alone(tmp_path / "run"):  # of one process
+    with exclusive(tmp_path / "run"), exclusive(tmp_path / "run"):  # of one process
         pass
 
 

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,6 @@ import yaml
 from pin_memory.training.resume.command_line import with_recorded_settings
 from pin_memory.utils import untrusted
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.utils.locking import alone
-from pin_memory.utils.processes import is_first
 from tests.helpers.tiny_run import TINY
 
 fcntl = pytest.importorskip("fcntl")
@@ -157,8 +154,8 @@ def test_auto_finds_the_newest_unfinished_run_of_the_same_settings(cwd: Path, ca
     assert "going on with runs/demo/wanted" in capsys.readouterr().out
     assert with_recorded_settings(["resume=auto"])[-2:] == ours("runs/demo/other")  # the newest of any settings
     holder = (
-        "import sys; from pathlib import Path; from pin_memory.utils.locking import alone\n"
-        "with alone(Path(sys.argv[1])): print(1, flush=True); input()"
+        "import sys; from pathlib import Path; from pin_memory.utils.locking import exclusive\n"
+        "with exclusive(Path(sys.argv[1])): print(1, flush=True); input()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", holder, str(runs / "wanted")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -236,56 +233,6 @@ def test_several_processes_do_not_search_each_for_itself(cwd: Path, variable: st
     assert with_recorded_settings(["experiment=demo", "resume=auto", "hydra.run.dir=runs/demo/run"])[-2:] == ours("runs/demo/run")
     monkeypatch.setenv(variable, "1")
     assert with_recorded_settings(["experiment=demo", "resume=auto"])[-2:] == ours("runs/demo/run")
-
-
-@pytest.mark.parametrize(
-    ("environment", "first"),
-    [
-        ({}, True),
-        ({"RANK": "0", "LOCAL_RANK": "0"}, True),
-        ({"RANK": "4", "LOCAL_RANK": "0", "SLURM_PROCID": "1"}, False),
-        ({"RANK": "0", "SLURM_PROCID": "1"}, True),
-        ({"SLURM_PROCID": "1"}, False),
-        ({"SLURM_PROCID": "0", "LOCAL_RANK": "1"}, False),
-        ({"LOCAL_RANK": "0", "NODE_RANK": "1"}, False),
-    ],
-)
-def test_one_process_speaks(cwd: Path, environment: dict[str, str], first: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of torchrun, srun, and Lightning on one machine or several."""
-    monkeypatch.delitem(sys.modules, "pin_memory.utils.distributed", raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert is_first() == first
-
-
-def test_looking_does_not_disturb(tmp_path: Path) -> None:
-    """Processes that look whether a folder is in use see no lock in each other, and keep nobody from working there."""
-    with alone(tmp_path):
-        pass
-    look = (
-        "import sys; from pathlib import Path; from pin_memory.utils.locking import is_in_use\n"
-        "print(flush=True); input()\n"
-        "print(sum(is_in_use(Path(sys.argv[1])) for _ in range(2000)))"
-    )
-    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    watchers = [subprocess.Popen([sys.executable, "-c", look, str(tmp_path)], **pipes) for _ in range(2)]
-    for watcher in watchers:
-        watcher.stdout.readline()
-    for watcher in watchers:
-        watcher.stdin.write("\n")
-        watcher.stdin.flush()
-    assert [watcher.communicate()[0].split() for watcher in watchers] == [["0"], ["0"]]
-    held = (tmp_path / ".lock").open()
-    fcntl.flock(held, fcntl.LOCK_SH)  # as one who looks, for longer than any does
-    threading.Timer(0.2, held.close).start()
-    with alone(tmp_path):
-        assert held.closed
-
-
-def test_the_lock_of_this_process_is_no_obstacle(tmp_path: Path) -> None:
-    """Of a sweep's job, say, whose training locks the same folder."""
-    with alone(tmp_path / "run"), alone(tmp_path / "run"):
-        assert (tmp_path / "run" / ".lock").is_file()
 
 
 def train(cwd: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":

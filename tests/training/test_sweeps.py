@@ -298,7 +298,10 @@ def test_a_job_without_a_validation_is_refused_before_it_starts(job: Job, capsys
     assert not job.seen
 
 
-def test_a_job_that_another_process_is_at_is_left_alone(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_job_that_another_process_is_at_is_left_alone(
+    job: Job, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pin_memory.utils.locking.PATIENCE", 0.1)
     job.folder.mkdir(parents=True)
     holder = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); sys.stdin.read()"
     with subprocess.Popen(

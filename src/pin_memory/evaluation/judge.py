@@ -31,7 +31,7 @@ from pin_memory.runs.results import (
     write_confusions,
     write_results,
 )
-from pin_memory.utils.distributed import agree
+from pin_memory.utils.distributed import broadcast_state
 from pin_memory.utils.tables import FORMATS, write_table
 
 Floors = dict[str, dict[str, float | None]]
@@ -159,7 +159,7 @@ def floor_scores(
             prior.update(source.read_label(sample))
     floors: Floors = {name: {} for name in _FLOORS}
     untrained.to(device)
-    agree(untrained)
+    broadcast_state(untrained)
     with evaluation_mode(untrained):  # its modes come back: training starts from it
         for target, domain in data.targets.items():
             counts = _count_floors(domain, untrained, prior, device, protocol)

@@ -9,7 +9,7 @@ from pin_memory.inference.batch_norm import TestStatistics
 from pin_memory.inference.protocol import WHOLE, Protocol
 from pin_memory.metrics import DomainConfusion, class_iou, mean_iou
 from pin_memory.networks import MemorySegmenter
-from pin_memory.utils.distributed import agree
+from pin_memory.utils.distributed import broadcast_state
 
 
 class JudgedByDomain(LightningModule):
@@ -32,7 +32,7 @@ class JudgedByDomain(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Start an empty confusion matrix per source, with one network on all ranks."""
-        agree(self)
+        broadcast_state(self)
         self._reset_confusions(self.trainer.datamodule.validation_names)  # type: ignore[attr-defined]
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
@@ -47,7 +47,7 @@ class JudgedByDomain(LightningModule):
 
     def on_test_epoch_start(self) -> None:
         """Start an empty confusion matrix per target, with one network on all ranks."""
-        agree(self)
+        broadcast_state(self)
         self._reset_confusions(self.trainer.datamodule.target_names)  # type: ignore[attr-defined]
 
     def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:

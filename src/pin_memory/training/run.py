@@ -28,7 +28,7 @@ from pin_memory.training.resume.training_state import explain_restoring
 from pin_memory.utils.distributed import is_first
 from pin_memory.utils.errors import ConfigurationError, OutputError
 from pin_memory.utils.files import write_text
-from pin_memory.utils.locking import alone
+from pin_memory.utils.locking import exclusive
 from pin_memory.utils.signals import StopSignals
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def train(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
         if is_first():
             print(f"{run} is finished: all {step} iterations are made, and {run / RESULTS} has the scores.")
         return results
-    with StopSignals(), alone(run) if is_first() else nullcontext():
+    with StopSignals(), exclusive(run) if is_first() else nullcontext():
         if is_first():
             _make_folder(run, may_exist=resumed is not None and resumed.in_place)
             if resumed and resumed.in_place:

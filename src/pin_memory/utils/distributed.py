@@ -2,7 +2,7 @@
 
 Manual optimisation with `torch.autograd.grad` bypasses the reduction that DistributedDataParallel does in `backward`. What has to agree on
 all ranks - gradients of both steps, memory writes, the number of labelled pixels that a loss is a mean over - is therefore summed here. The
-rule is that `n` ranks with a share of the images each take the step that one process with all of them takes.
+rule is that `n` ranks with a part of the images each take the step that one process with all of them takes.
 """
 
 from collections.abc import Sequence
@@ -10,8 +10,11 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
+
+from pin_memory.utils.processes import is_first
+
+__all__ = ["broadcast_state", "gather_objects", "is_first", "items_of_rank", "mean_over_ranks", "rank", "sum_over_ranks", "world_size"]
 
 
 def world_size() -> int:
@@ -22,11 +25,6 @@ def world_size() -> int:
 def rank() -> int:
     """Number of this process, from 0."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
-
-
-def is_first() -> bool:
-    """Whether this process is the one that prints and writes; known from its environment before the processes have met."""
-    return getattr(rank_zero_only, "rank", None) in (None, 0)
 
 
 def sum_over_ranks(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -48,22 +46,25 @@ def sum_over_ranks(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def mean_over_ranks(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Mean of each tensor over the ranks; otherwise as `sum_over_ranks`."""
+    """Mean of each tensor over the ranks.
+
+    Args:
+        tensors: As in `sum_over_ranks`.
+
+    Returns:
+        The means, equal bit by bit on all ranks; the tensors themselves in a single process.
+    """
     number = world_size()
     return list(tensors) if number == 1 else [tensor / number for tensor in sum_over_ranks(tensors)]
 
 
-def share(items: Sequence[Any]) -> Sequence[Any]:
+def items_of_rank(items: Sequence[Any]) -> Sequence[Any]:
     """Every `world_size`-th item, starting at this rank's number: no item twice, none left out."""
     return items[rank() :: world_size()]
 
 
 def gather_objects(own: Any) -> list[Any]:
-    """The value of every process, in their order; alone, a list of one. All processes have to call it.
-
-    Args:
-        own: Plain containers of this process.
-    """
+    """Plain containers of every process, in the order of the ranks. All processes have to call it."""
     if world_size() == 1:
         return [own]
     found: list[Any] = [None] * world_size()
@@ -72,7 +73,7 @@ def gather_objects(own: Any) -> list[Any]:
 
 
 @torch.no_grad()
-def agree(module: nn.Module) -> None:
+def broadcast_state(module: nn.Module) -> None:
     """Give every rank the state of the first one: the checkpoint that it has chosen, and running statistics gathered on its images."""
     if world_size() > 1:
         for tensor in (*module.parameters(), *module.buffers()):

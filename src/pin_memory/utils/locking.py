@@ -1,92 +1,59 @@
 """One process at a time in a run folder."""
 
-import os
-import time
+import errno
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from io import TextIOWrapper
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from pin_memory.utils.errors import OutputError
 
 LOCK = ".lock"
-"""Name of the file that is locked; it stays, as removing it would let two processes lock two files of one name."""
-_HELD: dict[Path, TextIOWrapper] = {}
-_TRIES, _PAUSE = 20, 0.05  # a second in all: whoever only looks whether a folder is in use holds the lock for much less
+"""Name of the file that is locked; it stays when the lock is released."""
+PATIENCE = 10.0
+"""Seconds to wait for a lock: loading processes outlive a parent that was killed by about five, and hold its lock until then."""
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP)
+_LOOK = 0.3  # seconds to wait when only looking, since another process may look at the same moment
 
 
 @contextmanager
-def alone(folder: Path, who: Callable[[], str] | None = None) -> Iterator[None]:
-    """Keep other processes away from a folder, such as a cluster's job that was started again while the first one still runs.
+def exclusive(folder: Path, owner: Callable[[], str] | None = None) -> Iterator[None]:
+    """Keep other processes out of a folder, such as a cluster's job that was started again while the first one still runs.
 
-    Held by this process already, it is no obstacle. File systems without locks keep nobody away.
+    In the process that holds the lock already it is no obstacle. A file system without locks keeps nobody out.
 
     Args:
         folder: The folder; made if needed.
-        who: Says who is at work there, for the message.
+        owner: Names whoever works there, for the message.
 
     Raises:
         OutputError: Another process is at work there.
     """
-    place = folder.resolve()
-    if place in _HELD:
-        yield
-        return
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("w") as file:
-        if not _lock(file):
-            owner = f" ({who()})" if who else ""
-            raise OutputError(f"{folder}: another process is at work on this run{owner}. Wait for it or end it.")
-        _HELD[place] = file
-        try:
-            yield
-        finally:
-            _HELD.pop(place, None)
+    lock: AbstractContextManager[object] = nullcontext()
+    try:
+        lock = _lock(folder).acquire(timeout=PATIENCE)
+    except Timeout as error:
+        name = f" ({owner()})" if owner else ""
+        raise OutputError(f"{folder}: another process is at work on this run{name}. Wait for it or end it.") from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    with lock:
+        yield
 
 
 def is_in_use(folder: Path) -> bool:
-    """Whether another process is at work in a folder, as far as locks tell.
-
-    Any number of processes may look at the same time: what they hold for a moment is shared among them.
-    """
-    path = folder / LOCK
-    if not path.is_file() or folder.resolve() in _HELD:
+    """Whether another process is at work in a folder, or nothing can be written there."""
+    if not (folder / LOCK).is_file():
         return False
-    if not os.access(path, os.W_OK):  # nothing can be gone on with there
-        return True
     try:
-        with path.open() as file:
-            return not _lock(file, shared=True, tries=1)
-    except OSError:
+        with _lock(folder).acquire(timeout=_LOOK, poll_interval=0.01):
+            return False
+    except (Timeout, OSError):
         return True
 
 
-def _lock(file: TextIOWrapper, shared: bool = False, tries: int = _TRIES) -> bool:
-    """Lock an open file until it is closed; whether that went, or there are no locks here."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return True
-    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-    for left in reversed(range(tries)):
-        try:
-            fcntl.flock(file, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if left:
-                time.sleep(_PAUSE)
-        except OSError:  # a file system without locks
-            return True
-        else:
-            return True
-    return False
-
-
-def _let_go() -> None:
-    """Close the files in a forked process: loaders' workers outlive a parent that was killed by seconds, and the lock would, too."""
-    for file in _HELD.values():
-        file.close()
-    _HELD.clear()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_let_go)
+def _lock(folder: Path) -> FileLock:
+    return FileLock(folder.resolve() / LOCK, is_singleton=True)

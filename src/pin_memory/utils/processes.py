@@ -1,7 +1,7 @@
-"""Which of the processes of a run this one is, as whoever started it has said in the environment; imports nothing heavy.
+"""Which of the processes of a run this one is; imports nothing heavy.
 
-torchrun sets RANK, LOCAL_RANK and WORLD_SIZE; `srun` sets SLURM_PROCID and SLURM_NTASKS; Lightning, where it starts the processes of
-further devices by itself, LOCAL_RANK and NODE_RANK.
+Before Lightning knows, whoever started the process has said it in the environment: torchrun by RANK, LOCAL_RANK and WORLD_SIZE, `srun` by
+SLURM_PROCID and SLURM_NTASKS, and Lightning, where it starts the processes of further devices itself, by LOCAL_RANK and NODE_RANK.
 """
 
 import os
@@ -9,14 +9,12 @@ import sys
 
 
 def is_first() -> bool:
-    """Whether this process is the one that speaks for a run."""
-    # What Lightning knows holds, once it is there; nobody imports it for the sake of a line on the screen.
-    known = getattr(sys.modules.get("pin_memory.utils.distributed"), "is_first", None)
-    if known is not None:
-        return bool(known())
-    if (rank := _number("RANK")) is not None:
-        return rank == 0
-    return not any(_number(name) for name in ("LOCAL_RANK", "SLURM_PROCID", "NODE_RANK"))
+    """Whether this process is the one of its run that prints and writes."""
+    lightning = sys.modules.get("lightning_utilities.core.rank_zero")  # never imported for the sake of a line on the screen
+    known = getattr(getattr(lightning, "rank_zero_only", None), "rank", None)
+    if known is None:
+        known = _number("RANK")
+    return known == 0 if known is not None else not any(_number(name) for name in ("LOCAL_RANK", "SLURM_PROCID", "NODE_RANK"))
 
 
 def started_together() -> tuple[str, int]:
@@ -26,6 +24,6 @@ def started_together() -> tuple[str, int]:
 
 
 def _number(name: str) -> int | None:
-    """A variable of the environment as a number; None where it is missing or none."""
+    """A variable of the environment as a number; None where it is missing or no number."""
     text = os.environ.get(name, "")
     return int(text) if text.isdecimal() else None

@@ -1,4 +1,7 @@
-"""Being told to stop: by Ctrl-C, by SIGTERM, or by SIGUSR1, which clusters send some time before they end a job."""
+"""Requests to stop: Ctrl-C, SIGTERM, and SIGUSR1, which clusters send some time before they end a job.
+
+They are handled here and not by Lightning's requeueing, since training has to save first and all processes of a run have to stop together.
+"""
 
 import os
 import signal
@@ -9,16 +12,12 @@ from typing import Any
 from pin_memory.utils.processes import is_first
 
 STOPPED = 143
-"""Exit code of a training that was told to stop and can go on (128 + SIGTERM), also where SIGUSR1 told it. Ctrl-C ends with 130."""
+"""Exit code of a training that was asked to stop and can be resumed (128 + SIGTERM), also by SIGUSR1. Ctrl-C ends with 130."""
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1")  # by name: Windows has no SIGUSR1
 
 
 class Stopped(SystemExit):
-    """Training ends because it was told to.
-
-    Attributes:
-        signal: Name of what told it.
-    """
+    """Ends a training that was asked to stop; `signal` is the name of what asked."""
 
     def __init__(self, number: int, code: int = STOPPED) -> None:
         super().__init__(code)
@@ -26,14 +25,10 @@ class Stopped(SystemExit):
 
 
 class StopSignals:
-    """Handles the three signals while it is installed.
+    """Handles the three signals while it is installed, in the main thread.
 
-    Args:
-        deferring: The first signal is only remembered (`received`), for whoever asks at a place where the state is whole; a second Ctrl-C
-            does not wait any longer. Otherwise a signal ends the process where it is, with `STOPPED`, or KeyboardInterrupt for Ctrl-C.
-
-    Attributes:
-        received: Number of the signal that was remembered.
+    With `deferring` the first signal is only kept in `received`, for whoever asks at a place where the state is complete; a second Ctrl-C
+    does not wait any longer. Otherwise a signal ends the process where it is: by `Stopped`, or KeyboardInterrupt for Ctrl-C.
     """
 
     def __init__(self, deferring: bool = False) -> None:
@@ -43,7 +38,7 @@ class StopSignals:
         self._owner = 0
 
     def install(self) -> None:
-        """Take the signals over, if this is the main thread; what is ignored (`nohup`, `&`) stays so."""
+        """Replace the handlers; what is ignored (`nohup`, `&`) stays ignored."""
         if self._before or threading.current_thread() is not threading.main_thread():
             return
         self.received, self._owner = None, os.getpid()
@@ -53,18 +48,16 @@ class StopSignals:
                 self._before[number] = signal.signal(number, self._handle)
 
     def uninstall(self) -> None:
-        """Give the signals back."""
+        """Restore the handlers."""
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._before = {}
 
     def __enter__(self) -> "StopSignals":
-        """Install."""
         self.install()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Uninstall."""
         self.uninstall()
 
     def _handle(self, number: int, _: FrameType | None) -> None:
@@ -74,15 +67,15 @@ class StopSignals:
             if self.received is None:
                 self.received = number
                 again = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
-                _say(f"{signal.Signals(number).name}: finishing this iteration and saving{again}.")
+                _print(f"{signal.Signals(number).name}: finishing this iteration and saving{again}.")
             return
         if number == signal.SIGINT:
             raise KeyboardInterrupt
-        _say(f"Stopped by {signal.Signals(number).name}.")
+        _print(f"Stopped by {signal.Signals(number).name}.")
         raise Stopped(number)
 
 
-def _say(text: str) -> None:
-    """A line on stderr of the first process; written past Python's buffers, which a signal may have interrupted."""
+def _print(text: str) -> None:
+    """Print a line on stderr of the first process, past Python's buffers, which a signal may have interrupted."""
     if is_first():
         os.write(2, f"\n{text}\n".encode())

@@ -17,7 +17,7 @@ from pin_memory.domains.loading.transforms import TrainTransform
 from pin_memory.domains.loading.views import ViewTransform, find_view
 from pin_memory.domains.readers.base import SPLITS, Domain, Sample, Transform
 from pin_memory.domains.readers.listing import evenly_spaced
-from pin_memory.utils.distributed import share, world_size
+from pin_memory.utils.distributed import items_of_rank, world_size
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.labels import LabelSpace
 
@@ -170,6 +170,6 @@ class DomainDataModule(LightningDataModule):
     def _evaluation(self, split: str) -> DataLoader[Any]:
         """A loader over this process's share of the images, in order."""
         dataset = self.dataset(split, ViewTransform(self.view.name))
-        dataset.samples = list(share(self.evaluated(split, world_size())))
+        dataset.samples = list(items_of_rank(self.evaluated(split, world_size())))
         options = loader_options(self.loading.workers)
         return DataLoader(dataset, batch_size=self.loading.evaluation_batch_size, collate_fn=collate, **options)

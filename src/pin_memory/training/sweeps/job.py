@@ -18,7 +18,7 @@ from pin_memory.training.resume.changed_settings import changed_settings
 from pin_memory.utils.documents import read_json
 from pin_memory.utils.errors import FULL_ERROR, ConfigurationError
 from pin_memory.utils.files import write_text
-from pin_memory.utils.locking import alone
+from pin_memory.utils.locking import exclusive
 
 RECORD = "job.json"
 """What a job leaves beside its run: settings, state, score."""
@@ -47,7 +47,7 @@ def run_job(
     folder = Path(cfg.paths.run)
     outcome: dict[str, Any] = {"outcome": "failed"}
     try:
-        with alone(folder, lambda: _owner(folder)):
+        with exclusive(folder, lambda: _owner(folder)):
             score, outcome["outcome"] = _skip_or_work(task, cfg, folder, list(hydra.overrides.task))
         return score
     except Exception as error:
