@@ -218,6 +218,18 @@ def test_pairs_are_those_whose_stars_agree(tmp_path: Path) -> None:
     assert [(sample.name, sample.image.parts[-3], sample.label.parts[-3]) for sample in samples] == [("a_1", "a", "a"), ("b_1", "b", "b")]
 
 
+@pytest.mark.parametrize("patterns", [{}, {"images": "**/*.jpg", "labels": "**/*.png"}])
+def test_links_that_lead_back_up(tmp_path: Path, patterns: dict[str, str]) -> None:
+    files(tmp_path, "images/a/1.jpg", "images/b/2.jpg", "labels/a/1.png", "labels/b/2.png")
+    for link, target in (("images/a/back", ".."), ("images/b/back", "../a"), ("labels/a/back", ".."), ("labels/b/back", "../a")):
+        (tmp_path / link).symlink_to(target)
+    if patterns:
+        patterns = {kind: f"{kind}/{pattern}" for kind, pattern in patterns.items()}
+    names = [sample.name for sample in FolderDomain(tmp_path, "test", test_split="all", **patterns).samples]
+    # `b/back` leads to a sibling, and so is a folder like others; from there, `back` leads up.
+    assert names == ["a_1", "b_2", "b_back_1"]
+
+
 def test_labels_that_two_files_could_be(tmp_path: Path) -> None:
     files(tmp_path, "rgb/a.jpg")
     with pytest.raises(DataError, match="labels are ambiguous"):

@@ -1,13 +1,12 @@
 """Trees that a user describes: two folders or two patterns of files, and the names that pair image and label."""
 
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pin_memory.domains.readers.layouts import SPLITS, Found, Layout
-from pin_memory.domains.readers.listing import first_names
+from pin_memory.domains.readers.listing import first_names, walk_files
 from pin_memory.utils.errors import ConfigurationError, DataError
 
 EVERY_SPLIT = "all"
@@ -87,12 +86,9 @@ def _matches(root: Path, pattern: str, kind: str) -> dict[Path, str] | None:
     rest = "".join(_GROUPS.get(part) or re.escape(part) for part in _WILDCARD.split("/".join(parts[fixed:])))
     expression = re.compile(rest or "(.+)" + _FILES[kind])
     found = {}
-    for parent, _, names in os.walk(folder, followlinks=True):
-        place = Path(parent)
-        inner = "" if place == folder else place.relative_to(folder).as_posix() + "/"
-        for name in names:
-            if not name.startswith(".") and (match := expression.fullmatch(inner + name)):
-                found[place / name] = "/".join(part.strip("/") for part in match.groups() if part)
+    for relative, path in walk_files(folder):
+        if match := expression.fullmatch(relative):
+            found[path] = "/".join(part.strip("/") for part in match.groups() if part)
     return found
 
 

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,26 @@ class Sample:
     label: Path
 
 
+def walk_files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield each file below `folder`, at any depth, with its path relative to it; hidden files are left out.
+
+    Links are followed, but never back up to a folder that the walk is already in, which would have no end.
+    """
+    trail: dict[Path, tuple[tuple[int, int], ...]] = {}
+    for name, folders, files in os.walk(folder, followlinks=True):
+        place = Path(name)
+        status = place.stat()
+        above, here = trail.get(place.parent, ()), (status.st_dev, status.st_ino)
+        if here in above:
+            folders.clear()
+            continue
+        trail[place] = (*above, here)
+        inner = "" if place == folder else place.relative_to(folder).as_posix() + "/"
+        for file in sorted(files):  # of two files with one key, the same one wins on every file system
+            if not file.startswith("."):
+                yield inner + file, place / file
+
+
 def find_files(folder: Path, name: str) -> dict[str, Path]:
     """Find the files below `folder` whose whole name matches a regular expression.
 
@@ -30,17 +50,9 @@ def find_files(folder: Path, name: str) -> dict[str, Path]:
     """
     pattern = re.compile(name, re.IGNORECASE)  # cameras and some copies write .JPG
     found = {}
-    visited = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        status = Path(parent).stat()
-        if (status.st_dev, status.st_ino) in visited:  # a link that leads back up
-            folders.clear()
-            continue
-        visited.add((status.st_dev, status.st_ino))
-        inner = Path(parent).relative_to(folder)
-        for file in sorted(names):  # of two names with one key, the same one wins on every file system
-            if not file.startswith(".") and (match := pattern.fullmatch(file)):
-                found[(inner / match[1]).as_posix()] = Path(parent) / file
+    for relative, path in walk_files(folder):
+        if match := pattern.fullmatch(path.name):
+            found[relative.removesuffix(path.name) + match[1]] = path
     return found
 
 
