@@ -2,12 +2,16 @@
 
 import struct
 import zlib
+from importlib.util import module_from_spec
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
-from pin_memory.domains.readers.decoding import read_indices
+from pin_memory.domains.readers import decoding
+from pin_memory.domains.readers.decoding import read_deep_rgb, read_indices, read_rgb
 from pin_memory.utils.errors import DataError
 
 
@@ -35,3 +39,26 @@ def test_a_header_of_an_absurd_size_is_refused(tmp_path: Path) -> None:
     write_png(tmp_path / "bomb.png", [b"\0"], 30_000, 30_000, 8)
     with pytest.raises(DataError, match=r"bomb\.png"):
         read_indices(tmp_path / "bomb.png")
+
+
+@pytest.mark.parametrize("limit", [50, 89_478_485, None])
+def test_reading_leaves_the_globals_of_pillow_and_opencv_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int | None) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_WARNING)
+    try:
+        assert decoding.__spec__ is not None
+        assert decoding.__spec__.loader is not None
+        decoding.__spec__.loader.exec_module(module_from_spec(decoding.__spec__))  # what the first import does
+        cv2.imwrite(str(tmp_path / "deep.png"), np.zeros((20, 10, 3), np.uint16))
+        cv2.imwrite(str(tmp_path / "grey.png"), np.zeros((20, 10), np.uint8))
+        assert read_deep_rgb(tmp_path / "deep.png").shape == (20, 10, 3)
+        assert read_rgb(tmp_path / "grey.png").shape == (20, 10, 3)
+        assert read_indices(tmp_path / "grey.png").shape == (20, 10)
+        (tmp_path / "grey.png").write_bytes((tmp_path / "grey.png").read_bytes()[:40])
+        with pytest.raises(DataError):
+            read_rgb(tmp_path / "grey.png")
+        assert limit == Image.MAX_IMAGE_PIXELS
+        assert cv2.utils.logging.getLogLevel() == cv2.utils.logging.LOG_LEVEL_WARNING
+    finally:
+        cv2.utils.logging.setLogLevel(level)

@@ -10,6 +10,7 @@ A picture's head is read first: a small file can claim a size that takes all mem
 import os
 import stat
 import struct
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,8 +32,7 @@ MAX_FILE_BYTES = 2**30
 # No format that starts another program (EPS) or is no still picture.
 _FORMATS = ("PNG", "JPEG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO", "PCX")
 
-# What is wrong with a file is told as an error with its name; OpenCV would print it besides, without.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+_PILLOW_LIMIT = threading.Lock()
 
 # Orientation tags must not turn an image that its label map does not follow.
 _RGB = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
@@ -138,15 +138,26 @@ def opened(path: str | Path) -> Iterator[ImageFile.ImageFile]:
         OSError: It cannot be read; as `UnidentifiedImageError` when it is no picture of a known format.
     """
     check_size(path)
-    limit = max_pixels()
-    Image.MAX_IMAGE_PIXELS = max(limit, Image.MAX_IMAGE_PIXELS or limit)  # Pillow's own limit shall not be below ours
     try:
-        picture = Image.open(path, formats=_formats())
+        picture = _open_with_pillow(path)
     except Image.DecompressionBombError as error:
         raise _too_large(path, str(error)) from error
     with picture:
         check_pixels(path, *picture.size)
         yield picture
+
+
+def _open_with_pillow(path: str | Path) -> ImageFile.ImageFile:
+    """Open a picture; where Pillow's limit of pixels, a global of the whole process, is below ours, it is raised for this call only."""
+    with _PILLOW_LIMIT:
+        limit, own = Image.MAX_IMAGE_PIXELS, max_pixels()
+        if limit is not None and limit < own:
+            Image.MAX_IMAGE_PIXELS = own
+            try:
+                return Image.open(path, formats=_formats())
+            finally:
+                Image.MAX_IMAGE_PIXELS = limit
+    return Image.open(path, formats=_formats())
 
 
 def check_size(path: str | Path) -> None:
