@@ -29,7 +29,7 @@ def main(cfg: DictConfig) -> None:
         from pin_memory.utils.pictures import write_image
 
         path = Path(str(cfg.contact_sheet)).expanduser()
-        write_image(path, contact_sheet(cfg.seed, cfg.width), max_bytes=400_000)
+        write_image(path, contact_sheet(cfg.seed, cfg.width))
         print(f"Wrote the contact sheet to {path}")
 
 

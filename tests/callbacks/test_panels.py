@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pin_memory.callbacks import PredictionPanels
-from pin_memory.callbacks.tiles import write_tiles
+from pin_memory.callbacks.panels import write_tiles
 from pin_memory.utils.labels import CITYSCAPES, IGNORE
 from tests.helpers.fakes import TinyDomains, TinyMethod, tiny_trainer
 
@@ -41,7 +41,7 @@ def test_panels_that_cannot_be_written_are_left_out_with_one_warning(tmp_path: P
     assert panels.paths == []
     (warning,) = (record.getMessage() for record in caplog.records if record.name.startswith("pin_memory"))
     assert str(tmp_path / "panels") in warning
-    assert "Judging goes on" in warning
+    assert "Evaluation continues" in warning
 
 
 def test_image_truth_and_prediction_are_kept_for_the_report(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from pin_memory.callbacks.tiles import write_tiles
+from pin_memory.callbacks.panels import write_tiles
 from pin_memory.utils.labels import LabelSpace
 
 CLASSES = ("road", "sky", "car")

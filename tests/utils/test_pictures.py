@@ -1,4 +1,4 @@
-"""Colour masks, overlays, legends and panels."""
+"""Colour masks, overlays, legends, panels, heat maps."""
 
 from pathlib import Path
 
@@ -10,7 +10,22 @@ from PIL import Image
 from pin_memory.utils.errors import OutputError
 from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD, denormalize
 from pin_memory.utils.labels import IGNORE, PALETTE
-from pin_memory.utils.pictures import WRONG, colorize, difference, legend, overlay, panel, with_legend, write_image, write_panel
+from pin_memory.utils.pictures import (
+    WRONG,
+    beside,
+    caption,
+    colorize,
+    difference,
+    grid,
+    heat_map,
+    legend,
+    overlay,
+    panel,
+    shade,
+    size_within,
+    with_legend,
+    write_image,
+)
 
 
 def colors(image: np.ndarray) -> set[tuple[int, ...]]:
@@ -70,8 +85,8 @@ def test_panels_are_readable_and_small_at_any_size(height: int, width: int, tmp_
     assert 600 <= picture.shape[0] <= 1600
     assert 440 <= picture.shape[1] <= 1640
     path = tmp_path / "panel.jpg"
-    write_panel(path, picture)
-    assert path.stat().st_size <= 1_000_000
+    write_image(path, picture)
+    assert path.stat().st_size < 2_500_000  # of noise; a street takes a fifth
     with Image.open(path) as stored:
         assert stored.size == picture.shape[1::-1]
 
@@ -80,7 +95,7 @@ def test_panel_shows_truth_prediction_and_differences() -> None:
     rgb, truth = np.full((400, 800, 3), 90, np.uint8), np.zeros((400, 800), np.uint8)
     prediction = truth.copy()
     prediction[:, 400:] = 8
-    shown = panel(rgb, truth, prediction).reshape(-1, 3)
+    shown = panel(rgb, truth, prediction, "title").reshape(-1, 3)
     area = {name: (shown == color).all(1).mean() for name, color in {"road": PALETTE[0], "green": PALETTE[8], "wrong": WRONG}.items()}
     tile = 400 * 800 / len(shown)
     assert area["road"] == pytest.approx(1.5 * tile, rel=0.02)
@@ -90,13 +105,47 @@ def test_panel_shows_truth_prediction_and_differences() -> None:
 
 def test_panel_of_an_unlabelled_image_is_drawn() -> None:
     rgb, _, prediction = scene(64, 96)
-    assert not (panel(rgb, np.full((64, 96), IGNORE, np.uint8), prediction) == WRONG).all(2)[:-60].any()
+    assert not (panel(rgb, np.full((64, 96), IGNORE, np.uint8), prediction, "title") == WRONG).all(2)[:-60].any()
 
 
 def test_a_legend_needs_a_minimum_of_width() -> None:
     picture = np.zeros((30, 50, 3), np.uint8)
-    assert with_legend(picture, [0]).shape[1] == 400
-    assert with_legend(np.zeros((300, 500, 3), np.uint8), [0]).shape[1] == 500
+    assert with_legend(picture, picture[..., 0]).shape[1] == 400
+    assert with_legend(np.zeros((300, 500, 3), np.uint8), np.zeros((300, 500), np.uint8)).shape[1] == 500
+
+
+def test_tiles_are_put_together_whatever_their_sizes() -> None:
+    tiles = [np.full((height, width, 3), 10 * height, np.uint8) for height, width in ((4, 6), (8, 3), (2, 5))]
+    assert beside(tiles, gap=2).shape == (8, 6 + 2 + 3 + 2 + 5, 3)
+    both = grid(tiles, columns=2, gap=2)
+    assert both.shape == (8 + 2 + 2, 6 + 2 + 6, 3)
+    assert (both[:4, :6] == 40).all()
+    assert (both[:8, 8:11] == 80).all()
+    assert (both[10:, :5] == 20).all()
+    assert (both[4:10, :6] == 255).all()
+    assert caption(tiles[0], "a").shape[1] == 6
+
+
+@pytest.mark.parametrize(("shape", "small", "large"), [((100, 400), (200, 50), (200, 50)), ((10, 20), (20, 10), (200, 100))])
+def test_sizes_within_a_box(shape: tuple[int, int], small: tuple[int, int], large: tuple[int, int]) -> None:
+    assert size_within(np.zeros(shape), 200, 100) == small
+    assert size_within(np.zeros(shape), 200, 100, enlarge=True) == large
+
+
+def test_colours_tell_signs_apart_and_missing_values() -> None:
+    low, zero, high, missing = shade(np.array([-1, 0, 1, np.nan])).tolist()
+    assert low[2] > low[0]
+    assert high[0] > high[2]
+    assert min(zero) > 240
+    assert len(set(missing)) == 1
+
+
+def test_a_heat_map_has_room_for_long_names() -> None:
+    values = np.eye(5)
+    short, long = (heat_map(values, [name] * 5, "title") for name in ("a", "a very long name of a class"))
+    assert long.shape[0] > short.shape[0]
+    assert long.shape[1] > short.shape[1]
+    assert (short[:, :, 0] == 178).any()  # the diagonal
 
 
 def test_denormalize_undoes_the_normalisation() -> None:

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pin_memory.analysis.features import unit_rows
-from pin_memory.callbacks.similarity_map import similarity
 from pin_memory.inference.batch_norm import RUNNING, TestStatistics
 from pin_memory.memory import operations
+from pin_memory.memory.similarity import similarity
 from pin_memory.methods.batches import evaluation_mode
 from pin_memory.networks import MemorySegmenter
 

@@ -25,9 +25,9 @@ _RECORDS = 100
 class MemoryTrace(Callback):
     """Keep the memory items at the start, every so many iterations and at the end, in `memory_trace.npz`.
 
-    The trace travels in the checkpoints, so a resumed run, which has a folder of its own, goes on with it. The file is written after
-    every validation and when training ends, however it ends; one that cannot be written is told once and does not stop the training.
-    A network without memory leaves no file.
+    The trace travels in the checkpoints, so a run that starts from another run's checkpoint in a new folder continues it, too. The file is
+    written after every validation and when training ends, however it ends; one that cannot be written is reported once and does not stop
+    the training. A network without memory leaves no file.
 
     Args:
         directory: The run folder.
@@ -50,8 +50,8 @@ class MemoryTrace(Callback):
         self._warned = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Settle the interval, now that the length of the run is known; forget records from behind the place that training goes on from."""
-        self._arrive()
+        """Set the interval, now that the length of the run is known, and drop records of iterations that are made again."""
+        self._receive()
         known = sum(step <= trainer.global_step for step in self._steps)
         self._steps, self._items = self._steps[:known], self._items[:known]
         total = trainer.estimated_stepping_batches
@@ -68,7 +68,7 @@ class MemoryTrace(Callback):
             self._record(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write what there is, for those who look at a run that is under way."""
+        """Write what there is, for those who look at a run that is not finished."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._write(trainer)
 
@@ -84,11 +84,11 @@ class MemoryTrace(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The records so far, as tensors: a checkpoint is loaded without running code."""
-        self._arrive()
+        self._receive()
         return {"step": torch.tensor(self._steps), "items": torch.stack(self._items)} if self._steps else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the records of the run that is resumed."""
+        """Continue the records of the run that is resumed."""
         self._sent = None
         if state_dict:
             self._steps, self._items = state_dict["step"].tolist(), list(state_dict["items"].cpu())
@@ -99,17 +99,17 @@ class MemoryTrace(Callback):
         if memory is None or (self._steps and self._steps[-1] >= trainer.global_step):
             return
         self._steps.append(trainer.global_step)
-        self._arrive()
+        self._receive()
         self._sent = Later(memory.items.float())
 
-    def _arrive(self) -> None:
-        """Take in the record that was sent."""
+    def _receive(self) -> None:
+        """Keep the record that was sent."""
         if self._sent is not None:
             self._items.append(self._sent.tensor())
             self._sent = None
 
     def _write(self, trainer: Trainer) -> None:
-        self._arrive()
+        self._receive()
         if not self._steps or not trainer.is_global_zero:
             return
         try:
@@ -117,7 +117,7 @@ class MemoryTrace(Callback):
                 np.savez(temporary, step=np.array(self._steps, np.int64), items=torch.stack(self._items).numpy())
         except OSError as error:
             if not self._warned:
-                log.warning("Cannot write the trace of the memory %s: %s. Training goes on.", self.path, error.strerror or error)
+                log.warning("Cannot write the trace of the memory %s: %s. Training continues.", self.path, error.strerror or error)
             self._warned = True
 
 

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from pin_memory.callbacks.tiles import write_tiles
 from pin_memory.utils.errors import OutputError
-from pin_memory.utils.files import file_name, write_text
+from pin_memory.utils.files import file_name, report_write_errors, write_text
 from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD, denormalize
 from pin_memory.utils.labels import LabelSpace
-from pin_memory.utils.pictures import panel, write_panel
+from pin_memory.utils.pictures import palette, panel, resize, size_within, write_image, wrong_share
 
 log = logging.getLogger(__name__)
 
 TILES = "tiles"
-"""Folder, beside that of the panels, of what the report shows; `index.json` in it lists the pictures and the classes."""
+"""Folder next to that of the panels, with what the report shows; `index.json` in it lists the pictures and the classes."""
+_TILE_WIDTH, _TILE_HEIGHT = 960, 720
 
 
 class PredictionPanels(Callback):
@@ -34,8 +34,8 @@ class PredictionPanels(Callback):
         per_target: Pictures per target.
         mean: Mean that the images were normalised with.
         std: Standard deviation that the images were normalised with.
-        tiles: Also keep image, ground truth and prediction of each panel by themselves, for the report, in the folder `tiles` beside
-            `directory`.
+        tiles: Also keep image, ground truth and prediction of each panel as separate files, for the report, in the folder `tiles` next
+            to `directory`.
 
     Attributes:
         paths: The panels written by the last test.
@@ -75,7 +75,7 @@ class PredictionPanels(Callback):
         truth, prediction = (mask[0].cpu().numpy() for mask in (batch["label"], outputs["prediction"]))
         stem = file_name(f"{target}_{name}")
         try:
-            write_panel(path := self.directory / f"{stem}.jpg", panel(rgb, truth, prediction, f"{target}: {name}", space))
+            write_image(path := self.directory / f"{stem}.jpg", panel(rgb, truth, prediction, f"{target}: {name}", space))
             self.paths.append(path)
             if self.tiles is not None:
                 files = write_tiles(self.tiles, stem, rgb, truth, prediction, space)
@@ -90,15 +90,31 @@ class PredictionPanels(Callback):
         space: LabelSpace = trainer.datamodule.label_space  # type: ignore[attr-defined]
         content = {"classes": list(space.names), "palette": space.palette.tolist(), "panels": self._index}
         try:
-            write_text(self.tiles / "index.json", json.dumps(content, ensure_ascii=False) + "\n")
-        except OSError as error:
-            self._warn(OutputError(f"Cannot write {self.tiles / 'index.json'}: {error.strerror or error}."))
+            with report_write_errors(path := self.tiles / "index.json"):
+                write_text(path, json.dumps(content, ensure_ascii=False) + "\n")
+        except OutputError as error:
+            self._warn(error)
 
     def _warn(self, error: OutputError) -> None:
-        """Tell the first failure; the others are likely to be the same."""
+        """Report the first failure; the others are likely to be the same."""
         if not self._warned:
-            log.warning("%s Judging goes on; panels that cannot be written are left out.", error)
+            log.warning("%s Evaluation continues; panels that cannot be written are left out.", error)
         self._warned = True
+
+
+def write_tiles(
+    folder: Path, stem: str, rgb: np.ndarray, truth: np.ndarray, prediction: np.ndarray, space: LabelSpace
+) -> dict[str, object]:
+    """Write `<stem>_image.jpg`, `<stem>_truth.png` and `<stem>_prediction.png` (train ids with a palette), shrunk where they are large.
+
+    Returns the file names by tile, and `wrong`: the share of the evaluated pixels at full size.
+    """
+    size, colours = size_within(truth, _TILE_WIDTH, _TILE_HEIGHT), palette(space)
+    files = {"image": f"{stem}_image.jpg", "truth": f"{stem}_truth.png", "prediction": f"{stem}_prediction.png"}
+    write_image(folder / files["image"], resize(rgb, size))
+    write_image(folder / files["truth"], resize(truth, size), colours)
+    write_image(folder / files["prediction"], resize(prediction, size), colours)
+    return {**files, "wrong": wrong_share(truth, prediction)}
 
 
 def evenly_spaced_batches(count: float, picks: int) -> set[int]:

@@ -8,9 +8,10 @@ from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
 
 from pin_memory.callbacks.panels import evenly_spaced_batches
-from pin_memory.callbacks.similarity_map import mean_similarity, similarity, similarity_picture
+from pin_memory.memory.similarity import mean_similarity, similarity
 from pin_memory.utils.images import denormalize
 from pin_memory.utils.labels import IGNORE, LabelSpace
+from pin_memory.utils.pictures import heat_map, resize, size_within
 
 
 class WandbMedia(Callback):
@@ -77,7 +78,7 @@ class WandbMedia(Callback):
         self._memory_step = trainer.global_step
         pairs = similarity(memory.items.detach().float().cpu().numpy())
         title = f"cosine similarity of the memory items, step {trainer.global_step}"
-        picture = similarity_picture(pairs, trainer.datamodule.label_space.names, title)  # type: ignore[attr-defined]
+        picture = heat_map(pairs, trainer.datamodule.label_space.names, title)  # type: ignore[attr-defined]
         logged = {"memory/similarity": wandb.Image(picture, caption=title), "trainer/global_step": trainer.global_step}
         mean = float(mean_similarity(pairs))
         run.log(logged if np.isnan(mean) else logged | {"memory/mean_similarity": mean})
@@ -101,16 +102,8 @@ def masked_picture(rgb: np.ndarray, masks: dict[str, np.ndarray], space: LabelSp
     """
     import wandb
 
-    height, width = next(iter(masks.values())).shape
-    scale = min(1.0, max_side / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    labels = {**dict(enumerate(space.names)), IGNORE: "not judged"}
-    shown = {
-        name: {
-            "mask_data": np.asarray(Image.fromarray(mask.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)),
-            "class_labels": labels,
-        }
-        for name, mask in masks.items()
-    }
-    picture = Image.fromarray(rgb).resize(size, Image.Resampling.BILINEAR)
+    size = size_within(next(iter(masks.values())), max_side, max_side)
+    labels = {**dict(enumerate(space.names)), IGNORE: "not evaluated"}
+    shown = {name: {"mask_data": resize(mask, size), "class_labels": labels} for name, mask in masks.items()}
+    picture = Image.fromarray(resize(rgb, size))
     return wandb.Image(picture, masks=shown, caption=caption, file_type="jpg")

@@ -1,9 +1,9 @@
-"""Pictures of segmentations: colour masks, overlays, legends and panels.
+"""Pictures of segmentations and of matrices, and how they are put together: captions, grids, legends, panels.
 
-Images are uint8 RGB (H, W, 3) and masks are train ids (H, W), 0..K-1 or 255, everywhere in this module.
+Pictures are uint8 RGB (H, W, 3) and masks are train ids (H, W), 0..K-1 or 255, everywhere in this module.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -16,230 +16,201 @@ from pin_memory.utils.labels import CITYSCAPES, IGNORE, LabelSpace
 
 WRONG = (0, 235, 255)
 """Colour of wrong pixels: a cyan that no class comes near."""
-
-_UNJUDGED = ((0, 0, 0), (48, 48, 48))
-_BACKGROUND = (255, 255, 255)
-_INK = (20, 20, 20)
-_MIN_TILE_WIDTH = 400
-_MAX_TILE_WIDTH = 800
-_MAX_TILE_HEIGHT = 640
+INK, PAPER = (20, 20, 20), (255, 255, 255)
+_STRIPES = ((0, 0, 0), (48, 48, 48))
+_NEGATIVE, _ZERO, _POSITIVE = (33, 102, 172), (247, 247, 247), (178, 24, 43)  # ends of ColorBrewer's RdBu: told apart by colour-blind eyes
 _GAP = 8
-_MAX_PANEL_BYTES = 1_000_000
+_LEGEND_WIDTH = 400  # at least
+_TILE_WIDTH, _TILE_HEIGHT = 800, 640  # of a panel, at most
+
+
+def palette(space: LabelSpace) -> np.ndarray:
+    """The colour of each train id, (256, 3) uint8; black where there is no class."""
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(space)] = space.palette
+    return table
 
 
 def colorize(mask: np.ndarray, space: LabelSpace = CITYSCAPES) -> np.ndarray:
-    """Paint train ids in the colours of their classes; ignored pixels become black.
-
-    Args:
-        mask: Train ids (H, W).
-        space: Colours of the classes.
-
-    Returns:
-        Image (H, W, 3) uint8.
-    """
-    table = np.zeros((256, 3), np.uint8)
-    table[: len(space)] = space.palette
-    return table[mask]
+    """Paint train ids in the colours of their classes; ignored pixels become black."""
+    return palette(space)[mask]
 
 
 def overlay(rgb: np.ndarray, mask: np.ndarray, alpha: float = 0.5, space: LabelSpace = CITYSCAPES) -> np.ndarray:
-    """Lay the class colours over an image; ignored pixels show the image alone.
-
-    Args:
-        rgb: Image (H, W, 3) uint8.
-        mask: Train ids (H, W).
-        alpha: Opacity of the colours, 0 (image only) to 1 (colours only).
-        space: Colours of the classes.
-
-    Returns:
-        Image (H, W, 3) uint8.
-    """
+    """Lay the class colours over a picture with an opacity of 0..1; ignored pixels show the picture alone."""
     opacity = np.where(mask == IGNORE, 0.0, alpha)[..., None].astype(np.float32)
     return (rgb + opacity * (colorize(mask, space).astype(np.float32) - rgb)).round().astype(np.uint8)
 
 
+def hatch(picture: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Cover the pixels that `where` (H, W) selects with dark stripes, since plain ones could pass for a class."""
+    rows, columns = np.indices(where.shape)
+    return np.where(where[..., None], np.array(_STRIPES, np.uint8)[(rows + columns) // 6 % 2], picture)
+
+
 def difference(rgb: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Show where a prediction differs from the ground truth.
+    """Show right pixels in grey, wrong ones in `WRONG`, and those that are not evaluated dark and hatched."""
+    picture = np.repeat(70 + 0.4 * rgb.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)
+    picture[truth != prediction] = WRONG
+    return hatch(picture, truth == IGNORE)
 
-    Args:
-        rgb: Image (H, W, 3) uint8.
-        truth: Train ids (H, W).
-        prediction: Train ids (H, W).
 
-    Returns:
-        Image (H, W, 3) uint8: right pixels in grey, wrong ones in `WRONG`, unjudged ones dark and hatched.
-    """
-    grey = 70 + 0.4 * rgb.mean(axis=2, keepdims=True)
-    picture = np.repeat(grey, 3, axis=2).astype(np.uint8)
-    picture[(truth != prediction) & (truth != IGNORE)] = WRONG
-    rows, columns = np.indices(truth.shape)
-    dark = np.array(_UNJUDGED, np.uint8)[((rows + columns) // 6) % 2]
-    return np.where((truth == IGNORE)[..., None], dark, picture)
+def wrong_share(truth: np.ndarray, prediction: np.ndarray) -> float | None:
+    """The share of the evaluated pixels that are wrong, 0..1; None where none is evaluated."""
+    evaluated = truth != IGNORE
+    return float(np.mean(truth[evaluated] != prediction[evaluated])) if evaluated.any() else None
+
+
+def size_within(picture: np.ndarray, width: int, height: int, enlarge: bool = False) -> tuple[int, int]:
+    """Width and height of the same shape within a box; a small picture keeps its size unless it is enlarged."""
+    scale = min(width / picture.shape[1], height / picture.shape[0], np.inf if enlarge else 1.0)
+    return max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
+
+
+def resize(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize a picture, or a mask (H, W) without inventing train ids, to `size`, width and height."""
+    if picture.ndim == 2:
+        return np.asarray(Image.fromarray(picture.astype(np.uint8)).resize(size, Image.Resampling.NEAREST))
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
+
+
+def text_line(text: str, width: int, size: int = 16) -> np.ndarray:
+    """One line of text, cut at the end of the width."""
+    line = Image.new("RGB", (width, size + 12), PAPER)
+    ImageDraw.Draw(line).text((2, (size + 12) / 2), text, fill=INK, font=ImageFont.load_default(size), anchor="lm")
+    return np.asarray(line)
+
+
+def caption(tile: np.ndarray, text: str, size: int = 16) -> np.ndarray:
+    """A tile with a line of text above it."""
+    return np.concatenate([text_line(text, tile.shape[1], size), tile])
+
+
+def beside(tiles: Sequence[np.ndarray], gap: int = _GAP) -> np.ndarray:
+    """Tiles side by side, aligned at the top."""
+    height = max(tile.shape[0] for tile in tiles)
+    return np.concatenate([_padded(tile, below=height - len(tile), left=gap if place else 0) for place, tile in enumerate(tiles)], axis=1)
+
+
+def grid(tiles: Sequence[np.ndarray], columns: int, gap: int = _GAP) -> np.ndarray:
+    """Tiles row by row, in columns of one width."""
+    width = max(tile.shape[1] for tile in tiles)
+    cells = [_padded(tile, right=width - tile.shape[1]) for tile in tiles]
+    cells += [np.full((1, width, 3), PAPER, np.uint8)] * (-len(cells) % columns)
+    rows = [beside(cells[start : start + columns], gap) for start in range(0, len(cells), columns)]
+    return np.concatenate([_padded(row, above=gap if place else 0) for place, row in enumerate(rows)])
+
+
+def framed(picture: np.ndarray) -> np.ndarray:
+    """A picture with a margin around it."""
+    return _padded(picture, _GAP, _GAP, _GAP, _GAP)
+
+
+def _padded(picture: np.ndarray, above: int = 0, below: int = 0, left: int = 0, right: int = 0) -> np.ndarray:
+    return np.pad(picture, ((above, below), (left, right), (0, 0)), constant_values=255)
 
 
 def legend(
-    present: Sequence[int] | np.ndarray,
+    present: Iterable[int] | np.ndarray,
     width: int,
     font_size: int = 16,
     extra: Sequence[tuple[str, tuple[int, int, int]]] = (),
     space: LabelSpace = CITYSCAPES,
 ) -> np.ndarray:
-    """Draw a strip of colour patches with their class names, in as many rows as the width asks for.
-
-    Args:
-        present: Train ids to list, in any order, repeated or not; `IGNORE` is left out.
-        width: Width of the strip in pixels.
-        font_size: Height of the letters in pixels.
-        extra: Further names and colours, listed last.
-        space: Names and colours of the classes.
-
-    Returns:
-        Image (H, width, 3) uint8.
-    """
-    ids = sorted({int(value) for value in np.unique(np.asarray(present)) if value < len(space)})
+    """Draw a strip of colour patches with the names of the classes that are present, then of `extra`, in as many rows as they need."""
+    ids = sorted({int(index) for index in present if index < len(space)})
     entries = [*((space.names[index], tuple(space.palette[index].tolist())) for index in ids), *extra]
     font = ImageFont.load_default(font_size)
-    patch, row_height, margin = font_size, font_size + 10, font_size // 2
-    cell = max((patch + 6 + int(font.getlength(name)) + font_size for name, _ in entries), default=1)
+    row_height, margin = font_size + 10, font_size // 2
+    cell = max((int(font.getlength(name)) + 2 * font_size + 6 for name, _ in entries), default=1)
     columns = max(1, (width - margin) // cell)
-    rows = -(-len(entries) // columns)
-    strip = Image.new("RGB", (width, rows * row_height + margin), _BACKGROUND)
+    strip = Image.new("RGB", (width, -(-len(entries) // columns) * row_height + margin), PAPER)
     draw = ImageDraw.Draw(strip)
     for number, (name, color) in enumerate(entries):
-        x, y = margin + number % columns * cell, margin // 2 + number // columns * row_height
-        draw.rectangle((x, y + 4, x + patch, y + 4 + patch), fill=color, outline=_INK)
-        draw.text((x + patch + 6, y + 4 + patch / 2), name, fill=_INK, font=font, anchor="lm")
+        x, y = margin + number % columns * cell, margin // 2 + number // columns * row_height + 4
+        draw.rectangle((x, y, x + font_size, y + font_size), fill=color, outline=INK)
+        draw.text((x + font_size + 6, y + font_size / 2), name, fill=INK, font=font, anchor="lm")
     return np.asarray(strip)
 
 
-def with_legend(picture: np.ndarray, present: Sequence[int] | np.ndarray, space: LabelSpace = CITYSCAPES) -> np.ndarray:
-    """Put a legend below a picture; a picture too narrow for one is enlarged by a whole factor first.
-
-    Args:
-        picture: Image (H, W, 3) uint8.
-        present: Train ids to list.
-        space: Names and colours of the classes.
-
-    Returns:
-        Image (H', W', 3) uint8.
-    """
-    factor = -(-_MIN_TILE_WIDTH // picture.shape[1])
+def with_legend(picture: np.ndarray, mask: np.ndarray, space: LabelSpace = CITYSCAPES) -> np.ndarray:
+    """Put the legend of a mask below a picture; a picture too narrow for one is enlarged by an integer factor first."""
+    factor = -(-_LEGEND_WIDTH // picture.shape[1])
     picture = picture.repeat(factor, axis=0).repeat(factor, axis=1)
-    strip = legend(present, picture.shape[1], font_size=max(14, picture.shape[1] // 60), space=space)
+    strip = legend(np.unique(mask), picture.shape[1], font_size=max(14, picture.shape[1] // 60), space=space)
     return np.concatenate([picture, strip])
 
 
-def panel(rgb: np.ndarray, truth: np.ndarray, prediction: np.ndarray, title: str = "", space: LabelSpace = CITYSCAPES) -> np.ndarray:
+def panel(rgb: np.ndarray, truth: np.ndarray, prediction: np.ndarray, title: str, space: LabelSpace = CITYSCAPES) -> np.ndarray:
     """Draw image, ground truth, prediction and where they differ as four tiles with captions and a legend.
 
-    Small images are enlarged and large ones are shrunk, so that a panel is always readable and never huge.
-
-    Args:
-        rgb: Image (H', W', 3) uint8, which may be of another size than the masks.
-        truth: Train ids (H, W).
-        prediction: Train ids (H, W).
-        title: Line above the tiles.
-        space: Names and colours of the classes.
-
-    Returns:
-        Image (H', W', 3) uint8.
+    Small images are enlarged and large ones are shrunk, so that a panel is always readable and never huge; the image may be of another
+    size than the masks.
     """
-    width, height = _tile_size(truth.shape[1], truth.shape[0])
-    judged = truth != IGNORE
-    wrong = np.mean(truth[judged] != prediction[judged]) if judged.any() else 0.0
-    rgb = np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BICUBIC))
-    truth, prediction = (_resize_mask(mask, width, height) for mask in (truth, prediction))
+    wrong = wrong_share(truth, prediction) or 0.0
+    size = size_within(truth, min(max(truth.shape[1], _LEGEND_WIDTH), _TILE_WIDTH), _TILE_HEIGHT, enlarge=True)
+    rgb, truth, prediction = (resize(picture, size) for picture in (rgb, truth, prediction))
     tiles = [
-        _captioned(rgb, "image"),
-        _captioned(_hatch(colorize(truth, space), truth), "ground truth"),
-        _captioned(colorize(prediction, space), "prediction"),
-        _captioned(difference(rgb, truth, prediction), f"differences: {100 * wrong:.1f} % of the judged pixels"),
+        caption(rgb, "image"),
+        caption(hatch(colorize(truth, space), truth == IGNORE), "ground truth"),
+        caption(colorize(prediction, space), "prediction"),
+        caption(difference(rgb, truth, prediction), f"differences: {100 * wrong:.1f} % of the evaluated pixels"),
     ]
-    body = _beside([_below([tiles[0], tiles[2]]), _below([tiles[1], tiles[3]])])
-    present = np.union1d(np.unique(truth), np.unique(prediction))
-    strip = legend(present, body.shape[1], extra=[("wrong", WRONG), ("not judged", _UNJUDGED[1])], space=space)
-    head = [_text_line(title, body.shape[1], 20)] if title else []
-    return _framed(np.concatenate([*head, body, strip]))
+    body = grid(tiles, columns=2)
+    present = np.union1d(truth, prediction)
+    strip = legend(present, body.shape[1], extra=[("wrong", WRONG), ("not evaluated", _STRIPES[1])], space=space)
+    return framed(np.concatenate([text_line(title, body.shape[1], 20), body, strip]))
 
 
-def write_image(path: str | Path, image: np.ndarray, max_bytes: int | None = None) -> None:
-    """Write a picture, whole or not at all; the suffix says in which format.
+def shade(values: np.ndarray) -> np.ndarray:
+    """Colours (..., 3) uint8 of values (...) from blue (-1) over white (0) to red (1); grey where a value is NaN."""
+    strength = np.abs(np.nan_to_num(values))[..., None]
+    end = np.where(values[..., None] < 0, np.array(_NEGATIVE, float), np.array(_POSITIVE, float))
+    colours = np.array(_ZERO) + strength * (end - np.array(_ZERO))
+    return np.where(np.isnan(values)[..., None], 150, colours.round()).astype(np.uint8)
+
+
+def heat_map(values: np.ndarray, names: Sequence[str], title: str) -> np.ndarray:
+    """Draw a matrix (K, K) of values in -1..1 with the K names at both sides and a scale."""
+    size, cell = 13, 22
+    font = ImageFont.load_default(size)
+    margin, head, side = 12 + max(int(font.getlength(name)) for name in names), size + 20, cell * len(names)
+    labels = Image.new("RGB", (margin, side), PAPER)
+    for index, name in enumerate(names):
+        ImageDraw.Draw(labels).text((margin - 6, cell * (index + 0.5)), name, fill=INK, font=font, anchor="rm")
+    picture = Image.new("RGB", (margin + side + 74, head + side + margin), PAPER)
+    draw = ImageDraw.Draw(picture)
+    draw.text((8, head / 2), title, fill=INK, font=font, anchor="lm")
+    picture.paste(labels, (0, head))
+    picture.paste(labels.transpose(Image.Transpose.ROTATE_90), (margin, head + side))
+    picture.paste(Image.fromarray(shade(values)).resize((side, side), Image.Resampling.NEAREST), (margin, head))
+    left = margin + side + 16
+    picture.paste(Image.fromarray(shade(np.linspace(1, -1, side))[:, None].repeat(14, axis=1)), (left, head))
+    for value in (1, 0, -1):
+        draw.text((left + 20, head + (1 - value) / 2 * (side - 1)), f"{value}", fill=INK, font=font, anchor="lm")
+    return np.asarray(picture)
+
+
+def write_image(path: str | Path, image: np.ndarray, colours: np.ndarray | None = None) -> None:
+    """Write a picture (H, W, 3) or an 8-bit mask (H, W), completely or not at all, in the format that the suffix names.
 
     Args:
         path: The file to write.
-        image: uint8 (H, W, 3) RGB, or (H, W) for an 8-bit mask.
-        max_bytes: Lower the quality of a JPEG until it is at most so large.
+        image: uint8; a mask with a palette of `colours` (256, 3) shows them and keeps its train ids.
+        colours: What `palette` returned.
 
     Raises:
-        OutputError: If the file cannot be written, or the suffix is that of no format.
+        OutputError: The file cannot be written, or the suffix is that of no format.
     """
-    content = _encoded(image, Path(path), max_bytes)
-    with report_write_errors(path, "the picture "), atomic_write(path) as temporary:
-        temporary.write_bytes(content)  # Pillow itself would not notice a JPEG that a full disk cuts short
-
-
-def write_panel(path: str | Path, image: np.ndarray) -> None:
-    """Write a panel as `write_image` does, of at most 1 MB if it is a JPEG."""
-    write_image(path, image, max_bytes=_MAX_PANEL_BYTES)
-
-
-def _encoded(image: np.ndarray, path: Path, max_bytes: int | None) -> bytes:
-    """The content of the file of a picture."""
+    path = Path(path)
     form = Image.registered_extensions().get(path.suffix.lower())
     if form not in Image.SAVE:
         raise OutputError(f"Cannot write the picture {path}: no picture format is known by the suffix {path.suffix!r}. Use .png or .jpg.")
     picture = Image.fromarray(image)
-    for quality in (90, 80, 70, 60, 40):
-        # 4:4:4, since halved colour resolution smears the thin classes of a mask.
-        options = {"quality": quality, "subsampling": 0} if form == "JPEG" else {}
-        picture.save(buffer := BytesIO(), form, **options)
-        if form != "JPEG" or max_bytes is None or buffer.tell() <= max_bytes:
-            break
-    return buffer.getvalue()
-
-
-def _tile_size(width: int, height: int) -> tuple[int, int]:
-    """Size of a tile that is wide enough to read and neither too wide nor too high."""
-    scale = min(max(width, _MIN_TILE_WIDTH), _MAX_TILE_WIDTH) / width
-    scale = min(scale, _MAX_TILE_HEIGHT / height)
-    return max(1, round(width * scale)), max(1, round(height * scale))
-
-
-def _resize_mask(mask: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Resize train ids without inventing any."""
-    return np.asarray(Image.fromarray(mask.astype(np.uint8)).resize((width, height), Image.Resampling.NEAREST))
-
-
-def _hatch(picture: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Mark unjudged pixels of a picture as the difference tile does."""
-    marks = difference(picture, truth, truth)
-    return np.where((truth == IGNORE)[..., None], marks, picture)
-
-
-def _text_line(text: str, width: int, size: int) -> np.ndarray:
-    """One line of text, cut at the end of the width."""
-    line = Image.new("RGB", (width, size + 12), _BACKGROUND)
-    ImageDraw.Draw(line).text((2, (size + 12) / 2), text, fill=_INK, font=ImageFont.load_default(size), anchor="lm")
-    return np.asarray(line)
-
-
-def _captioned(tile: np.ndarray, caption: str) -> np.ndarray:
-    """A tile with its caption above."""
-    return np.concatenate([_text_line(caption, tile.shape[1], 16), tile])
-
-
-def _below(tiles: list[np.ndarray]) -> np.ndarray:
-    """Tiles of one width, one below the other with a gap."""
-    gap = np.full((_GAP, tiles[0].shape[1], 3), _BACKGROUND, np.uint8)
-    return np.concatenate([tiles[0], gap, tiles[1]])
-
-
-def _beside(columns: list[np.ndarray]) -> np.ndarray:
-    """Columns of one height, side by side with a gap."""
-    gap = np.full((columns[0].shape[0], _GAP, 3), _BACKGROUND, np.uint8)
-    return np.concatenate([columns[0], gap, columns[1]], axis=1)
-
-
-def _framed(picture: np.ndarray) -> np.ndarray:
-    """A margin around the whole."""
-    return np.pad(picture, ((_GAP, _GAP), (_GAP, _GAP), (0, 0)), constant_values=255)
+    if colours is not None:
+        picture.putpalette(colours.tobytes())
+    # 4:4:4, since halved colour resolution smears the thin classes of a mask.
+    options = {"quality": 85, "subsampling": 0} if form == "JPEG" else {}
+    picture.save(buffer := BytesIO(), form, **options)
+    with report_write_errors(path, "the picture "), atomic_write(path) as temporary:
+        temporary.write_bytes(buffer.getvalue())  # Pillow itself would not notice a JPEG that a full disk cuts short

@@ -11,7 +11,7 @@ from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.listing import Sample
 from pin_memory.utils.errors import DataError
 from pin_memory.utils.labels import IGNORE, LabelSpace
-from pin_memory.utils.pictures import legend, overlay, write_panel
+from pin_memory.utils.pictures import legend, overlay, write_image
 
 _PAIRS, _COLUMNS = 8, 2  # pairs on a sheet, and beside each other
 _TILE = (460, 300)  # largest width and height of a picture
@@ -39,7 +39,7 @@ def write_sheet(path: Path, name: str, splits: list[Domain]) -> None:
             tiles.append(tile)
             present |= classes
     title = f"{name}: {splits[0].title}, {splits[0].layout.name}, labels: {splits[0].layout.encoding}"
-    write_panel(path, _sheet(title, tiles, present, splits[0].label_space))
+    write_image(path, _sheet(title, tiles, present, splits[0].label_space))
 
 
 def _pair(domain: Domain, sample: Sample) -> tuple[np.ndarray, set[int]]:

@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from pin_memory.callbacks.similarity_map import mean_similarity, shade, similarity
 from pin_memory.evaluation.report.charts import line_chart
+from pin_memory.memory.similarity import mean_similarity, similarity
 from pin_memory.runs.reading import RunFolder
+from pin_memory.utils.pictures import shade
 
 _MAX_MAPS = 40
 CELL = 20

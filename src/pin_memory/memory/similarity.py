@@ -1,0 +1,33 @@
+"""How alike the memory items are: the cosine similarity of each pair of classes, as numpy arrays, for pictures, reports and analysis."""
+
+import numpy as np
+
+
+def similarity(items: np.ndarray) -> np.ndarray:
+    """Cosine similarity of the items.
+
+    Args:
+        items: Memory items (..., K, C).
+
+    Returns:
+        (..., K, K) float64 in -1..1; NaN in the row and column of an item that is still zero.
+    """
+    values = np.asarray(items, np.float64)
+    norms = np.linalg.norm(values, axis=-1, keepdims=True)
+    unit = np.divide(values, norms, out=np.full_like(values, np.nan), where=norms > 0)
+    return (unit @ np.swapaxes(unit, -1, -2)).clip(-1, 1)
+
+
+def mean_similarity(pairs: np.ndarray) -> np.ndarray:
+    """Mean similarity of different classes.
+
+    Args:
+        pairs: What `similarity` returned, (..., K, K).
+
+    Returns:
+        (...,) float64; NaN where no pair has a value.
+    """
+    known = ~np.isnan(pairs) & ~np.eye(pairs.shape[-1], dtype=bool)
+    count = known.sum(axis=(-2, -1))
+    total = np.where(known, pairs, 0).sum(axis=(-2, -1))
+    return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
