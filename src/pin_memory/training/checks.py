@@ -75,10 +75,15 @@ _RANGES: Mapping[str, _Range] = {
     "test_statistics.share": _SHARE,
     "loading.batch_size": _NUMBER,
     "trainer.max_steps": _Range(-1, whole=True),
-    "trainer.max_epochs": _Range(-1, whole=True, null=True),
     "trainer.log_every_n_steps": _NUMBER,
     "trainer.num_nodes": _NUMBER,
 }
+_EPOCH_SETTINGS: Mapping[str, tuple[tuple[Any, ...], str]] = {
+    "max_epochs": ((None, -1), "set trainer.max_steps, the number of iterations"),
+    "limit_train_batches": ((None,), "set trainer.max_steps, the number of iterations"),
+    "check_val_every_n_epoch": ((None,), "set trainer.val_check_interval, the iterations between two source validations"),
+}
+"""Settings of Lightning's that cut training into epochs: the values that leave it in one piece, and what to set instead."""
 _SIDES = ("sources", "targets", "domains")
 
 
@@ -91,6 +96,10 @@ def check_settings(cfg: DictConfig) -> None:
     Raises:
         ConfigurationError: A number that is none or out of its range, or settings that exclude one another.
     """
+    if isinstance(cfg.seed, bool) or not isinstance(cfg.seed, int) or cfg.seed < 0:
+        raise ConfigurationError(f"seed={cfg.seed}: expected a whole number of at least 0.")
+    if cfg.selection not in ("best", "last"):
+        raise ConfigurationError(f"selection={cfg.selection}: expected best (by source validation) or last.")
     if not isinstance(cfg.dry_run, bool):
         raise ConfigurationError(f"dry_run={cfg.dry_run}: expected true or false.")
     for key, allowed in _RANGES.items():
@@ -111,13 +120,17 @@ def _check_trainer(trainer: DictConfig) -> None:
     if trainer.precision not in PRECISIONS:
         raise ConfigurationError(f"trainer.precision={trainer.precision}: expected one of {', '.join(PRECISIONS)}.")
     if trainer.max_steps == 0:
-        raise ConfigurationError("trainer.max_steps=0 trains nothing: give a number of iterations, or -1 to go by trainer.max_epochs.")
+        raise ConfigurationError("trainer.max_steps=0 trains nothing: give a number of iterations, or -1 to train until it is stopped.")
+    for key, (unset, advice) in _EPOCH_SETTINGS.items():
+        if (value := trainer.get(key)) not in unset:
+            raise ConfigurationError(f"trainer.{key}={value}: training counts iterations, not epochs. Leave it out and {advice}.")
     every = trainer.val_check_interval
-    if not (_Range(1, whole=True, null=True).allows(every) or (isinstance(every, float) and 0 < every <= 1)):
+    if not _NUMBER.allows(every):
         raise ConfigurationError(
-            f"trainer.val_check_interval={every}: expected a number of iterations, at least 1 (or a share of an epoch, as in 0.5)."
+            f"trainer.val_check_interval={'null' if every is None else every}: expected a whole number of at least 1, the iterations"
+            " between two source validations."
         )
-    if isinstance(every, int) and 0 < trainer.max_steps < every:
+    if 0 < trainer.max_steps < every:
         log.info(
             "No validation: trainer.val_check_interval=%d is above trainer.max_steps=%d. The last checkpoint is the one that is tested.",
             every, trainer.max_steps,
