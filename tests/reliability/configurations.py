@@ -9,9 +9,10 @@ from unittest import mock
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from pin_memory.runs import build
 from pin_memory.train import main
-from pin_memory.training.run import run
+from pin_memory.training import run
+from pin_memory.training.checks import check_settings
+from pin_memory.training.trainer import build_trainer
 from pin_memory.utils.config import config_directory
 from tests.helpers.tiny_run import TINY
 from tests.reliability.cases import VALID
@@ -80,10 +81,8 @@ def checked_with(override: str, data: Path, folder: Path) -> str:
     """Compose, and make the checks that training makes before its first step."""
     cfg = composed(override, data=data)
     cfg.paths.run, cfg.paths.output = str(folder / "run"), str(folder)
-    run._check_settings(cfg)
-    method = run._checked_method(cfg, run._checked_data(cfg))
-    method.configure_optimizers()
-    build.build_trainer(cfg, [], [])
+    check_settings(cfg)
+    run._checked_method(cfg, run._checked_data(cfg), build_trainer(cfg, [], []))
     assert not (folder / "run").exists()  # nothing is written before all is checked
     return VALID
 

@@ -147,7 +147,7 @@ def test_a_damaged_newest_checkpoint_is_told_and_the_one_before_taken(
     )
     fit(data, run, resume=run)
     assert f"Damaged: {last}" in caplog.text
-    assert "Going on from" in caplog.text
+    assert "Resuming from" in caplog.text
     assert "step-10.ckpt" in caplog.text
     assert differences(whole(), left(run)) == []
     assert sorted(path.name for path in last.parent.glob("*.ckpt")) == ["best.ckpt", "last.ckpt", "step-15.ckpt"]

@@ -8,15 +8,10 @@ from typing import Any, TypeVar
 
 import hydra.utils
 import torch
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from hydra.types import RunMode
-from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pin_memory.callbacks import AtomicCheckpointIO
 from pin_memory.domains import MultiSourceDataModule
 from pin_memory.methods import Method
 from pin_memory.utils.errors import ConfigurationError
@@ -80,27 +75,6 @@ def build_without_weights(cfg: DictConfig) -> Method:
     OmegaConf.update(bare, "network.backbone.pretrained", None, force_add=True)
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         return build_method(bare)
-
-
-def build_trainer(cfg: DictConfig, callbacks: list[Callback], loggers: list[Logger]) -> Trainer:
-    """Lightning's Trainer with checkpoints that are whole or absent.
-
-    Raises:
-        ConfigurationError: Several devices in a sweep, whose jobs Lightning cannot start again for the other devices.
-    """
-    settings = cfg.trainer.copy()
-    if settings.get("sync_batchnorm") == "auto":  # PyTorch has it for GPUs alone; a single device needs none
-        several = settings.get("devices") not in (1, "1", [0]) or settings.get("num_nodes", 1) > 1
-        settings.sync_batchnorm = several and torch.cuda.is_available() and settings.accelerator in ("auto", "gpu", "cuda")
-    trainer: Trainer = hydra.utils.instantiate(
-        settings, callbacks=callbacks, logger=loggers, plugins=[AtomicCheckpointIO()], _convert_="partial"
-    )
-    if trainer.world_size > 1 and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-        raise ConfigurationError(
-            f"A sweep trains on one device, found {trainer.world_size}: the processes of the other devices would start the sweep anew."
-            " Give each job one device (trainer=default), or start the runs one by one."
-        )
-    return trainer
 
 
 def rebuilt(build: Callable[[], T], path: Path) -> T:

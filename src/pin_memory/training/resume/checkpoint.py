@@ -1,140 +1,96 @@
-"""Going on with a run: from which checkpoint, in which folder, and whether it can be."""
+"""From which checkpoint a run is resumed, and whether it fits the settings."""
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
 from pin_memory.callbacks.last_checkpoint import LAST, earlier_states
+from pin_memory.domains import MultiSourceDataModule
 from pin_memory.methods import Method
 from pin_memory.runs import checkpoints
-from pin_memory.runs.checkpoints import check_same_classes
 from pin_memory.runs.results import RESULTS
 from pin_memory.training.resume.command_line import AUTO
-from pin_memory.training.resume.training_state import check_training_state
 from pin_memory.utils.checkpoint_io import damage
 from pin_memory.utils.documents import read_json
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.utils.untrusted import load_weights_only
 
 log = logging.getLogger(__name__)
 
 
 class Resumption(NamedTuple):
-    """What training goes on from.
+    """What training starts from.
 
     Attributes:
-        checkpoint: Whole; None for a run that was stopped before its first one, which starts from the beginning.
-        in_place: The run goes on in its own folder, rather than a new one from its state.
+        checkpoint: Intact; None for a start from the beginning.
+        in_place: The run continues in its own folder, rather than a new one from its state.
     """
 
-    checkpoint: Path | None
-    in_place: bool
+    checkpoint: Path | None = None
+    in_place: bool = False
 
 
-def find_resumption(resume: str | None, run: Path) -> Resumption | None:
-    """Where training is to go on, as the setting `resume` says.
-
-    Args:
-        resume: A run folder, a checkpoint file, "auto" for the folder `run` itself, or None.
-        run: The folder of the run that is about to start.
-
-    Returns:
-        The newest whole checkpoint; None where there is nothing to go on from and nothing was asked for.
-
-    Raises:
-        ConfigurationError: There is no such run or file, or none of its checkpoints is whole.
-    """
+def find_resumption(resume: str | None, run: Path) -> Resumption:
+    """The newest intact checkpoint that the setting `resume` means: of a run folder, a file, or "auto" for the folder `run` itself."""
     if not resume:
-        return None
+        return Resumption()
     path = run if resume == AUTO else Path(resume).expanduser()
     if path.is_file():
         if fault := damage(path):
-            raise ConfigurationError(f"resume={path} is damaged: {fault}. Name the run's folder to go on from its newest whole checkpoint.")
+            raise ConfigurationError(
+                f"resume={path} is damaged: {fault}. Name the run's folder to resume from its newest intact checkpoint."
+            )
         return Resumption(path, path.resolve().is_relative_to(run.resolve()))
     in_place = path.resolve() == run.resolve()
-    states = list(_states(path / "checkpoints"))
-    if states:
-        return Resumption(_newest_whole(states), in_place)
+    folder = path / "checkpoints"
+    states = [folder / LAST, *(state for state, _ in earlier_states(folder)), folder / "best.ckpt"]  # the newest first
+    if states := [state for state in states if state.is_file()]:
+        return Resumption(_newest_intact(states), in_place)
     if in_place:
-        return Resumption(None, True) if (path / "checkpoints").is_dir() else None
+        return Resumption(None, folder.is_dir())
     return Resumption(checkpoints.find_checkpoint(path), in_place)  # which says what is wrong with it
 
 
-def _states(folder: Path) -> list[Path]:
-    """The checkpoints of a run that training can go on from, the newest first; the best one is a whole state, too."""
-    found = [folder / LAST, *(path for path, _ in earlier_states(folder)), folder / "best.ckpt"]
-    return [path for path in found if path.is_file()]
-
-
-def _newest_whole(states: list[Path]) -> Path:
-    """The first that is whole; those before it are told.
-
-    Raises:
-        ConfigurationError: None is.
-    """
+def _newest_intact(states: list[Path]) -> Path:
+    """The first checkpoint that is intact; those before it are reported."""
     faults: list[str] = []
     for path in states:
         fault = damage(path)
         if fault is None:
             if faults:
-                log.warning("Damaged: %s. Going on from %s.", "; ".join(faults), path)
+                log.warning("Damaged: %s. Resuming from %s.", "; ".join(faults), path)
             return path
         faults.append(f"{path} ({fault})")
     raise ConfigurationError(
-        f"No checkpoint of the run is whole: {'; '.join(faults)}. Restore one from a backup, or start anew in another folder."
+        f"No checkpoint of the run is intact: {'; '.join(faults)}. Restore one from a backup, or start anew in another folder."
     )
 
 
-def check_resumption(cfg: DictConfig, found: Resumption, method: Method, sources: list[str], classes: Sequence[str]) -> int:
-    """Refuse a checkpoint that training cannot go on from.
-
-    Args:
-        cfg: The composed configuration.
-        found: With a checkpoint.
-        method: As it will be trained; its weights stay as they are.
-        sources: Names of the source domains.
-        classes: What the train ids of their labels stand for.
-
-    Returns:
-        Iterations that the checkpoint has made.
-
-    Raises:
-        ConfigurationError: Another method, network or source, other classes, a state of training that is damaged, or no step left to make
-            in a new run.
-    """
-    checkpoint, max_steps = found.checkpoint, cfg.trainer.max_steps
-    assert checkpoint is not None
-    earlier = checkpoints.read_checkpoint(checkpoint)
+def check_resumption(cfg: DictConfig, start: Resumption, method: Method, data: MultiSourceDataModule) -> int:
+    """Refuse a checkpoint that this training cannot be resumed from; the iterations that it has made. `method` keeps its weights."""
+    path = start.checkpoint
+    if path is None:
+        return 0
+    earlier = checkpoints.read_checkpoint(path)
     if earlier.converted:
         raise ConfigurationError(
-            f"resume={checkpoint}: a converted checkpoint holds no state to train on from; it can be evaluated and predicted with."
+            f"resume={path}: a converted checkpoint holds no state of training; it can be evaluated and used for predictions."
         )
-    check_same_classes(earlier.label_space.names, classes, checkpoint)
+    checkpoints.check_same_classes(earlier.label_space.names, data.label_space.names, path)
     untrained = {name: value.clone() for name, value in method.state_dict().items()}  # what is scored as a floor
-    checkpoints.load_weights(method, earlier.state, checkpoint)
+    checkpoints.load_weights(method, earlier.state, path)
     method.load_state_dict(untrained)
-    if earlier.sources != sources:
-        raise ConfigurationError(f"resume={checkpoint}: trained on {', '.join(earlier.sources)}; this run has {', '.join(sources)}.")
-    check_training_state(load_weights_only(checkpoint), list(method.network.parameters()), checkpoint)
-    if 0 <= max_steps <= earlier.step and not found.in_place:
-        raise ConfigurationError(f"resume={checkpoint} has made {earlier.step} steps already; set trainer.max_steps above that.")
+    if earlier.sources != data.source_names:
+        names = ", ".join(earlier.sources), ", ".join(data.source_names)
+        raise ConfigurationError(f"resume={path}: trained on {names[0]}; this run has {names[1]}.")
+    if 0 <= cfg.trainer.max_steps <= earlier.step and not start.in_place:
+        raise ConfigurationError(f"resume={path} has made {earlier.step} steps already; set trainer.max_steps above that.")
     return earlier.step
 
 
 def finished_results(cfg: DictConfig, run: Path, step: int) -> dict[str, Any] | None:
-    """The results of a run that has nothing left to do.
-
-    Args:
-        cfg: The composed configuration.
-        run: The run folder.
-        step: Iterations made.
-
-    Returns:
-        The content of `results.json`; None while iterations are to be made, or the results are missing or damaged.
-    """
+    """The results of a run that has nothing left to do; None while iterations are to be made, or results are missing or damaged."""
     if not (cfg.test and 0 < cfg.trainer.max_steps <= step):
         return None
     try:

@@ -14,7 +14,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from pin_memory.training.resume.changed_settings import changed_settings
 from pin_memory.utils.documents import read_json
 from pin_memory.utils.errors import FULL_ERROR, ConfigurationError
 from pin_memory.utils.files import write_text
@@ -139,6 +138,8 @@ def _check_same(before: dict[str, Any], now: dict[str, Any], folder: Path) -> No
     Raises:
         ConfigurationError: Names the settings that differ.
     """
+    from pin_memory.training.resume.folder import changed_settings  # imports torch, which `--help` does not need
+
     if changed := changed_settings(before, now, most=5):
         raise ConfigurationError(
             f"{folder} holds the finished job of other settings ({'; '.join(changed)})."

@@ -1,0 +1,186 @@
+"""A dry run (`dry_run=true`): all checks and two iterations, of which nothing is kept, then the size and duration of the whole run."""
+
+import logging
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch import Callback, LightningModule, Trainer
+from omegaconf import DictConfig, OmegaConf
+
+from pin_memory.callbacks.progress import describe_seconds
+from pin_memory.domains import MultiSourceDataModule
+from pin_memory.methods import Method
+from pin_memory.methods.memory_learning import MemoryLearning
+from pin_memory.training.trainer import build_trainer
+from pin_memory.utils.distributed import is_first
+
+STEPS = 2
+"""Iterations of a dry run; the first one is slower than those that follow, so the last one stands for all."""
+
+
+def dry_run(cfg: DictConfig, choices: Mapping[str, str], data: MultiSourceDataModule, method: Method, step: int) -> dict[str, Any]:
+    """Train for two iterations and one image of each validation, then print the plan of the run from iteration `step` on."""
+    _shorten(method)
+    probe = DryRunProbe()
+    trainer = build_trainer(_shortened(cfg), [probe], [])
+    trainer.fit(method, datamodule=data)
+    plan = plan_of(cfg, choices, data, method, probe, step) | {"device": str(trainer.strategy.root_device), "devices": trainer.world_size}
+    if is_first():
+        print(as_text(plan))
+        _remove_hydra_folder()
+    return {"dry_run": plan}
+
+
+class DryRunProbe(Callback):
+    """Measures the iterations of a dry run.
+
+    Attributes:
+        seconds: From the end of the iteration before to the end of the newest one, with the loading of its images.
+        peak_bytes: The most memory held: on the device for a GPU, by this process otherwise; None where the system does not tell.
+        losses: The newest loss terms by name.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.peak_bytes: int | None = None
+        self.losses: dict[str, float] = {}
+        self._ended = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget the peak so far."""
+        if pl_module.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(pl_module.device)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Take the time, once a GPU has finished, too."""
+        if pl_module.device.type == "cuda":
+            torch.cuda.synchronize(pl_module.device)
+        now = time.perf_counter()
+        self.seconds, self._ended = now - self._ended, now
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the memory and the losses."""
+        self.peak_bytes = peak_bytes(pl_module.device)
+        self.losses = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("loss/")}
+
+
+def peak_bytes(device: torch.device) -> int | None:
+    """The most bytes allocated on a GPU since training began; otherwise the most that were resident in this process."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def plan_of(
+    cfg: DictConfig, choices: Mapping[str, str], data: MultiSourceDataModule, method: Method, probe: DryRunProbe, done: int
+) -> dict[str, Any]:
+    """What a run is made of, as plain numbers; what has no end is None."""
+    steps = cfg.trainer.max_steps if cfg.trainer.max_steps > 0 else None
+    every = cfg.trainer.val_check_interval
+    parameters = list(method.network.parameters())
+    return {
+        "name": cfg.name,
+        "sources": {name: len(domain.dataset("train")) for name, domain in data.sources.items()},
+        "validated": {name: len(data.sources[name].evaluated("val", 1)) for name in data.validation_names},
+        "targets": {name: len(domain.evaluated("test", 1)) for name, domain in data.targets.items()} if cfg.test else {},
+        "batch_sizes": {name: domain.loading.batch_size for name, domain in data.sources.items()},
+        "method": method.name,
+        "network": choices.get("network", ""),
+        "precision": cfg.trainer.precision,
+        "parameters": sum(parameter.numel() for parameter in parameters),
+        "trained": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+        "losses": probe.losses,
+        "peak_bytes": probe.peak_bytes,
+        "iterations": steps,
+        "done": done,
+        "validations": None if steps is None else steps // every - done // every,
+        "iteration_seconds": probe.seconds,
+        "seconds": None if steps is None else probe.seconds * max(steps - done, 0),
+        "run": str(cfg.paths.run),
+    }
+
+
+def as_text(plan: Mapping[str, Any]) -> str:
+    """A plan for the terminal."""
+    lines = [f"Plan of {plan['name']} (dry run; {STEPS} iterations were made, nothing of them is kept)"]
+    return "\n".join([*lines, *(f"  {title:<11} {text}" for title, text in _rows(plan).items())])
+
+
+def _rows(plan: Mapping[str, Any]) -> dict[str, str]:
+    """The text of each line by its title."""
+    sizes, images = plan["batch_sizes"], sum(plan["batch_sizes"].values()) * plan["devices"]
+    equal = f"{next(iter(sizes.values()))} images of each of {len(sizes)} sources"
+    batch = equal if len(set(sizes.values())) == 1 else f"{_counts(sizes)} images"
+    place = "on the GPU" if plan["device"].startswith("cuda") else "resident"
+    peak = "not measured on this system"
+    if plan["peak_bytes"] is not None:
+        peak = f"{plan['peak_bytes'] / 2**20:,.0f} MiB {place} at the peak, in each process"
+    done = f"; {plan['done']} of them are made" if plan["done"] else ""
+    validations = "" if plan["validations"] is None else f"{plan['validations']} times "
+    duration = "without an end"
+    if plan["seconds"] is not None:
+        duration = f"about {describe_seconds(plan['seconds'])} of iterations; the memory's initialisation, validation and test add to that"
+    return {
+        "sources": f"{_counts(plan['sources'])} training images",
+        "targets": f"{_counts(plan['targets'])} test images" if plan["targets"] else "not tested (test=false)",
+        "batch": f"{batch} on {plan['devices']} device(s): {images} images an iteration",
+        "method": f"{plan['method']}, {plan['network']}, {plan['precision']}, {plan['device']}",
+        "parameters": f"{plan['parameters']:,} ({plan['trained']:,} trained)",
+        "losses": ", ".join(f"{name.removeprefix('loss/')} {value:.3g}" for name, value in plan["losses"].items()),
+        "memory": peak,
+        "iterations": ("until it is stopped (trainer.max_steps=-1)" if plan["iterations"] is None else str(plan["iterations"])) + done,
+        "validation": f"{validations}{_counts(plan['validated'])} images" if plan["validations"] != 0 else "none before the end",
+        "iteration": f"{plan['iteration_seconds']:.2f} s with the loading of its images",
+        "duration": duration,
+        "folder": plan["run"],
+    }
+
+
+def _counts(numbers: Mapping[str, int]) -> str:
+    """Name and number of each domain."""
+    return ", ".join(f"{name} {number:,}" for name, number in numbers.items())
+
+
+def _shorten(method: Method) -> None:
+    """Let what a method does once, over many images, take one batch."""
+    if isinstance(method, MemoryLearning):
+        method.initial_passes, method.initial_batches = 1, 1
+    if method.whitening is not None:
+        method.whitening.images, method.whitening.trials = 1, 1
+
+
+def _shortened(cfg: DictConfig) -> DictConfig:
+    """The settings with a Trainer that makes two iterations, validates on one image of each source, and writes nothing."""
+    short = {"max_steps": STEPS, "val_check_interval": STEPS, "limit_val_batches": 1}
+    short |= {"enable_checkpointing": False, "enable_progress_bar": False}
+    shortened = cfg.copy()
+    shortened.trainer = OmegaConf.merge(OmegaConf.create(OmegaConf.to_container(cfg.trainer, resolve=True)), short)
+    return shortened
+
+
+def _remove_hydra_folder() -> None:
+    """Remove the folder that Hydra made for this command, unless it holds more than Hydra's own files."""
+    if not HydraConfig.initialized():
+        return
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    if not folder.is_dir() or {path.name for path in folder.iterdir()} - {".hydra", "log.txt"}:
+        return
+    for handler in list(logging.getLogger().handlers):
+        if isinstance(handler, logging.FileHandler) and Path(handler.baseFilename).is_relative_to(folder):
+            logging.getLogger().removeHandler(handler)
+            handler.close()
+    shutil.rmtree(folder)
+    with suppress(OSError):  # parents that hold something else stay
+        for parent in list(folder.parents)[:2]:
+            parent.rmdir()

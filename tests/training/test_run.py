@@ -1,0 +1,53 @@
+"""Parts of a training run that need no training."""
+
+import logging
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from pin_memory.callbacks import IterationNames, StepSeeds
+from pin_memory.runs import build
+from pin_memory.training import run
+from pin_memory.training.resume.checkpoint import Resumption
+from pin_memory.training.resume.folder import run_folder
+from pin_memory.training.trainer import build_trainer
+from pin_memory.utils.config import config_directory
+from pin_memory.utils.errors import OutputError
+
+
+def composed(*overrides: str) -> DictConfig:
+    """The configuration of a small run."""
+    small = ["network=deeplab_v3plus_resnet18", "network.backbone.pretrained=null", "network.channels=16", "trainer.accelerator=cpu"]
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
+        return compose("train", overrides=["experiment=multi_source_gs", *small, "paths.run=unused", "paths.data=unused", *overrides])
+
+
+def test_checking_a_method_leaves_the_log_level_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a process that is not the first one, too."""
+    cfg, logger = composed("logger=csv"), logging.getLogger("pin_memory")
+    monkeypatch.setattr(run, "is_first", lambda: False)
+    monkeypatch.setattr(logger, "level", logging.INFO)
+    run._checked_method(cfg, build.build_data(cfg), build_trainer(cfg, [], []))
+    assert logger.level == logging.INFO
+
+
+def test_all_callbacks_are_those_of_the_settings(caplog: pytest.LogCaptureFixture) -> None:
+    """But for the record of the run; that the seeds are left out is reported, as a resumption needs them."""
+    cfg = composed()
+    kinds = [type(callback) for callback in run._callbacks(cfg, {}, build.build_data(cfg))]
+    assert kinds[0] is StepSeeds  # others may draw
+    assert IterationNames in kinds
+    assert "callbacks.seeds" not in caplog.text
+    run._callbacks(composed("~callbacks.seeds"), {}, build.build_data(cfg))
+    assert "callbacks.seeds is left out" in caplog.text
+
+
+def test_the_run_folder_of_another_run_is_not_taken(tmp_path: Path) -> None:
+    """Not even one that was made in the same second."""
+    cfg = composed(f"paths.run={tmp_path / 'run'}")
+    with run_folder(cfg, Resumption(), 0):
+        assert (tmp_path / "run" / "provenance.json").is_file()
+    with pytest.raises(OutputError, match="already holds a run"), run_folder(cfg, Resumption(), 0):
+        pass
