@@ -1,7 +1,6 @@
 """Distances, similarity, drift, activation, confusions and gains against loops and by hand."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,14 +15,13 @@ from pin_memory.analysis import (
     domain_distances,
     memory_drift,
     memory_similarity,
-    read_confusions,
-    read_results,
     row_shares,
     tsne,
 )
 from pin_memory.analysis.embedding import used_perplexity
 from pin_memory.inference import Protocol
-from pin_memory.utils.errors import ConfigurationError, DataError
+from pin_memory.runs.results import Results
+from pin_memory.utils.errors import ConfigurationError
 from tests.helpers.references import cosine, distances, synthetic
 from tests.helpers.tiny import tiny_batch, tiny_segmenter
 
@@ -148,16 +146,16 @@ def test_rows_are_shares() -> None:
     assert np.isnan(shares[1]).all()
 
 
-def results(**changes: Any) -> dict[str, Any]:
-    """Results of two targets."""
+def results(**changes: Any) -> Results:
+    """Results of two targets, the first with changes."""
     target = {"miou": 0.3, "iou": {"road": 0.5, "car": 0.1, "bus": None}, "classes": ["road", "car"], "images": 5}
     target |= {"view": "native", "layout": "x", "image_scale": 1.0, "label_scale": 1.0}
-    return {"protocol": "whole@1", "statistics": "running", "targets": {"a": target | changes, "b": target}}
+    return Results.from_json({"protocol": "whole@1", "statistics": "running", "targets": {"a": target | changes, "b": target}})
 
 
 def test_gain_by_hand() -> None:
     better = results(miou=0.4, iou={"road": 0.75, "car": 0.05, "bus": None})
-    gain = class_gain(better | {"protocol": "sliding_768@1"}, results())
+    gain = class_gain(better.model_copy(update={"protocol": "sliding_768@1"}), results())
     assert gain.targets == ("a", "b")
     np.testing.assert_allclose(gain.points, [[25, -5, np.nan], [0, 0, np.nan]])
     np.testing.assert_allclose(gain.miou, [10, 0])
@@ -180,16 +178,17 @@ def test_scores_of_other_pixels_are_not_compared(changes: dict[str, Any], expect
 
 
 def test_stand_ins_have_no_gain_over_photographs() -> None:
-    with pytest.raises(ConfigurationError, match="STAND-IN scores cannot stand beside real ones"):
-        class_gain(results() | {"stand_in": True}, results() | {"stand_in": False})
-    class_gain(*[results() | {"stand_in": True}] * 2)
+    drawn = results().model_copy(update={"stand_in": True})
+    with pytest.raises(ConfigurationError, match="STAND-IN scores cannot stand next to real ones"):
+        class_gain(drawn, results())
+    class_gain(drawn, drawn)
 
 
 def test_no_common_target() -> None:
     with pytest.raises(ConfigurationError, match="no target in common"):
-        class_gain(results(), {"targets": {"c": {}}})
+        class_gain(results(), Results(targets={"c": results().targets["a"]}))
     unlabelled = results(miou=None, iou={"road": None, "car": None, "bus": None})
-    del unlabelled["targets"]["b"]
+    unlabelled = Results(targets={"a": unlabelled.targets["a"]})
     with pytest.raises(ConfigurationError, match="nothing to compare"):
         class_gain(unlabelled, unlabelled)
 
@@ -214,17 +213,3 @@ def test_the_perplexity_that_is_told_is_the_one_that_is_used(monkeypatch: pytest
     tsne(np.random.default_rng(0).normal(size=(16, 4)), perplexity=30)
     assert taken == [used_perplexity(16, 30)] == [5.0]
     assert used_perplexity(100, 30) == 30
-
-
-def test_files_that_are_none(tmp_path: Path) -> None:
-    assert read_confusions(tmp_path) == {}
-    np.savez(tmp_path / "confusions.npz", a=np.eye(3, dtype=np.int64))
-    assert read_confusions(tmp_path)["a"].tolist() == np.eye(3).tolist()
-    (tmp_path / "confusions.npz").write_bytes(b"PK\3\4 nonsense")
-    with pytest.raises(DataError, match=r"confusions\.npz"):
-        read_confusions(tmp_path)
-    for content in (None, "{", "[]", '{"targets": 3}'):
-        if content is not None:
-            (tmp_path / "results.json").write_text(content)
-        with pytest.raises(ConfigurationError, match=r"results\.json"):
-            read_results(tmp_path)

@@ -1,11 +1,15 @@
 """`evaluate` with protocols, several checkpoints, baselines and tables, and `compare` on what it leaves."""
 
+import functools
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +19,10 @@ from hydra.utils import instantiate
 
 from pin_memory import load_model
 from pin_memory.evaluation.evaluate import evaluate
-from pin_memory.evaluation.judge import use_views
+from pin_memory.evaluation.targets import use_views
 from pin_memory.inference import WHOLE, Protocol
 from pin_memory.inference.protocols import find_protocol
+from pin_memory.runs import build, checkpoints
 from pin_memory.runs.build import build_data
 from pin_memory.runs.checkpoints import find_checkpoint, load_method, read_checkpoint
 from pin_memory.utils.config import config_directory
@@ -30,7 +35,7 @@ def run(output: Path, trained: Path, *overrides: str) -> list[dict]:
     more = [] if any(o.startswith("checkpoint=") for o in overrides) else [f"checkpoint={trained}"]
     given = [*more, f"paths.data={data}", f"paths.run={output}", "accelerator=cpu", *overrides]
     with initialize_config_dir(str(config_directory()), version_base="1.3"):
-        return evaluate(compose("evaluate", overrides=given))
+        return [results.to_json() for results in evaluate(compose("evaluate", overrides=given))]
 
 
 def test_a_training_run_keeps_its_counts_tables_and_protocol(trained_run: Path) -> None:
@@ -80,7 +85,7 @@ def test_mapillary_1536_shows_mapillary_by_its_view_and_others_by_theirs(trained
 
 
 def test_several_checkpoints_have_a_folder_each_and_one_table(trained_run: Path, tmp_path: Path) -> None:
-    """One of them is the baseline; a copy of the run is judged beside its last checkpoint."""
+    """One of them is the baseline; the best and the last checkpoint of a run."""
     best, last = (trained_run / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
     done = command(
         "evaluate", f"checkpoint=[{best},{last}]", f"baseline={last}", "targets=[bdd100k]", "protocol=whole_flip", "accelerator=cpu",
@@ -120,7 +125,7 @@ def test_gain_over_an_earlier_run(trained_run: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        (["protocol=whole_flip", "baseline={run}"], "judged by protocol whole@1.*whole_flip@1"),
+        (["protocol=whole_flip", "baseline={run}"], "evaluated by protocol whole@1.*whole_flip@1"),
         (["baseline=nowhere"], "baseline=nowhere"),
         (["tables=[word]"], "tables=word.*markdown"),
         (["checkpoint=[{run},{run}]"], "given 2 times"),
@@ -129,7 +134,7 @@ def test_gain_over_an_earlier_run(trained_run: Path, tmp_path: Path) -> None:
         (["checkpoint=[]"], "checkpoint="),
     ],
 )
-def test_mistakes_are_told_before_anything_is_judged(trained_run: Path, tmp_path: Path, overrides: list[str], expected: str) -> None:
+def test_mistakes_are_found_before_anything_is_evaluated(trained_run: Path, tmp_path: Path, overrides: list[str], expected: str) -> None:
     names = {"run": trained_run, "best": trained_run / "checkpoints/best.ckpt", "last": trained_run / "checkpoints/last.ckpt"}
     with pytest.raises(ConfigurationError, match=expected):
         run(tmp_path / "out", trained_run, *(o.format(**names) for o in overrides))
@@ -176,17 +181,27 @@ def test_help_of_compare_needs_no_torch(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_several_checkpoints_beside_an_earlier_run(trained_run: Path, tmp_path: Path) -> None:
-    """A run that is none of the checkpoints gives the gains and has a row of its own."""
+def test_several_checkpoints_next_to_an_earlier_run(trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is none of the checkpoints gives the gains and has a row of its own; each checkpoint is loaded once, with its data."""
+    calls: Counter[str] = Counter()
+    for module, name in ((checkpoints, "load_method"), (build, "build_data")):
+        monkeypatch.setattr(module, name, functools.partial(counted, calls, getattr(module, name)))
     shutil.copytree(trained_run, tmp_path / "earlier", ignore=shutil.ignore_patterns("wandb"))
     best, last = (trained_run / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
     found = run(tmp_path / "out", trained_run, f"checkpoint=[{best},{last}]", f"baseline={tmp_path / 'earlier'}", "tables=[]")
+    assert calls == {"load_method": 2, "build_data": 2}
     comparison = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert [row["label"].rpartition("/")[2] for row in comparison["rows"]] == ["earlier", "best", "last"]
     for row, results in zip(comparison["rows"][1:], found, strict=True):
         for name, gain in results["gain"]["targets"].items():
             assert row["gain"]["targets"][name]["miou"]["mean"] == pytest.approx(gain["miou"])
         assert row["gain"]["mean_miou"]["mean"] == pytest.approx(results["gain"]["mean_miou"])
+
+
+def counted(calls: Counter[str], function: Callable[..., Any], *args: Any) -> Any:
+    """Count a call and make it."""
+    calls[function.__name__] += 1
+    return function(*args)
 
 
 @pytest.mark.parametrize("method", sorted(path.stem for path in (config_directory() / "method").glob("*.yaml")))

@@ -13,21 +13,21 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from pin_memory.evaluation.compare import compare, gain_over, read_runs
+from pin_memory.evaluation.compare import compare, compare_runs, read_runs
 from pin_memory.evaluation.compare_tables import class_tables, comparison_table, long_csv, write_comparison
-from pin_memory.evaluation.comparing import compare_runs
+from pin_memory.runs.results import Results, gain_over
 from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.tables import STAND_IN_NOTE
 
-JUDGED = {"view": "native", "image_scale": 1.0, "label_scale": 1.0, "layout": "official", "images": 5, "classes": ["road", "sky"]}
+CONDITIONS = {"view": "native", "image_scale": 1.0, "label_scale": 1.0, "layout": "official", "images": 5, "classes": ["road", "sky"]}
 ERM = {"cityscapes": [(0.30, 0.10), (0.34, 0.20), (0.35, 0.12)], "bdd100k": [(0.2, 0.2), (0.1, 0.3), (0.3, 0.5)]}
 PTM = {"cityscapes": [(0.40, 0.20), (0.50, 0.16), (0.45, 0.30)], "bdd100k": [(0.3, 0.2), (0.2, 0.1), (0.5, 0.7)]}
 
 
 def scored(road: float | None, sky: float | None, **how: Any) -> dict[str, Any]:
     known = [value for value in (road, sky) if value is not None]
-    return {"miou": sum(known) / len(known), "iou": {"road": road, "sky": sky}, **JUDGED, **how}
+    return {"miou": sum(known) / len(known), "iou": {"road": road, "sky": sky}, **CONDITIONS, **how}
 
 
 def write(folder: Path, method: str, seed: int, targets: dict[str, Any], config: str = "", **about: Any) -> Path:
@@ -98,7 +98,7 @@ def test_gain_without_common_seed_is_the_difference_of_means_and_says_so(tmp_pat
 def test_stand_ins_never_stand_beside_real_scores(tmp_path: Path) -> None:
     write(tmp_path / "a", "erm", 1, {"cityscapes": scored(0.2, 0.4)})
     write(tmp_path / "b", "erm", 2, {"cityscapes": scored(0.4, 0.6)}, stand_in=True)
-    with pytest.raises(ConfigurationError, match=r"STAND-IN.*b was judged on drawn stand-ins.*a on real"):
+    with pytest.raises(ConfigurationError, match=r"STAND-IN.*b was evaluated on drawn stand-ins.*a on real"):
         compare(read_runs(tmp_path))
     table = comparison_table(compare(read_runs(tmp_path / "b")))
     assert STAND_IN_NOTE in table.text()
@@ -149,11 +149,11 @@ def test_settings_of_an_evaluation_agree_with_those_of_its_run(tmp_path: Path) -
     """A checkpoint holds some settings as values that Hydra's file has as references, seeds among them."""
     more = "trainer: {max_steps: 9}\nsplit: {seed: '${seed}'}\nschedule: {horizon: '${trainer.max_steps}'}\ndata: {split: '${split}'}\n"
     write(tmp_path / "run", "pin", 1, {"cityscapes": scored(0.5, 0.1)}, more)
-    judged = write(tmp_path / "judged", "pin", 2, {"cityscapes": scored(0.3, 0.1)})
+    evaluated = write(tmp_path / "evaluated", "pin", 2, {"cityscapes": scored(0.3, 0.1)})
     values = more.replace("'${seed}'", "2").replace("'${trainer.max_steps}'", "9")
-    text = (judged / ".hydra" / "config.yaml").read_text() + values
-    (judged / "settings.yaml").write_text(text)
-    (judged / ".hydra" / "config.yaml").write_text("name: evaluation\ncheckpoint: x\n")
+    text = (evaluated / ".hydra" / "config.yaml").read_text() + values
+    (evaluated / "settings.yaml").write_text(text)
+    (evaluated / ".hydra" / "config.yaml").write_text("name: evaluation\ncheckpoint: x\n")
     (row,) = compare(read_runs(tmp_path))["rows"]
     assert (row["seeds"], row["experiment"], row["settings"]) == (["1", "2"], "gs", {})
 
@@ -197,11 +197,11 @@ def test_runs_are_found_by_folder_file_glob_and_below(sweep: Path, caplog: pytes
     (time / "7_failed").mkdir()
     assert len(read_runs(time / "*")) == 6
     assert "7_failed" in caplog.text
-    assert read_runs(time / "2")[0]["label"] == "time/2"
+    assert read_runs(time / "2")[0].label == "time/2"
 
 
 @pytest.mark.parametrize("fault", ["nothing", "folder", "damaged", "foreign"])
-def test_what_is_no_run_is_told_plainly(tmp_path: Path, fault: str) -> None:
+def test_what_is_no_run_is_named(tmp_path: Path, fault: str) -> None:
     path = tmp_path / "run"
     if fault != "nothing":
         path.mkdir()
@@ -212,7 +212,7 @@ def test_what_is_no_run_is_told_plainly(tmp_path: Path, fault: str) -> None:
 
 
 @pytest.mark.parametrize("damage", [{"targets": {"a": {"miou": 0.1}}}, {"targets": [1]}, {"mean_miou": "0.1"}, {"source_validation": [1]}])
-def test_damaged_results_are_told_with_their_file(tmp_path: Path, damage: dict[str, Any]) -> None:
+def test_damaged_results_are_an_error_with_their_file(tmp_path: Path, damage: dict[str, Any]) -> None:
     path = write(tmp_path / "a", "erm", 1, {"cityscapes": scored(0.2, 0.4)}) / "results.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | damage))
     with pytest.raises(ConfigurationError, match=r"a/results\.json is no readable results file.*expected"):
@@ -234,13 +234,17 @@ def test_baselines_that_are_none_or_unclear(tmp_path: Path) -> None:
 def test_gain_of_one_run_over_another() -> None:
     one = {"protocol": "whole@1", "mean_miou": 0.4, "targets": {"a": scored(0.5, 0.3), "b": scored(0.5, None)}}
     two = {"protocol": "whole@1", "mean_miou": 0.3, "targets": {"a": scored(0.4, 0.3), "b": scored(0.1, 0.1, view="half")}}
-    gain = gain_over(one, two, "two")
-    assert gain["targets"]["a"]["iou"] == pytest.approx({"road": 0.1, "sky": 0.0})
-    assert gain["targets"]["a"]["miou"] == pytest.approx(0.05)
-    assert (gain["targets"]["b"], gain["mean_miou"]) == (None, None)
-    assert gain_over(one, two | {"protocol": "whole_flip@1"}, "two")["targets"] == {"a": None, "b": None}
-    assert (gain["statistics"], gain_over(one, two | {"statistics": "image"}, "two")["statistics"]) == (None, "image")
-    assert gain_over(one, one | {"mean_miou": 0.3}, "one")["mean_miou"] == pytest.approx(0.1)
+
+    def gain(other: dict[str, Any]) -> dict[str, Any]:
+        return gain_over(Results.from_json(one), Results.from_json(other), "two").to_json()
+
+    found = gain(two)
+    assert found["targets"]["a"]["iou"] == pytest.approx({"road": 0.1, "sky": 0.0})
+    assert found["targets"]["a"]["miou"] == pytest.approx(0.05)
+    assert (found["targets"]["b"], found["mean_miou"]) == (None, None)
+    assert gain(two | {"protocol": "whole_flip@1"})["targets"] == {"a": None, "b": None}
+    assert (found["statistics"], gain(two | {"statistics": "image"})["statistics"]) == (None, "image")
+    assert gain(one | {"mean_miou": 0.3})["mean_miou"] == pytest.approx(0.1)
 
 
 def test_the_table_shows_means_deviations_and_gains(sweep: Path) -> None:

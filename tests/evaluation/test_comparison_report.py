@@ -6,18 +6,20 @@ from typing import Any
 import pytest
 
 from pin_memory.evaluation.compare import compare
+from pin_memory.evaluation.compared_runs import Run
 from pin_memory.evaluation.report import write_comparison_report
+from pin_memory.runs.results import Results
 from pin_memory.utils.errors import OutputError
 from tests.evaluation.test_report import HOSTILE, Page
 from tests.helpers.folders import results
 
 
-def run(method: str, seed: int, miou: float, stand_in: bool = True) -> dict[str, Any]:
+def run(method: str, seed: int, miou: float, stand_in: bool = True, folder: str = "", **more: Any) -> Run:
     """One run, all of whose scores are `miou`."""
     found = results(stand_in=stand_in)
     targets = {name: target | {"miou": miou, "iou": {"road": miou, "sky": miou, "car": None}} for name, target in found["targets"].items()}
-    more = {"folder": f"/runs/{method}/{seed}", "label": f"{method}-{seed}", "experiment": "mine"}
-    return found | more | {"method": method, "seed": seed, "mean_miou": miou, "targets": targets}
+    about = {"label": f"{method}-{seed}", "experiment": "mine", "method": method, "seed": seed, "mean_miou": miou, "targets": targets}
+    return Run(Path(folder or f"/runs/{method}/{seed}"), Results.from_json(found | about | more))
 
 
 def comparison(method: str = "pin", stand_in: bool = True) -> dict[str, Any]:
@@ -52,21 +54,21 @@ def test_names_are_text_never_markup(tmp_path: Path) -> None:
 
 
 def test_runs_that_are_no_baseline_and_have_no_gain_are_not_called_one(tmp_path: Path) -> None:
-    runs = [run("erm", 1, 0.3), run("pin", 1, 0.4) | {"network": "other"}, run("erm", 2, 0.3) | {"network": "third"}]
+    runs = [run("erm", 1, 0.3), run("pin", 1, 0.4, network="other"), run("erm", 2, 0.3, network="third")]
     page = Page(write_comparison_report(compare(runs, "erm"), tmp_path / "report.html"))
     names = [row[0] for row in page.rows if row and row[0].startswith(("erm", "pin"))]
     assert all(("baseline" in name) == name.startswith("erm") for name in names)
 
 
-def test_a_folder_is_named_by_whole_parts_of_its_path(tmp_path: Path) -> None:
+def test_a_folder_is_named_by_complete_parts_of_its_path(tmp_path: Path) -> None:
     folders = {"erm": "/runs/1/b", "pin": "/runs/2/b", "isw": "/runs/3/ab"}
-    runs = [run(name, 1, 0.3) | {"network": name, "folder": folder} for name, folder in folders.items()]
+    runs = [run(name, 1, 0.3, network=name, folder=folder) for name, folder in folders.items()]
     page = Page(write_comparison_report(compare(runs, "b"), tmp_path / "report.html"))
     names = [row[0] for row in page.rows if row and row[0].startswith(tuple(folders))]
     assert all(("baseline" in name) != name.startswith("isw") for name in names)
 
 
-def test_a_comparison_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_comparison_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "report.html").mkdir()
     with pytest.raises(OutputError, match=r"report\.html"):
         write_comparison_report(comparison(), tmp_path / "report.html")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
-from pin_memory.evaluation.report import MAX_BYTES, try_report, write_report
+from pin_memory.evaluation.report import try_report, write_report
 from pin_memory.evaluation.report.charts import line_chart
 from pin_memory.utils.errors import DataError, OutputError
 from tests.helpers.folders import make_run
@@ -118,16 +118,10 @@ def test_the_list_of_tiles_cannot_fetch_other_files_into_the_page(tmp_path: Path
     assert "leaves out the panel image 0" in caplog.text
 
 
-def test_large_pictures_are_made_smaller_until_the_report_is_small_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = make_run(tmp_path / "run", side=120, noise=True)
-    sizes = [write_report(run).stat().st_size]
-    assert sizes[0] <= MAX_BYTES
-    for limit in (sizes[0] * 2 // 3, 60_000):
-        monkeypatch.setattr("pin_memory.evaluation.report.run.MAX_BYTES", limit)
-        sizes.append(write_report(run).stat().st_size)
-        assert sizes[-1] <= limit
-    assert sizes == sorted(sizes, reverse=True)
-    assert "4 panels of the run are not shown" in (run / "report.html").read_text()
+def test_large_pictures_are_shown_640_pixels_wide(tmp_path: Path) -> None:
+    page = Page(write_report(make_run(tmp_path / "run", side=400, noise=True)))
+    assert {(image["width"], image["height"]) for image in page.all("img")} == {("640", "320")}
+    assert len(page.all("img")) == 2 * 2 * 4
 
 
 @pytest.mark.parametrize("missing", ["results.json", "metrics.csv", "config.yaml", "tiles", "memory_trace.npz"])
@@ -142,7 +136,7 @@ def test_what_is_not_there_is_left_out(tmp_path: Path, missing: str) -> None:
 
 
 @pytest.mark.parametrize("broken", ["config.yaml", "memory_trace.npz", "tiles/index.json", "provenance.json"])
-def test_what_cannot_be_read_is_told_in_the_report(tmp_path: Path, broken: str) -> None:
+def test_what_cannot_be_read_is_listed_in_the_report(tmp_path: Path, broken: str) -> None:
     run = make_run(tmp_path / "run")
     (run / broken).write_bytes(b"{\xff\xfe: [")
     words = Page(write_report(run)).words
@@ -152,7 +146,7 @@ def test_what_cannot_be_read_is_told_in_the_report(tmp_path: Path, broken: str) 
 
 
 @pytest.mark.parametrize("palette", [[["x", 1, 2]], [[1, 2]], 5])
-def test_a_foreign_list_of_tiles_is_told_too(tmp_path: Path, palette: object) -> None:
+def test_a_foreign_list_of_tiles_is_listed_too(tmp_path: Path, palette: object) -> None:
     run = make_run(tmp_path / "run")
     (run / "tiles" / "index.json").write_text(json.dumps({"classes": ["a"], "palette": palette, "panels": []}))
     assert "index.json: not as this library writes it" in Page(write_report(run)).words
@@ -168,7 +162,7 @@ def test_results_need_no_more_than_scores(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [{"targets": {"a": {"miou": 0.1}}}, {"targets": [1]}, {"source_validation": [1]}, {"floors": {"a": 1}}])
-def test_damaged_results_are_told_in_the_report(tmp_path: Path, damage: dict[str, object]) -> None:
+def test_damaged_results_are_listed_in_the_report(tmp_path: Path, damage: dict[str, object]) -> None:
     run = make_run(tmp_path / "run")
     (run / "results.json").write_text(json.dumps(json.loads((run / "results.json").read_text()) | damage))
     words = Page(write_report(run)).words
@@ -179,17 +173,17 @@ def test_damaged_results_are_told_in_the_report(tmp_path: Path, damage: dict[str
         write_report(run)
 
 
-def test_an_evaluation_shows_the_settings_of_the_run_that_it_judged_and_the_gain(tmp_path: Path) -> None:
+def test_an_evaluation_shows_the_settings_of_the_evaluated_run_and_the_gain(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     (run / "config.yaml").unlink()
-    (run / "settings.yaml").write_text("name: judged one\noptimizer: {lr: 0.125, weight_decay: '${secret}'}\n")
+    (run / "settings.yaml").write_text("name: evaluated one\noptimizer: {lr: 0.125, weight_decay: '${secret}'}\n")
     found = json.loads((run / "results.json").read_text())
     gained = {"city": {"miou": 0.021, "iou": {}}, "night": None}
     found["gain"] = {"baseline": "other", "statistics": "image", "targets": gained, "mean_miou": None}
     (run / "results.json").write_text(json.dumps(found))
     page = Page(write_report(run))
     assert "Report of an evaluation" in page.words
-    assert "judged one run" in page.words
+    assert "evaluated one run" in page.words
     assert "0.125" in page.words
     assert ["gain over other (statistics of batch norm there: image; here: running)", "+2.1", "–", "–"] in page.rows
 
@@ -201,7 +195,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
         write_report(tmp_path)
 
 
-def test_a_report_that_cannot_be_written_is_told_and_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_report_that_cannot_be_written_is_logged_and_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = make_run(tmp_path / "run")
     (run / "report.html").mkdir()
     with pytest.raises(OutputError, match=r"report\.html"):
@@ -215,7 +209,7 @@ def test_a_report_that_cannot_be_written_is_told_and_passed_over(tmp_path: Path,
 def test_a_defect_is_passed_over_but_leaves_its_traceback(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pin_memory.evaluation.report.run._values", lambda folder: 1 / 0)
+    monkeypatch.setattr("pin_memory.evaluation.report.run._page", lambda folder: 1 / 0)
     assert try_report(make_run(tmp_path / "run")) is None
     assert "ZeroDivisionError" in caplog.text
 

@@ -15,8 +15,8 @@ from pin_memory.domains.readers.folder import FolderDomain
 from pin_memory.domains.readers.idd_polygons import read_polygons
 from pin_memory.domains.readers.mapillary_classes import V1_2, check_config
 from pin_memory.domains.readers.wilddash import WildDash
-from pin_memory.runs.reading import read_run_folder
-from pin_memory.runs.results import read_results
+from pin_memory.runs.folder import RunFolder
+from pin_memory.runs.results import Results
 from tests.reliability import mutations
 from tests.reliability.cases import TOLD, VALID, Case, Originals
 from tests.reliability.damaged_pictures import SIDE, encoded, pairs, require_map, scene
@@ -146,14 +146,21 @@ def _run_folder(number: int) -> Case:
 
         def read() -> str:
             if file == "results.json" and number % 2:
-                read_results(folder / file)
+                Results.read(folder / file)
                 return VALID
-            found = read_run_folder(folder)
-            return TOLD if found.unread else VALID
+            return TOLD if _unread(folder) else VALID
 
         return read, False
 
     return Case("results and logs of a run", number, f"{Path(file).stem}_{damage}", make)
+
+
+def _unread(path: Path) -> list[str]:
+    """What cannot be read of a run folder, once all of it was tried."""
+    folder = RunFolder.read(path)
+    for part in ("results", "config", "settings", "overrides", "choices", "config_directory", "provenance", "metrics", "trace", "tiles"):
+        getattr(folder, part)
+    return folder.unread
 
 
 def _yaml(number: int) -> Case:
@@ -178,7 +185,7 @@ def _yaml(number: int) -> Case:
         if number // len(kinds) % 2:
             mutations.write(folder / "run" / "config.yaml", kinds[damage].encode())
             mutations.write(folder / "run" / "metrics.csv", b"step,loss\n0,1\n")
-            return lambda: TOLD if read_run_folder(folder / "run").unread else VALID, False
+            return lambda: TOLD if _unread(folder / "run") else VALID, False
         return lambda: shown_with(path.parents[1]), damage not in ("date", "binary")
 
     return Case("YAML of experiments and runs", number, damage, make)

@@ -7,9 +7,10 @@ from pin_memory.analysis.features import ClassFeatures, FeaturePoints, class_fea
 from pin_memory.analysis.memory import MemoryDrift, activation_maps, memory_drift, memory_similarity
 from pin_memory.analysis.memory_figures import blend, plot_activation_maps, plot_memory_drift, plot_memory_similarity
 from pin_memory.analysis.score_figures import plot_confusion, plot_gain
-from pin_memory.analysis.scores import ClassGain, class_gain, confusion_matrix, read_confusions, row_shares
+from pin_memory.analysis.scores import ClassGain, class_gain, confusion_matrix, row_shares
 from pin_memory.analysis.style import save_figure
-from pin_memory.analysis.subject import Subject, load_subject, read_results
+from pin_memory.analysis.subject import Subject, load_subject
+from pin_memory.runs.confusions import read_confusions
 
 __all__ = [
     "ClassFeatures",
@@ -38,7 +39,6 @@ __all__ = [
     "plot_memory_similarity",
     "plot_tsne",
     "read_confusions",
-    "read_results",
     "row_shares",
     "save_figure",
     "tsne",

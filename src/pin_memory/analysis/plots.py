@@ -1,225 +1,175 @@
-"""What the plots of one analysis share, and the plots one by one: what a checkpoint needs for it, its figures and its numbers."""
+"""The plots one by one: why a checkpoint may not have it, its figures and its numbers."""
 
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from pin_memory.analysis import distances, embedding, features, memory, scores, style
+from pin_memory.analysis import distances, embedding, features, memory, scores
+from pin_memory.analysis.context import AnalysisContext
 from pin_memory.analysis.feature_figures import plot_domain_distances, plot_domain_pairs, plot_tsne
 from pin_memory.analysis.memory_figures import plot_activation_maps, plot_memory_drift, plot_memory_similarity
 from pin_memory.analysis.score_figures import plot_confusion, plot_gain
-from pin_memory.analysis.subject import Subject, read_results
 from pin_memory.callbacks.memory_trace import FILE, read_trace
+from pin_memory.runs.confusions import read_confusions
 from pin_memory.utils.errors import DataError
-from pin_memory.utils.files import file_name
 from pin_memory.utils.images import denormalize
 from pin_memory.utils.labels import IGNORE
 
-CAPTIONS = {"before": "before the memory is read", "after": "after the memory is read"}
-
-
-class Desk:
-    """What the plots of one analysis share: the subject, features that are computed once, the folder for what is made.
-
-    Args:
-        subject: What is analysed.
-        folder: For figures.
-        baseline: Folder of the run that gains are over.
-        formats: Of the figures.
-        perplexity: Of t-SNE.
-        seed: Of t-SNE.
-
-    Attributes:
-        figures: Files by plot.
-    """
-
-    def __init__(
-        self, subject: Subject, folder: Path, baseline: Path | None, formats: Sequence[str], perplexity: float = 30.0, seed: int = 0
-    ) -> None:
-        self.subject, self.folder, self.baseline = subject, folder, baseline
-        self.formats, self.perplexity, self.seed = formats, perplexity, seed
-        self.figures: dict[str, list[str]] = {}
-
-    @cached_property
-    def features(self) -> dict[str, features.ClassFeatures]:
-        """Class features of every domain."""
-        own = self.subject
-        return {name: features.class_features(own.network, batches, own.statistics) for name, batches in own.domains.items()}
-
-    @property
-    def sides(self) -> tuple[str, ...]:
-        """Before and after reading; only before without a memory."""
-        return ("before", "after") if self.subject.network.memory is not None else ("before",)
-
-    def caption(self, which: str) -> str:
-        """Words for a side."""
-        return CAPTIONS[which] if self.subject.network.memory is not None else "encoder"
-
-    def title(self, text: str, stand_in: bool | None = None) -> str:
-        """A title that says where stand-ins were looked at."""
-        return f"{text} (STAND-IN scenes)" if (self.subject.stand_in if stand_in is None else stand_in) else text
-
-    def keep(self, plot: str, figure: Any, name: str = "") -> None:
-        """Write a figure of a plot and print where it is."""
-        for path in style.save_figure(figure, self.folder / file_name(name or plot), self.formats):
-            self.figures.setdefault(plot, []).append(path.name)
-            print(f"Figure    {path}", flush=True)
-
 
 class Plot(NamedTuple):
-    """A plot: why this checkpoint cannot have it (None if it can), and what draws it and returns its numbers."""
+    """A plot: the reason why this checkpoint cannot have it (None if it can), and what draws it and returns its numbers."""
 
-    obstacle: Callable[[Desk], str | None]
-    draw: Callable[[Desk], Any]
-
-
-def _needs_memory(desk: Desk) -> str | None:
-    return None if desk.subject.network.memory is not None else f"method={desk.subject.method} has no memory"
+    unavailable_reason: Callable[[AnalysisContext], str | None]
+    draw: Callable[[AnalysisContext], Any]
 
 
-def _needs_baseline(desk: Desk) -> str | None:
-    if desk.baseline is None:
+def _needs_memory(context: AnalysisContext) -> str | None:
+    return None if context.has_memory else f"method={context.subject.method} has no memory"
+
+
+def _needs_baseline(context: AnalysisContext) -> str | None:
+    if context.baseline is None:
         return "no baseline was given (baseline=RUN)"
-    if desk.subject.judged is None:
+    if context.subject.evaluated is None:
         return "there is no results.json of this checkpoint; give its run folder or that of an evaluation"
-    scores.class_gain(read_results(desk.subject.judged), read_results(desk.baseline))  # a baseline that does not fit is an error
+    _gain(context)  # a baseline that does not fit is an error
     return None
 
 
-def _gain(desk: Desk) -> Any:
-    assert desk.baseline is not None
-    assert desk.subject.judged is not None
-    results, baseline = read_results(desk.subject.judged), read_results(desk.baseline)
-    gain = scores.class_gain(results, baseline)
-    names = [f"{found.get('method', 'run')}" for found in (results, baseline)]
+def _gain(context: AnalysisContext) -> scores.ClassGain:
+    evaluated, baseline = context.subject.evaluated, context.baseline
+    assert evaluated
+    assert evaluated.results
+    assert baseline
+    return scores.class_gain(evaluated.results, baseline.results)
+
+
+def _draw_gain(context: AnalysisContext) -> Any:
+    evaluated, baseline, gain = context.subject.evaluated, context.baseline, _gain(context)
+    assert evaluated
+    assert evaluated.results
+    assert baseline
+    names = [evaluated.results.method, baseline.results.method]
     if names[0] == names[1]:
-        names = [folder.resolve().name for folder in (desk.subject.judged, desk.baseline)]
+        names = [folder.resolve().name for folder in (evaluated.path, baseline.folder)]
     unlike = "".join(f"; {key} {own} over {other}" for key, (own, other) in gain.differing.items())
-    title = desk.title(f"Gain of {names[0]} over {names[1]}{unlike}", bool(results.get("stand_in") or baseline.get("stand_in")))
-    desk.keep("gain", plot_gain(gain, title, desk.subject.label_space))
+    title = context.title(f"Gain of {names[0]} over {names[1]}{unlike}", baseline.results.stand_in)
+    context.save("gain", plot_gain(gain, title, context.subject.label_space))
     rows = {target: dict(zip(gain.classes, row, strict=True)) for target, row in zip(gain.targets, gain.points.tolist(), strict=True)}
     miou = dict(zip(gain.targets, gain.miou.tolist(), strict=True))
-    return {"baseline": str(desk.baseline.resolve()), "points": rows, "miou": miou, "differing": gain.differing}
+    return {"baseline": str(baseline.folder), "points": rows, "miou": miou, "differing": gain.differing}
 
 
-def _similarity(desk: Desk) -> Any:
-    items = features.memory_items(desk.subject.network)
+def _draw_similarity(context: AnalysisContext) -> Any:
+    items = features.memory_items(context.subject.network)
     assert items is not None
     matrix = memory.memory_similarity(items)
-    desk.keep("similarity", plot_memory_similarity(matrix, desk.subject.label_space, desk.title("Similarity of the memory items")))
+    title = context.title("Similarity of the memory items")
+    context.save("similarity", plot_memory_similarity(matrix, context.subject.label_space, title))
     return {"cosine": matrix}
 
 
-def _needs_trace(desk: Desk) -> str | None:
-    if (reason := _needs_memory(desk)) is not None:
+def _needs_trace(context: AnalysisContext) -> str | None:
+    if (reason := _needs_memory(context)) is not None:
         return reason
-    run = desk.subject.run
+    run = context.subject.run
     trace = read_trace(run) if run is not None else None
     if trace is None:
         return f"there is no {FILE} in {run}" if run is not None else f"the checkpoint lies in no run folder with a {FILE}"
     return None if len(trace[0]) > 1 else f"{FILE} holds a single record"
 
 
-def _drift(desk: Desk) -> Any:
-    trace = read_trace(desk.subject.run) if desk.subject.run is not None else None
+def _draw_drift(context: AnalysisContext) -> Any:
+    own = context.subject
+    trace = read_trace(own.run) if own.run is not None else None
     assert trace is not None
     drift = memory.memory_drift(*trace)
-    title = desk.title("The memory over training")
-    desk.keep("drift", plot_memory_drift(drift, desk.subject.label_space, desk.subject.step, title))
-    names = desk.subject.label_space.names
+    context.save("drift", plot_memory_drift(drift, own.label_space, own.step, context.title("The memory over training")))
     return {
         "steps": drift.steps,
-        "first_to_final": dict(zip(names, drift.to_final[0].tolist(), strict=True)),
+        "first_to_final": dict(zip(own.label_space.names, drift.to_final[0].tolist(), strict=True)),
         "to_final": drift.to_final,
         "degrees_per_iteration": drift.change,
     }
 
 
-def _needs_target(desk: Desk) -> str | None:
-    return None if desk.subject.targets else "no target is among the domains"
+def _needs_target(context: AnalysisContext) -> str | None:
+    return None if context.subject.targets else "no target is among the domains"
 
 
-def _confusion(desk: Desk) -> Any:
-    numbers = {}
-    for name, (counts, origin) in _confusions(desk):
-        title = desk.title(f"Confusion on {name}, {origin}")
-        desk.keep("confusion", plot_confusion(counts, desk.subject.label_space, title), f"confusion_{name}")
+def _draw_confusion(context: AnalysisContext) -> Any:
+    """Draw the matrix of each target: the one behind the scores of the run, else that of the images at hand."""
+    own, numbers = context.subject, {}
+    recorded = read_confusions(own.evaluated.path) if own.evaluated else {}
+    results = own.evaluated.results if own.evaluated else None
+    for name, batches in own.targets.items():
+        if results and name in recorded and name in results.targets:
+            counts, images, protocol = recorded[name], results.targets[name].conditions.get("images"), results.protocol
+        else:
+            counts = scores.confusion_matrix(own.network, batches, own.protocol, own.statistics)
+            images, protocol = len(batches.dataset), str(own.protocol)  # type: ignore[arg-type]
+        origin = f"{images} images, {protocol}"
+        title = context.title(f"Confusion on {name}, {origin}")
+        context.save("confusion", plot_confusion(counts, own.label_space, title), f"confusion_{name}")
         numbers[name] = {"pixels": counts, "from": origin}
     return numbers
 
 
-def _confusions(desk: Desk) -> Iterator[tuple[str, tuple[np.ndarray, str]]]:
-    """The matrix of each target: the one that the run was judged by, else that of the images at hand; and which it is."""
-    own = desk.subject
-    kept = scores.read_confusions(own.judged) if own.judged is not None else {}
-    judged = read_results(own.judged) if own.judged is not None else {}
-    for name, batches in own.targets.items():
-        if name in kept and name in judged["targets"]:
-            yield name, (kept[name], f"{judged['targets'][name].get('images')} images, {judged.get('protocol')}")
-        else:
-            counts = scores.confusion_matrix(own.network, batches, own.protocol, own.statistics)
-            yield name, (counts, f"{len(batches.dataset)} images, {own.protocol}")  # type: ignore[arg-type]
+def _needs_two_domains(context: AnalysisContext) -> str | None:
+    return None if len(context.subject.domains) > 1 else "a distance needs two domains at least"
 
 
-def _needs_two_domains(desk: Desk) -> str | None:
-    return None if len(desk.subject.domains) > 1 else "a distance needs two domains at least"
-
-
-def _distance(desk: Desk) -> Any:
-    found = {which: distances.domain_distances(desk.features, which) for which in desk.sides}
+def _draw_distance(context: AnalysisContext) -> Any:
+    found = {stage: distances.domain_distances(context.features, stage) for stage in context.stages}
     if not np.isfinite(found["before"].between_domains).any():
         raise DataError("plots: distance: no class is labelled in two domains. Give more images (images=N) or other domains.")
-    shown = {desk.caption(which): one for which, one in found.items()}
-    title = desk.title("How far a class is from itself in other domains")
-    desk.keep("distance", plot_domain_distances(shown, desk.subject.label_space, title))
-    desk.keep("distance", plot_domain_pairs(shown, desk.title("Distance between domains")), "distance_pairs")
-    return {which: _distance_numbers(one, desk.subject.label_space.names) for which, one in found.items()}
+    shown = {context.caption(stage): one for stage, one in found.items()}
+    title = context.title("How far a class is from itself in other domains")
+    context.save("distance", plot_domain_distances(shown, context.subject.label_space, title))
+    context.save("distance", plot_domain_pairs(shown, context.title("Distance between domains")), "distance_pairs")
+    return {stage: _distance_numbers(one, context.subject.label_space.names) for stage, one in found.items()}
 
 
 def _distance_numbers(found: distances.DomainDistances, names: Sequence[str]) -> Mapping[str, Any]:
-    by_class = {
-        name: dict(zip(("between_domains", "between_classes", "ratio", "noise"), values, strict=True))
-        for name, *values in zip(names, found.between_domains.tolist(), found.between_classes.tolist(), found.ratio.tolist(),
-                                 found.noise.tolist(), strict=True)
-    }  # fmt: skip
-    return {"overall": found.overall(), "classes": by_class, "domains": found.domains, "pairs": found.pairs}
+    columns = {key: getattr(found, key).tolist() for key in ("between_domains", "between_classes", "ratio", "noise")}
+    classes = {name: {key: values[k] for key, values in columns.items()} for k, name in enumerate(names)}
+    return {"overall": found.overall(), "classes": classes, "domains": found.domains, "pairs": found.pairs}
 
 
-def _needs_scikit_learn(_: Desk) -> str | None:
+def _needs_scikit_learn(_: AnalysisContext) -> str | None:
     missing = importlib.util.find_spec("sklearn") is None
     return "scikit-learn is not installed (pip install 'pin_memory[analysis]')" if missing else None
 
 
-def _tsne(desk: Desk) -> Any:
+def _draw_tsne(context: AnalysisContext) -> Any:
     panels, used = {}, {}
-    for which in desk.sides:
-        points = features.feature_points(desk.features, which, features.memory_items(desk.subject.network, which))
-        if len(points.vectors) < 3:
+    for stage in context.stages:
+        points = features.feature_points(context.features, stage, features.memory_items(context.subject.network, stage))
+        count = len(points.vectors)
+        if count < 3:
             raise DataError(
                 "plots: tsne: fewer than three classes are labelled in the images. Give more images (images=N) or other domains."
             )
-        panels[desk.caption(which)] = (points, embedding.tsne(points.vectors, desk.seed, desk.perplexity))
-        count = len(points.vectors)
-        used[which] = {"points": count, "perplexity": embedding.used_perplexity(count, desk.perplexity)}
-    desk.keep("tsne", plot_tsne(panels, desk.subject.label_space, desk.title("Class features over domains")))
+        panels[context.caption(stage)] = (points, embedding.tsne(points.vectors, context.seed, context.perplexity))
+        used[stage] = {"points": count, "perplexity": embedding.used_perplexity(count, context.perplexity)}
+    context.save("tsne", plot_tsne(panels, context.subject.label_space, context.title("Class features over domains")))
     return used
 
 
-def _activation(desk: Desk) -> Any:
-    own, shown = desk.subject, {}
+def _draw_activation(context: AnalysisContext) -> Any:
+    own, shown = context.subject, {}
     for name, batches in own.domains.items():
         image, label, shown[name] = _richest(batches)
         size = (image.shape[-2], image.shape[-1])
         maps = memory.activation_maps(own.network, image, size, own.statistics)
-        truth = _nearest(label.numpy(), size)
-        title = desk.title(f"Where the memory answers: {name}")
+        rows, columns = (np.arange(new) * old // new for new, old in zip(size, label.shape, strict=True))
+        truth = label.numpy()[rows[:, None], columns]  # the nearest label of each pixel
+        title = context.title(f"Where the memory answers: {name}")
         figure = plot_activation_maps(denormalize(image), maps, truth, own.label_space, title=title)
-        desk.keep("activation", figure, f"activation_{name}")
+        context.save("activation", figure, f"activation_{name}")
     return {"images": shown}
 
 
@@ -236,19 +186,13 @@ def _richest(batches: Any) -> tuple[torch.Tensor, torch.Tensor, str]:
     return best
 
 
-def _nearest(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A label map at another size."""
-    rows, columns = (np.arange(new) * old // new for new, old in zip(size, label.shape, strict=True))
-    return label[rows[:, None], columns]
-
-
 PLOTS = {
-    "gain": Plot(_needs_baseline, _gain),
-    "similarity": Plot(_needs_memory, _similarity),
-    "drift": Plot(_needs_trace, _drift),
-    "confusion": Plot(_needs_target, _confusion),
-    "distance": Plot(_needs_two_domains, _distance),
-    "tsne": Plot(_needs_scikit_learn, _tsne),
-    "activation": Plot(_needs_memory, _activation),
+    "gain": Plot(_needs_baseline, _draw_gain),
+    "similarity": Plot(_needs_memory, _draw_similarity),
+    "drift": Plot(_needs_trace, _draw_drift),
+    "confusion": Plot(_needs_target, _draw_confusion),
+    "distance": Plot(_needs_two_domains, _draw_distance),
+    "tsne": Plot(_needs_scikit_learn, _draw_tsne),
+    "activation": Plot(_needs_memory, _draw_activation),
 }
 """All plots, the quick ones first."""

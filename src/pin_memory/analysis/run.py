@@ -1,4 +1,4 @@
-"""What `analyze` does: which plots a checkpoint can have, and their figures and numbers into a folder."""
+"""The command `analyze`: which plots a checkpoint can have, and their figures and numbers into a folder."""
 
 import importlib.util
 import logging
@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, ListConfig
 
-from pin_memory.analysis.plots import PLOTS, Desk
+from pin_memory.analysis.context import AnalysisContext
+from pin_memory.analysis.plots import PLOTS
 from pin_memory.analysis.style import FORMATS
-from pin_memory.analysis.subject import load_subject, read_results
+from pin_memory.analysis.subject import load_subject
+from pin_memory.evaluation.compared_runs import read_run
 from pin_memory.runs import build
-from pin_memory.runs.results import write_results
+from pin_memory.runs.results import write_json
 from pin_memory.utils.devices import choose_device
 from pin_memory.utils.errors import ConfigurationError
 
@@ -33,33 +35,27 @@ def analyze(cfg: DictConfig) -> dict[str, Any]:
         DataError: Data are missing.
     """
     build.quiet_lightning()
-    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every letter that a PDF holds
-    wanted, formats = _names(cfg, "plots", tuple(PLOTS)), _names(cfg, "formats", FORMATS)
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it reports every letter that a PDF holds
+    requested, formats = _names(cfg, "plots", tuple(PLOTS)), _names(cfg, "formats", FORMATS)
     _check_settings(cfg, formats)
-    baseline = None if cfg.baseline is None else Path(str(cfg.baseline)).expanduser()
-    if baseline is not None:
-        read_results(baseline)  # told before the network is loaded
+    baseline = None if cfg.baseline is None else read_run(str(cfg.baseline), "baseline")  # checked before the network is loaded
     domains = list(cfg.domains) if isinstance(cfg.domains, ListConfig) else cfg.domains
     device = choose_device(str(cfg.device))
     subject = load_subject(str(cfg.checkpoint), domains, cfg.images, cfg.paths.data, device, list(cfg.trust), str(cfg.paths.output))
     torch.manual_seed(cfg.seed)  # a memory that samples its read weights in evaluation, too
-    desk = Desk(subject, Path(cfg.paths.run), baseline, formats or ["png", "pdf"], float(cfg.perplexity), cfg.seed)
-    chosen, skipped = _possible(desk, wanted)
-    numbers = {name: PLOTS[name].draw(desk) for name in chosen}
-    report = _about(desk) | {"plots": numbers, "skipped": skipped, "figures": desk.figures}
-    write_results(desk.folder / "analysis.json", report)
+    context = AnalysisContext(subject, Path(cfg.paths.run), baseline, formats or ["png", "pdf"], float(cfg.perplexity), cfg.seed)
+    chosen, skipped = _choose(context, requested)
+    numbers = {name: PLOTS[name].draw(context) for name in chosen}
+    content = _about(context) | {"plots": numbers, "skipped": skipped, "figures": context.figures}
+    write_json(context.folder / "analysis.json", content)
     for name, reason in skipped.items():
         print(f"Left out  {name}: {reason}")
-    print(f"Numbers   {desk.folder / 'analysis.json'}")
-    return report
+    print(f"Numbers   {context.folder / 'analysis.json'}")
+    return content
 
 
 def _names(cfg: DictConfig, setting: str, known: Sequence[str]) -> list[str] | None:
-    """The chosen names of a setting in their usual order; None for null.
-
-    Raises:
-        ConfigurationError: One is not known.
-    """
+    """The chosen names of a setting in their usual order; None for null."""
     value = cfg[setting]
     if value is None:
         return None
@@ -70,37 +66,29 @@ def _names(cfg: DictConfig, setting: str, known: Sequence[str]) -> list[str] | N
 
 
 def _check_settings(cfg: DictConfig, formats: list[str] | None) -> None:
-    """Refuse nonsense before the network is loaded.
-
-    Raises:
-        ConfigurationError: It is, or matplotlib is missing.
-    """
+    """Refuse nonsense before the network is loaded."""
     if formats == []:
         raise ConfigurationError(f"formats=[]: expected one at least of {', '.join(FORMATS)}.")
     if not isinstance(cfg.seed, int) or cfg.seed < 0:
-        raise ConfigurationError(f"seed={cfg.seed}: expected a whole number of at least 0.")
+        raise ConfigurationError(f"seed={cfg.seed}: expected an integer of at least 0.")
     if not isinstance(cfg.perplexity, int | float) or not 1 <= cfg.perplexity < math.inf:
         raise ConfigurationError(f"perplexity={cfg.perplexity}: expected a number of at least 1.")
     if importlib.util.find_spec("matplotlib") is None:
         raise ConfigurationError("Figures need matplotlib: pip install 'pin_memory[analysis]'.")
 
 
-def _possible(desk: Desk, wanted: list[str] | None) -> tuple[list[str], dict[str, str]]:
-    """The plots to draw, and why others are left out.
-
-    Raises:
-        ConfigurationError: A plot asked for by name cannot be drawn.
-    """
-    obstacles = {name: PLOTS[name].obstacle(desk) for name in (PLOTS if wanted is None else wanted)}
-    reasons = {name: reason for name, reason in obstacles.items() if reason is not None}
-    if wanted is not None and reasons:
-        raise ConfigurationError("; ".join(f"plots: {name} cannot be drawn: {reason}" for name, reason in reasons.items()) + ".")
-    return [name for name in obstacles if name not in reasons], reasons
+def _choose(context: AnalysisContext, requested: list[str] | None) -> tuple[list[str], dict[str, str]]:
+    """The plots to draw, and why others are left out; one that was requested by name and cannot be drawn is an error."""
+    reasons = {name: PLOTS[name].unavailable_reason(context) for name in (PLOTS if requested is None else requested)}
+    skipped = {name: reason for name, reason in reasons.items() if reason is not None}
+    if requested is not None and skipped:
+        raise ConfigurationError("; ".join(f"plots: {name} cannot be drawn: {reason}" for name, reason in skipped.items()) + ".")
+    return [name for name in reasons if name not in skipped], skipped
 
 
-def _about(desk: Desk) -> dict[str, Any]:
+def _about(context: AnalysisContext) -> dict[str, Any]:
     """What was analysed."""
-    own = desk.subject
+    own = context.subject
     return {
         "checkpoint": str(own.checkpoint.resolve()),
         "step": own.step,
@@ -111,5 +99,5 @@ def _about(desk: Desk) -> dict[str, Any]:
         "classes": list(own.label_space.names),
         "sources": {name: len(found.dataset) for name, found in own.sources.items()},  # type: ignore[arg-type]
         "targets": {name: len(found.dataset) for name, found in own.targets.items()},  # type: ignore[arg-type]
-        "seed": desk.seed,
+        "seed": context.seed,
     }

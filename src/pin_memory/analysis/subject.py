@@ -3,24 +3,25 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
-from pin_memory.domains.readers.base import DEMO, MissingDataError
+from pin_memory.domains import DomainDataModule, MultiSourceDataModule
+from pin_memory.domains.loading.compatibility import report
+from pin_memory.evaluation.targets import use_views
 from pin_memory.inference.batch_norm import TestStatistics
 from pin_memory.inference.protocol import Protocol
 from pin_memory.networks import MemorySegmenter
-from pin_memory.runs import checkpoints, results
+from pin_memory.runs import build, checkpoints
+from pin_memory.runs.folder import RunFolder
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.utils.labels import LabelSpace
 
-if TYPE_CHECKING:
-    from pin_memory.domains import MultiSourceDataModule
-
 Batches = DataLoader[Any]
+Domains = Mapping[str, DomainDataModule]
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Subject:
         checkpoint: The file.
         step: Iterations it was trained for.
         run: The folder of its training, which may hold a memory trace; None if it does not lie in one.
-        judged: The folder whose `results.json` is about this checkpoint; None if there is none.
+        evaluated: The folder whose `results.json` is about this checkpoint; None if there is none.
     """
 
     network: MemorySegmenter
@@ -53,7 +54,7 @@ class Subject:
     checkpoint: Path
     step: int
     run: Path | None
-    judged: Path | None
+    evaluated: RunFolder | None
 
     @property
     def domains(self) -> dict[str, Batches]:
@@ -88,12 +89,10 @@ def load_subject(
     Example:
         `load_subject("runs/demo/2026-01-31_12-00-00", images=4).domains`
     """
-    from pin_memory.evaluation.judge import use_views
-    from pin_memory.runs import build  # as for `inference.load_model`: assembly builds on this
-
     if isinstance(images, bool) or not isinstance(images, int) or images < 1:
         raise ConfigurationError(f"images={images}: expected a number of at least 1.")
-    path = checkpoints.find_checkpoint(run_or_checkpoint)
+    given = Path(run_or_checkpoint).expanduser()
+    path = checkpoints.find_checkpoint(given)
     method, checkpoint = checkpoints.load_method(path, trust)
     if data is not None:
         OmegaConf.update(checkpoint.cfg, "paths.data", str(data))
@@ -103,86 +102,53 @@ def load_subject(
     sources, targets = _choose(module, [domains] if isinstance(domains, str) else domains)
     use_views(module, method.protocol)
     build.prepare_stand_ins(module, path, output)
-    _check(module, sources, targets)
-    shown = [*(module.sources[name] for name in sources), *(module.targets[name] for name in targets)]
+    _check(sources, targets)
+    run = path.resolve().parent.parent
+    evaluated = RunFolder(given if given.is_dir() else run)
     return Subject(
         network=method.network.to(device).eval(),
         method=method.name,
         label_space=checkpoint.label_space,
         statistics=method.test_statistics,
         protocol=method.protocol,
-        sources={name: _batches(module, name, "val", images) for name in sources},
-        targets={name: _batches(module, name, "test", images) for name in targets},
-        stand_in=any(domain.stand_in for domain in shown),
+        sources={name: _batches(domain, "val", images) for name, domain in sources.items()},
+        targets={name: _batches(domain, "test", images) for name, domain in targets.items()},
+        stand_in=any(domain.stand_in for domain in (*sources.values(), *targets.values())),
         checkpoint=path,
         step=checkpoint.step,
-        run=path.resolve().parent.parent if path.resolve().parent.name == "checkpoints" else None,
-        judged=_judged(Path(run_or_checkpoint).expanduser(), path),
+        run=run if path.resolve().parent.name == "checkpoints" else None,
+        evaluated=evaluated if evaluated.results_of(path) else None,
     )
 
 
-def read_results(folder: str | Path) -> dict[str, Any]:
-    """The content of the `results.json` of a judged run.
-
-    Raises:
-        ConfigurationError: There is none, or it is not one of this library.
-    """
-    try:
-        return results.read_results(Path(folder).expanduser() / results.RESULTS)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{folder}: expected the folder of a judged run or of an evaluation. {error}") from error
-
-
-def _choose(module: "MultiSourceDataModule", wanted: Sequence[str] | None) -> tuple[list[str], list[str]]:
-    """Names of the sources and targets to look at.
-
-    Raises:
-        ConfigurationError: One is not of the run, or none is left.
-    """
+def _choose(module: MultiSourceDataModule, requested: Sequence[str] | None) -> tuple[Domains, Domains]:
+    """The sources and targets to look at."""
     known = [*module.sources, *module.targets]
-    if unknown := [name for name in wanted or () if name not in known]:
+    if unknown := [name for name in requested or () if name not in known]:
         raise ConfigurationError(f"domains: the run has no {', '.join(unknown)}; choose among {', '.join(known)}.")
-    sources = [name for name in (module.validation_names if wanted is None else module.sources) if wanted is None or name in wanted]
-    targets = [name for name in module.targets if wanted is None or name in wanted]
-    if not sources and not targets:
+    chosen = [*module.validation_names, *module.targets] if requested is None else requested
+    if not chosen:
         raise ConfigurationError("domains=[]: expected one at least, or null for all." if known else "The run has no domains.")
-    return sources, targets
+    sources = {name: domain for name, domain in module.sources.items() if name in chosen}
+    return sources, {name: domain for name, domain in module.targets.items() if name in chosen}
 
 
-def _check(module: "MultiSourceDataModule", sources: Sequence[str], targets: Sequence[str]) -> None:
-    """Look for the data of all domains before anything heavy starts.
-
-    Raises:
-        DataError: One error for everything that is missing.
-    """
-    problems: dict[str, list[str]] = {}
-    missing = False
-    for name, domain, split in [(n, module.sources[n], "val") for n in sources] + [(n, module.targets[n], "test") for n in targets]:
-        try:
-            domain.check([split])
-        except DataError as error:
-            missing |= isinstance(error, MissingDataError)
-            problems.setdefault(error.report if isinstance(error, MissingDataError) else str(error), []).append(name)
+def _check(sources: Domains, targets: Domains) -> None:
+    """Look for the data of all domains before anything heavy starts; one error for everything that is missing."""
+    problems: dict[str, DataError] = {}
+    for split, domains in (("val", sources), ("test", targets)):
+        for name, domain in domains.items():
+            try:
+                domain.check([split])
+            except DataError as error:
+                problems.setdefault(name, error)
     if problems:
-        parts = [f"[{', '.join(names)}] {report}" for report, names in problems.items()]
-        hint = [f"Where the data sets lie now is set by paths.data=DIR.\n\n{DEMO}"] if missing else []
-        raise DataError("\n\n".join([*parts, *hint]))
+        raise DataError(report(problems))
 
 
-def _batches(module: "MultiSourceDataModule", name: str, split: str, images: int) -> Batches:
+def _batches(domain: DomainDataModule, split: str, images: int) -> Batches:
     """A loader of at most so many images of a domain."""
-    domain = module.sources[name] if split == "val" else module.targets[name]
     limits = domain.loading.max_val_images, domain.loading.max_test_images
     least_val, least_test = (images if limit is None else min(images, limit) for limit in limits)
     domain.loading = replace(domain.loading, max_val_images=least_val, max_test_images=least_test)
     return domain.val_dataloader() if split == "val" else domain.test_dataloader()
-
-
-def _judged(given: Path, checkpoint: Path) -> Path | None:
-    """The folder whose results are about the checkpoint: the given one, or the one that the checkpoint lies in."""
-    folder = given if given.is_dir() else checkpoint.resolve().parent.parent
-    try:
-        named = folder / str(read_results(folder)["checkpoint"])
-    except (ConfigurationError, KeyError):
-        return None
-    return folder if named.resolve() == checkpoint.resolve() else None

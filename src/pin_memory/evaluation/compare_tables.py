@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pin_memory.evaluation.compare import FACTS, shown_facts
-from pin_memory.runs.results import write_results
+from pin_memory.evaluation.compared_runs import FACTS
+from pin_memory.evaluation.rows import shown_facts
+from pin_memory.runs.results import kind_label, kinds, write_json
 from pin_memory.utils.files import report_write_errors, write_text
 from pin_memory.utils.tables import STAND_IN_NOTE, Cell, Score, Table, check_formats
 
@@ -21,8 +22,8 @@ def comparison_table(comparison: Mapping[str, Any]) -> Table:
     rows, targets = comparison["rows"], comparison["targets"]
     facts = _facts_shown(comparison)
     sections: list[list[list[Cell]]] = []
-    for kind in _kinds(comparison):
-        label = f"mIoU{kind.removeprefix('miou')}"
+    for kind in kinds(target for row in rows for target in row["targets"].values()):
+        label = kind_label(kind)
         sections.append([[label, *_names(row, facts), *_scores(row, kind, targets)] for row in rows])
         gained = [row for row in rows if row["gain"] and any(row["gain"]["targets"].values())]
         sections.append([[f"gain, {label}", *_names(row, facts), *_scores(row["gain"], kind, targets, signed=True)] for row in gained])
@@ -73,7 +74,7 @@ def write_comparison(comparison: Mapping[str, Any], folder: Path, formats: Seque
             path = folder / "report.html"
             write_comparison_report(dict(comparison), path)
         elif name == "json":
-            write_results(path, comparison)
+            write_json(path, comparison)
         else:
             _write(path, _TEXTS[name](comparison))
         written.append(path)
@@ -95,8 +96,8 @@ def long_csv(comparison: Mapping[str, Any]) -> str:
         named = [*about, comparison["stand_in"], gain.get("baseline", "")]
         for target, scores in row["targets"].items():
             gained = (gain.get("targets") or {}).get(target) or {}
-            for score, value in _flat(scores).items():
-                writer.writerow([*named, target, score, *_numbers(value), *_numbers(_flat(gained).get(score))])
+            for score, value in _means_and_classes(scores).items():
+                writer.writerow([*named, target, score, *_numbers(value), *_numbers(_means_and_classes(gained).get(score))])
         for kind, value in row["means"].items():
             writer.writerow([*named, "mean", kind, *_numbers(value), *_numbers((gain.get("means") or {}).get(kind))])
     return buffer.getvalue()
@@ -150,15 +151,9 @@ def _score(score: Mapping[str, Any] | None, signed: bool = False) -> Score:
     return Score(score["mean"], score["std"], signed) if score else Score(None)
 
 
-def _kinds(comparison: Mapping[str, Any]) -> list[str]:
-    """Names of the means that occur: miou, and with SYNTHIA miou16 and miou13."""
-    targets = [target for row in comparison["rows"] for target in row["targets"].values()]
-    return list(dict.fromkeys(key for target in targets for key in target if key.startswith("miou")))
-
-
-def _flat(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """Means and classes of a target by name."""
-    return {key: value for key, value in scores.items() if key.startswith("miou")} | dict(scores.get("iou") or {})
+def _means_and_classes(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """The scores of a target by the name of the mean or the class."""
+    return {kind: scores[kind] for kind in kinds([scores])} | scores.get("iou", {})
 
 
 def _numbers(score: Mapping[str, Any] | None) -> list[str]:

@@ -1,10 +1,10 @@
-"""The command `evaluate`: rebuild networks and targets from checkpoints, judge them, and put several beside each other."""
+"""The command `evaluate`: networks and targets rebuilt from checkpoints, evaluated, and several put next to each other."""
 
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -13,59 +13,69 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from pin_memory.callbacks import PredictionPanels, TrainingProgress
 from pin_memory.domains import MultiSourceDataModule
-from pin_memory.evaluation.compare import compare, gain_over, read_runs
+from pin_memory.evaluation.compare import compare
 from pin_memory.evaluation.compare_tables import comparison_table, write_comparison
-from pin_memory.evaluation.judge import floor_scores, judge, report, use_views
+from pin_memory.evaluation.compared_runs import Run, read_run, read_runs
+from pin_memory.evaluation.floors import floor_scores
+from pin_memory.evaluation.targets import evaluate_targets, use_views, write_evaluation
 from pin_memory.inference import TestStatistics
 from pin_memory.inference.protocols import recorded_name
 from pin_memory.methods import Method
 from pin_memory.runs import build, checkpoints
-from pin_memory.runs.checkpoints import Checkpoint, check_same_classes
-from pin_memory.runs.comparison_runs import SETTINGS
+from pin_memory.runs.folder import SETTINGS
+from pin_memory.runs.results import Results, gain_over
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.files import write_text
 from pin_memory.utils.tables import check_formats
 
 
 class _Task(NamedTuple):
-    """A checkpoint to judge, the name it has in tables, and the folder for its results."""
+    """A checkpoint to evaluate, the name it has in tables, and the folder for its results."""
 
     path: Path
     label: str
     folder: Path
 
 
-def evaluate(cfg: DictConfig) -> list[dict[str, Any]]:
-    """Judge checkpoints, each on the targets of its run.
+class _Loaded(NamedTuple):
+    """A task with the trained method, the record in its checkpoint (without the weights) and the data."""
+
+    task: _Task
+    method: Method
+    checkpoint: checkpoints.Checkpoint
+    data: MultiSourceDataModule
+
+
+def evaluate(cfg: DictConfig) -> list[Results]:
+    """Evaluate checkpoints, each on the targets of its run.
 
     Args:
         cfg: The composed configuration.
 
     Returns:
-        The content of `results.json` of each checkpoint.
+        The results of each checkpoint.
 
     Raises:
         ConfigurationError: No checkpoint, a target that its run does not know, or a baseline that does not fit.
-        DataError: A target's data is missing.
+        DataError: A target's data are missing.
     """
     build.quiet_lightning()
     tables = check_formats(cfg.tables, "tables")
     tasks = _tasks(cfg)
-    baseline = _read_baseline(cfg, tasks)
+    name, earlier = _find_baseline(cfg, tasks)
+    waiting = deque(_load(cfg, task, earlier) for task in tasks)  # what is wrong with the last is found before the first is evaluated
+    if name and not earlier:
+        _check_name(name, waiting)
+    results = []
+    while waiting:  # each is let go when it is done
+        results.append(_evaluate(cfg, waiting.popleft(), tables, earlier))
     if len(tasks) > 1:
-        _check_all(cfg, tasks, baseline)
-    judged = [_judge_one(cfg, task, tables, baseline) for task in tasks]
-    if len(tasks) > 1:
-        _put_together(cfg, tasks, baseline, tables)
-    return judged
+        _write_comparison(cfg, tasks, name, earlier, tables)
+    return results
 
 
 def _tasks(cfg: DictConfig) -> list[_Task]:
-    """The checkpoints, with names that tell them apart.
-
-    Raises:
-        ConfigurationError: One is missing, or is given twice.
-    """
+    """The checkpoints, with names that tell them apart."""
     given = list(cfg.checkpoint) if isinstance(cfg.checkpoint, ListConfig) else [cfg.checkpoint]
     if not given:
         raise ConfigurationError("checkpoint=[]: give a run folder or a checkpoint file, or several.")
@@ -83,152 +93,121 @@ def _tasks(cfg: DictConfig) -> list[_Task]:
 
 def _label(path: Path, parts: int) -> str:
     """The last parts of a checkpoint's path, without `checkpoints` and the suffix: `2026-01-31_12-00-00/best`."""
-    words = [part for part in path.resolve().with_suffix("").parts if part != "checkpoints"]
-    return "/".join(words[-parts:])
+    names = [part for part in path.resolve().with_suffix("").parts if part != "checkpoints"]
+    return "/".join(names[-parts:])
 
 
-def _read_baseline(cfg: DictConfig, tasks: Sequence[_Task]) -> dict[str, Any] | None:
-    """The results of the run that all are compared with; None without, or where it is one of the checkpoints.
-
-    Raises:
-        ConfigurationError: There are none, or several.
-    """
-    name = str(cfg.baseline)
-    if cfg.baseline is None or _among(name, tasks) or (len(tasks) > 1 and not Path(name).expanduser().exists()):
-        return None
-    runs = read_runs(name, "baseline")
-    if len(runs) > 1:
-        raise ConfigurationError(f"baseline={name} holds {len(runs)} runs; give the folder of one.")
-    return runs[0]
-
-
-def _among(baseline: str, tasks: Sequence[_Task]) -> _Task | None:
-    """The checkpoint among several that a baseline means, by its label, its file or its run folder."""
-    if len(tasks) == 1:
-        return None
-    path = Path(baseline).expanduser()
-    file = checkpoints.find_checkpoint(path).resolve() if path.is_file() or (path / "checkpoints").is_dir() else None
-    return next((task for task in tasks if baseline == task.label or file == task.path.resolve()), None)
+def _find_baseline(cfg: DictConfig, tasks: Sequence[_Task]) -> tuple[str | None, Run | None]:
+    """What the setting `baseline` means: the name of a row among several checkpoints, or an earlier run and the folder it is named by."""
+    if cfg.baseline is None:
+        return None, None
+    name, path = str(cfg.baseline), Path(str(cfg.baseline)).expanduser()
+    if len(tasks) > 1:
+        file = checkpoints.find_checkpoint(path).resolve() if path.is_file() or (path / "checkpoints").is_dir() else None
+        for task in tasks:
+            if name == task.label or file == task.path.resolve():
+                return task.label, None
+        if not path.exists():
+            return name, None
+    earlier = read_run(name, "baseline")
+    return str(earlier.folder), earlier
 
 
-def _check_all(cfg: DictConfig, tasks: Sequence[_Task], baseline: dict[str, Any] | None) -> None:
-    """Tell what is wrong with the last checkpoint before the first one is judged.
-
-    Raises:
-        ConfigurationError: As `evaluate`; also a baseline that is none of the checkpoints.
-        DataError: A target's data is missing.
-    """
-    names = [task.label for task in tasks]
-    for task in tasks:
-        method, chosen = _rebuild(task.path, cfg)
-        data = _targets(cfg, task.path, chosen, method)
-        if baseline:
-            _check_baseline(baseline, method, data)
-        names += [method.name, str(chosen.cfg.get("name"))]
-    if cfg.baseline is not None and not baseline and not _among(str(cfg.baseline), tasks) and str(cfg.baseline) not in names:
-        known = ", ".join(dict.fromkeys(names))
-        raise ConfigurationError(f"baseline={cfg.baseline} is neither a run folder nor one of the checkpoints; choose one of {known}.")
+def _check_name(baseline: str, loaded: Sequence[_Loaded]) -> None:
+    """Refuse a baseline that is none of the checkpoints: neither a label nor a method nor an experiment."""
+    known = [one.task.label for one in loaded]
+    for one in loaded:
+        known += [one.method.name, str(one.checkpoint.cfg.get("name"))]
+    if baseline not in known:
+        names = ", ".join(dict.fromkeys(known))
+        raise ConfigurationError(f"baseline={baseline} is neither a run folder nor one of the checkpoints; choose one of {names}.")
 
 
-def _rebuild(path: Path, cfg: DictConfig) -> checkpoints.Trained:
-    """The trained method of a checkpoint, to be applied as the configuration says."""
-    method, chosen = checkpoints.load_method(path, list(cfg.trust))
+def _load(cfg: DictConfig, task: _Task, baseline: Run | None) -> _Loaded:
+    """Rebuild the trained method of a checkpoint, to be applied as the configuration says, and its data."""
+    method, checkpoint = checkpoints.load_method(task.path, list(cfg.trust))
     if cfg.test_statistics is not None:
         given = cfg.test_statistics
         method.test_statistics = TestStatistics(given) if isinstance(given, str) else TestStatistics(**given)
     if cfg.get("protocol") is not None:
         method.protocol = instantiate(cfg.protocol)
-    return checkpoints.Trained(method, chosen)
+    data = _build_data(cfg, task.path, checkpoint, method)
+    if baseline:
+        _check_baseline(baseline, method, data)
+    return _Loaded(task, method, checkpoint._replace(state={}), data)
 
 
-def _targets(cfg: DictConfig, path: Path, chosen: Checkpoint, method: Method) -> MultiSourceDataModule:
-    """The data of a checkpoint's run, with the targets that are asked for; looked for, not read.
-
-    Raises:
-        ConfigurationError: The run has no such target, or the data have other classes.
-        DataError: One is missing.
-    """
+def _build_data(cfg: DictConfig, path: Path, checkpoint: checkpoints.Checkpoint, method: Method) -> MultiSourceDataModule:
+    """The data of a checkpoint's run with the requested targets; looked for, not read."""
     if cfg.paths.data:
-        OmegaConf.update(chosen.cfg, "paths.data", str(cfg.paths.data))
-    data = build.build_data(chosen.cfg)
+        OmegaConf.update(checkpoint.cfg, "paths.data", str(cfg.paths.data))
+    data = build.build_data(checkpoint.cfg)
     if cfg.paths.data:
         data.stand_in = None  # draw into the run's own folder, never into the user's
-    check_same_classes(chosen.label_space.names, data.label_space.names, path)
-    wanted = [cfg.targets] if isinstance(cfg.targets, str) else list(cfg.targets or data.target_names)
-    if unknown := set(wanted) - set(data.target_names):
+    checkpoints.check_same_classes(checkpoint.label_space.names, data.label_space.names, path)
+    requested = [cfg.targets] if isinstance(cfg.targets, str) else list(cfg.targets or data.target_names)
+    if unknown := set(requested) - set(data.target_names):
         raise ConfigurationError(f"targets={cfg.targets}: the run has no {', '.join(unknown)}, only {', '.join(data.target_names)}.")
-    data.targets = {name: data.targets[name] for name in data.target_names if name in wanted}
+    data.targets = {name: data.targets[name] for name in data.target_names if name in requested}
     build.prepare_stand_ins(data, path, str(cfg.paths.output))
     data.check(sources=cfg.floors)
     use_views(data, method.protocol)
     return data
 
 
-def _judge_one(cfg: DictConfig, task: _Task, tables: Sequence[str], baseline: dict[str, Any] | None) -> dict[str, Any]:
-    """Judge one checkpoint and write its results."""
-    method, chosen = _rebuild(task.path, cfg)
-    seed_everything(chosen.cfg.seed, verbose=False)  # decides the untrained network of the floors
-    data = _targets(cfg, task.path, chosen, method)
-    if baseline:
-        _check_baseline(baseline, method, data)
+def _check_baseline(baseline: Run, method: Method, data: MultiSourceDataModule) -> None:
+    """Refuse a baseline whose scores cannot be compared with what is about to be measured."""
+    if baseline.results.protocol != (protocol := recorded_name(method.protocol)):
+        raise ConfigurationError(
+            f"baseline={baseline.folder} was evaluated by protocol {baseline.results.protocol}, this evaluation uses {protocol}. Evaluate"
+            " the baseline by the same protocol first, or set protocol=NAME."
+        )
+    if baseline.results.stand_in != data.uses_stand_ins:
+        raise ConfigurationError(
+            f"baseline={baseline.folder}: STAND-IN scores cannot be compared with real ones, and one of the two runs has stand-ins."
+        )
+
+
+def _evaluate(cfg: DictConfig, loaded: _Loaded, tables: Sequence[str], baseline: Run | None) -> Results:
+    """Evaluate one checkpoint and write its results."""
+    task, method, checkpoint, data = loaded
+    seed_everything(checkpoint.cfg.seed, verbose=False)  # decides the untrained network of the floors
     panels = PredictionPanels(task.folder / "panels")
     trainer = _trainer(cfg, [panels, TrainingProgress()], task.folder)
-    untrained = build.build_untrained(chosen.cfg).network if cfg.floors else None
+    untrained = build.build_untrained(checkpoint.cfg).network if cfg.floors else None
     floors = floor_scores(data, untrained, trainer.strategy.root_device, protocol=method.protocol) if untrained else None
-    about = {
-        "experiment": chosen.cfg.get("name"),
-        "label": task.label,
-        "seed": chosen.cfg.seed,
-        "selection": f"{task.path.name} (step {chosen.step})",
-        "floors": floors,
-        "checkpoint": str(task.path.resolve()),
-        "source_validation": chosen.source_validation,
-    }
-    results = judge(method, data, trainer, chosen.choices, **about)
+    results = evaluate_targets(
+        method,
+        data,
+        trainer,
+        checkpoint.choices,
+        experiment=checkpoint.cfg.get("name"),
+        label=task.label,
+        seed=checkpoint.cfg.seed,
+        selection=f"{task.path.name} (step {checkpoint.step})",
+        floors=floors,
+        checkpoint=str(task.path.resolve()),
+        source_validation=checkpoint.source_validation,
+    )
     if baseline:
-        results["gain"] = gain_over(results, baseline, str(cfg.baseline))
-    write_text(task.folder / SETTINGS, OmegaConf.to_yaml(chosen.recorded))  # with its references: `compare` reads it
-    report(results, task.folder, panels.paths, tables)
+        results = results.model_copy(update={"gain": gain_over(results, baseline.results, str(cfg.baseline))})
+    write_text(task.folder / SETTINGS, OmegaConf.to_yaml(checkpoint.recorded))  # with its references: `compare` reads it
+    write_evaluation(results, task.folder, panels.paths, tables)
     return results
 
 
 def _trainer(cfg: DictConfig, callbacks: list[Callback], folder: Path) -> Trainer:
-    """Runs the test loop.
-
-    Raises:
-        ConfigurationError: There is no such accelerator.
-    """
+    """The Trainer that runs the test loop."""
     try:
         return Trainer(accelerator=cfg.accelerator, devices=1, logger=False, callbacks=callbacks, default_root_dir=folder)
     except (ValueError, MisconfigurationException) as error:
         raise ConfigurationError(f"accelerator={cfg.accelerator}: {error}") from error
 
 
-def _check_baseline(baseline: dict[str, Any], method: Method, data: MultiSourceDataModule) -> None:
-    """Refuse a baseline whose scores cannot be compared with what is about to be measured.
-
-    Raises:
-        ConfigurationError: Another protocol, or stand-ins on one side alone.
-    """
-    if baseline["protocol"] != (protocol := recorded_name(method.protocol)):
-        raise ConfigurationError(
-            f"baseline={baseline['folder']} was judged by protocol {baseline['protocol']}, this evaluation goes by {protocol}. Evaluate the"
-            " baseline by the same protocol first, or give protocol=NAME."
-        )
-    if bool(baseline.get("stand_in")) != data.uses_stand_ins:
-        raise ConfigurationError(
-            f"baseline={baseline['folder']}: STAND-IN scores cannot be compared with real ones, and one of the two runs has stand-ins."
-        )
-
-
-def _put_together(cfg: DictConfig, tasks: Sequence[_Task], baseline: dict[str, Any] | None, tables: Sequence[str]) -> None:
-    """One table of all checkpoints, written beside their folders; a baseline that is none of them has a row, too."""
-    runs = read_runs([*([baseline["folder"]] if baseline else []), *(task.folder for task in tasks)])
-    name = None if cfg.baseline is None else str(cfg.baseline)
-    if name is not None:
-        own = _among(name, tasks)
-        name = own.label if own else baseline["folder"] if baseline else name
-    comparison = compare(runs, name, over_seeds=False)
+def _write_comparison(cfg: DictConfig, tasks: Sequence[_Task], baseline: str | None, earlier: Run | None, tables: Sequence[str]) -> None:
+    """Write one table of all checkpoints next to their folders; a baseline that is none of them has a row, too."""
+    runs = read_runs([*([earlier.folder] if earlier else []), *(task.folder for task in tasks)])
+    comparison = compare(runs, baseline, over_seeds=False)
     print(f"\n{comparison_table(comparison).text()}\n")
     for path in write_comparison(comparison, Path(cfg.paths.run), [*tables, "json"]):
         print(f"Table     {path}")

@@ -11,7 +11,8 @@ from pin_memory.domains import DomainDataModule
 from pin_memory.exporting.settings import FORMAT, Source, is_about
 from pin_memory.exporting.weights import SETTINGS, WEIGHTS, write_pair
 from pin_memory.inference import TestStatistics
-from pin_memory.runs.results import score_table
+from pin_memory.runs.results import Results
+from pin_memory.runs.score_table import score_table
 from pin_memory.utils.errors import OutputError
 from pin_memory.utils.files import report_write_errors, write_text
 from pin_memory.utils.tables import STAND_IN_NOTE
@@ -81,7 +82,7 @@ def model_card(source: Source, settings: Mapping[str, Any], results: Sequence[Ma
             parameters=sum(tensor.numel() for tensor in state.values()),
             memory=None if memory is None else list(memory.items.shape),
             training=_training(source, settings),
-            tables=[score_table(result, result.get("floors")).markdown() for result in results],
+            tables=[score_table(Results.from_json(result)).markdown() for result in results],
             data=_data(source),
         )
         .replace("\n\n\n", "\n\n")

@@ -13,8 +13,8 @@ from omegaconf.errors import OmegaConfBaseException
 from pin_memory.domains import MultiSourceDataModule
 from pin_memory.methods import Method
 from pin_memory.runs.build import build_untrained, rebuilt
+from pin_memory.runs.folder import RunFolder
 from pin_memory.runs.trusted import checked_settings
-from pin_memory.utils.documents import read_json
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.labels import IGNORE, LabelSpace
 from pin_memory.utils.untrusted import load_weights_only
@@ -70,32 +70,14 @@ def run_record(cfg: DictConfig, choices: dict[str, str], run: Path, data: MultiS
     return {"config": config, "choices": choices, "sources": data.source_names, "label_space": space}
 
 
-def find_checkpoint(run_or_checkpoint: str | Path, *order: str) -> Path:
-    """The checkpoint file meant by a run folder or a file.
-
-    Args:
-        run_or_checkpoint: A run folder or a checkpoint file.
-        order: Names looked for in a run folder; by default the one its `results.json` names, the best by source validation, the last.
+def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
+    """The checkpoint that a run folder or a file stands for.
 
     Raises:
         ConfigurationError: There is none.
     """
     path = Path(run_or_checkpoint).expanduser()
-    if path.is_file():
-        return path
-    for name in order or (*_judged(path), "checkpoints/best.ckpt", "checkpoints/last.ckpt"):
-        if (path / name).is_file():
-            return path / name
-    found = f"a folder without {path / 'checkpoints' / 'best.ckpt'} or last.ckpt" if path.is_dir() else "nothing"
-    raise ConfigurationError(f"{run_or_checkpoint}: expected a run folder (runs/<experiment>/<time>) or a checkpoint file, found {found}.")
-
-
-def _judged(run: Path) -> list[str]:
-    """The checkpoint that a run judged itself by, if it got that far."""
-    try:
-        return [str(read_json(run / "results.json")["checkpoint"])]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+    return path if path.is_file() else RunFolder(run_or_checkpoint).checkpoint()
 
 
 class Checkpoint(NamedTuple):

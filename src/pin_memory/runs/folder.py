@@ -160,12 +160,17 @@ class RunFolder:
     @cached_property
     def tiles(self) -> Tiles:
         """`tiles/index.json`."""
-        path = self.path / "tiles" / "index.json"
+        path = self.tiles_folder / "index.json"
         try:
             return Tiles.model_validate(self._json(path))
         except ValidationError as error:
             self.unread.append(f"{path.name}: not as this library writes it ({error.errors()[0]['msg']})")
             return Tiles()
+
+    @property
+    def tiles_folder(self) -> Path:
+        """Where the pictures of the panels lie."""
+        return self.path / "tiles"
 
     def checkpoint(self) -> Path:
         """The checkpoint that the results are of, else the best by source validation, else the last.

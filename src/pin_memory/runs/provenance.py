@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "omegaconf", "albumentations", "numpy")
+_CHECKOUT = Path(__file__).resolve().parents[3]
 
 
 def provenance() -> dict[str, Any]:
@@ -20,7 +21,7 @@ def provenance() -> dict[str, Any]:
     """
     return {
         "package": _version("pin_memory"),
-        "git": git_state(Path(__file__).resolve().parents[3]),
+        "git": git_state(_CHECKOUT),
         "packages": {name: _version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -28,6 +29,11 @@ def provenance() -> dict[str, Any]:
         "accelerators": _accelerators(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def revision() -> str | None:
+    """The git revision of the library's source checkout; None where it is not one."""
+    return (git_state(_CHECKOUT) or {}).get("revision")
 
 
 def git_state(checkout: Path) -> dict[str, Any] | None:

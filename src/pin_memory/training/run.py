@@ -11,8 +11,9 @@ from omegaconf import DictConfig
 from pin_memory.callbacks import MetricRows, PredictionPanels, RankBuffers, StepSeeds
 from pin_memory.domains import MultiSourceDataModule
 from pin_memory.domains.readers.listing import first_names
-from pin_memory.evaluation.judge import copied_weights, floor_scores, judge, report, with_weights
+from pin_memory.evaluation.floors import copied_weights, floor_scores, with_weights
 from pin_memory.evaluation.report import try_report
+from pin_memory.evaluation.targets import evaluate_targets, write_evaluation
 from pin_memory.loggers import finish_wandb
 from pin_memory.methods import Method
 from pin_memory.runs import build, checkpoints
@@ -159,8 +160,8 @@ def _evaluate(
         if is_first():
             try_report(run)
         return about | {"stand_in": data.uses_stand_ins}
-    results = judge(method, data, trainer, choices, **about)
+    results = evaluate_targets(method, data, trainer, choices, **about)
     if is_first():
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
-        report(results, run, [path for panels in callbacks if isinstance(panels, PredictionPanels) for path in panels.paths])
-    return results
+        write_evaluation(results, run, [path for panels in callbacks if isinstance(panels, PredictionPanels) for path in panels.paths])
+    return results.to_json()

@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pin_memory.evaluation.compare import FACTS, is_named
+from pin_memory.evaluation.compared_runs import FACTS
 from pin_memory.evaluation.report.page import render, write_page
+from pin_memory.evaluation.rows import is_named
+from pin_memory.runs.results import kind_label, kinds
 from pin_memory.utils.tables import STAND_IN_NOTE
 
 
@@ -41,7 +43,7 @@ def _rows(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
             "name": row["method"] or row["label"], "colour": number % 8, "seeds": row["seeds"], "folders": row["folders"],
             "about": [*([row["label"]] if not comparison["over_seeds"] else []), *(row[fact] for fact in telling if row[fact]),
                       *(f"{key}={value}" for key, value in row["settings"].items())],
-            "is_baseline": bool(baseline) and row["gain"] is None and is_named(row, baseline),
+            "is_baseline": bool(baseline) and row["gain"] is None and is_named(row, row["label"], row["folders"], baseline),
         }
         for number, row in enumerate(rows)
     ]  # fmt: skip
@@ -55,10 +57,9 @@ def _shared(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 def _scores(comparison: Mapping[str, Any], named: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """For each kind of mean a section: the rows' scores by target and over them, and their gains."""
     rows, targets = comparison["rows"], comparison["targets"]
-    kinds = dict.fromkeys(key for row in rows for target in row["targets"].values() for key in target if key.startswith("miou"))
     return [
         {
-            "name": f"mIoU{kind.removeprefix('miou')}",
+            "name": kind_label(kind),
             "rows": [
                 {
                     "row": name,
@@ -68,21 +69,24 @@ def _scores(comparison: Mapping[str, Any], named: Sequence[Mapping[str, Any]]) -
                 for row, name in zip(rows, named, strict=True)
             ],
         }
-        for kind in kinds
+        for kind in kinds(target for row in rows for target in row["targets"].values())
     ]
 
 
 def _classes(comparison: Mapping[str, Any], named: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """By target: the rows that were judged on it, and the IoU of each class that the target has in them."""
+    """By target: the rows that were evaluated on it, and the IoU of each class that the target has in them."""
     tables = {}
     for target in comparison["targets"]:
-        judged = [(row, name) for row, name in zip(comparison["rows"], named, strict=True) if target in row["targets"]]
+        evaluated = [(row, name) for row, name in zip(comparison["rows"], named, strict=True) if target in row["targets"]]
         classes = [
-            {"name": name, "cells": [_cell(row["targets"][target]["iou"].get(name), _gain(row, target, "iou", name)) for row, _ in judged]}
+            {
+                "name": name,
+                "cells": [_cell(row["targets"][target]["iou"].get(name), _gain(row, target, "iou", name)) for row, _ in evaluated],
+            }
             for name in comparison["classes"]
         ]
         known = [entry for entry in classes if any(cell["value"] is not None for cell in entry["cells"])]
-        tables[target] = {"rows": [name for _, name in judged], "classes": known}
+        tables[target] = {"rows": [name for _, name in evaluated], "classes": known}
     return tables
 
 

@@ -1,36 +1,40 @@
 """The memory's similarity over training, for a heat map with a slider over the iterations."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from pin_memory.evaluation.report.charts import line_chart
 from pin_memory.memory.similarity import mean_similarity, similarity
-from pin_memory.runs.reading import RunFolder
 from pin_memory.utils.pictures import shade
 
 _MAX_MAPS = 40
-CELL = 20
+_CELL = 20
 
 
-def memory_section(run: RunFolder) -> dict[str, Any] | None:
+def memory_section(trace: tuple[np.ndarray, np.ndarray] | None, classes: Sequence[str]) -> dict[str, Any] | None:
     """What the section on the memory shows; None for a run without memory.
+
+    Args:
+        trace: Iterations `(T,)` and memory items `(T, K, C)`.
+        classes: Names of the classes; others than K are not used.
 
     Returns:
         `names`, `cells` (the last map, for those without script), `data` for the script, and `charts`: mean similarity of different
         classes, and how far the items have turned since the last record.
     """
-    if run.trace is None:
+    if trace is None:
         return None
-    steps, items = run.trace
+    steps, items = trace
     count = items.shape[1]
-    names = run.classes if len(run.classes) == count else [f"class {index}" for index in range(count)]
+    names = list(classes) if len(classes) == count else [f"class {index}" for index in range(count)]
     pairs = similarity(items)
     kept = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), _MAX_MAPS)).round().astype(int))
     maps = [[None if np.isnan(v) else round(100 * v) for v in pairs[index].ravel().tolist()] for index in kept]
     colours = shade(pairs[-1]).reshape(-1, 3).tolist()
     return {
-        "names": names, "count": count, "cell": CELL, "step": int(steps[-1]),
+        "names": names, "count": count, "cell": _CELL, "step": int(steps[-1]),
         "cells": [{"row": index // count, "column": index % count, "colour": "#{:02x}{:02x}{:02x}".format(*colour)}
                   for index, colour in enumerate(colours)],
         "data": {"steps": [int(steps[index]) for index in kept], "names": names, "maps": maps},

@@ -1,4 +1,4 @@
-"""From a template and its values to one file: everything inline, everything from files escaped, nothing fetched."""
+"""From a template and its values to one page: everything inline, everything from files escaped, nothing fetched."""
 
 import base64
 import hashlib
@@ -10,35 +10,23 @@ import jinja2
 
 from pin_memory.utils.files import report_write_errors, write_text
 
-MAX_BYTES = 15_000_000
-"""No report is larger."""
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(template: str, **values: Any) -> str:
-    """Fill a template in.
+    """Fill the values into a template.
 
-    The page forbids itself to load anything and to run any script but its own (content security policy with the script's hash), besides
-    the escaping of all values.
-
-    Args:
-        template: Name of a file in the folder of templates.
-        values: What it shows.
+    All values are escaped, and the page forbids itself to load anything and to run any script but its own (content security policy).
     """
     script = (_TEMPLATES / "script.js").read_text(encoding="utf-8")
-    policy = "; ".join(
-        ("default-src 'none'", "img-src data:", "style-src 'unsafe-inline'", f"script-src 'sha256-{_hash(script)}'", "base-uri 'none'")
-    )
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'"
     style = (_TEMPLATES / "style.css").read_text(encoding="utf-8")
     return _environment().get_template(template).render(script=script, style=style, policy=policy, **values)
 
 
 def write_page(path: Path, html: str) -> None:
-    """Write a page, whole or not at all.
-
-    Raises:
-        OutputError: It cannot be written.
-    """
+    """Write a page, completely or not at all."""
     with report_write_errors(path, "the report ", other="file"):
         write_text(path, html)
 
@@ -49,16 +37,6 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["percent"] = _percent
+    environment.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:.1f}"
     environment.filters["width"] = lambda value: f"{100 * min(max(value or 0.0, 0.0), 1.0):.2f}%"
     return environment
-
-
-def _percent(value: float | None) -> str:
-    """A fraction as percent with one decimal; a dash where there is none."""
-    return "–" if value is None else f"{100 * value:.1f}"
-
-
-def _hash(script: str) -> str:
-    """What a content security policy names a script by: of the text between its tags."""
-    return base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")

@@ -1,7 +1,7 @@
 """The report of one run."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,11 @@ import yaml
 
 from pin_memory.evaluation.report.charts import line_chart
 from pin_memory.evaluation.report.memory import memory_section
-from pin_memory.evaluation.report.page import MAX_BYTES, render, write_page
-from pin_memory.evaluation.report.pictures import LAYERS, QUALITIES, panels
+from pin_memory.evaluation.report.page import render, write_page
+from pin_memory.evaluation.report.pictures import LAYERS, panels
 from pin_memory.evaluation.report.scores import cards, score_tables
-from pin_memory.runs.reading import RunFolder, Series, read_run_folder
-from pin_memory.utils.errors import UserError
+from pin_memory.runs.folder import RunFolder, Series, dotted
+from pin_memory.utils.errors import DataError, UserError
 from pin_memory.utils.tables import STAND_IN_NOTE
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ _TOTALS = ("loss/inner", "loss/outer", "loss/total", "loss/loss")
 
 
 def write_report(run: str | Path, output: str | Path | None = None) -> Path:
-    """Write the report of a run folder: settings, curves, scores, panels and memory in one file of at most 15 MB.
+    """Write the report of a run folder: settings, curves, scores, panels and memory in one file.
 
     Args:
         run: The folder of a training or an evaluation.
@@ -45,18 +45,19 @@ def write_report(run: str | Path, output: str | Path | None = None) -> Path:
         DataError: There is no such folder, or nothing in it to report.
         OutputError: The file cannot be written.
     """
-    folder = read_run_folder(run)
+    folder = RunFolder.read(run)
+    if not folder.results and not folder.metrics:
+        reasons = "".join(f" Could not be read: {reason}" for reason in folder.unread)
+        raise DataError(
+            f"run={run}: found neither results.json nor metrics.csv in {folder.path}. Give a run folder, runs/<experiment>/<time>.{reasons}"
+        )
     path = Path(output).expanduser() if output else folder.path / REPORT
-    write_page(path, _fitting(folder))
+    write_page(path, _page(folder))
     return path
 
 
 def try_report(run: str | Path) -> Path | None:
-    """`write_report` at the end of a run: the run has its results by then, so what goes wrong is told and passed over.
-
-    Returns:
-        The report, or None where there is none; the reason is in the log, with its traceback if it is a defect.
-    """
+    """`write_report` at the end of a run, which has its results by then: a failure is logged, and None returned in place of the report."""
     try:
         return write_report(run)
     except (UserError, OSError) as error:
@@ -66,43 +67,28 @@ def try_report(run: str | Path) -> Path | None:
     return None
 
 
-def _fitting(folder: RunFolder) -> str:
-    """The page with the best pictures that leave it small enough."""
-    values = _values(folder)
-    html = ""
-    for number, quality in enumerate(QUALITIES):
-        shown = panels(folder, quality)
-        html = render("run.html.j2", **values, panels=shown, left_out=len(folder.panels) - sum(map(len, shown.values())))
-        if len(html.encode("utf-8")) <= MAX_BYTES:
-            if number:
-                log.info("The report shows smaller or fewer pictures, to stay below %d MB.", MAX_BYTES // 1_000_000)
-            break
-    return html
-
-
-def _values(folder: RunFolder) -> dict[str, Any]:
-    """All that the template shows besides the panels."""
-    results = folder.results
-    return {
-        "kind": "Report of an evaluation" if folder.evaluation else "Report of a run", "title": _title(folder),
-        "note": STAND_IN_NOTE if folder.stand_in else None,
-        "run": folder, "results": results, "cards": cards(results, folder.metrics),
-        "tables": score_tables(results, _colours(folder)),
-        "charts": [chart for chart in _charts(folder.metrics) if chart],
-        "memory": memory_section(folder), "layers": LAYERS, "colours": _colours(folder),
-        "settings": _settings(folder), "yaml": yaml.safe_dump(folder.config, sort_keys=False, allow_unicode=True) if folder.config else "",
-    }  # fmt: skip
+def _page(folder: RunFolder) -> str:
+    """The page with everything that the folder holds."""
+    results, shown = folder.results, panels(folder)
+    classes = folder.tiles.classes or list({name: None for target in (results.targets if results else {}).values() for name in target.iou})
+    colours = {name: "#{:02x}{:02x}{:02x}".format(*rgb) for name, rgb in zip(classes, folder.tiles.palette, strict=False)}
+    return render(
+        "run.html.j2",
+        kind="Report of an evaluation" if folder.is_evaluation else "Report of a run", title=_title(folder),
+        note=STAND_IN_NOTE if folder.stand_in else None, path=folder.path.resolve(), results=results,
+        cards=cards(results, folder.metrics), tables=score_tables(results, colours),
+        charts=[chart for chart in _charts(folder.metrics) if chart], memory=memory_section(folder.trace, classes),
+        panels=shown, left_out=len(folder.tiles.panels) - sum(map(len, shown.values())), layers=LAYERS, classes=classes, colours=colours,
+        settings=_settings(folder), overrides=folder.overrides, choices=folder.choices, unread=folder.unread,
+        yaml=yaml.safe_dump(folder.config, sort_keys=False, allow_unicode=True) if folder.config else "",
+    )  # fmt: skip
 
 
 def _title(folder: RunFolder) -> str:
     """The experiment and the folder, which is named by its date."""
-    experiment = str(folder.config.get("name") or folder.path.parent.name)
-    return experiment if experiment == folder.path.name else f"{experiment} {folder.path.name}"
-
-
-def _colours(folder: RunFolder) -> dict[str, str]:
-    """Colour of each class; empty where the run says none."""
-    return {name: "#{:02x}{:02x}{:02x}".format(*colour) for name, colour in zip(folder.classes, folder.palette, strict=False)}
+    path = folder.path.resolve()
+    experiment = str(folder.config.get("name") or path.parent.name)
+    return experiment if experiment == path.name else f"{experiment} {path.name}"
 
 
 def _charts(metrics: Series) -> list[dict[str, Any] | None]:
@@ -136,32 +122,25 @@ def _in_percent(series: tuple[list[int], list[float]]) -> tuple[list[int], list[
 
 def _settings(folder: RunFolder) -> list[tuple[str, str]]:
     """The settings that readers look for first, with their values."""
-    results = folder.results
-    rows = [(key, results.get(key)) for key in ("method", "network", "sources", "protocol", "statistics", "selection", "checkpoint")]
-    known = {key for key, value in rows if value}
-    rows += [(label, _at(folder.config, path)) for label, path in _SETTINGS.items() if label not in known]
-    provenance = folder.provenance
-    git = provenance.get("git") or {}
-    rows += [("revision", results.get("revision") or git.get("revision")), ("date", provenance.get("date"))]
-    rows += [("Python", provenance.get("python")), *(provenance.get("packages") or {}).items()]
-    rows += [("accelerators", provenance.get("accelerators") or ("CPU" if provenance else None))]
-    return [(label, _text(value)) for label, value in rows if value not in (None, "", []) and not str(value).startswith("${")]
+    facts = ("method", "network", "sources", "protocol", "statistics", "selection", "checkpoint")
+    rows: dict[str, Any] = {key: getattr(folder.results, key, None) for key in facts}
+    rows = {label: value for label, value in rows.items() if value}
+    config = dotted(folder.config)
+    rows |= {label: _value(config, key) for label, key in _SETTINGS.items() if label not in rows}
+    found = folder.provenance
+    rows["revision"] = (folder.results and folder.results.revision) or (found.get("git") or {}).get("revision")
+    rows |= {"date": found.get("date"), "Python": found.get("python")} | (found.get("packages") or {})
+    rows["accelerators"] = found.get("accelerators") or ("CPU" if found else None)
+    return [(label, _text(value)) for label, value in rows.items() if value not in (None, "", []) and not str(value).startswith("${")]
 
 
-def _at(config: Mapping[str, Any], path: str) -> Any:
-    """The value at a dotted path, None where there is none; random weights are a value."""
-    value: Any = config
-    for key in path.split("."):
-        if not isinstance(value, Mapping) or key not in value:
-            return None
-        value = value[key]
-    return "none (random weights)" if value is None and path.endswith("pretrained") else value
+def _value(config: Mapping[str, Any], key: str) -> Any:
+    """The value at a dotted key, None where there is none; random weights are a value."""
+    return "none (random weights)" if key in config and config[key] is None and key.endswith("pretrained") else config.get(key)
 
 
 def _text(value: Any) -> str:
     """A value as people write it."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(map(str, value))
-    return str(value)
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -1,82 +1,71 @@
 """The scores of a run, arranged for its report."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pin_memory.runs.results import baseline_name, known_mean
+from pin_memory.runs.folder import Series
+from pin_memory.runs.results import Results, kind_label, known_mean
+from pin_memory.runs.score_table import baseline_name
 
-Series = Mapping[str, tuple[list[int], list[float]]]
 
-
-def cards(results: Mapping[str, Any], metrics: Series) -> list[dict[str, str]]:
-    """The few numbers that come first.
-
-    Args:
-        results: `results.json`, or empty.
-        metrics: Columns of `metrics.csv`.
-    """
+def cards(results: Results | None, metrics: Series) -> list[dict[str, str]]:
+    """The few numbers that come first; `metrics` are the columns of `metrics.csv`."""
     shown: list[dict[str, str]] = []
-    targets = results.get("targets") or {}
-    if results.get("mean_miou") is not None:
-        over = f"mean over {len(targets)} target{'s' if len(targets) > 1 else ''}"
-        shown.append({"label": "mIoU", "value": f"{100 * results['mean_miou']:.1f} %", "note": over})
-    validation = known_mean((results.get("source_validation") or {}).values())
-    if validation is not None:
-        note = str(results.get("selection") or "")
-        shown.append({"label": "source validation", "value": f"{100 * validation:.1f} %", "note": note})
-    floors = _best_floor(results)
-    if floors:
-        shown.append({"label": "floor to beat", "value": f"{100 * floors[1]:.1f} %", "note": floors[0]})
-    steps = max((steps[-1] for steps, _ in metrics.values() if steps), default=None)
-    if steps:
-        seen = results.get("images_seen")
-        shown.append({"label": "iterations logged", "value": f"{steps:,}", "note": f"{seen:,} images seen" if seen else ""})
+    if results:
+        count, mean = len(results.targets), results.mean_miou
+        if mean is not None:
+            shown.append(_card("mIoU", f"{100 * mean:.1f} %", f"mean over {count} target{'s' if count > 1 else ''}"))
+        if (validation := known_mean((results.source_validation or {}).values())) is not None:
+            shown.append(_card("source validation", f"{100 * validation:.1f} %", results.selection or ""))
+        floors = {name: mean for name, floor in (results.floors or {}).items() if (mean := known_mean(floor.values())) is not None}
+        if floors:
+            highest = max(floors, key=lambda name: floors[name])
+            shown.append(_card("floor to beat", f"{100 * floors[highest]:.1f} %", highest))
+    if steps := max((steps[-1] for steps, _ in metrics.values() if steps), default=None):
+        seen = results.images_seen if results else None
+        shown.append(_card("iterations logged", f"{steps:,}", f"{seen:,} images seen" if seen else ""))
     return shown
 
 
-def score_tables(results: Mapping[str, Any], colours: Mapping[str, str]) -> dict[str, Any] | None:
+def _card(label: str, value: str, note: str) -> dict[str, str]:
+    return {"label": label, "value": value, "note": note}
+
+
+def score_tables(results: Results | None, colours: Mapping[str, str]) -> dict[str, Any] | None:
     """Scores by class and by target.
 
     Args:
-        results: `results.json`, or empty.
+        results: Of the run.
         colours: Of the classes, where they are known.
 
     Returns:
-        `targets`, `classes` (name, colour, IoU by target and their mean), `means` and `floors` (label, values by target, their mean),
-        `gain` over a baseline where there is one, `about` (what was judged, by target); None where nothing was judged.
+        `targets`, `classes` (name, colour, IoU by target and their mean), `means` and `floors` (name, values by target, their mean),
+        `gain` over a baseline where there is one, `about` (what was evaluated, by target); None without targets.
     """
-    targets = results.get("targets") or {}
-    if not targets:
+    if not results or not results.targets:
         return None
-    names = dict.fromkeys(name for target in targets.values() for name in target["iou"])
-    classes = [
-        {"name": name, "colour": colours.get(name), "values": (row := [target["iou"].get(name) for target in targets.values()]),
-         "mean": known_mean(row)}
-        for name in names
-    ]  # fmt: skip
-    kinds = dict.fromkeys(key for target in targets.values() for key in target if key.startswith("miou"))
-    means = [_mean_row(f"mIoU{kind.removeprefix('miou')}", {name: target.get(kind) for name, target in targets.items()}) for kind in kinds]
-    floors = [_mean_row(name, {target: scores.get(target) for target in targets}) for name, scores in (results.get("floors") or {}).items()]
-    about = [{"name": name, **{key: target.get(key) for key in ("images", "layout", "view")}} for name, target in targets.items()]
-    return {"targets": list(targets), "classes": classes, "means": means, "floors": floors, "gain": _gain(results), "about": about}
+    targets = list(results.targets.values())
+    names = dict.fromkeys(name for target in targets for name in target.iou)
+    conditions = {name: target.conditions for name, target in results.targets.items()}
+    return {
+        "targets": list(results.targets),
+        "classes": [_row(name, (target.iou.get(name) for target in targets)) | {"colour": colours.get(name)} for name in names],
+        "means": [_row(kind_label(kind), (target.means.get(kind) for target in targets)) for kind in results.kinds()],
+        "floors": [_row(name, (floor.get(target) for target in results.targets)) for name, floor in (results.floors or {}).items()],
+        "gain": _gain(results),
+        "about": [{"name": name, **{key: one.get(key) for key in ("images", "layout", "view")}} for name, one in conditions.items()],
+    }
 
 
-def _gain(results: Mapping[str, Any]) -> dict[str, Any] | None:
+def _gain(results: Results) -> dict[str, Any] | None:
     """The differences to a baseline's mIoU as text, a dash where the two cannot be compared."""
-    gain = results.get("gain")
-    if not gain:
+    if not results.gain:
         return None
-    values = [(gain["targets"].get(name) or {}).get("miou") for name in results["targets"]]
-    signed = ["–" if value is None else f"{100 * value:+.1f}" for value in (*values, gain.get("mean_miou"))]
+    values = [scores.miou if scores else None for scores in map(results.gain.targets.get, results.targets)]
+    signed = ["–" if value is None else f"{100 * value:+.1f}" for value in (*values, results.gain.mean_miou)]
     return {"name": baseline_name(results), "values": signed}
 
 
-def _mean_row(label: str, values: Mapping[str, float | None]) -> dict[str, Any]:
-    return {"name": label, "values": list(values.values()), "mean": known_mean(values.values())}
-
-
-def _best_floor(results: Mapping[str, Any]) -> tuple[str, float] | None:
-    """The highest of the floors, by its mean over targets."""
-    means = {name: known_mean(scores.values()) for name, scores in (results.get("floors") or {}).items()}
-    known = {name: mean for name, mean in means.items() if mean is not None}
-    return max(known.items(), key=lambda item: item[1]) if known else None
+def _row(name: str, values: Iterable[float | None]) -> dict[str, Any]:
+    values = list(values)
+    return {"name": name, "values": values, "mean": known_mean(values)}

@@ -1,0 +1,152 @@
+"""Runs to compare: found on disk, with what they are named by and the settings that tell them apart."""
+
+import glob
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pin_memory.runs.folder import RunFolder
+from pin_memory.runs.results import RESULTS, Results
+from pin_memory.utils.errors import ConfigurationError
+
+log = logging.getLogger(__name__)
+
+FACTS = ("experiment", "method", "network", "sources", "protocol", "statistics", "selection")
+"""What a run is named by; two that agree in all of them differ in their settings."""
+_NO_DIFFERENCE = (
+    "seed", "name", "paths", "hydra", "callbacks", "logger", "resume", "test", "floors", "selection", "protocol", "test_statistics",
+    "method.protocol", "method.test_statistics",
+    "sweep", "loading.num_workers", "loading.max_bad_share", "trainer.accelerator", "trainer.log_every_n_steps", "trainer.default_root_dir",
+    "trainer.enable_model_summary", "trainer.enable_progress_bar", "trainer.benchmark", "trainer.use_distributed_sampler",
+)  # fmt: skip
+"""Settings that do not tell runs apart: a fact does (protocol, selection ...), or they have no effect on the scores."""
+_ONE_DEVICE = {"trainer.devices": 1, "trainer.num_nodes": 1, "trainer.strategy": "auto", "trainer.sync_batchnorm": "auto"}
+_ONE_DEVICE |= {"loading.on_bad_sample": "raise"}
+"""What settings mean that do not name these, as older runs' and those of one device; several devices multiply the batch."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """An evaluated run.
+
+    Attributes:
+        folder: Where it lies.
+        results: Its scores.
+        settings: All that are known, by dotted keys.
+        written: When the results were, in seconds; of two runs with one seed the later counts.
+    """
+
+    folder: Path
+    results: Results
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    written: float = 0.0
+
+    @property
+    def label(self) -> str:
+        """Its name among several checkpoints, else the end of its path."""
+        return self.results.label or "/".join(self.folder.parts[-2:])
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """`FACTS`, as text."""
+        facts: dict[str, Any] = {fact: getattr(self.results, fact) for fact in FACTS}
+        facts["experiment"] = self.results.experiment or self.settings.get("name")
+        facts["sources"] = "+".join(self.results.sources)
+        facts["selection"] = (self.results.selection or "").partition(" (step")[0]
+        return {fact: str(value or "") for fact, value in facts.items()}
+
+    @property
+    def compared_settings(self) -> dict[str, Any]:
+        """The settings that the scores may depend on and that no fact tells."""
+        settings = dict(self.settings)
+        if settings:
+            settings = _ONE_DEVICE | settings
+            devices = settings["trainer.devices"]
+            settings["trainer.devices"] = len(devices) if isinstance(devices, list) else devices  # how many, not which
+            if self.results.devices is not None:  # what `auto` came to
+                settings["trainer.devices"] = self.results.devices
+        return {key: value for key, value in settings.items() if _matters(key)}
+
+
+def _matters(key: str) -> bool:
+    """Whether runs are compared by a setting; where data lie and seeds are none, but that of drawn stand-ins decides what is evaluated."""
+    if any(f"{key}.".startswith(f"{name}.") for name in _NO_DIFFERENCE) or key.endswith(".root"):
+        return False
+    return "seed" not in key.rpartition(".")[2] or "stand_in" in key
+
+
+def read_runs(patterns: str | Path | Sequence[str | Path], setting: str = "runs") -> list[Run]:
+    """Read the results of runs.
+
+    Args:
+        patterns: Run folders, `results.json` files, folders with runs somewhere below them (sweeps), or globs of these.
+        setting: Named in errors.
+
+    Returns:
+        The runs, each once.
+
+    Raises:
+        ConfigurationError: A pattern leads to no results, or a file is damaged.
+    """
+    folders: dict[Path, None] = {}
+    for pattern in [patterns] if isinstance(patterns, str | Path) else patterns:
+        folders |= dict.fromkeys(file.resolve().parent for file in _results_files(str(pattern), setting))
+    return [_read(folder) for folder in folders]
+
+
+def read_run(path: str | Path, setting: str) -> Run:
+    """Read the results of one run; as `read_runs`, but several are an error, too."""
+    runs = read_runs(path, setting)
+    if len(runs) > 1:
+        raise ConfigurationError(f"{setting}={path} holds {len(runs)} runs; give the folder of one.")
+    return runs[0]
+
+
+def _results_files(pattern: str, setting: str) -> list[Path]:
+    """The files that a pattern stands for, at least one."""
+    path = Path(pattern).expanduser()
+    places = [path] if path.exists() else sorted(Path(found) for found in glob.glob(str(path), recursive=True))  # noqa: PTH207 - absolute globs
+    found: list[Path] = []
+    for place in places:
+        below = [place] if place.is_file() and place.name == RESULTS else []
+        if place.is_dir():
+            below = [place / RESULTS] if (place / RESULTS).is_file() else sorted(place.rglob(RESULTS))
+            if not below:
+                log.warning("%s holds no results.json (not finished, or not evaluated): left out.", place)
+        found += below
+    if not found:
+        seen = f"{len(places)} files and folders, none of them with results" if places else "nothing"
+        raise ConfigurationError(
+            f"{setting}={pattern}: expected run folders with a results.json, which train and evaluate write; found {seen}"
+            f" (looked from {Path.cwd()})."
+        )
+    return found
+
+
+def _read(folder: Path) -> Run:
+    path = folder / RESULTS
+    results = Results.read(path)
+    if missing := [key for key in ("mean_miou", "method") if key not in results.model_fields_set]:
+        raise ConfigurationError(f"{path} is no complete results file of this library: it has no {' and no '.join(missing)}.")
+    return Run(folder, results, RunFolder(folder).settings, path.stat().st_mtime)
+
+
+def refuse_mixture(results: Mapping[str, Results]) -> None:
+    """Refuse stand-in scores next to real ones.
+
+    Args:
+        results: By the name that a message uses.
+
+    Raises:
+        ConfigurationError: There are both.
+    """
+    kinds: dict[bool, list[str]] = {}
+    for name, one in results.items():
+        kinds.setdefault(one.stand_in, []).append(name)
+    if len(kinds) > 1:
+        raise ConfigurationError(
+            f"STAND-IN scores cannot stand next to real ones: {kinds[True][0]} was evaluated on drawn stand-ins, {kinds[False][0]} on real"
+            " images. Compare the two kinds separately."
+        )

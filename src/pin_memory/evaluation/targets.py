@@ -1,0 +1,130 @@
+"""A network evaluated on its target domains, and the files that a run keeps of it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+from pin_memory.domains import MultiSourceDataModule
+from pin_memory.domains.loading.views import find_view
+from pin_memory.domains.readers.listing import evenly_spaced
+from pin_memory.evaluation.report import try_report
+from pin_memory.inference import Protocol
+from pin_memory.inference.protocols import recorded_name
+from pin_memory.loggers import log_targets
+from pin_memory.methods import Method
+from pin_memory.metrics import class_iou
+from pin_memory.runs.confusions import CONFUSIONS, write_confusions
+from pin_memory.runs.provenance import revision
+from pin_memory.runs.results import RESULTS, Results, TargetScores, known_mean
+from pin_memory.runs.score_table import score_table
+from pin_memory.utils.labels import CLASSES
+from pin_memory.utils.tables import FORMATS, write_table
+
+
+def evaluate_targets(method: Method, data: MultiSourceDataModule, trainer: Trainer, choices: Mapping[str, str], **about: Any) -> Results:
+    """Test a method on every target by its protocol, and write the pixel counts into the trainer's folder.
+
+    Args:
+        method: With the weights to evaluate.
+        data: Holds the targets.
+        trainer: Runs the test loop, with its callbacks.
+        choices: Options chosen of the configuration groups; names the network.
+        about: Further fields of the results (seed, selection ...).
+
+    Returns:
+        The scores, and how they were measured.
+    """
+    use_views(data, method.protocol)
+    trainer.test(method, datamodule=data, verbose=False)
+    confusions = {name: confusion.compute().cpu() for name, confusion in method.confusions.items()}
+    if trainer.is_global_zero:
+        write_confusions(Path(trainer.default_root_dir) / CONFUSIONS, confusions)
+    targets = {name: _scores_of(data, name, counts) for name, counts in confusions.items()}
+    return Results(
+        method=method.name,
+        network=choices.get("network", type(method.network).__name__),
+        sources=data.source_names,
+        protocol=recorded_name(method.protocol),
+        protocol_settings=method.protocol.settings,
+        statistics=str(method.test_statistics),
+        stand_in=data.uses_stand_ins,
+        images_seen=int(method.images_seen),
+        targets=targets,
+        mean_miou=known_mean(scores.miou for scores in targets.values()),
+        revision=revision(),
+        **about,
+    )
+
+
+def use_views(data: MultiSourceDataModule, protocol: Protocol) -> None:
+    """Show the targets by the views that the protocol prescribes for their readers, in place of their own."""
+    for domain in data.targets.values():
+        if view := protocol.views.get(domain.reader.__name__):
+            domain.view = find_view(view)
+
+
+def target_scores(
+    confusion: Tensor | np.ndarray,
+    classes: Sequence[str] = CLASSES,
+    occurring: Sequence[str] | None = None,
+    subsets: Mapping[str, Sequence[str]] | None = None,
+    conditions: Mapping[str, Any] | None = None,
+) -> TargetScores:
+    """Scores of one target from its confusion matrix.
+
+    Args:
+        confusion: Pixel counts `(K, K)`; rows are the ground truth.
+        classes: Names of the K classes.
+        occurring: The classes that occur in the data set: the means are over these, whatever was predicted. All by default.
+        subsets: Further means by name, e.g. "miou16", and the classes that they are over.
+        conditions: How the target was evaluated.
+
+    Returns:
+        Fractions; None for a class that does not occur or has no ground truth in the images, which the means leave out.
+    """
+    values = dict(zip(classes, class_iou(torch.as_tensor(confusion)).tolist(), strict=True))
+    known = set(classes if occurring is None else occurring)
+    iou = {name: value if name in known and np.isfinite(value) else None for name, value in values.items()}
+    means = {name: known_mean(iou.get(member) for member in members) for name, members in (subsets or {}).items()}
+    return TargetScores(means={"miou": known_mean(iou.values()), **means}, iou=iou, conditions=dict(conditions or {}))
+
+
+def _scores_of(data: MultiSourceDataModule, target: str, confusion: Tensor) -> TargetScores:
+    """The scores of a target, with what they depend on besides the network: classes, tree on disk, view, sizes of image and label."""
+    domain = data.targets[target]
+    dataset, view = domain.dataset("test"), domain.view
+    image, label = (size if isinstance(size, str) else size * dataset.layout.scale for size in (view.image_scale, view.label_scale))
+    conditions = {
+        "images": len(evenly_spaced(dataset.samples, domain.loading.max_test_images)),
+        "classes": list(dataset.classes),
+        "layout": dataset.layout.name,
+        "view": view.name,
+        "image_scale": image,
+        "label_scale": label,
+    }
+    return target_scores(confusion, data.label_space.names, dataset.classes, data.score_subsets, conditions)
+
+
+def write_evaluation(results: Results, folder: Path, pictures: Sequence[Path], tables: Sequence[str] = tuple(FORMATS)) -> None:
+    """Write `results.json`, its tables and `report.html`, log into W&B, and print the table and where everything is.
+
+    Args:
+        results: What `evaluate_targets` returned.
+        folder: The run folder.
+        pictures: Panels that were drawn.
+        tables: Formats of the tables next to `results.json`.
+    """
+    results.write(folder / RESULTS)
+    write_table(score_table(results, class_gains=True), folder / "results", tables)
+    print(f"\n{score_table(results).text()}\n")
+    print(f"Results   {folder / RESULTS}")
+    for path in pictures:
+        print(f"Picture   {path}")
+    log_targets(results.to_json())
+    if written := try_report(folder):
+        print(f"Report    {written}")
