@@ -6,7 +6,7 @@ import torch
 
 from pin_memory.analysis import class_features, feature_points, memory_items
 from pin_memory.analysis.features import MEMORY_ITEM, ClassFeatures
-from pin_memory.inference import TestStatistics
+from pin_memory.inference import BatchNormStatistics
 from pin_memory.memory import operations
 from pin_memory.utils.errors import ConfigurationError
 from tests.helpers.references import pooled, synthetic
@@ -69,7 +69,7 @@ def test_area_shares_are_followed() -> None:
 
 def test_statistics_of_each_image_do_not_depend_on_the_batch() -> None:
     network = tiny_segmenter()
-    policy = TestStatistics("image")
+    policy = BatchNormStatistics("image")
     together = class_features(network, [tiny_batch(("a",), side=32)["a"]], policy)
     batch = tiny_batch(("a",), side=32)["a"]
     single = [{key: value[n : n + 1] for key, value in batch.items()} for n in range(3)]

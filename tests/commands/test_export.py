@@ -23,7 +23,7 @@ from pin_memory.exporting.graph import check_exportable, require
 from pin_memory.exporting.hub import model_card
 from pin_memory.exporting.judged import find_results
 from pin_memory.exporting.settings import about, read_source
-from pin_memory.inference import RUNNING, TestStatistics
+from pin_memory.inference import RUNNING, BatchNormStatistics
 from pin_memory.memory import CategoricalMemory
 from pin_memory.networks import MemorySegmenter, PlainDecoder, ResNetBackbone, SummedASPP
 from pin_memory.runs.checkpoints import find_checkpoint
@@ -175,7 +175,7 @@ def test_what_no_graph_can_do_is_refused() -> None:
     check_exportable(network, RUNNING)
     for policy in ("image", "batch"):
         with pytest.raises(ConfigurationError, match="test_statistics=running"):
-            check_exportable(network, TestStatistics(policy))
+            check_exportable(network, BatchNormStatistics(policy))
     network.require_memory().gumbel_in_evaluation = True
     with pytest.raises(ConfigurationError, match="noise"):
         check_exportable(network, RUNNING)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import SGD
 from torchmetrics.classification import MulticlassJaccardIndex
 
-from pin_memory.inference import WHOLE, Predictor, Protocol, TestStatistics, predict_whole
+from pin_memory.inference import WHOLE, BatchNormStatistics, Predictor, Protocol
 from pin_memory.inference.protocols import find_protocol, recorded_name
 from pin_memory.inference.sliding import windows_along
 from pin_memory.methods import ERM
@@ -157,7 +157,7 @@ def test_the_batch_of_windows_has_no_effect(batch: int) -> None:
 @pytest.mark.parametrize("policy", ["image", "batch"])
 def test_statistics_of_an_image_do_not_depend_on_the_batch_of_windows(policy: str) -> None:
     net, image = network(), images(37, 53)
-    found = [Protocol("test", window=16, window_batch=n).probabilities(net, image, statistics=TestStatistics(policy)) for n in (1, 8)]
+    found = [Protocol("test", window=16, window_batch=n).probabilities(net, image, statistics=BatchNormStatistics(policy)) for n in (1, 8)]
     assert torch.equal(*found)
     assert not torch.allclose(found[0], Protocol("test", window=16).probabilities(net, image))
 
@@ -229,7 +229,6 @@ def test_whole_is_the_forward_pass_itself() -> None:
     net, image = network(), images(37, 53, count=2)
     logits = net.segment(image, (40, 50)).detach()
     assert torch.equal(WHOLE.predict(net, image, (40, 50)), logits.argmax(1))
-    assert torch.equal(predict_whole(net, image, (40, 50)), logits.argmax(1))
     torch.testing.assert_close(WHOLE.probabilities(net, image, (40, 50)), logits.softmax(1))
 
 

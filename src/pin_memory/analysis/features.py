@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pin_memory.inference.batch_norm import RUNNING, TestStatistics
+from pin_memory.inference.batch_norm import RUNNING, BatchNormStatistics
 from pin_memory.memory import operations
 from pin_memory.methods.batches import evaluation_mode
 from pin_memory.networks import MemorySegmenter
@@ -81,7 +81,7 @@ class FeaturePoints(NamedTuple):
 
 
 @torch.inference_mode()
-def class_features(network: MemorySegmenter, batches: Iterable[Mapping[str, Any]], statistics: TestStatistics = RUNNING) -> ClassFeatures:
+def class_features(network: MemorySegmenter, batches: Iterable[Mapping[str, Any]], statistics: BatchNormStatistics = RUNNING) -> ClassFeatures:
     """Pool the features of labelled images by class.
 
     Args:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pin_memory.analysis.features import unit_rows
-from pin_memory.inference.batch_norm import RUNNING, TestStatistics
+from pin_memory.inference.batch_norm import RUNNING, BatchNormStatistics
 from pin_memory.memory import operations
 from pin_memory.memory.similarity import similarity
 from pin_memory.methods.batches import evaluation_mode
@@ -67,7 +67,7 @@ def memory_drift(steps: np.ndarray, items: np.ndarray) -> MemoryDrift:
 
 @torch.inference_mode()
 def activation_maps(
-    network: MemorySegmenter, image: Tensor, size: tuple[int, int] | None = None, statistics: TestStatistics = RUNNING
+    network: MemorySegmenter, image: Tensor, size: tuple[int, int] | None = None, statistics: BatchNormStatistics = RUNNING
 ) -> np.ndarray:
     """Cosine similarity of each place of an image with each memory item (eq. 1 of the paper).
 

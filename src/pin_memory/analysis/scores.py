@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from pin_memory.evaluation.compared_runs import refuse_mixture
-from pin_memory.inference.batch_norm import RUNNING, TestStatistics
+from pin_memory.inference.batch_norm import RUNNING, BatchNormStatistics
 from pin_memory.inference.protocol import WHOLE, Protocol
 from pin_memory.methods.batches import evaluation_mode
 from pin_memory.metrics import DomainConfusion
@@ -41,7 +41,7 @@ class ClassGain:
 
 @torch.inference_mode()
 def confusion_matrix(
-    network: MemorySegmenter, batches: Iterable[Mapping[str, Any]], protocol: Protocol = WHOLE, statistics: TestStatistics = RUNNING
+    network: MemorySegmenter, batches: Iterable[Mapping[str, Any]], protocol: Protocol = WHOLE, statistics: BatchNormStatistics = RUNNING
 ) -> np.ndarray:
     """Count what is predicted for what on labelled images.
 

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from pin_memory.domains import DomainDataModule, MultiSourceDataModule
 from pin_memory.domains.loading.compatibility import report
 from pin_memory.evaluation.targets import use_views
-from pin_memory.inference.batch_norm import TestStatistics
+from pin_memory.inference.batch_norm import BatchNormStatistics
 from pin_memory.inference.protocol import Protocol
 from pin_memory.networks import MemorySegmenter
 from pin_memory.runs import build, checkpoints
@@ -46,7 +46,7 @@ class Subject:
     network: MemorySegmenter
     method: str
     label_space: LabelSpace
-    statistics: TestStatistics
+    statistics: BatchNormStatistics
     protocol: Protocol
     sources: Mapping[str, Batches]
     targets: Mapping[str, Batches]

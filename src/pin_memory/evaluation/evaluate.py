@@ -18,7 +18,7 @@ from pin_memory.evaluation.compare_tables import comparison_table, write_compari
 from pin_memory.evaluation.compared_runs import Run, read_run, read_runs
 from pin_memory.evaluation.floors import floor_scores
 from pin_memory.evaluation.targets import evaluate_targets, use_views, write_evaluation
-from pin_memory.inference import TestStatistics
+from pin_memory.inference import BatchNormStatistics
 from pin_memory.inference.protocols import recorded_name
 from pin_memory.methods import Method
 from pin_memory.runs import build, checkpoints
@@ -128,7 +128,7 @@ def _load(cfg: DictConfig, task: _Task, baseline: Run | None) -> _Loaded:
     method, checkpoint = checkpoints.load_method(task.path, list(cfg.trust))
     if cfg.test_statistics is not None:
         given = cfg.test_statistics
-        method.test_statistics = TestStatistics(given) if isinstance(given, str) else TestStatistics(**given)
+        method.test_statistics = BatchNormStatistics(given) if isinstance(given, str) else BatchNormStatistics(**given)
     if cfg.get("protocol") is not None:
         method.protocol = instantiate(cfg.protocol)
     data = _build_data(cfg, task.path, checkpoint, method)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from pin_memory.inference import TestStatistics
+from pin_memory.inference import BatchNormStatistics
 from pin_memory.networks import MemorySegmenter
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD
@@ -51,7 +51,7 @@ class InferenceGraph(nn.Module):
         return self.network.segment((images.float() - self.mean) / self.std if self.normalise else images)
 
 
-def check_exportable(network: MemorySegmenter, statistics: TestStatistics) -> None:
+def check_exportable(network: MemorySegmenter, statistics: BatchNormStatistics) -> None:
     """Refuse what no graph of constants can do.
 
     Raises:

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pin_memory.domains import DomainDataModule
 from pin_memory.exporting.settings import FORMAT, Source, is_about
 from pin_memory.exporting.weights import SETTINGS, WEIGHTS, write_pair
-from pin_memory.inference import TestStatistics
+from pin_memory.inference import BatchNormStatistics
 from pin_memory.runs.results import Results
 from pin_memory.runs.score_table import score_table
 from pin_memory.utils.errors import OutputError
@@ -77,7 +77,7 @@ def model_card(source: Source, settings: Mapping[str, Any], results: Sequence[Ma
             about=settings,
             converted=source.checkpoint.converted,
             classes=settings["label_space"]["names"],
-            statistics=str(TestStatistics(**settings["statistics"])),
+            statistics=str(BatchNormStatistics(**settings["statistics"])),
             tensors=len(state),
             parameters=sum(tensor.numel() for tensor in state.values()),
             memory=None if memory is None else list(memory.items.shape),

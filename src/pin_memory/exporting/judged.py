@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pin_memory.inference import TestStatistics
+from pin_memory.inference import BatchNormStatistics
 from pin_memory.utils.documents import read_json
 from pin_memory.utils.errors import ConfigurationError
 
@@ -42,7 +42,7 @@ def find_results(checkpoint: Path, given: Sequence[str] | str | None) -> list[di
     return found
 
 
-def measured_by(statistics: TestStatistics, found: Sequence[dict[str, Any]], given: Sequence[str] | str | None) -> list[dict[str, Any]]:
+def measured_by(statistics: BatchNormStatistics, found: Sequence[dict[str, Any]], given: Sequence[str] | str | None) -> list[dict[str, Any]]:
     """Those of the results of `find_results` whose batch norm normalised as that of the exported network does.
 
     Args:

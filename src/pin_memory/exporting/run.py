@@ -11,7 +11,7 @@ from pin_memory.exporting.hub import write_hub
 from pin_memory.exporting.judged import find_results, measured_by
 from pin_memory.exporting.settings import Source, about, read_source
 from pin_memory.exporting.weights import SUFFIX, write_safetensors
-from pin_memory.inference import TestStatistics
+from pin_memory.inference import BatchNormStatistics
 from pin_memory.utils.errors import ConfigurationError
 
 SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": SUFFIX, "hub": ""}
@@ -52,7 +52,7 @@ def export(cfg: DictConfig) -> Path:
     return output
 
 
-def _write_hub(cfg: DictConfig, output: Path, source: Source, settings: dict[str, object], statistics: TestStatistics) -> None:
+def _write_hub(cfg: DictConfig, output: Path, source: Source, settings: dict[str, object], statistics: BatchNormStatistics) -> None:
     """Write the folder for a hub, and say how it gets there."""
     given = OmegaConf.to_container(cfg.results) if OmegaConf.is_list(cfg.results) else cfg.results
     found = find_results(source.path, given)  # type: ignore[arg-type]
@@ -90,12 +90,12 @@ def _output(cfg: DictConfig) -> Path:
     return output
 
 
-def _statistics(cfg: DictConfig) -> TestStatistics | None:
+def _statistics(cfg: DictConfig) -> BatchNormStatistics | None:
     """What batch norm shall normalise by; None for what the run does."""
     given = cfg.test_statistics
     if given is None:
         return None
-    return TestStatistics(given) if isinstance(given, str) else TestStatistics(**given)
+    return BatchNormStatistics(given) if isinstance(given, str) else BatchNormStatistics(**given)
 
 
 def _tell_graph(output: Path, cfg: DictConfig, found: dict[Size, float], source: Source, stand_in: bool) -> None:

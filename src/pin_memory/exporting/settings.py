@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from pin_memory.domains import MultiSourceDataModule
 from pin_memory.exporting.judged import find_results
-from pin_memory.inference import Protocol, TestStatistics
+from pin_memory.inference import Protocol, BatchNormStatistics
 from pin_memory.methods import Method
 from pin_memory.runs import build, checkpoints
 from pin_memory.utils.documents import read_json
@@ -42,7 +42,7 @@ def read_source(run_or_checkpoint: Path, trust: list[str]) -> Source:
     return Source(path, method, checkpoint, build.build_data(checkpoint.cfg))
 
 
-def about(source: Source, statistics: TestStatistics) -> dict[str, Any]:
+def about(source: Source, statistics: BatchNormStatistics) -> dict[str, Any]:
     """The settings of an exported network, as JSON can hold them.
 
     Args:
@@ -97,7 +97,7 @@ class Described(NamedTuple):
 
     network: Mapping[str, Any]
     label_space: LabelSpace
-    statistics: TestStatistics
+    statistics: BatchNormStatistics
     protocol: Protocol
 
 
@@ -112,6 +112,6 @@ def read_about(content: Any, path: Path) -> Described:
         raise ConfigurationError(f"{path}: expected the settings of an exported network ({FORMAT}), found {found}.")
     try:
         space = LabelSpace(tuple(content["label_space"]["names"]), np.array(content["label_space"]["palette"], np.uint8))
-        return Described(content["network"], space, TestStatistics(**content["statistics"]), Protocol(**content["protocol"]))
+        return Described(content["network"], space, BatchNormStatistics(**content["statistics"]), Protocol(**content["protocol"]))
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise ConfigurationError(f"{path}: the settings of the exported network are damaged ({error!r}). Export it again.") from error

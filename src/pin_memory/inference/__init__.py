@@ -1,8 +1,7 @@
 """Prediction with a trained network."""
 
-from pin_memory.inference.batch_norm import RUNNING, TestStatistics
-from pin_memory.inference.predictor import Predictor
+from pin_memory.inference.batch_norm import RUNNING, BatchNormStatistics
+from pin_memory.inference.predictor import Predictor, Segmentation
 from pin_memory.inference.protocol import WHOLE, Protocol
-from pin_memory.inference.whole import predict_whole
 
-__all__ = ["RUNNING", "WHOLE", "Predictor", "Protocol", "TestStatistics", "predict_whole"]
+__all__ = ["RUNNING", "WHOLE", "BatchNormStatistics", "Predictor", "Protocol", "Segmentation"]

@@ -1,25 +1,45 @@
-"""A trained network for pictures: RGB in, train ids out."""
+"""A trained network for images: RGB in, train ids out."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pin_memory.inference.batch_norm import RUNNING, TestStatistics
+from pin_memory.inference.batch_norm import RUNNING, BatchNormStatistics
 from pin_memory.inference.protocol import WHOLE, Protocol
 from pin_memory.networks import MemorySegmenter
 from pin_memory.utils.images import EvalTransform
 from pin_memory.utils.labels import CITYSCAPES, LabelSpace
 
+_SMALLEST = 1e-30
+"""Smaller probabilities are raised to it: their logarithm is finite, and fits in half precision."""
+
+
+class Segmentation(NamedTuple):
+    """A segmented image.
+
+    Attributes:
+        mask: Train ids `(H, W)` uint8.
+        confidence: The highest class probability `(H, W)` float32, 0..1, where it was requested.
+        logits: Logarithms of the class probabilities `(K, H, W)` float16, where they were requested.
+    """
+
+    mask: np.ndarray
+    confidence: np.ndarray | None = None
+    logits: np.ndarray | None = None
+
 
 class Predictor:
-    """Segments RGB pictures of any size with a trained network.
+    """Segments RGB images of any size with a trained network.
 
     Args:
         network: The trained network.
         device: Where it runs.
         label_space: What the train ids stand for.
         statistics: What batch norm normalises by.
-        protocol: How the network is applied to a picture; its evaluation views belong to data sets, pictures are taken as they are.
+        protocol: How the network is applied to an image; its evaluation views belong to data sets, these images are taken as they are.
     """
 
     def __init__(
@@ -27,7 +47,7 @@ class Predictor:
         network: MemorySegmenter,
         device: str | torch.device = "cpu",
         label_space: LabelSpace = CITYSCAPES,
-        statistics: TestStatistics = RUNNING,
+        statistics: BatchNormStatistics = RUNNING,
         protocol: Protocol = WHOLE,
     ) -> None:
         self.label_space, self.statistics, self.protocol = label_space, statistics, protocol
@@ -36,7 +56,7 @@ class Predictor:
         self._transform = EvalTransform()
 
     def predict(self, rgb: np.ndarray) -> np.ndarray:
-        """Segment one picture.
+        """Segment one image.
 
         Args:
             rgb: `(H, W, 3)` uint8, red first.
@@ -47,11 +67,10 @@ class Predictor:
         Raises:
             ValueError: Another shape or type.
         """
-        ids = self.protocol.predict(self.network, self._images(rgb), statistics=self.statistics)
-        return ids[0].to(torch.uint8).cpu().numpy()
+        return self.segment([rgb])[0].mask
 
     def probabilities(self, rgb: np.ndarray) -> np.ndarray:
-        """Class probabilities of one picture.
+        """Class probabilities of one image.
 
         Args:
             rgb: `(H, W, 3)` uint8, red first.
@@ -62,12 +81,42 @@ class Predictor:
         Raises:
             ValueError: Another shape or type.
         """
-        scores = self.protocol.probabilities(self.network, self._images(rgb), statistics=self.statistics)
-        return scores[0].float().cpu().numpy()
+        scores = self.protocol.probabilities(self.network, self._batch([rgb]), statistics=self.statistics)
+        return _array(scores[0], torch.float32)
 
-    def _images(self, rgb: np.ndarray) -> Tensor:
-        """The picture as the network takes it, `(1, 3, H, W)`."""
-        if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
-            raise ValueError(f"expected an RGB picture (H, W, 3) uint8, found {rgb.shape} {rgb.dtype}")
-        image, _ = self._transform(rgb, np.zeros(rgb.shape[:2], np.uint8), None)
-        return image.unsqueeze(0).to(self.device)
+    @torch.inference_mode()
+    def segment(self, images: Sequence[np.ndarray], confidence: bool = False, logits: bool = False) -> list[Segmentation]:
+        """Segment images of one size together.
+
+        Args:
+            images: Each `(H, W, 3)` uint8, red first.
+            confidence: Also return the highest class probability of each pixel.
+            logits: Also return the logarithms of the class probabilities, that is the logits up to a constant per pixel.
+
+        Returns:
+            One for each image.
+
+        Raises:
+            ValueError: Another shape or type, or images of several sizes.
+        """
+        scores = self.protocol.scores(self.network, self._batch(images), statistics=self.statistics)
+        masks = scores.max(dim=1).indices
+        if confidence or logits:
+            # Straight from the logits where there are some: probabilities of nearly 1 cannot be told apart.
+            averaged = self.protocol.scores_are_probabilities
+            scores = scores.clamp_(min=_SMALLEST).log_() if averaged else scores.log_softmax(dim=1)
+        highest = [_array(values, torch.float32) for values in scores.amax(dim=1).exp()] if confidence else [None] * len(images)
+        logarithms = [_array(values, torch.float16) for values in scores] if logits else [None] * len(images)
+        return [Segmentation(_array(mask, torch.uint8), *rest) for mask, *rest in zip(masks, highest, logarithms, strict=True)]
+
+    def _batch(self, images: Sequence[np.ndarray]) -> Tensor:
+        """The images as the network takes them, `(B, 3, H, W)` on its device."""
+        for rgb in images:
+            if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.shape != images[0].shape:
+                raise ValueError(f"expected RGB images (H, W, 3) uint8 of one size, found {rgb.shape} {rgb.dtype}")
+        label = np.zeros(images[0].shape[:2], np.uint8)
+        return torch.stack([self._transform(rgb, label)[0] for rgb in images]).to(self.device)
+
+
+def _array(tensor: Tensor, dtype: torch.dtype) -> np.ndarray:
+    return tensor.to(dtype=dtype, device="cpu").numpy()

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pin_memory.inference.batch_norm import RUNNING, TestStatistics
+from pin_memory.inference.batch_norm import RUNNING, BatchNormStatistics
 from pin_memory.inference.scaling import add_resized, resize_images, scaled_size
 from pin_memory.inference.sliding import windows_along
 from pin_memory.networks import MemorySegmenter
@@ -17,6 +17,8 @@ from pin_memory.utils.errors import ConfigurationError
 AVERAGES = ("probabilities", "logits")
 _STRIPE = 64
 """Rows that are turned into probabilities at a time: a soft-max of a whole 8-megapixel map would take as much memory as the map."""
+_Part = tuple[Tensor, tuple[int, int], int, int]
+"""Scores of a part of an image, the size of the image at the scale of the pass, and the first row and column of the part in it."""
 
 
 @dataclass(frozen=True)
@@ -92,15 +94,43 @@ class Protocol:
         return windowed | rest
 
     @property
-    def plain(self) -> bool:
+    def single_pass(self) -> bool:
         """Whether it is one forward pass of the image as it is."""
         return self.window is None and self.scales == (1.0,) and not self.flip and self.longest is None
 
+    @property
+    def scores_are_probabilities(self) -> bool:
+        """Whether `scores` are averaged probabilities; logits otherwise."""
+        return self.average == "probabilities" and not self.single_pass
+
     @torch.inference_mode()
     def probabilities(
-        self, network: MemorySegmenter, images: Tensor, size: tuple[int, int] | None = None, statistics: TestStatistics = RUNNING
+        self, network: MemorySegmenter, images: Tensor, size: tuple[int, int] | None = None, statistics: BatchNormStatistics = RUNNING
     ) -> Tensor:
-        """Class probabilities of images of any size.
+        """Class probabilities of images of any size; arguments as of `scores`.
+
+        Returns:
+            `(B, K, *size)`, float32 at least, sum 1 over the classes.
+        """
+        scores = self.scores(network, images, size, statistics)
+        return scores if self.scores_are_probabilities else _softmax_(scores)
+
+    @torch.inference_mode()
+    def predict(
+        self, network: MemorySegmenter, images: Tensor, size: tuple[int, int] | None = None, statistics: BatchNormStatistics = RUNNING
+    ) -> Tensor:
+        """Segment images of any size; arguments as of `scores`.
+
+        Returns:
+            Train ids `(B, *size)` int64: the class with the highest score.
+        """
+        return self.scores(network, images, size, statistics).max(dim=1).indices  # as argmax, which takes thrice as long on CPUs
+
+    @torch.inference_mode()
+    def scores(
+        self, network: MemorySegmenter, images: Tensor, size: tuple[int, int] | None = None, statistics: BatchNormStatistics = RUNNING
+    ) -> Tensor:
+        """Average the scores of all passes, probabilities or logits by `scores_are_probabilities`.
 
         Args:
             network: In eval mode.
@@ -109,46 +139,24 @@ class Protocol:
             statistics: What batch norm normalises by. "image": every window by its own, "batch": by the same window of all images.
 
         Returns:
-            `(B, K, *size)`, float32 at least, sum 1 over the classes.
+            `(B, K, *size)`, float32 at least; of a single pass the logits themselves.
         """
-        scores = self._scores(network, images, size, statistics)
-        return scores if self._averages_probabilities and not self.plain else _softmax_(scores)
-
-    @torch.inference_mode()
-    def predict(
-        self, network: MemorySegmenter, images: Tensor, size: tuple[int, int] | None = None, statistics: TestStatistics = RUNNING
-    ) -> Tensor:
-        """Segment images of any size; arguments as of `probabilities`.
-
-        Returns:
-            Train ids `(B, *size)` int64: the class with the highest average score (with one pass of the whole image: the highest logit).
-        """
-        return self._scores(network, images, size, statistics).max(dim=1).indices  # as argmax, which takes thrice as long on CPUs
-
-    @property
-    def _averages_probabilities(self) -> bool:
-        return self.average == "probabilities"
-
-    def _scores(self, network: MemorySegmenter, images: Tensor, size: tuple[int, int] | None, statistics: TestStatistics) -> Tensor:
-        """Averaged scores `(B, K, *size)`; the logits themselves where there is one plain pass."""
         size = size or (images.shape[-2], images.shape[-1])
         with statistics.applied(network):
             groups = [self._group_scores(network, group, size, statistics) for group in statistics.groups(images)]
         return groups[0] if len(groups) == 1 else torch.cat(groups)
 
-    def _group_scores(self, network: MemorySegmenter, images: Tensor, size: tuple[int, int], statistics: TestStatistics) -> Tensor:
-        """Averaged scores of images that are normalised together."""
-        if self.plain:
+    def _group_scores(self, network: MemorySegmenter, images: Tensor, size: tuple[int, int], statistics: BatchNormStatistics) -> Tensor:
+        """Averaged scores `(B, K, *size)` of images that are normalised together."""
+        if self.single_pass:
             return _at_least_float32(network.segment(images, size))
         # Windows are only batched where no statistics are taken over the batch.
         together = max(1, self.window_batch // len(images)) if statistics.policy == "running" else 1
         total: Tensor | None = None
         passes = [(scale, mirrored) for scale in self.scales for mirrored in ((False, True) if self.flip else (False,))]
         for scale, mirrored in passes:
-            shown = resize_images(images, scaled_size(images.shape[-2], images.shape[-1], scale, self.longest))
-            parts = (
-                self._whole(network, shown, size, mirrored) if self.window is None else self._windows(network, shown, mirrored, together)
-            )
+            scaled = resize_images(images, scaled_size(images.shape[-2], images.shape[-1], scale, self.longest))
+            parts = self._stripes(network, scaled, size, mirrored) if self.window is None else self._windows(network, scaled, mirrored, together)
             for scores, source, top, left in parts:
                 if total is None:
                     total = scores.new_zeros(len(images), scores.shape[1], *size)
@@ -158,43 +166,38 @@ class Protocol:
         assert total is not None
         return total
 
-    def _whole(
-        self, network: MemorySegmenter, images: Tensor, size: tuple[int, int], mirrored: bool
-    ) -> Iterator[tuple[Tensor, tuple[int, int], int, int]]:
+    def _stripes(self, network: MemorySegmenter, images: Tensor, size: tuple[int, int], mirrored: bool) -> Iterator[_Part]:
         """Scores of a pass over the whole image, the logits resized straight to the label, in stripes of rows."""
         logits = _at_least_float32(network.segment(images.flip(-1) if mirrored else images, size))
         for top in range(0, size[0], _STRIPE):
-            stripe = logits[..., top : top + _STRIPE, :]
-            yield self._turned(stripe, mirrored), size, top, 0
+            yield self._to_average(logits[..., top : top + _STRIPE, :], mirrored), size, top, 0
 
-    def _windows(
-        self, network: MemorySegmenter, images: Tensor, mirrored: bool, together: int
-    ) -> Iterator[tuple[Tensor, tuple[int, int], int, int]]:
-        """Scores of a pass of windows, each with its place, divided by the number of windows that see a pixel."""
+    def _windows(self, network: MemorySegmenter, images: Tensor, mirrored: bool, together: int) -> Iterator[_Part]:
+        """Scores of a pass of windows, divided by the number of windows that see a pixel."""
         assert self.window is not None
         height, width = images.shape[-2:]
         down, across = (windows_along(side, window, self.overlap) for side, window in zip((height, width), self.window, strict=True))
         count = torch.outer(down.counts(), across.counts()).to(images.device)
-        count = count.flip(-1) if mirrored else count
-        shown = images.flip(-1) if mirrored else images  # the windows are laid on the mirror image, as in the released script
+        # The windows are laid on the mirror image, as in the released script.
+        count, images = (count.flip(-1), images.flip(-1)) if mirrored else (count, images)
         places = [(top, left) for top in down.starts for left in across.starts]
         for first in range(0, len(places), together):
-            chosen = places[first : first + together]
-            cut = torch.cat([shown[..., top : top + down.window, left : left + across.window] for top, left in chosen])
-            logits = _at_least_float32(network.segment(cut))
-            for (top, left), part in zip(chosen, logits.split(len(images)), strict=True):
+            batch = places[first : first + together]
+            windows = torch.cat([images[..., top : top + down.window, left : left + across.window] for top, left in batch])
+            logits = _at_least_float32(network.segment(windows))
+            for (top, left), part in zip(batch, logits.split(len(images)), strict=True):
                 start = width - left - across.window if mirrored else left
                 seen = count[top : top + down.window, start : start + across.window]
-                yield self._turned(part, mirrored).div_(seen), (height, width), top, start
+                yield self._to_average(part, mirrored).div_(seen), (height, width), top, start
 
-    def _turned(self, logits: Tensor, mirrored: bool) -> Tensor:
+    def _to_average(self, logits: Tensor, mirrored: bool) -> Tensor:
         """What is averaged of logits, the right way round; always a tensor of its own."""
-        scores = logits.softmax(dim=1) if self._averages_probabilities else logits.clone()
+        scores = logits.softmax(dim=1) if self.average == "probabilities" else logits.clone()
         return scores.flip(-1) if mirrored else scores
 
 
 WHOLE = Protocol("whole")
-"""One forward pass at native size; what validation uses, and what checkpoints that name no protocol were judged by."""
+"""One forward pass at native size; what validation uses, and what checkpoints that name no protocol were evaluated by."""
 
 
 def _at_least_float32(logits: Tensor) -> Tensor:

@@ -24,51 +24,28 @@ def resize_images(images: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
 
 
-def interpolation_block(source: int, target: int, start: int, stop: int, like: Tensor) -> tuple[slice, Tensor]:
-    """The part of a linear interpolation from `source` to `target` pixels that reads the source pixels `start` to `stop`.
-
-    Pixel centres lie at halves (`align_corners=False`). Interpolation is linear in the values, so the parts of windows that cover an axis
-    add up to the interpolation of the whole; only one score map at the label's size is then ever kept, whatever the scale.
-
-    Args:
-        source: Pixels of the axis that is read.
-        target: Pixels of the axis that is written.
-        start: First source pixel of the part.
-        stop: The pixel after its last one.
-        like: Gives type and device.
-
-    Returns:
-        The target pixels that depend on the part, and their weights (targets, stop - start).
-    """
-    centres = ((torch.arange(target, dtype=torch.float64) + 0.5) * source / target - 0.5).clamp(0, source - 1)
-    low = centres.floor().long()
-    high = (low + 1).clamp(max=source - 1)
-    touched = ((high >= start) & (low < stop)).nonzero().flatten()
-    if not len(touched):  # a strong reduction can step over a narrow part
-        return slice(0, 0), like.new_zeros(0, stop - start)
-    rows = slice(int(touched[0]), int(touched[-1]) + 1)
-    fraction = (centres - low)[rows]
-    weights = torch.zeros(rows.stop - rows.start, stop - start, dtype=torch.float64)
-    for taps, share in ((low[rows], 1 - fraction), (high[rows], fraction)):
-        inside = ((taps >= start) & (taps < stop)).nonzero().flatten()
-        weights.index_put_((inside, taps[inside] - start), share[inside], accumulate=True)
-    return rows, weights.to(like)
-
-
 def add_resized(total: Tensor, scores: Tensor, source: tuple[int, int], top: int, left: int) -> None:
-    """Add a window's scores to those of the whole, resized from the image's size to that of `total`.
+    """Add the part of `F.interpolate(scores of an image of size `source`)` that comes from one window `(B, K, h, w)` to `total` `(B, K, H, W)`.
 
-    Args:
-        total: `(B, K, H, W)`; written to.
-        scores: The window's, `(B, K, h, w)`.
-        source: Size of the image that the window was cut from.
-        top: First row of the window in it.
-        left: First column of the window in it.
+    Interpolation is linear in the values, so the parts of all windows add up to it, and no score map at the image's scale is ever kept.
     """
     height, width = scores.shape[-2:]
     if source == tuple(total.shape[-2:]):
         total[..., top : top + height, left : left + width] += scores
         return
-    rows, down = interpolation_block(source[0], total.shape[-2], top, top + height, scores)
-    columns, across = interpolation_block(source[1], total.shape[-1], left, left + width, scores)
+    rows, down = interpolation_weights(source[0], total.shape[-2], top, top + height, scores)
+    columns, across = interpolation_weights(source[1], total.shape[-1], left, left + width, scores)
     total[..., rows, columns] += down @ (scores @ across.T)
+
+
+def interpolation_weights(source: int, target: int, start: int, stop: int, like: Tensor) -> tuple[slice, Tensor]:
+    """The target pixels that a linear interpolation from `source` to `target` pixels computes from the source pixels `start` to `stop`.
+
+    Returns them with their weights `(targets, stop - start)`, of the type and on the device of `like`: one minus the distance of the two
+    pixels' centres, in source pixels, and 0 from a distance of 1 on.
+    """
+    centres = ((torch.arange(target, dtype=torch.float64) + 0.5) * source / target - 0.5).clamp(0, source - 1)  # align_corners=False
+    near = ((centres > start - 1) & (centres < stop)).nonzero().flatten()
+    targets = slice(int(near[0]), int(near[-1]) + 1) if len(near) else slice(0, 0)  # a strong reduction can step over a narrow window
+    distances = (centres[targets, None] - torch.arange(start, stop)).abs()
+    return targets, (1 - distances).clamp(min=0).to(like)

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from pin_memory.domains.loading.waiting import Stopwatch
-from pin_memory.inference.batch_norm import RUNNING, TestStatistics
+from pin_memory.inference.batch_norm import RUNNING, BatchNormStatistics
 from pin_memory.inference.protocol import WHOLE, Protocol
 from pin_memory.memory import Reading
 from pin_memory.methods.batches import DomainBatch, Labelled, merge
@@ -60,7 +60,7 @@ class Method(SteppedByHand):
         auxiliary_weight: float = 0.4,
         train_statistics: str = "mixture",
         whitening: InstanceSelectiveWhitening | None = None,
-        test_statistics: TestStatistics = RUNNING,
+        test_statistics: BatchNormStatistics = RUNNING,
         protocol: Protocol = WHOLE,
         gradient_clip: float | None = None,
         on_non_finite: str = "raise",

@@ -5,7 +5,7 @@ from typing import Any
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from pin_memory.inference.batch_norm import TestStatistics
+from pin_memory.inference.batch_norm import BatchNormStatistics
 from pin_memory.inference.protocol import WHOLE, Protocol
 from pin_memory.metrics import DomainConfusion, class_iou, mean_iou
 from pin_memory.networks import MemorySegmenter
@@ -23,7 +23,7 @@ class JudgedByDomain(LightningModule):
     """
 
     network: MemorySegmenter
-    test_statistics: TestStatistics
+    test_statistics: BatchNormStatistics
     protocol: Protocol
 
     def __init__(self) -> None:
