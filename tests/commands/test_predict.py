@@ -14,12 +14,12 @@ from PIL import Image
 from pin_memory import load_model
 from pin_memory.domains.readers.cityscapes import Cityscapes
 from pin_memory.inference import Predictor, Protocol
-from pin_memory.predict import main, prepare_output
-from pin_memory.prediction.images import Outcome, predict_items, results_there
-from pin_memory.prediction.inputs import find_inputs
-from pin_memory.prediction.outputs import KINDS, Saving, is_whole, label_ids
+from pin_memory.predict import main
+from pin_memory.prediction import Outcome, Saving, find_inputs, predict_items
+from pin_memory.prediction.images import existing_results
+from pin_memory.prediction.outputs import label_ids
 from pin_memory.prediction.record import RECORD, open_record
-from pin_memory.prediction.segmenting import Segmenter
+from pin_memory.prediction.run import prepare_output
 from pin_memory.utils.devices import choose_device
 from pin_memory.utils.errors import ConfigurationError, DataError, OutputError, ResourceError
 from pin_memory.utils.images import EvalTransform
@@ -29,6 +29,8 @@ from tests.helpers.tiny import tiny_segmenter
 from tests.helpers.videos import FRAMES
 from tests.helpers.videos import make as make_video
 from tests.helpers.videos import read as read_video
+
+KINDS = ("mask", "color", "overlay", "confidence", "logits")
 
 
 @pytest.fixture
@@ -79,7 +81,7 @@ def test_three_files_per_image_in_the_tree_of_the_input(photos: Path, tmp_path: 
 
 
 def test_every_kind(photos: Path, tmp_path: Path) -> None:
-    predict(Halves(), photos / "a.png", tmp_path / "out", kinds=KINDS)
+    predict(Halves(), photos / "a.png", tmp_path / "out", save=KINDS)
     assert len(list((tmp_path / "out").iterdir())) == 5
     with Image.open(tmp_path / "out" / "a_confidence.png") as confidence:
         assert confidence.mode == "L"
@@ -94,7 +96,7 @@ def test_label_ids_are_those_of_cityscapes(photos: Path, tmp_path: Path) -> None
     published = [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]  # of the data set's own label table
     assert label_ids()[:19].tolist() == published
     assert Cityscapes.table[label_ids()[:19]].tolist() == list(range(19))
-    predict(Halves(), photos / "a.png", tmp_path / "out", kinds=("mask",), ids="label")
+    predict(Halves(), photos / "a.png", tmp_path / "out", save=("mask",), ids="label")
     (path,) = (tmp_path / "out").iterdir()
     assert path.name == "a_labelids.png"
     mask = np.asarray(Image.open(path))
@@ -105,10 +107,10 @@ def test_label_ids_are_those_of_cityscapes(photos: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "setting", [{"kinds": ("masks",)}, {"kinds": ()}, {"ids": "raw"}, {"alpha": 1.5}, {"alpha": -0.1}, {"alpha": "much"}]
+    "setting", [{"save": ("masks",)}, {"save": ()}, {"ids": "raw"}, {"alpha": 1.5}, {"alpha": -0.1}, {"alpha": "much"}]
 )
 def test_settings_outside_their_range_are_refused(setting: dict[str, object]) -> None:
-    with pytest.raises(ConfigurationError, match=next(iter(setting)).replace("kinds", "save: .*mask, color")):
+    with pytest.raises(ConfigurationError, match=f"^{next(iter(setting))} "):
         Saving(**setting)  # type: ignore[arg-type]
 
 
@@ -119,10 +121,10 @@ def test_settings_outside_their_range_are_refused(setting: dict[str, object]) ->
 def test_scores_against_float64(protocol: Protocol) -> None:
     """Mask, confidence and logits of a batch, from probabilities of a float64 copy of the network; the mask is the same without scores."""
     network, images = tiny_segmenter().eval(), [np.random.default_rng(seed).integers(0, 256, (33, 41, 3), np.uint8) for seed in (1, 2)]
-    found = Segmenter(Predictor(network, protocol=protocol), confidence=True, logits=True)(images)
-    plain = Segmenter(Predictor(network, protocol=protocol))(images)
+    model = Predictor(network, protocol=protocol)
+    found, masks_only = model.segment(images, confidence=True, logits=True), model.segment(images)
     exact = tiny_segmenter().eval().double()
-    for rgb, scored, mask_only in zip(images, found, plain, strict=True):
+    for rgb, scored, mask_only in zip(images, found, masks_only, strict=True):
         image, _ = EvalTransform()(rgb, rgb[..., 0])
         probabilities = protocol.probabilities(exact, image[None].double())[0].numpy()
         top = np.sort(probabilities, axis=0)
@@ -167,15 +169,13 @@ def test_an_interrupted_folder_is_gone_on_with(photos: Path, tmp_path: Path) -> 
     assert predict(Halves(fail_after=0), photos, output, since=since).made == []
 
 
-@pytest.mark.parametrize("change", ["missing", "cut", "empty", "newer image", "other kinds", "overwrite"])
+@pytest.mark.parametrize("change", ["missing", "empty", "newer image", "other kinds", "overwrite"])
 def test_what_is_not_done_is_done_again(photos: Path, tmp_path: Path, change: str) -> None:
     output = tmp_path / "out"
     predict(Halves(), photos, output)
     path = output / "more" / "c_overlay.jpg"
     if change == "missing":
         path.unlink()
-    elif change == "cut":
-        path.write_bytes(path.read_bytes()[:-10])
     elif change == "empty":
         path.write_bytes(b"")
     elif change == "newer image":
@@ -183,9 +183,9 @@ def test_what_is_not_done_is_done_again(photos: Path, tmp_path: Path, change: st
         os.utime(photos / "more" / "c.png", (later, later))
     model = Halves()
     kinds = ("mask", "confidence") if change == "other kinds" else None
-    predict(model, photos, output, kinds=kinds, since=None if change == "overwrite" else 0)
+    predict(model, photos, output, save=kinds, since=None if change == "overwrite" else 0)
     assert model.seen == (3 if change in ("other kinds", "overwrite") else 1)
-    assert is_whole(path)
+    Image.open(path).load()
 
 
 def test_results_of_other_settings_are_not_mixed(photos: Path, tmp_path: Path) -> None:
@@ -217,20 +217,20 @@ def test_files_of_the_user_are_not_replaced_without_a_word(photos: Path, tmp_pat
     output.mkdir()
     make_video(photos / "drive.mp4", (96, 64), 12.5)
     items = find_inputs(photos, output).items + find_inputs(photos / "drive.mp4", output).items
-    everything = Saving(kinds=KINDS)
+    everything = Saving(save=KINDS)
     for name in ("a_color.png", "drive_overlay.mp4", "drive_frames/000004_logits.npz"):
         path = output / name
         path.parent.mkdir(exist_ok=True)
         path.write_text("mine")
-        with pytest.raises(ConfigurationError, match=rf"{name} is there.*overwrite=true"):
-            open_record(output, {"a": 1}, there=results_there(items, output, everything))
+        with pytest.raises(ConfigurationError, match=rf"{name} exists, .*overwrite=true"):
+            open_record(output, {"a": 1}, existing=existing_results(items, output, everything))
         assert not (output / RECORD).exists()
         path.unlink()
     (output / "a_color.png").write_text("mine")
-    open_record(output, {"a": 1}, there=results_there(items, output, Saving(kinds=("mask",))))  # nothing is lost
+    open_record(output, {"a": 1}, existing=existing_results(items, output, Saving(save=("mask",))))  # nothing is lost
     (output / RECORD).unlink()
-    open_record(output, {"a": 1}, overwrite=True, there=results_there(items, output, everything))
-    open_record(output, {"a": 1}, there=results_there(items, output, everything))  # the record says whose they are
+    open_record(output, {"a": 1}, overwrite=True, existing=existing_results(items, output, everything))
+    open_record(output, {"a": 1}, existing=existing_results(items, output, everything))  # the record says whose they are
 
 
 def test_a_broken_image_is_named_and_the_others_are_segmented(photos: Path, tmp_path: Path) -> None:
@@ -239,8 +239,8 @@ def test_a_broken_image_is_named_and_the_others_are_segmented(photos: Path, tmp_
     (photos / "a1.png").write_bytes(whole[: len(whole) // 2])
     outcome = predict(Halves(), photos, tmp_path / "out")
     assert len(outcome.made) == 3
-    assert "a0.png: not an image" in outcome.broken[0]
-    assert "a1.png: not a readable image" in outcome.broken[1]
+    assert "a0.png: not an image" in outcome.unreadable[0]
+    assert "a1.png: not a readable image" in outcome.unreadable[1]
     assert not list((tmp_path / "out").glob("a0*"))
 
 
@@ -252,10 +252,10 @@ def test_a_result_that_cannot_be_written_ends_it(photos: Path, tmp_path: Path) -
 
 
 def test_too_little_memory_is_told(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(model: Halves, images: object) -> None:
+    def fail(model: Halves, *arguments: object) -> None:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(Halves, "__call__", fail)
+    monkeypatch.setattr(Halves, "segment", fail)
     with pytest.raises(ResourceError, match="batch_size=4"):
         predict(Halves(), photos, tmp_path / "out", batch_size=4)
 
@@ -296,7 +296,7 @@ def test_the_command(trained_run: Path, scenes: Path, monkeypatch: pytest.Monkey
     mine = Path("out/deep/b_trainids.png")
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
-    assert f"{mine} is there" in mistake(monkeypatch, capsys, *arguments)
+    assert f"{mine} exists" in mistake(monkeypatch, capsys, *arguments)
     assert mine.read_text() == "mine"
     mine.unlink()
     run(monkeypatch, *arguments, "save=[mask,confidence,logits]", "batch_size=2")

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pin_memory.prediction.segmenting import Segmentation
+from pin_memory.inference import Predictor, Segmentation
 from pin_memory.utils.labels import CITYSCAPES
 
 
-class Halves:
+class Halves(Predictor):
     """Predicts sky on the left half and road on the right, and remembers what it was asked."""
 
     label_space = CITYSCAPES
@@ -22,7 +22,7 @@ class Halves:
         """Number of images so far."""
         return sum(batch[0] for batch in self.batches)
 
-    def __call__(self, images: Sequence[np.ndarray]) -> list[Segmentation]:
+    def segment(self, images: Sequence[np.ndarray], confidence: bool = False, logits: bool = False) -> list[Segmentation]:
         """Segment; an image must be what a network can take."""
         if self.fail_after is not None and self.seen + len(images) > self.fail_after:
             raise KeyboardInterrupt

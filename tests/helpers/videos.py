@@ -5,15 +5,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pin_memory.prediction.inputs import Item, find_inputs
+from pin_memory.prediction import Item, find_inputs
 
 FRAMES = 7
 
 
 def make(path: Path, size: tuple[int, int] = (64, 48), rate: float = 30000 / 1001) -> Item:
-    """A video whose frames get lighter."""
-    odd = path.suffix == ".avi"
-    backend, codec = (cv2.CAP_OPENCV_MJPEG, "MJPG") if odd else (cv2.CAP_FFMPEG, "mp4v")
+    """A video whose frames get lighter; an AVI file may have an odd size."""
+    backend, codec = (cv2.CAP_OPENCV_MJPEG, "MJPG") if path.suffix == ".avi" else (cv2.CAP_FFMPEG, "mp4v")
     writer = cv2.VideoWriter(str(path), backend, cv2.VideoWriter.fourcc(*codec), rate, size)
     for number in range(FRAMES):
         writer.write(np.full((size[1], size[0], 3), 30 * number, np.uint8))

@@ -110,9 +110,15 @@ def test_running_is_the_forward_pass_itself() -> None:
     assert torch.equal(WHOLE.predict(network, images()), network(images()).argmax(1))
 
 
-@pytest.mark.parametrize(("policy", "share"), [("target", 1.0), ("image", 1.5)])
-def test_invalid_settings_are_refused(policy: str, share: float) -> None:
-    with pytest.raises(ConfigurationError, match="running, image, batch"):
+@pytest.mark.parametrize(
+    ("policy", "share", "message"),
+    [
+        ("target", 1.0, "test_statistics.policy must be 'running', 'image' or 'batch', found 'target'"),
+        ("image", 1.5, r"test_statistics.share .* found 1\.5"),
+    ],
+)
+def test_invalid_settings_are_refused(policy: str, share: float, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
         BatchNormStatistics(policy, share)
 
 

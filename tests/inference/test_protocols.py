@@ -280,11 +280,11 @@ def test_unknown_names_list_the_choices() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"window": (0, 5)}, {"window": (5,)}, {"overlap": 1.0}, {"overlap": -0.1}, {"scales": ()}, {"scales": (0,)}, {"average": "votes"},
-     {"longest": 0}, {"window_batch": 0}],
+    [{"window": (0, 5)}, {"window": (5,)}, {"overlap": 1.0}, {"overlap": -0.1}, {"scales": ()}, {"scales": (0,)}, {"scales": (math.inf,)},
+     {"average": "votes"}, {"longest": 0}, {"window_batch": 0}],
 )  # fmt: skip
-def test_mistakes_are_refused(settings: dict) -> None:
-    with pytest.raises(ConfigurationError, match=f"protocol.{next(iter(settings))}="):
+def test_invalid_settings_are_refused(settings: dict) -> None:
+    with pytest.raises(ConfigurationError, match=f"protocol.{next(iter(settings))} "):
         Protocol("test", **settings)
 
 
@@ -321,9 +321,9 @@ def test_metrics_against_numpy_and_torchmetrics() -> None:
         truths += truth.ravel().tolist()
         guesses += guess.ravel().tolist()
     assert np.array_equal(confusion.compute().numpy(), expected)
-    judged = [(t, g) for t, g in zip(truths, guesses, strict=True) if t != 255]
+    counted = [(t, g) for t, g in zip(truths, guesses, strict=True) if t != 255]
     iou = [
-        sum(t == k and g == k for t, g in judged) / sum(t == k or g == k for t, g in judged)
+        sum(t == k and g == k for t, g in counted) / sum(t == k or g == k for t, g in counted)
         for k in range(7)
     ]  # fmt: skip
     np.testing.assert_allclose(class_iou(confusion.compute()).numpy(), iou, atol=1e-12)

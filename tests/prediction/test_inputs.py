@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pin_memory.prediction.inputs import find_inputs, read_list
+from pin_memory.prediction import find_inputs
+from pin_memory.prediction.inputs import read_list
 from pin_memory.utils.errors import ConfigurationError, DataError
 
 

@@ -17,9 +17,7 @@ from pin_memory.domains import FolderDataModule, Loading
 from pin_memory.domains.loading.transforms import TrainTransform
 from pin_memory.domains.readers.decoding import read_deep_rgb, read_indices, read_rgb
 from pin_memory.domains.readers.label_codes import read_codes
-from pin_memory.prediction.images import predict_items
-from pin_memory.prediction.inputs import find_inputs
-from pin_memory.prediction.outputs import Saving
+from pin_memory.prediction import Saving, find_inputs, predict_items
 from pin_memory.prediction.reading import read_rgb as read_photo
 from tests.helpers import videos
 from tests.helpers.models import Halves
@@ -251,9 +249,9 @@ def _prediction(number: int) -> Case:
             assert str(source / "whole.png") in made  # others are not kept from being segmented
             written = [file.name for file in (folder / "out").rglob("*") if file.is_file()]
             assert not [name for name in written if name.startswith(".")]
-            if outcome.broken:
-                assert len(outcome.broken) == 1
-                assert path.name in outcome.broken[0]
+            if outcome.unreadable:
+                assert len(outcome.unreadable) == 1
+                assert path.name in outcome.unreadable[0]
                 assert str(path) not in made
                 return "named at the end, the others segmented"
             return VALID

@@ -81,7 +81,9 @@ class FeaturePoints(NamedTuple):
 
 
 @torch.inference_mode()
-def class_features(network: MemorySegmenter, batches: Iterable[Mapping[str, Any]], statistics: BatchNormStatistics = RUNNING) -> ClassFeatures:
+def class_features(
+    network: MemorySegmenter, batches: Iterable[Mapping[str, Any]], statistics: BatchNormStatistics = RUNNING
+) -> ClassFeatures:
     """Pool the features of labelled images by class.
 
     Args:

@@ -127,8 +127,7 @@ def _load(cfg: DictConfig, task: _Task, baseline: Run | None) -> _Loaded:
     """Rebuild the trained method of a checkpoint, to be applied as the configuration says, and its data."""
     method, checkpoint = checkpoints.load_method(task.path, list(cfg.trust))
     if cfg.test_statistics is not None:
-        given = cfg.test_statistics
-        method.test_statistics = BatchNormStatistics(given) if isinstance(given, str) else BatchNormStatistics(**given)
+        method.test_statistics = BatchNormStatistics.from_setting(cfg.test_statistics)
     if cfg.get("protocol") is not None:
         method.protocol = instantiate(cfg.protocol)
     data = _build_data(cfg, task.path, checkpoint, method)

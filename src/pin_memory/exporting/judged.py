@@ -42,7 +42,9 @@ def find_results(checkpoint: Path, given: Sequence[str] | str | None) -> list[di
     return found
 
 
-def measured_by(statistics: BatchNormStatistics, found: Sequence[dict[str, Any]], given: Sequence[str] | str | None) -> list[dict[str, Any]]:
+def measured_by(
+    statistics: BatchNormStatistics, found: Sequence[dict[str, Any]], given: Sequence[str] | str | None
+) -> list[dict[str, Any]]:
     """Those of the results of `find_results` whose batch norm normalised as that of the exported network does.
 
     Args:

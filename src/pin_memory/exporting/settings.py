@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from pin_memory.domains import MultiSourceDataModule
 from pin_memory.exporting.judged import find_results
-from pin_memory.inference import Protocol, BatchNormStatistics
+from pin_memory.inference import BatchNormStatistics, Protocol
 from pin_memory.methods import Method
 from pin_memory.runs import build, checkpoints
 from pin_memory.utils.documents import read_json

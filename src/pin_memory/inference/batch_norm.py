@@ -5,10 +5,10 @@ target image instead needs no label and no training (arXiv 2003.12296), but make
 with, so it is off by default and recorded with every result.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
-from pin_memory.utils.errors import ConfigurationError
-
-POLICIES = ("running", "image", "batch")
+from pin_memory.utils.validation import Share, validated
 
 
+@validated("test_statistics")
 @dataclass(frozen=True)
 class BatchNormStatistics:
     """A policy of batch norm in evaluation.
@@ -34,15 +33,13 @@ class BatchNormStatistics:
         ConfigurationError: There is no such policy, or the share is outside of 0..1.
     """
 
-    policy: str = "running"
-    share: float = 1.0
+    policy: Literal["running", "image", "batch"] = "running"
+    share: Share = 1.0
 
-    def __post_init__(self) -> None:
-        """Check the settings."""
-        if self.policy not in POLICIES or not 0 <= self.share <= 1:
-            raise ConfigurationError(
-                f"test_statistics: expected a policy of {', '.join(POLICIES)} and a share in 0..1, found {self.policy} and {self.share}."
-            )
+    @classmethod
+    def from_setting(cls, test_statistics: str | Mapping[str, Any]) -> Self:
+        """The policy of a setting `test_statistics=image` or `test_statistics={policy: image, share: 0.5}`."""
+        return cls(**({"policy": test_statistics} if isinstance(test_statistics, str) else dict(test_statistics)))
 
     def __str__(self) -> str:
         """The name in results."""

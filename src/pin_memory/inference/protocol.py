@@ -1,26 +1,38 @@
 """Evaluation protocols: how a network is applied to an image, by name and version, as scores of different ones cannot be compared."""
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import BeforeValidator, Field, PositiveInt
 from torch import Tensor
 
 from pin_memory.inference.batch_norm import RUNNING, BatchNormStatistics
 from pin_memory.inference.scaling import add_resized, resize_images, scaled_size
 from pin_memory.inference.sliding import windows_along
 from pin_memory.networks import MemorySegmenter
-from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.validation import validated
 
-AVERAGES = ("probabilities", "logits")
 _STRIPE = 64
 """Rows that are turned into probabilities at a time: a soft-max of a whole 8-megapixel map would take as much memory as the map."""
 _Part = tuple[Tensor, tuple[int, int], int, int]
 """Scores of a part of an image, the size of the image at the scale of the pass, and the first row and column of the part in it."""
 
 
+def _as_plain(value: Any) -> Any:
+    """A tuple or a dictionary for a container of a YAML file, which may be OmegaConf's."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+
+
+def _as_sides(window: Any) -> Any:
+    """Rows and columns; one number stands for a square."""
+    return (window, window) if isinstance(window, int) else _as_plain(window)
+
+
+@validated("protocol")
 @dataclass(frozen=True)
 class Protocol:
     """Whole image or sliding window, at one scale or several, with or without its mirror image.
@@ -31,8 +43,8 @@ class Protocol:
     Attributes:
         name: As in conf/protocol and in the results.
         version: Raised whenever the same name would give other numbers.
-        window: Rows and columns of the sliding window, in pixels of the scaled image; one number for a square; None for the whole image. A
-            window larger than the image is cut to it.
+        window: Rows and columns of the sliding window, in pixels of the scaled image; one number for a square; None for the whole image.
+            A window larger than the image is cut to it.
         overlap: Share of a window that its neighbour sees as well; the last window of a row or column is shifted inwards.
         scales: Of the image, each a pass.
         flip: Also predict the mirror image, and mirror its scores back.
@@ -40,58 +52,32 @@ class Protocol:
         longest: Images whose longer side has more pixels than this, after scaling, are scaled down to it; None for no limit.
         window_batch: Windows predicted together; matters to speed and memory alone.
         views: Evaluation view by the reader of a target, e.g. `{Mapillary: centre_1536}`, in place of the target's own.
+
+    Raises:
+        ConfigurationError: A setting is out of its range.
     """
 
     name: str
     version: int = 1
-    window: tuple[int, int] | None = None
-    overlap: float = 1 / 3
-    scales: tuple[float, ...] = (1.0,)
+    window: Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_as_sides)] | None = None
+    overlap: Annotated[float, Field(ge=0, lt=1)] = 1 / 3
+    scales: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1), BeforeValidator(_as_plain)] = (1.0,)
     flip: bool = False
-    average: str = "probabilities"
-    longest: int | None = None
-    window_batch: int = 4
-    views: Mapping[str, str] = field(default_factory=dict, hash=False)
-
-    def __post_init__(self) -> None:
-        """Check the settings, and take lists for tuples as YAML files have them.
-
-        Raises:
-            ConfigurationError: One is out of its range.
-        """
-        window = (self.window, self.window) if isinstance(self.window, int) else self.window
-        object.__setattr__(self, "window", None if window is None else tuple(window))
-        object.__setattr__(self, "scales", tuple(float(scale) for scale in self.scales))
-        object.__setattr__(self, "views", dict(self.views))
-        sides = self.window or (1, 1)
-        problems = {
-            "window": (
-                len(sides) == 2 and all(isinstance(side, int) and side > 0 for side in sides),
-                "rows and columns, both above 0, or null",
-            ),
-            "overlap": (0 <= self.overlap < 1, "a share of at least 0 and below 1"),
-            "scales": (
-                bool(self.scales) and all(scale > 0 and math.isfinite(scale) for scale in self.scales),
-                "one or more factors above 0",
-            ),
-            "average": (self.average in AVERAGES, " or ".join(AVERAGES)),
-            "longest": (self.longest is None or self.longest > 0, "a number of pixels above 0, or null"),
-            "window_batch": (self.window_batch > 0, "a number above 0"),
-        }
-        for setting, (right, expected) in problems.items():
-            if not right:
-                raise ConfigurationError(f"protocol.{setting}={getattr(self, setting)}: expected {expected}.")
+    average: Literal["probabilities", "logits"] = "probabilities"
+    longest: PositiveInt | None = None
+    window_batch: PositiveInt = 4
+    views: Annotated[dict[str, str], BeforeValidator(_as_plain)] = field(default_factory=dict, hash=False)
 
     def __str__(self) -> str:
-        """How it is recorded."""
+        """The name in results."""
         return f"{self.name}@{self.version}"
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the scores depend on, as plain values; with name and version they make the protocol anew."""
-        windowed = {"window": list(self.window), "overlap": self.overlap} if self.window else {}
+        """What the scores depend on, as plain values; with name and version they give an equal protocol."""
+        windows = {"window": list(self.window), "overlap": self.overlap} if self.window else {}
         rest = {"scales": list(self.scales), "flip": self.flip, "average": self.average, "longest": self.longest, "views": dict(self.views)}
-        return windowed | rest
+        return windows | rest
 
     @property
     def single_pass(self) -> bool:
@@ -156,7 +142,11 @@ class Protocol:
         passes = [(scale, mirrored) for scale in self.scales for mirrored in ((False, True) if self.flip else (False,))]
         for scale, mirrored in passes:
             scaled = resize_images(images, scaled_size(images.shape[-2], images.shape[-1], scale, self.longest))
-            parts = self._stripes(network, scaled, size, mirrored) if self.window is None else self._windows(network, scaled, mirrored, together)
+            parts = (
+                self._stripes(network, scaled, size, mirrored)
+                if self.window is None
+                else self._windows(network, scaled, mirrored, together)
+            )
             for scores, source, top, left in parts:
                 if total is None:
                     total = scores.new_zeros(len(images), scores.shape[1], *size)

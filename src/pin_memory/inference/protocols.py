@@ -11,12 +11,8 @@ from pin_memory.utils.errors import ConfigurationError
 
 
 def find_protocol(name: str) -> Protocol:
-    """The protocol of a file of conf/protocol.
-
-    Raises:
-        ConfigurationError: There is none of that name.
-    """
-    files = _files()
+    """The protocol of a file of conf/protocol; a name without a file is a ConfigurationError."""
+    files = _protocol_files()
     if name not in files:
         raise ConfigurationError(f"protocol={name}: there is no such evaluation protocol; choose one of {', '.join(sorted(files))}.")
     settings: Any = OmegaConf.to_container(OmegaConf.load(files[name]))
@@ -24,12 +20,12 @@ def find_protocol(name: str) -> Protocol:
 
 
 def recorded_name(protocol: Protocol) -> str:
-    """How a protocol is named in results, such that equal names are equal protocols.
+    """The name of a protocol in results, such that equal names are equal protocols.
 
     `sliding_768@1` stands for the shipped file as it is. What differs from it is added: `protocol=sliding_768 protocol.overlap=0.5` is
     recorded as `sliding_768@1 (overlap=0.5)`; a protocol of your own adds what differs from one pass of the whole image.
     """
-    expected = (find_protocol(protocol.name) if protocol.name in _files() else WHOLE).settings
+    expected = (find_protocol(protocol.name) if protocol.name in _protocol_files() else WHOLE).settings
     keys = dict.fromkeys([*protocol.settings, *expected])
     differing = [key for key in keys if _rounded(protocol.settings.get(key)) != _rounded(expected.get(key))]
     more = ", ".join(f"{key}={_rounded(protocol.settings.get(key))}" for key in differing)
@@ -37,9 +33,9 @@ def recorded_name(protocol: Protocol) -> str:
 
 
 def _rounded(value: Any) -> Any:
-    """A third is a third, with however many digits it was written."""
+    """The value such that a third is a third, with however many digits it was written."""
     return round(value, 4) if isinstance(value, float) else value
 
 
-def _files() -> dict[str, Path]:
+def _protocol_files() -> dict[str, Path]:
     return {path.stem: path for path in (config_directory() / "protocol").glob("*.yaml")}

@@ -25,9 +25,9 @@ def resize_images(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def add_resized(total: Tensor, scores: Tensor, source: tuple[int, int], top: int, left: int) -> None:
-    """Add the part of `F.interpolate(scores of an image of size `source`)` that comes from one window `(B, K, h, w)` to `total` `(B, K, H, W)`.
+    """Add the scores `(B, K, h, w)` of a window of an image of size `source`, resized as the image would be, to `total` `(B, K, H, W)`.
 
-    Interpolation is linear in the values, so the parts of all windows add up to it, and no score map at the image's scale is ever kept.
+    Interpolation is linear in the values, so the windows add up to the interpolated score map of the image, which is never kept itself.
     """
     height, width = scores.shape[-2:]
     if source == tuple(total.shape[-2:]):

@@ -11,16 +11,15 @@ import numpy as np
 import torch
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+from pin_memory.inference import Predictor, Segmentation
+from pin_memory.prediction import video
 from pin_memory.prediction.inputs import Item
-from pin_memory.prediction.outputs import Saving, write_picture
+from pin_memory.prediction.outputs import Saving
 from pin_memory.prediction.reading import read_rgb
-from pin_memory.prediction.segmenting import Model, Segmentation
 from pin_memory.utils.errors import DataError, ResourceError
 
 T = TypeVar("T")
 R = TypeVar("R")
-Read = tuple[Item, np.ndarray | DataError]
-Segmented = tuple[Item, np.ndarray, Segmentation] | tuple[Item, DataError]
 
 
 @dataclass
@@ -29,10 +28,25 @@ class Outcome:
 
     made: list[Item] = field(default_factory=list)
     skipped: list[Item] = field(default_factory=list)
-    broken: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
 
 
-def predict_items(model: Model, items: Sequence[Item], output: Path, saving: Saving, batch_size: int = 1, workers: int = 2) -> Outcome:
+@dataclass
+class _Work:
+    """An image on its way: read, then segmented, then written; or why it could not be read."""
+
+    item: Item
+    rgb: np.ndarray | None = None
+    segmentation: Segmentation | None = None
+    error: DataError | None = None
+
+    @property
+    def size(self) -> tuple[int, ...] | None:
+        """Height, width and channels of what could be read."""
+        return None if self.rgb is None else self.rgb.shape
+
+
+def predict_items(model: Predictor, items: Sequence[Item], output: Path, saving: Saving, batch_size: int = 1, workers: int = 2) -> Outcome:
     """Segment images and videos; one that cannot be read does not keep the others from being segmented.
 
     Args:
@@ -40,81 +54,76 @@ def predict_items(model: Model, items: Sequence[Item], output: Path, saving: Sav
         items: The images and videos.
         output: The output folder.
         saving: What is saved; images of which all is there are skipped.
-        batch_size: Images that are segmented together where their sizes agree; neighbours in the list are looked at.
+        batch_size: Images that are segmented together where they are neighbours in the list and of one size.
         workers: Threads that read and write while the network runs.
+
+    Returns:
+        What has been made, what was there already, and what could not be read.
 
     Raises:
         OutputError: A result cannot be written.
         ResourceError: The GPU has too little memory.
     """
     outcome = Outcome()
-    images = [item for item in items if not item.is_video]
-    for item in images:
-        done = saving.done(item.path, list(saving.files(output / item.name, saving.kinds_of(item)).values()))
-        (outcome.skipped if done else outcome.made).append(item)
     try:
-        _predict_images(model, images, output, saving, batch_size, workers, outcome)
+        _predict_images(model, [item for item in items if not item.is_video], output, saving, batch_size, workers, outcome)
         for item in items:
             if item.is_video:
                 _predict_video(model, item, output, saving, batch_size, outcome)
     except torch.OutOfMemoryError as error:
         raise ResourceError(
             f"The GPU's memory does not hold batch_size={batch_size} of such images. Lower batch_size, choose a protocol with windows"
-            " (protocol=sliding_768), or say device=cpu; what is done stays."
+            " (protocol=sliding_768), or set device=cpu; what is done stays."
         ) from error
     return outcome
 
 
-def results_there(items: Sequence[Item], output: Path, saving: Saving) -> Iterator[Path]:
+def existing_results(items: Sequence[Item], output: Path, saving: Saving) -> Iterator[Path]:
     """The files that `predict_items` would replace."""
-    from pin_memory.prediction import video
-
     for item in items:
         if item.is_video:
-            yield from video.results_there(item, output, saving)
+            yield from video.existing_results(item, output, saving)
         else:
             yield from (path for path in saving.files(output / item.name, saving.kinds_of(item)).values() if path.exists())
 
 
 def _predict_images(
-    model: Model, images: Sequence[Item], output: Path, saving: Saving, batch_size: int, workers: int, outcome: Outcome
+    model: Predictor, images: Sequence[Item], output: Path, saving: Saving, batch_size: int, workers: int, outcome: Outcome
 ) -> None:
-    """Segment the images that are not done; those that cannot be read move to `outcome.broken`."""
-    pending = outcome.made[:]
+    """Segment the images that are not done, and add all of them to the outcome."""
+
+    def write(work: _Work) -> _Work:
+        if work.rgb is not None and work.segmentation is not None:
+            saving.write(output / work.item.name, saving.kinds_of(work.item), work.rgb, work.segmentation, model.label_space)
+        return work
+
+    pending: list[Item] = []
+    for item in images:
+        done = saving.is_done(item.path, list(saving.files(output / item.name, saving.kinds_of(item)).values()))
+        (outcome.skipped if done else pending).append(item)
+    depth = batch_size + workers
     bar = tqdm(total=len(images), initial=len(outcome.skipped), desc="segmenting", unit="image", disable=None)
-    pool = ThreadPoolExecutor(workers)
-
-    def write(segmented: Segmented) -> Segmented:
-        if len(segmented) == 3:
-            item, rgb, found = segmented
-            write_picture(output, item.name, saving.kinds_of(item), saving, rgb, found, model.label_space)
-        return segmented
-
-    try:
-        readings = ahead(pool, _read, pending, depth=batch_size + workers)
-        for segmented in ahead(pool, write, _segment(model, readings, batch_size), depth=batch_size + workers):
-            if len(segmented) == 2:
-                outcome.made.remove(segmented[0])
-                outcome.broken.append(str(segmented[1]))
+    with bar, ThreadPoolExecutor(workers) as pool:  # what is segmented is still written, whatever has happened
+        read = map_ahead(pool, _read, pending, depth)
+        for work in map_ahead(pool, write, _segment(model, saving, read, batch_size), depth):
+            if work.error is None:
+                outcome.made.append(work.item)
+            else:
+                outcome.unreadable.append(str(work.error))
             bar.update()
-    finally:
-        pool.shutdown()  # what is segmented is still written, whatever has happened
-        bar.close()
 
 
-def _predict_video(model: Model, item: Item, output: Path, saving: Saving, batch_size: int, outcome: Outcome) -> None:
-    """Segment a video."""
-    from pin_memory.prediction.video import predict_video
-
+def _predict_video(model: Predictor, item: Item, output: Path, saving: Saving, batch_size: int, outcome: Outcome) -> None:
+    """Segment a video, and add it to the outcome."""
     try:
-        made = predict_video(model, item, output, saving, batch_size)
+        made = video.predict_video(model, item, output, saving, batch_size)
         (outcome.made if made else outcome.skipped).append(item)
     except DataError as error:
-        outcome.broken.append(str(error))
+        outcome.unreadable.append(str(error))
 
 
-def ahead(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], depth: int) -> Iterator[R]:
-    """What `work` makes of each item, in order, while up to `depth` more are in the works."""
+def map_ahead(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], depth: int) -> Iterator[R]:
+    """What `work` makes of each item, in order, while threads work on up to `depth` more."""
     futures: deque[Future[R]] = deque()
     for item in items:
         futures.append(pool.submit(work, item))
@@ -124,30 +133,31 @@ def ahead(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], 
         yield futures.popleft().result()
 
 
-def _read(item: Item) -> Read:
-    """An image, or why it cannot be read."""
+def _read(item: Item) -> _Work:
     try:
-        return item, read_rgb(item.path)
+        return _Work(item, read_rgb(item.path))
     except DataError as error:
-        return item, error
+        return _Work(item, error=error)
 
 
-def _segment(model: Model, readings: Iterable[Read], batch_size: int) -> Iterator[Segmented]:
-    """Segment neighbours of one size together."""
-    batch: list[tuple[Item, np.ndarray]] = []
-    for item, rgb in readings:
-        if isinstance(rgb, DataError):
-            yield item, rgb
-            continue
-        if batch and (len(batch) == batch_size or batch[0][1].shape != rgb.shape):
-            yield from _segment_batch(model, batch)
+def _segment(model: Predictor, saving: Saving, works: Iterable[_Work], batch_size: int) -> Iterator[_Work]:
+    """Segment what could be read, neighbours of one size together."""
+    for batch in _batches(works, batch_size):
+        images = [work.rgb for work in batch if work.rgb is not None]
+        if images:
+            kinds = saving.kinds_of(batch[0].item)
+            for work, segmentation in zip(batch, model.segment(images, "confidence" in kinds, "logits" in kinds), strict=True):
+                work.segmentation = segmentation
+        yield from batch
+
+
+def _batches(works: Iterable[_Work], batch_size: int) -> Iterator[list[_Work]]:
+    """Neighbours of one size; what could not be read comes in batches of its own."""
+    batch: list[_Work] = []
+    for work in works:
+        if batch and (len(batch) == batch_size or batch[0].size != work.size):
+            yield batch
             batch = []
-        batch.append((item, rgb))
+        batch.append(work)
     if batch:
-        yield from _segment_batch(model, batch)
-
-
-def _segment_batch(model: Model, batch: Sequence[tuple[Item, np.ndarray]]) -> Iterator[Segmented]:
-    """Segment images of one size."""
-    found = model([rgb for _, rgb in batch])
-    yield from ((item, rgb, segmentation) for (item, rgb), segmentation in zip(batch, found, strict=True))
+        yield batch

@@ -37,12 +37,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What was found.
-
-    Attributes:
-        items: In the order in which they are segmented.
-        base: The folder whose tree the output mirrors.
-    """
+    """The items in the order in which they are segmented, and the folder whose tree the output mirrors."""
 
     items: list[Item]
     base: Path
@@ -53,66 +48,81 @@ def find_inputs(source: str | Path | Sequence[str], output: str | Path | None = 
 
     Args:
         source: An image, a video, a folder (its images at any depth, without hidden files and folders), a pattern with `*`, `**` or `?`,
-            or a list of paths. Those of a list need not be there: what cannot be read is told when its turn comes.
+            or a list of paths. Those of a list need not exist: what cannot be read is reported when its turn comes.
         output: The folder that results go to; nothing in it is an input, nor what lies in the output folder of another prediction.
 
+    Returns:
+        The `items`, and the folder `base` whose tree the output mirrors.
+
     Raises:
-        DataError: If nothing is there, or no image.
-        ConfigurationError: If the results would lie among the inputs: the next run would segment them, too.
+        DataError: Nothing is there, or no image.
+        ConfigurationError: The results would lie among the inputs: the next run would segment them, too.
     """
+    results = None if output is None else Path(output)
     if not isinstance(source, str | Path):
-        return Inputs(_listed(source), _kept_apart(Path.cwd(), output))
+        return Inputs(_named(_listed(source)), _checked_base(Path.cwd(), results))
     path = Path(source).expanduser()
     if path.is_file():
-        return Inputs([Item(path, Path(path.stem))], _kept_apart(path.parent, output))
+        return Inputs([Item(path, Path(path.stem))], _checked_base(path.parent, results))
     if path.is_dir():
-        base, files = _kept_apart(path, output), _below(path, output)
+        base = _checked_base(path, results)
+        files = _below(path, results)
     elif glob.has_magic(str(path)):
-        base = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
-        files = _matching(path, _kept_apart(base, output), output)
+        base = _checked_base(Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts)), results)
+        files = _matching(path, base, results)
     else:
         raise DataError(
             f"input={source}: no such file or folder (looked for {path.absolute()})."
             " Give an image, a video, a folder of images, a pattern such as 'photos/*/front/*.png', or - for a list of paths on stdin."
         )
-    return Inputs(_with_names([(file, file.relative_to(base)) for file in files]), base)
+    return Inputs(_named([(file, file.relative_to(base)) for file in files]), base)
 
 
 def read_list(lines: Iterable[str]) -> list[str]:
-    """The paths of a list, one a line.
-
-    Raises:
-        DataError: There is none.
-    """
+    """The paths of a list, one a line, without empty lines and repetitions."""
     paths = list(dict.fromkeys(text for line in lines if (text := line.rstrip("\r\n"))))
     if not paths:
         raise DataError("input=-: the list on stdin is empty; expected one path a line, as from find photos -name '*.png'.")
     return paths
 
 
-def _listed(paths: Sequence[str]) -> list[Item]:
-    """Items of a list: where a path says by itself, whatever else is in the list, so that parts of a list can share an output folder."""
-    files = [Path(path).expanduser() for path in paths]
-    if not files:
+def _checked_base(base: Path, output: Path | None) -> Path:
+    """The folder of the inputs, if results do not go there."""
+    if output is not None and output.resolve() == base.resolve():
+        raise ConfigurationError(
+            f"output={output} is the folder of the images themselves; the next run would take the masks for images. "
+            f"Choose another one, for example output={base / 'predictions'}"
+        )
+    return base
+
+
+def _named(places: Sequence[tuple[Path, Path]]) -> list[Item]:
+    """Files, each with its place in the tree; results keep the suffix in a folder where only that tells two apart (`a.png`, `a.jpg`)."""
+    stems: dict[Path, Counter[str]] = defaultdict(Counter)
+    for place in {place for _, place in places}:
+        stems[place.parent][place.stem] += 1
+    return [Item(file, place if max(stems[place.parent].values()) > 1 else place.with_suffix("")) for file, place in places]
+
+
+def _listed(paths: Sequence[str]) -> list[tuple[Path, Path]]:
+    """The files of a list, each at the place that its path names, so that several processes with parts of it can share an output folder."""
+    if not paths:
         raise DataError("input=[]: the list is empty; give one path or more.")
-    return _with_names([(file, _own_place(file)) for file in files])
+    files = [Path(path).expanduser() for path in paths]
+    return [(file, _own_place(file)) for file in files]
 
 
 def _own_place(file: Path) -> Path:
-    """The path below the output folder that a path says by itself; of one outside of the present folder all its folders."""
+    """The path below the output folder that a path names by itself; of one outside of the present folder all its folders."""
     place = Path(os.path.normpath(file))
     if place.parts[:1] == ("..",):
         place = Path(os.path.abspath(file))  # noqa: PTH100 - `resolve` would follow links
     return place.relative_to(place.anchor)
 
 
-def _below(folder: Path, output: str | Path | None) -> list[Path]:
-    """The images of a folder at any depth, sorted.
-
-    Raises:
-        DataError: If there is none.
-    """
-    files = sorted(_walk(folder, output))
+def _below(folder: Path, output: Path | None) -> list[Path]:
+    """The images of a folder at any depth, sorted."""
+    files = sorted(_files_below(folder, output))
     images = [file for file in files if file.suffix.lower() in IMAGES]
     if not images:
         videos = sum(file.suffix.lower() in VIDEOS for file in files)
@@ -123,28 +133,22 @@ def _below(folder: Path, output: str | Path | None) -> list[Path]:
     return images
 
 
-def _walk(folder: Path, output: str | Path | None) -> Iterator[Path]:
+def _files_below(folder: Path, output: Path | None) -> Iterator[Path]:
     """All files below a folder but hidden ones and results of predictions."""
-    visited = {_identity(Path(output))} if output is not None and Path(output).is_dir() else set()
+    visited = {os.path.realpath(output)} if output is not None else set()
     for parent, folders, names in os.walk(folder, followlinks=True):
-        here = Path(parent)
-        if _identity(here) in visited or (RECORD in names and here != folder):  # results, or a link that leads back up
-            folders.clear()
+        if (real := os.path.realpath(parent)) in visited or (RECORD in names and parent != str(folder)):
+            folders.clear()  # results, or a link that leads back up
             continue
-        visited.add(_identity(here))
+        visited.add(real)
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (here / name for name in names if not name.startswith("."))
+        yield from (Path(parent, name) for name in names if not name.startswith("."))
 
 
-def _matching(pattern: Path, base: Path, output: str | Path | None) -> list[Path]:
-    """The images and videos that a pattern matches, sorted.
-
-    Raises:
-        DataError: If there is none.
-    """
+def _matching(pattern: Path, base: Path, output: Path | None) -> list[Path]:
+    """The images and videos that a pattern matches, sorted."""
     found = sorted(Path(name) for name in glob.glob(str(pattern), recursive=True))  # noqa: PTH207 - without hidden files
-    results = Path(output).resolve() if output is not None else None
-    files = [file for file in found if file.is_file() and (results is None or results not in file.resolve().parents)]
+    files = [file for file in found if file.is_file() and (output is None or output.resolve() not in file.resolve().parents)]
     files = [file for file in files if file.suffix.lower() in IMAGES + VIDEOS]
     if not files:
         raise DataError(
@@ -152,31 +156,3 @@ def _matching(pattern: Path, base: Path, output: str | Path | None) -> list[Path
             f" They end in {', '.join(IMAGES + VIDEOS)}."
         )
     return files
-
-
-def _with_names(places: Sequence[tuple[Path, Path]]) -> list[Item]:
-    """Name results without the suffix if that tells all of a folder apart, else all of that folder with it (`a.png`, `a.jpg`)."""
-    stems: dict[Path, Counter[str]] = defaultdict(Counter)
-    for place in {place for _, place in places}:
-        stems[place.parent][place.stem] += 1
-    return [Item(file, place if max(stems[place.parent].values()) > 1 else place.with_suffix("")) for file, place in places]
-
-
-def _kept_apart(base: Path, output: str | Path | None) -> Path:
-    """Refuse to write among what is read.
-
-    Raises:
-        ConfigurationError: The output folder is the one that the inputs lie in.
-    """
-    if output is not None and Path(output).resolve() == base.resolve():
-        raise ConfigurationError(
-            f"output={output} is the folder of the images themselves; the next run would take the masks for images. "
-            f"Choose another one, for example output={base / 'predictions'}"
-        )
-    return base
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    """What tells a folder from all others, whatever links lead to it."""
-    status = folder.stat()
-    return status.st_dev, status.st_ino

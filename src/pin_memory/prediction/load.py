@@ -6,10 +6,14 @@ from pathlib import Path
 import torch
 
 from pin_memory.exporting.weights import find_weights, load_safetensors
-from pin_memory.inference.predictor import Predictor
-from pin_memory.inference.protocol import Protocol
+from pin_memory.inference import Predictor, Protocol
 from pin_memory.inference.protocols import find_protocol
 from pin_memory.runs.checkpoints import find_checkpoint, load_method
+
+
+def find_model(run_or_file: str | Path) -> Path:
+    """The file that holds the network: `.safetensors`, or the checkpoint of a run."""
+    return find_weights(Path(run_or_file).expanduser()) or find_checkpoint(run_or_file)
 
 
 def load_model(
@@ -21,16 +25,21 @@ def load_model(
         run_or_checkpoint: A run folder, a checkpoint file, or what `export` wrote as safetensors or for a model hub.
         device: Where it shall run.
         trust: Packages besides this library whose classes the checkpoint may name; loading calls them.
-        protocol: How it is applied to a picture, or the name of a protocol of conf/protocol; None for the run's own.
+        protocol: How it is applied to an image, or the name of a protocol of conf/protocol; None for the run's own.
+
+    Returns:
+        What segments images: `.predict(rgb)`, `.probabilities(rgb)`, `.segment(images)`.
 
     Raises:
-        ConfigurationError: There is no checkpoint of this library, or no protocol of that name.
+        ConfigurationError: There is no checkpoint of this library, it is damaged or names classes that are not trusted, or there is no
+            protocol of that name.
 
     Example:
         `load_model("runs/demo/2026-01-31_12-00-00").predict(rgb)`
     """
-    if find_weights(Path(run_or_checkpoint).expanduser()):
-        return load_safetensors(run_or_checkpoint, device, trust, protocol)
+    path = find_model(run_or_checkpoint)
+    if find_weights(path):
+        return load_safetensors(path, device, trust, protocol)
     chosen = find_protocol(protocol) if isinstance(protocol, str) else protocol
-    method, checkpoint = load_method(find_checkpoint(run_or_checkpoint), trust)
+    method, checkpoint = load_method(path, trust)
     return Predictor(method.network, device, checkpoint.label_space, method.test_statistics, chosen or method.protocol)

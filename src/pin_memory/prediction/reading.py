@@ -1,4 +1,4 @@
-"""Reading a picture of any kind as the user sees it."""
+"""Reading an image of any kind as the user sees it."""
 
 from pathlib import Path
 
@@ -10,26 +10,17 @@ from pin_memory.utils.errors import DataError
 
 
 def read_rgb(path: str | Path) -> np.ndarray:
-    """Read a picture of any kind as the user sees it.
+    """Read an image of any kind as `(H, W, 3)` uint8 RGB; a file that is none raises a DataError.
 
-    A photo is turned upright as its EXIF data say, so the mask has the size and direction of the shown picture, not of the stored
-    one. Grey and palette pictures get three channels, 16 bit grey is divided by 257, transparency is dropped.
-
-    Args:
-        path: The picture.
-
-    Returns:
-        Image (H, W, 3) uint8.
-
-    Raises:
-        DataError: If the file is no readable picture.
+    A photo is turned upright as its EXIF data say, so the mask has the size and direction of the shown image, not of the stored one. Grey
+    and palette images get three channels, 16-bit grey is divided by 257, transparency is dropped.
     """
     try:
         with opened(path) as stored:
-            picture = ImageOps.exif_transpose(stored)
-            if picture.mode == "F" or picture.mode.startswith("I"):
-                picture = Image.fromarray(_to_8_bit(np.asarray(picture)))
-            return np.asarray(picture.convert("RGB"))
+            image = ImageOps.exif_transpose(stored)
+            if image.mode == "F" or image.mode.startswith("I"):
+                image = Image.fromarray(_to_8_bit(np.asarray(image)))
+            return np.asarray(image.convert("RGB"))
     except UnidentifiedImageError as error:
         raise DataError(f"{path}: not an image, or of a format that is not known") from error
     except FileNotFoundError as error:

@@ -1,0 +1,96 @@
+"""A run of `predict`: find the inputs, load the network, compare with what is there, segment the rest."""
+
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, ListConfig
+
+from pin_memory.inference import Predictor
+from pin_memory.inference.protocols import recorded_name
+from pin_memory.prediction.images import Outcome, existing_results, predict_items
+from pin_memory.prediction.inputs import Inputs, find_inputs, read_list
+from pin_memory.prediction.load import find_model, load_model
+from pin_memory.prediction.outputs import Saving
+from pin_memory.prediction.record import digest, open_record
+from pin_memory.utils.devices import choose_device
+from pin_memory.utils.errors import ConfigurationError, DataError, OutputError
+
+
+def predict(cfg: DictConfig) -> None:
+    """Segment the images of `cfg.input`, print what was made, and fail at the end if some could not be read."""
+    output = Path(str(cfg.output)).expanduser()
+    inputs = _inputs(cfg, output)
+    for setting in ("batch_size", "workers"):
+        if not isinstance(cfg[setting], int) or cfg[setting] < 1:
+            raise ConfigurationError(f"{setting}={cfg[setting]}: expected a whole number of at least 1.")
+    saving = Saving(_save(cfg), cfg.ids, cfg.alpha)
+    prepare_output(output)
+    path = find_model(Path(str(cfg.checkpoint)))
+    model = _load(cfg, path)
+    saving.check_classes(model.label_space)
+    settings = _settings(path, model) | {"input": str(inputs.base.resolve()), "ids": saving.ids, "alpha": saving.alpha}
+    record = open_record(output, settings, cfg.overwrite, existing_results(inputs.items, output, saving))
+    saving = replace(saving, since=record.stat().st_mtime_ns)
+    outcome = predict_items(model, inputs.items, output, saving, cfg.batch_size, cfg.workers)
+    print(_summary(outcome, output))
+    if outcome.unreadable:
+        raise DataError(
+            f"{len(outcome.unreadable)} of {len(inputs.items)} files could not be read, the others are in {output}:\n"
+            + "\n".join(f"  {line}" for line in outcome.unreadable)
+        )
+
+
+def prepare_output(output: Path) -> None:
+    """Make the output folder and try whether it can be written to."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output):
+            pass
+    except OSError as error:
+        raise OutputError(f"output={output}: cannot write to this folder: {error.strerror or error}. Choose another one.") from error
+
+
+def _inputs(cfg: DictConfig, output: Path) -> Inputs:
+    """What is to be segmented; `-` stands for a list on stdin."""
+    if cfg.input == "-":
+        return find_inputs(read_list(sys.stdin), output)
+    return find_inputs([str(path) for path in cfg.input] if isinstance(cfg.input, ListConfig) else str(cfg.input), output)
+
+
+def _save(cfg: DictConfig) -> Any:
+    return None if cfg.save is None else (cfg.save,) if isinstance(cfg.save, str) else tuple(cfg.save)
+
+
+def _load(cfg: DictConfig, path: Path) -> Predictor:
+    protocol = instantiate(cfg.protocol, _convert_="all") if cfg.get("protocol") else None
+    model = load_model(path, choose_device(cfg.device), list(cfg.trust), protocol)
+    if model.statistics.policy == "batch" and cfg.batch_size > 1:
+        raise ConfigurationError(
+            f"batch_size={cfg.batch_size}: this run's batch norm normalises by the images that are predicted together (test_statistics="
+            "batch), so a prediction would depend on its neighbours in the list. Set batch_size=1: each image by itself."
+        )
+    return model
+
+
+def _settings(path: Path, model: Predictor) -> dict[str, object]:
+    """What of the network the results depend on."""
+    return {
+        "checkpoint": str(path),
+        "digest": digest(path),
+        "protocol": recorded_name(model.protocol),
+        "protocol_settings": model.protocol.settings,
+        "statistics": str(model.statistics),
+        "classes": list(model.label_space.names),
+    }
+
+
+def _summary(outcome: Outcome, output: Path) -> str:
+    """Numbers of images and videos that were made, and of those that were there already."""
+    counts = {kind: sum(item.is_video == is_video for item in outcome.made) for kind, is_video in (("image", False), ("video", True))}
+    made = " and ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in counts.items() if count)
+    skipped = f"; {len(outcome.skipped)} were there already (overwrite=true makes them again)" if outcome.skipped else ""
+    return f"Segmented {made or 'nothing'} into {output}{skipped}"
