@@ -53,6 +53,14 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "trained_run" / "runs" / "demo" / "tiny"
 
 
+@pytest.fixture(scope="session")
+def untrained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a tiny network with weights of chance, which `trust=[tests]` loads in a moment. Read only."""
+    from tests.helpers.untrained_run import write_untrained  # imports what most tests do not need
+
+    return write_untrained(tmp_path_factory.mktemp("untrained"))
+
+
 @pytest.fixture
 def data(trained_run: Path) -> Path:
     """The stand-ins of the tiny run."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import SGD
 from torchmetrics.classification import MulticlassJaccardIndex
 
-from pin_memory.inference import WHOLE, BatchNormStatistics, Predictor, Protocol
+from pin_memory.inference import WHOLE, BatchNormStatistics, Protocol
 from pin_memory.inference.protocols import find_protocol, recorded_name
 from pin_memory.inference.sliding import windows_along
 from pin_memory.methods import ERM
@@ -286,16 +286,6 @@ def test_unknown_names_list_the_choices() -> None:
 def test_invalid_settings_are_refused(settings: dict) -> None:
     with pytest.raises(ConfigurationError, match=f"protocol.{next(iter(settings))} "):
         Protocol("test", **settings)
-
-
-def test_predictor_gives_probabilities_of_a_picture() -> None:
-    rgb = np.random.default_rng(1).integers(0, 255, (41, 31, 3), np.uint8)
-    model = Predictor(tiny_segmenter(CLASSES), protocol=Protocol("test", window=24, flip=True))
-    scores = model.probabilities(rgb)
-    assert (scores.shape, scores.dtype) == ((CLASSES, 41, 31), np.float32)
-    np.testing.assert_allclose(scores.sum(0), 1, atol=1e-5)
-    assert np.array_equal(model.predict(rgb), scores.argmax(0))
-    assert not np.array_equal(Predictor(tiny_segmenter(CLASSES)).probabilities(rgb), scores)
 
 
 # Metrics ------------------------------------------------------------------------------------------------------------

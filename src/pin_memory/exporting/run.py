@@ -33,7 +33,8 @@ def export(cfg: DictConfig) -> Path:
     """
     output = _output(cfg)
     source = read_source(Path(str(cfg.checkpoint)).expanduser(), list(cfg.trust))
-    statistics = _statistics(cfg) or source.method.test_statistics
+    given = cfg.test_statistics
+    statistics = source.method.test_statistics if given is None else BatchNormStatistics.from_setting(given)
     settings = about(source, statistics)
     if cfg.format in ("onnx", "torch_export"):
         check_exportable(source.method.network, statistics)
@@ -88,14 +89,6 @@ def _output(cfg: DictConfig) -> Path:
     if suffix and output.is_dir():
         raise ConfigurationError(f"output={output} is a folder; expected the name of a file.")
     return output
-
-
-def _statistics(cfg: DictConfig) -> BatchNormStatistics | None:
-    """What batch norm shall normalise by; None for what the run does."""
-    given = cfg.test_statistics
-    if given is None:
-        return None
-    return BatchNormStatistics(given) if isinstance(given, str) else BatchNormStatistics(**given)
 
 
 def _tell_graph(output: Path, cfg: DictConfig, found: dict[Size, float], source: Source, stand_in: bool) -> None:

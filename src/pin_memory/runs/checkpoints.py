@@ -24,6 +24,13 @@ RECORD = "pin_memory"
 _NOT_RECORDED = ("callbacks", "logger", "hydra")
 _BUILT = ("method", "network", "data")
 """The settings in a checkpoint from which something is built."""
+_RENAMED = {
+    "pin_memory.domains.stand_in_layouts.": "pin_memory.domains.stand_ins.",
+    "pin_memory.inference.TestStatistics": "pin_memory.inference.BatchNormStatistics",
+    "pin_memory.meta.": "pin_memory.methods.",
+    "pin_memory.methods.schedules.": "pin_memory.methods.",
+}
+"""How names of classes in the settings of 0.1.0 began, and how they begin now."""
 
 
 class RunRecord(Callback):
@@ -115,9 +122,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise ConfigurationError(f"{path} holds no settings of a pin_memory run; expected a checkpoint that pin_memory.train wrote.")
     record = content[RECORD]
     try:
+        config = with_present_names(record["config"])
         checkpoint = Checkpoint(
-            cfg=OmegaConf.create(record["config"]),
-            recorded=OmegaConf.create(record["config"]),
+            cfg=OmegaConf.create(config),
+            recorded=OmegaConf.create(config),
             choices=dict(record["choices"]),
             state=content["state_dict"],
             step=content["global_step"],
@@ -131,6 +139,16 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if fault := _fault(checkpoint):
         raise ConfigurationError(f"{path}: {fault} in this checkpoint. It is damaged, or of another program.")
     return checkpoint
+
+
+def with_present_names(settings: Any) -> Any:
+    """Plain settings of an older version with the names that its classes have now."""
+    if isinstance(settings, dict):
+        return {key: with_present_names(value) for key, value in settings.items()}
+    if isinstance(settings, list):
+        return [with_present_names(value) for value in settings]
+    old = next((old for old in _RENAMED if isinstance(settings, str) and settings.startswith(old)), None)
+    return settings if old is None else _RENAMED[old] + settings.removeprefix(old)
 
 
 def _fault(found: Checkpoint) -> str:
