@@ -3,20 +3,28 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Two processes of one thread each; the slowest tests are listed at the end.
+PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=20
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench
+.PHONY: help setup demo test test-all test-slow lint bench
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv and install the package with the tested versions
 
 demo: $(STAMP) ## train and test on drawn stand-ins; a few minutes, no download of data
 	$(BIN)/python -m pin_memory.train experiment=demo $(ARGS)
 
-test: $(STAMP) ## run the tests (ARGS="-k memory" chooses some)
-	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+test: $(STAMP) ## run the quick tests, a few minutes (ARGS="-k memory" chooses some)
+	$(PYTEST) -m "not slow and not reliability" $(ARGS)
+
+test-all: $(STAMP) ## run the slow tests, too: commands end to end, sweeps, notebooks, browser, several processes
+	$(PYTEST) -m "not reliability" $(ARGS)
+
+test-slow: $(STAMP) ## run the slow tests alone
+	$(PYTEST) -m "slow and not reliability" $(ARGS)
 
 lint: $(STAMP) ## check style, formatting, types and the direction of imports
 	$(BIN)/ruff check .
