@@ -4,13 +4,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from pin_memory.loggers import log_targets, wandb_logger
-from pin_memory.loggers.wandb import _runs_side_by_side
-from pin_memory.utils.errors import ConfigurationError
+from pin_memory.loggers import log_targets
 from tests.helpers.wandb_records import read_offline_run
 
 pytest.importorskip("wandb")
@@ -21,7 +18,6 @@ import sys
 from pathlib import Path
 import wandb
 from pin_memory.loggers import finish_wandb, log_targets, wandb_logger
-from pin_memory.loggers.wandb import _runs_side_by_side
 runs = Path(sys.argv[1])
 
 def log(job, loss, **options):
@@ -45,13 +41,11 @@ finish_wandb()
 assert log("no_id", 6.0, resume=runs / "0") != first
 finish_wandb()
 
-if not _runs_side_by_side():
-    sys.exit()
 results = {"targets": {"a": {"miou": 0.5, "iou": {"road": 0.5}}}, "mean_miou": 0.5}
 (runs / "foreign").mkdir()
 foreign = wandb.init(mode="offline", dir=runs / "foreign", settings=wandb.Settings(silent=True))
 foreign.log({"loss": 7.0})
-log("beside", 8.0)
+log("next_to_it", 8.0)
 log_targets(results)
 finish_wandb()
 finish_wandb()  # there is none of ours
@@ -101,25 +95,12 @@ def test_runs_do_not_leak_into_each_other(runs: Path) -> None:
 
 
 def test_a_run_that_somebody_else_has_open_is_neither_written_into_nor_ended(runs: Path) -> None:
-    if not _runs_side_by_side():
-        pytest.skip("this release of W&B knows one run at a time")
-    foreign, own = read_offline_run(runs / "foreign"), read_offline_run(runs / "beside")
+    foreign, own = read_offline_run(runs / "foreign"), read_offline_run(runs / "next_to_it")
     assert foreign.history["loss"] == [7.0, 9.0]
     assert not [key for key in {**foreign.history, **foreign.summary, **foreign.config} if key.startswith("test/")]
     assert own.history["loss"] == [8.0]
     assert set(own.history["trainer/global_step"]) == {1}
     assert own.summary["test/mean_miou"] == 0.5
-
-
-def test_a_release_that_knows_one_run_at_a_time_refuses_to_share_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import wandb
-
-    monkeypatch.setattr("pin_memory.loggers.wandb._runs_side_by_side", lambda: False)
-    monkeypatch.setattr(wandb, "run", SimpleNamespace(id="theirs"))
-    logger = wandb_logger(tmp_path, mode="offline")
-    assert logger is not None
-    with pytest.raises(ConfigurationError, match=r"theirs.*wandb\.finish"):
-        logger.experiment  # noqa: B018 - it starts the run
 
 
 def test_the_id_lies_beside_the_checkpoints_and_a_resumed_run_takes_it_over(runs: Path) -> None:

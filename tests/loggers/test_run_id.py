@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pin_memory.loggers import RUN_ID, earlier_run_id, run_id
+from pin_memory.loggers import RUN_ID, earlier_run_id
+from pin_memory.loggers import wandb as wandb_module
 
 
 class TestEarlierRunId:
@@ -25,7 +26,7 @@ class TestEarlierRunId:
         (earlier / "checkpoints" / RUN_ID).write_bytes(content)
         assert earlier_run_id(earlier, tmp_path / "new") is None
 
-    def test_a_job_of_a_sweep_goes_on_only_in_its_own_run(self, earlier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(run_id, "_is_sweep", lambda: True)
+    def test_a_job_of_a_sweep_resumes_only_in_its_own_run(self, earlier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(wandb_module, "_is_sweep", lambda: True)
         assert earlier_run_id(earlier, tmp_path / "new") is None
         assert earlier_run_id(earlier, earlier) == "abc123"

@@ -1,30 +1,39 @@
-"""The Weights & Biases run of a training: started late, patient with servers, never shared with another training."""
+"""The Weights & Biases run of a training: online where it can be, offline otherwise, never shared with another training."""
 
+import importlib.util
 import json
 import logging
 import os
+import re
 import secrets
 import string
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from netrc import NetrcParseError, netrc
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
+from urllib.parse import urlsplit
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from lightning.pytorch.loggers import WandbLogger
-from lightning.pytorch.loggers.logger import rank_zero_experiment
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pin_memory.loggers.reaching import wandb_mode
-from pin_memory.loggers.run_id import earlier_run_id, keep_run_id
 from pin_memory.utils.distributed import is_first
 from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.files import write_text
 
 log = logging.getLogger(__name__)
 
-_INIT_SECONDS = 20.0
-_FINISH_SECONDS = 120.0
+MODES = ("auto", "online", "offline", "disabled")
+"""What `logger.wandb.mode` may be."""
+RUN_ID = "wandb_id.txt"
+"""Name of the file with the id of the W&B run, in a run's folder of checkpoints."""
+
+_ALIASES = {"run": "online", "dryrun": "offline", "shared": "online"}  # other values that WANDB_MODE may have
+_INIT_SECONDS, _FINISH_SECONDS = 20.0, 120.0
+_own_run: Any = None
 
 
 def wandb_logger(
@@ -37,10 +46,10 @@ def wandb_logger(
     mode: str = "auto",
     resume: str | Path | None = None,
 ) -> WandbLogger | None:
-    """Make a W&B logger that keeps its files in `<save_dir>/wandb`, uploads no code and never asks for anything.
+    """Start a W&B run that keeps its files in `<save_dir>/wandb`, uploads no code and never asks for anything.
 
-    The run's configuration is what lies in the run folder: `config.yaml`, resolved, and `provenance.json`; besides, as `choices`, the
-    option of each configuration group. The run's id is kept in `<save_dir>/checkpoints/wandb_id.txt`.
+    The run's configuration is what lies in the run folder: `config.yaml`, resolved, and `provenance.json`; also, as `choices`, the option of
+    each configuration group. The run's id is kept in `<save_dir>/checkpoints/wandb_id.txt`.
 
     Args:
         save_dir: The run folder.
@@ -49,101 +58,116 @@ def wandb_logger(
         group: The group that runs are compared in, normally the experiment's name.
         job_type: The kind of run ("train").
         tags: Labels to filter runs by.
-        mode: "auto" (the environment variable WANDB_MODE if set; else online with an API key and a reachable server, offline
-            otherwise), "online" (as soon as there is a key), "offline" or "disabled".
-        resume: The run folder or checkpoint that training goes on from: the same W&B run is continued where its id is found there.
+        mode: "auto" (the environment variable WANDB_MODE if set; else online with an API key, offline without), "online", "offline" or
+            "disabled". Where the server refuses or does not answer within 20 s, an online run becomes an offline one.
+        resume: The run folder or checkpoint that training resumes from: the same W&B run is continued where its id is found there.
 
     Returns:
-        The logger, or None where W&B is disabled or not installed.
+        The logger of the run, on the first process; None on the others, and where W&B is disabled or not installed.
 
     Raises:
         ConfigurationError: If the mode is none of these.
     """
     mode, reason = wandb_mode(mode)
-    if is_first():
-        log.info("W&B: %s (%s)", mode, reason)
+    if not is_first():
+        return None
+    log.info("W&B: %s (%s)", mode, reason)
     if mode == "disabled":
         return None
+    global _own_run
+    finish_wandb()  # of an earlier training that was left open
     run = Path(save_dir)
     run.mkdir(parents=True, exist_ok=True)  # W&B turns to a temporary folder where there is none
     # An id of our own: one in the environment (WANDB_RUN_ID) would be shared by all jobs of a sweep.
     run_id = (earlier_run_id(resume, run) if resume else None) or _new_id()
-    return _PatientWandbLogger(
-        name=name, project=project, save_dir=str(run), group=group, job_type=job_type, tags=list(tags), mode=mode,
-        id=run_id, config=_settings_of(run) | _choices(), settings=_wandb_settings(),
-    )  # fmt: skip
+    options = {"project": project, "name": name, "group": group, "job_type": job_type, "tags": list(tags), "dir": str(run), "id": run_id}
+    _own_run = _start(mode, options | {"config": _settings_of(run) | _choices()})
+    _keep_run_id(run, _own_run.id)
+    return WandbLogger(experiment=_own_run, save_dir=str(run), project=project, log_model=False)
+
+
+def wandb_mode(mode: str = "auto") -> tuple[str, str]:
+    """Return "online", "offline" or "disabled", and the reason in a few words.
+
+    Raises:
+        ConfigurationError: If the mode is none of `MODES`.
+    """
+    source = "logger.wandb.mode"
+    if mode == "auto" and os.environ.get("WANDB_MODE"):
+        mode, source = os.environ["WANDB_MODE"], "WANDB_MODE"
+        mode = _ALIASES.get(mode, mode)
+    if mode not in MODES:
+        raise ConfigurationError(f"Unknown W&B mode '{mode}' in {source}; choose one of: {', '.join(MODES)}.")
+    if importlib.util.find_spec("wandb") is None:
+        return "disabled", "the package wandb is not installed"
+    if mode in ("offline", "disabled"):
+        return mode, f"set by {source}"
+    if not _has_key():
+        return "offline", "no API key found: `wandb login` stores one, `wandb sync` uploads the run later"
+    return "online", "API key found" if mode == "auto" else f"set by {source}"
 
 
 def own_run() -> Any:
-    """The W&B run that a logger of ours has started and `finish_wandb` not ended yet, or None; a run of somebody else is not meant."""
-    return _PatientWandbLogger.under_way
+    """Return the W&B run that `wandb_logger` started and `finish_wandb` has not ended yet, or None; never a run of somebody else."""
+    return _own_run
 
 
 def finish_wandb() -> None:
-    """End the W&B run that a logger of ours has started, if any; for a `finally`, so that the next job of a sweep starts its own."""
-    run, _PatientWandbLogger.under_way = own_run(), None
+    """End the run that `wandb_logger` started, if any, so that the next job of a sweep starts its own."""
+    global _own_run
+    run, _own_run = _own_run, None
     if run is not None:
         run.finish()
 
 
-class _PatientWandbLogger(WandbLogger):
-    """Goes offline when the server refuses or does not answer as the run starts, and leaves the runs of others alone.
+def earlier_run_id(resume: str | Path, run: Path) -> str | None:
+    """Return the id of the W&B run that a training resumes, or None where there is none.
 
-    Attributes:
-        under_way: The run that one of these loggers has started in this process.
+    In a sweep only a job that resumes in its own folder (`run`) has one: jobs that start from one checkpoint are different continuations,
+    which must not write into one W&B run.
     """
+    path = Path(resume).expanduser()
+    file = (path / "checkpoints" if path.is_dir() else path.parent) / RUN_ID
+    if _is_sweep() and not file.resolve().is_relative_to(run.resolve()):
+        log.info("W&B: a new run for each job of the sweep, also where they resume from the same checkpoint.")
+        return None
+    try:
+        found = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        log.info("W&B: a new run, as there is no id of the earlier one in %s.", file)
+        return None
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", found):
+        log.warning("W&B: a new run, as %s holds no id of a run.", file)
+        return None
+    return found
 
-    under_way: ClassVar[Any] = None
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._wandb_init.pop("anonymous", None)  # W&B warns about this retired option even when it is None
+def _start(mode: str, options: dict[str, Any]) -> Any:
+    """Start a run next to whichever other run is open; offline where the server refuses or does not answer."""
+    import wandb
 
-    @property
-    @rank_zero_experiment
-    def experiment(self) -> Any:
-        """The W&B run, started at the first use."""
-        if self._experiment is not None:
-            return self._experiment
-        import wandb
-
-        finish_wandb()  # of a training before that was left open
-        try:
-            run = self._start()
-        except (wandb.errors.Error, OSError) as error:
-            log.info("W&B: offline (%s); `wandb sync` uploads the run later", str(error).partition("\n")[0])
-            self._wandb_init["mode"] = "offline"
-            run = self._start()
-        _PatientWandbLogger.under_way = run
-        keep_run_id(Path(self._wandb_init["dir"]), run.id)
-        if self._wandb_init["mode"] == "online":
-            log.info("W&B: %s", run.url)
-        return run
-
-    def _start(self) -> Any:
-        """Start a run of our own.
-
-        Raises:
-            ConfigurationError: Another run is open, and this release of W&B knows only one at a time.
-        """
-        import wandb
-
-        with _as_logged():
-            if _runs_side_by_side():  # Lightning would log into a run that is open, `wandb.init` by itself return it or end it
-                self._experiment = wandb.init(**self._wandb_init, reinit="create_new")
-                self._experiment.define_metric("trainer/global_step")  # as Lightning does
-                self._experiment.define_metric("*", step_metric="trainer/global_step", step_sync=True)
-            elif wandb.run is not None:
-                raise ConfigurationError(
-                    f"A W&B run that is not this training's is open ({wandb.run.id}), and wandb {wandb.__version__} knows one at a time."
-                    " End it with wandb.finish(), or pip install -U wandb, or train with logger.wandb.mode=disabled."
-                )
-            return super().experiment
+    try:
+        with _without_environment():
+            run = wandb.init(mode=mode, reinit="create_new", settings=_wandb_settings(), **options)
+    except (wandb.errors.Error, OSError) as error:
+        if mode == "offline":
+            raise
+        log.info("W&B: offline (%s); `wandb sync` uploads the run later", str(error).partition("\n")[0])
+        if wandb.run is None:
+            wandb.teardown()  # W&B's own process keeps the id of the run that failed
+        else:  # which would end the run of somebody else
+            options = options | {"id": _new_id()}
+        return _start("offline", options)
+    run.define_metric("trainer/global_step")  # as Lightning does
+    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+    if mode == "online":
+        log.info("W&B: %s", run.url)
+    return run
 
 
 @contextmanager
-def _as_logged() -> Iterator[None]:
-    """Keep the environment from overruling what was decided and told: the mode, and whether and which run is continued."""
+def _without_environment() -> Iterator[None]:
+    """Keep the environment from overruling what was decided and reported: the mode, and whether and which run is continued."""
     names = ("WANDB_MODE", "WANDB_RUN_ID", "WANDB_RESUME")
     before = {name: os.environ.pop(name) for name in names if name in os.environ}
     try:
@@ -152,35 +176,56 @@ def _as_logged() -> Iterator[None]:
         os.environ.update(before)
 
 
-def _runs_side_by_side() -> bool:
-    """Whether a run can be started that neither ends nor takes over one that is open; newer than our version floor."""
+def _has_key() -> bool:
+    """Return whether W&B would find credentials without asking: in the environment, its settings, or the user's netrc file."""
     import wandb
 
-    return "create_new" in str(wandb.Settings.model_fields["reinit"].annotation)
+    settings = wandb.setup().settings
+    if os.environ.get("WANDB_API_KEY") or settings.api_key or getattr(settings, "identity_token_file", None):
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL") or str(settings.base_url)).netloc
+    for file in (os.environ.get("NETRC"), Path.home() / ".netrc", Path.home() / "_netrc"):
+        try:
+            found = netrc(str(file)).authenticators(host) if file and Path(file).is_file() else None
+        except (NetrcParseError, OSError):
+            continue
+        if found and found[2]:
+            return True
+    return False
+
+
+def _keep_run_id(run: Path, run_id: str) -> None:
+    """Write the id next to the checkpoints of a run; a failure costs the resumption in W&B alone."""
+    try:
+        write_text(run / "checkpoints" / RUN_ID, f"{run_id}\n")
+    except OSError as error:
+        log.warning("Cannot write the id of the W&B run in %s: %s. A resumed training will start a new W&B run.", run, error)
+
+
+def _is_sweep() -> bool:
+    """Return whether this is a job of `--multirun`."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def _new_id() -> str:
-    """Eight characters, as W&B's own ids; not from the seeded generators, by which all runs of one seed would be one."""
+    """Return eight characters, as W&B's own ids; not from the seeded generators, by which all runs of one seed would be one."""
     return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
 
 
 def _settings_of(run: Path) -> dict[str, Any]:
-    """The resolved settings and the provenance that lie in the run folder, as plain containers; what is not there is left out."""
+    """Return the resolved settings and the provenance that lie in the run folder; what is not there is left out."""
     settings: dict[str, Any] = {}
     try:
         config = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"), resolve=True)
         settings |= {str(key): value for key, value in config.items()} if isinstance(config, dict) else {}
-    except (OSError, ValueError, OmegaConfBaseException) as error:
-        log.debug("No settings for W&B: %s", error)
-    try:
         settings["provenance"] = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        log.debug("No provenance for W&B: %s", error)
+    except (OSError, ValueError, OmegaConfBaseException) as error:
+        log.debug("Settings for W&B are incomplete: %s", error)
     return settings
 
 
 def _choices() -> dict[str, Any]:
-    """The option chosen of each configuration group, such as the name of the method, which the settings themselves do not tell."""
+    """Return the option chosen of each configuration group, such as the name of the method, which the settings themselves do not have."""
     if not HydraConfig.initialized():
         return {}
     chosen = HydraConfig.get().runtime.choices.items()
@@ -188,17 +233,11 @@ def _choices() -> dict[str, Any]:
 
 
 def _wandb_settings() -> Any:
-    """Settings of the W&B client: say nothing, upload no code, do not wait for ever."""
+    """Return settings of the W&B client: print nothing, upload no code, do not wait forever."""
     import wandb
 
-    settings: dict[str, Any] = {
-        "silent": True,
-        "console": "off",
-        "save_code": False,
-        "disable_code": True,
-        "disable_git": True,
-        "init_timeout": _INIT_SECONDS,
-    }
+    settings: dict[str, Any] = {"silent": True, "console": "off", "save_code": False, "disable_code": True, "disable_git": True}
+    settings["init_timeout"] = _INIT_SECONDS
     if "finish_timeout" in wandb.Settings.model_fields:  # newer than our version floor; what is not uploaded then stays on disk
         settings["finish_timeout"] = _FINISH_SECONDS
     return wandb.Settings(**settings)
