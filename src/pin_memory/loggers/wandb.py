@@ -48,8 +48,8 @@ def wandb_logger(
 ) -> WandbLogger | None:
     """Start a W&B run that keeps its files in `<save_dir>/wandb`, uploads no code and never asks for anything.
 
-    The run's configuration is what lies in the run folder: `config.yaml`, resolved, and `provenance.json`; also, as `choices`, the option of
-    each configuration group. The run's id is kept in `<save_dir>/checkpoints/wandb_id.txt`.
+    The run's configuration is what lies in the run folder: `config.yaml`, resolved, and `provenance.json`; also, as `choices`, the option
+    of each configuration group. The run's id is kept in `<save_dir>/checkpoints/wandb_id.txt`.
 
     Args:
         save_dir: The run folder.
@@ -142,7 +142,7 @@ def earlier_run_id(resume: str | Path, run: Path) -> str | None:
     return found
 
 
-def _start(mode: str, options: dict[str, Any]) -> Any:
+def _start(mode: Any, options: dict[str, Any]) -> Any:
     """Start a run next to whichever other run is open; offline where the server refuses or does not answer."""
     import wandb
 
