@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 class OptunaSearch(Sweeper):
     """Searches for the settings with the largest objective.
 
-    A search that is started again takes up the trials in its storage: those that were cut off or failed are proposed anew, with the same
-    values and hence into the same folders, and only what is missing of `n_trials` is made.
+    A search that is started again resumes the trials in its storage: those that were cut off or failed are proposed again, with the same
+    values and therefore into the same folders, and only what is missing of `n_trials` is made.
 
     Args:
         n_trials: Trials with a score, in all starts together.
@@ -56,25 +56,19 @@ class OptunaSearch(Sweeper):
         self.launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> None:
-        """Propose, run and record jobs until enough have a score (Hydra's interface).
-
-        Args:
-            arguments: Overrides of the command line; those of a key replace the one in `params`.
-
-        Raises:
-            ConfigurationError: Optuna is not installed, nothing is searched for, or the storage holds another search space.
-        """
+        """Propose, run and record jobs until enough have a score (Hydra's interface); `arguments` replace `params` of the same key."""
         fixed, space = self._space(arguments)
         study = self._study()
-        done = len(_with_score(study))
+        done = len(study.get_trials(deepcopy=False, states=[_state().COMPLETE]))
         _propose_unfinished_again(study)
         log.info("Optuna: %d of %d trials have a score (%s)", done, self.n_trials, self.storage)
         for size in _batches(self.n_trials - done, self.n_jobs):
             trials = [_ask(study, space) for _ in range(size)]
-            proposals = [(*fixed, *(f"{key}={_written(value)}" for key, value in trial.params.items())) for trial in trials]
+            proposals = [(*fixed, *(f"{key}={_rounded(value)}" for key, value in trial.params.items())) for trial in trials]
             scores = self._run(list(dict.fromkeys(proposals)), trials[0].number)
             for trial, proposal in zip(trials, proposals, strict=True):
-                _tell(study, trial, scores[proposal])
+                score = scores[proposal]
+                study.tell(trial, score, state=_state().FAIL if score is None else _state().COMPLETE)  # a failure does not end the search
 
     def _space(self, arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
         """Overrides that stay, and Optuna's distribution of each setting that is searched for."""
@@ -86,7 +80,8 @@ class OptunaSearch(Sweeper):
         if not space:
             raise ConfigurationError("Nothing to search for: give a setting a range, e.g. 'optimizer.lr=tag(log,interval(0.001,0.1))'.")
         fixed = [f"{key}={override.get_value_element_as_str()}" for key, override in last.items() if key not in space]
-        self.validate_batch_is_legal([[*fixed, *(f"{key}={_some_value(override)}" for key, override in last.items() if key in space)]])
+        # One value of each range, to see whether jobs compose before the first starts.
+        self.validate_batch_is_legal([[*fixed, *(f"{key}={_first_value(last[key])}" for key in space)]])
         return fixed, space
 
     def _study(self) -> "optuna.Study":
@@ -122,6 +117,7 @@ class OptunaSearch(Sweeper):
 
 
 def _optuna() -> Any:
+    """The module, which is an optional requirement."""
     try:
         import optuna
     except ImportError as error:
@@ -129,60 +125,57 @@ def _optuna() -> Any:
     return optuna
 
 
+def _state() -> Any:
+    """The states of a trial."""
+    return _optuna().trial.TrialState
+
+
 def _distribution(override: Override) -> Any:
     """Optuna's distribution for Hydra's syntax; the choices and steps of a range are taken as they would be typed."""
-    from_optuna = _optuna().distributions
+    distributions = _optuna().distributions
     value = override.value()
     if not isinstance(value, IntervalSweep):
-        return from_optuna.CategoricalDistribution(list(override.sweep_string_iterator()))
+        return distributions.CategoricalDistribution(list(override.sweep_string_iterator()))
     ends: list[Any] = [value.start, value.end]
-    kind = from_optuna.IntDistribution if all(isinstance(end, int) for end in ends) else from_optuna.FloatDistribution
+    kind = distributions.IntDistribution if all(isinstance(end, int) for end in ends) else distributions.FloatDistribution
     try:
         return kind(*ends, log="log" in value.tags)
     except ValueError as error:
         raise ConfigurationError(f"{override.get_key_element()}={override.get_value_element_as_str()}: {error}") from error
 
 
-def _some_value(override: Override) -> Any:
-    """A value of the search space, to see whether jobs compose before the first starts."""
+def _first_value(override: Override) -> Any:
+    """The first value of a range or a list of choices."""
     value = override.value()
     return value.start if isinstance(value, IntervalSweep) else next(iter(override.sweep_string_iterator()))
 
 
-def _written(value: Any) -> str:
+def _rounded(value: Any) -> str:
     """A proposed value as an override; four digits of a fraction say as much as seventeen and make folders with readable names."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _batches(trials: int, size: int) -> Iterator[int]:
+    """The numbers of trials that are proposed at a time."""
     while trials > 0:
         yield min(size, trials)
         trials -= size
 
 
 def _ask(study: "optuna.Study", space: dict[str, Any]) -> "optuna.Trial":
+    """A trial with a proposal; the storage may know a setting of the same name with another kind of distribution."""
     try:
         return study.ask(space)
-    except ValueError as error:  # another kind of distribution under the same name
+    except ValueError as error:
         raise ConfigurationError(
             f"The storage of the search holds another search space ({error}). Give this one a name: hydra.sweeper.study_name=NAME."
         ) from error
 
 
-def _tell(study: "optuna.Study", trial: "optuna.Trial", score: float | None) -> None:
-    """Record a score, or a failure, which does not end the search."""
-    state = _optuna().trial.TrialState
-    study.tell(trial, score, state=state.COMPLETE if score is not None else state.FAIL)
-
-
-def _with_score(study: "optuna.Study") -> list[Any]:
-    return study.get_trials(deepcopy=False, states=[_optuna().trial.TrialState.COMPLETE])
-
-
 def _propose_unfinished_again(study: "optuna.Study") -> None:
     """Put the settings of trials without a score, failed or cut off by the end of the process, at the head of the queue."""
-    state = _optuna().trial.TrialState
-    settled = [trial.params for trial in _with_score(study)]
+    state = _state()
+    settled = [trial.params for trial in study.get_trials(deepcopy=False, states=[state.COMPLETE])]
     for trial in study.get_trials(deepcopy=False, states=[state.RUNNING, state.FAIL]):
         if trial.state == state.RUNNING:
             study.tell(trial.number, state=state.FAIL)

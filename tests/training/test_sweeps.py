@@ -23,29 +23,33 @@ from omegaconf import DictConfig, OmegaConf
 
 from pin_memory.cli.command import report_failure
 from pin_memory.cli.mistakes import explain
+from pin_memory.train import main
+from pin_memory.training import checks
 from pin_memory.training.sweeps import job as sweep_job
-from pin_memory.training.sweeps.summary import job_name, read_sweep, swept_keys
+from pin_memory.training.sweeps import read_sweep
+from pin_memory.training.sweeps.summary import job_name, swept_keys
 from pin_memory.training.sweeps.table import as_markdown, as_text
 from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import ConfigurationError
+from tests.helpers.in_process import run_in_process
 from tests.helpers.tiny_run import TINY
 
 Sweep = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def arguments(trained_run: Path, *overrides: str) -> list[str]:
-    """A command of a sweep over drawings that are there."""
+    """Those of a sweep over drawings that are there."""
     given = {override.partition("=")[0] for override in overrides}
     tiny = [override for override in TINY if override.partition("=")[0] not in given]
     data = f"paths.data={trained_run.parents[1] / 'stand_ins'}"
-    return [sys.executable, "-m", "pin_memory.train", "-m", "experiment=demo", data, "logger=csv", "floors=false", *tiny, *overrides]
+    return ["-m", "experiment=demo", data, "logger=csv", "floors=false", *tiny, *overrides]
 
 
-def run(trained_run: Path, cwd: Path, *overrides: str, code: int = 0) -> str:
-    """What a sweep in `cwd` says; its exit code is checked."""
-    done = subprocess.run(arguments(trained_run, *overrides), cwd=cwd, capture_output=True, text=True, timeout=300)
-    assert done.returncode == code, done.stderr + done.stdout
-    return done.stdout + done.stderr
+def run(trained_run: Path, cwd: Path, capsys: pytest.CaptureFixture[str], *overrides: str, code: int = 0) -> str:
+    """What a sweep in `cwd` prints; its exit code is checked."""
+    found, output, errors = run_in_process(main, arguments(trained_run, *overrides), cwd, capsys)
+    assert found == code, errors + output
+    return output + errors
 
 
 SEEDS = Path("runs") / "demo" / "sweeps" / "seeds"
@@ -53,10 +57,12 @@ SEEDS = Path("runs") / "demo" / "sweeps" / "seeds"
 
 @pytest.fixture(scope="module")
 def first(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Where a sweep of four jobs, of which one fails, was started, and what it said."""
+    """Where a sweep of four jobs, of which one fails, was started as a user would, and what it printed."""
     cwd = tmp_path_factory.mktemp("sweep")
-    said = run(trained_run, cwd, "sweep=seeds", "seed=1,2,-1,3", "trainer.max_steps=2", "trainer.val_check_interval=1", code=2)
-    return cwd, said
+    command = [sys.executable, "-m", "pin_memory.train", *arguments(trained_run, "sweep=seeds", "seed=1,2,-1,3", *SAME)]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2, done.stderr + done.stdout
+    return cwd, done.stdout + done.stderr
 
 
 SAME = ["trainer.max_steps=2", "trainer.val_check_interval=1"]
@@ -91,20 +97,22 @@ def test_a_job_that_fails_leaves_a_table_of_the_others(first: tuple[Path, str]) 
 
 
 @pytest.mark.slow
-def test_a_sweep_that_is_started_again_makes_only_what_is_missing(trained_run: Path, sweep: Path) -> None:
+def test_a_sweep_that_is_started_again_makes_only_what_is_missing(
+    trained_run: Path, sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Finished jobs are skipped and left as they are; the failed one is tried again."""
     before = {path: path.stat().st_mtime_ns for path in (sweep / SEEDS).rglob("*.ckpt")}
-    said = run(trained_run, sweep, "sweep=seeds", "seed=1,2,-1,3", *SAME, code=2)
+    said = run(trained_run, sweep, capsys, "sweep=seeds", "seed=1,2,-1,3", *SAME, code=2)
     assert said.count("was finished before.") == 3
     assert "3 finished (3 of them before this start), 1 failed" in said
     assert before == {path: path.stat().st_mtime_ns for path in (sweep / SEEDS).rglob("*.ckpt")}
 
 
 @pytest.mark.slow
-def test_a_search_with_optuna_takes_what_is_finished(trained_run: Path, sweep: Path) -> None:
+def test_a_search_with_optuna_takes_what_is_finished(trained_run: Path, sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Over the seeds that are there, so that nothing is trained."""
     search = ["sweep=seeds", "seed=choice(1,2)", "hydra/sweeper=pin_memory_optuna", "hydra.sweeper.n_trials=2"]
-    said = run(trained_run, sweep, *search, *SAME)
+    said = run(trained_run, sweep, capsys, *search, *SAME)
     assert "0 of 2 trials have a score" in said
     assert said.count("was finished before") == 2
     assert (sweep / SEEDS / "optuna.db").is_file()
@@ -112,9 +120,9 @@ def test_a_search_with_optuna_takes_what_is_finished(trained_run: Path, sweep: P
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("launcher", "seeds", "code"), [("joblib", "1,4", 0), ("submitit_local", "1,-1", 2)])
-def test_other_launchers(trained_run: Path, sweep: Path, launcher: str, seeds: str, code: int) -> None:
+def test_other_launchers(trained_run: Path, sweep: Path, launcher: str, seeds: str, code: int, capsys: pytest.CaptureFixture[str]) -> None:
     """A job that is skipped, and one that trains or fails, in processes of their own."""
-    said = run(trained_run, sweep, "sweep=seeds", f"seed={seeds}", f"hydra/launcher={launcher}", *SAME, code=code)
+    said = run(trained_run, sweep, capsys, "sweep=seeds", f"seed={seeds}", f"hydra/launcher={launcher}", *SAME, code=code)
     assert "(1 of them before this start)" in said
     if code:
         assert "Failed: seed--1 (seed=-1: expected" in said
@@ -123,13 +131,14 @@ def test_other_launchers(trained_run: Path, sweep: Path, launcher: str, seeds: s
 
 
 @pytest.mark.slow
-def test_a_killed_job_goes_on_where_it_was(trained_run: Path, tmp_path: Path) -> None:
+def test_a_killed_job_is_resumed_where_it_was(trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In its folder, from its last checkpoint, with the metrics of before."""
     overrides = ["sweep=seeds", "seed=1", "trainer.max_steps=8", "trainer.val_check_interval=1", "logger.csv.flush_every=1"]
     job = tmp_path / "runs" / "demo" / "sweeps" / "seeds" / "job"
     process = subprocess.Popen(
-        arguments(trained_run, *overrides), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+        [sys.executable, "-m", "pin_memory.train", *arguments(trained_run, *overrides)],
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
     deadline = time.monotonic() + 120
     while not (job / "checkpoints" / "last.ckpt").is_file():
         assert process.poll() is None
@@ -140,8 +149,8 @@ def test_a_killed_job_goes_on_where_it_was(trained_run: Path, tmp_path: Path) ->
     assert json.loads((job / "job.json").read_text())["status"] == "running"
     assert read_sweep(job.parent)["jobs"][0]["status"] == "unfinished"
 
-    said = run(trained_run, tmp_path, *overrides, "test=true")
-    assert f"Going on with the unfinished run in {job}" in said
+    said = run(trained_run, tmp_path, capsys, *overrides, "test=true")
+    assert f"Resuming the unfinished run in {job.relative_to(tmp_path)}" in said
     with (job / "metrics.csv").open() as file:
         steps = [int(row["step"]) for row in csv.DictReader(file) if row["val/miou"]]
     assert set(steps) == set(range(1, 9)) or set(steps) == set(range(8))
@@ -171,13 +180,6 @@ def test_a_job_that_was_killed_while_it_was_judged_is_only_judged(trained_run: P
     assert weights == (run / "checkpoints" / "best.ckpt").read_bytes()
 
 
-def compose_error(*overrides: str, cwd: Path) -> str:
-    done = subprocess.run([sys.executable, "-m", "pin_memory.train", *overrides], cwd=cwd, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    return done.stderr
-
-
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
@@ -188,8 +190,11 @@ def compose_error(*overrides: str, cwd: Path) -> str:
         (["hydra/sweeper=pin_memory_optuna", "-m"], "Nothing to search for"),
     ],
 )
-def test_mistakes(tmp_path: Path, overrides: list[str], expected: str) -> None:
-    assert expected in compose_error("experiment=demo", *overrides, cwd=tmp_path)
+def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str], overrides: list[str], expected: str) -> None:
+    code, _, errors = run_in_process(main, ["experiment=demo", *overrides], tmp_path, capsys)
+    assert code == 2
+    assert expected in errors
+    assert "Traceback" not in errors
 
 
 # The parts
@@ -237,8 +242,8 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
 def test_the_objective_is_the_mean_over_the_sources(job: Job) -> None:
     """Nothing of a target: `mean_miou` in what the task returns is one."""
     assert job() == pytest.approx(0.3)
-    assert job.objective({"source_validation": {}}) is None
-    assert job.objective({"mean_miou": 0.9, "targets": {"x": {"miou": 0.9}}}) is None
+    assert sweep_job.objective({"source_validation": {}}) is None
+    assert sweep_job.objective({"mean_miou": 0.9, "targets": {"x": {"miou": 0.9}}}) is None
 
 
 def test_a_finished_job_is_skipped_unless_its_results_are_damaged(job: Job) -> None:
@@ -266,7 +271,7 @@ def test_a_finished_job_of_other_settings_is_refused_and_kept(job: Job, capsys: 
     assert math.isnan(job(optimizer={"lr": 0.1}, paths={"data": "elsewhere", "run": str(job.folder)}) or 0.0)
 
 
-def test_an_unfinished_job_goes_on_from_its_checkpoint(job: Job) -> None:
+def test_an_unfinished_job_is_resumed_from_its_checkpoint(job: Job) -> None:
     assert math.isnan(job(fail=RuntimeError("out of memory"), begin=True) or 0.0)
     assert job.outcome == {"outcome": "failed", "error": "RuntimeError: out of memory", "exit_code": 1}
     assert job() == pytest.approx(0.3)
@@ -292,10 +297,11 @@ def test_ctrl_c_ends_the_sweep(job: Job) -> None:
     assert json.loads((job.folder / "job.json").read_text())["status"] == "interrupted"
 
 
-def test_a_job_without_a_validation_is_refused_before_it_starts(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
-    job(trainer={"max_steps": 10, "val_check_interval": 20})
-    assert "val_check_interval=20" in capsys.readouterr().err
-    assert not job.seen
+def test_a_job_without_a_validation_is_refused() -> None:
+    """It would end without a score; a run by itself may."""
+    cfg = OmegaConf.create({"dry_run": False, "trainer": {"max_steps": 10, "val_check_interval": 20}})
+    with pytest.raises(ConfigurationError, match=r"val_check_interval=20 is above trainer\.max_steps=10\. Set it to 10 or less"):
+        checks._check_sweep(cfg)
 
 
 def test_a_job_that_another_process_is_at_is_left_alone(
@@ -317,7 +323,7 @@ def test_a_job_that_another_process_is_at_is_left_alone(
 
 
 def test_a_job_whose_process_was_killed_is_told_plainly() -> None:
-    """What the launchers raise for it."""
+    """The errors that the launchers raise for it."""
     from joblib.externals.loky.process_executor import TerminatedWorkerError
     from submitit.core.utils import UncompletedJobError
 

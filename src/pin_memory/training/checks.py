@@ -111,8 +111,8 @@ def check_settings(cfg: DictConfig) -> None:
     _check_trainer(cfg.trainer)
     _check_images(cfg)
     _check_second_order(cfg)
-    if cfg.dry_run and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-        raise ConfigurationError("dry_run=true plans one run: leave out -m (--multirun), and give each setting one value.")
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        _check_sweep(cfg)
 
 
 def _check_trainer(trainer: DictConfig) -> None:
@@ -145,6 +145,18 @@ def _check_trainer(trainer: DictConfig) -> None:
         if isinstance(value, int) and value > most:
             raise ConfigurationError(f"trainer.{key}={value}: expected at most {most}.")
     refuse_clipping(trainer.get("gradient_clip_val"))
+
+
+def _check_sweep(cfg: DictConfig) -> None:
+    """A job of a sweep has to be a training that ends with a score."""
+    if cfg.dry_run:
+        raise ConfigurationError("dry_run=true plans one run: leave out -m (--multirun), and give each setting one value.")
+    steps, every = cfg.trainer.max_steps, cfg.trainer.val_check_interval
+    if 0 < steps < every:
+        raise ConfigurationError(
+            f"A sweep compares source validations, and there would be none: trainer.val_check_interval={every} is above"
+            f" trainer.max_steps={steps}. Set it to {steps} or less."
+        )
 
 
 def _check_images(cfg: DictConfig) -> None:

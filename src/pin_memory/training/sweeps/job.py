@@ -1,4 +1,4 @@
-"""One job of a sweep: done before, to be continued, or new."""
+"""One job of a sweep: finished before, to be resumed, or new."""
 
 import json
 import math
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from pin_memory.utils.documents import read_json
@@ -20,34 +19,26 @@ from pin_memory.utils.files import write_text
 from pin_memory.utils.locking import exclusive
 
 RECORD = "job.json"
-"""What a job leaves beside its run: settings, state, score."""
+"""What a job leaves next to its run: settings, state, score."""
 OUTCOMES = ".outcomes"
 """Folder in the sweep's: what became of each job since the sweep was started last."""
 _NOT_COMPARED = ("logger", "hydra")  # where metrics go does not change them
-_KEPT = (RECORD, ".lock", ".hydra", "log.txt")  # of this start, when an unfinished run is moved aside
+_STAYS = (RECORD, ".lock", ".hydra", "log.txt")  # of this start, when an unfinished run is moved aside
 
 
 def run_job(
     task: Callable[[DictConfig], dict[str, Any]], cfg: DictConfig, report_failure: Callable[[Exception], tuple[str, int]]
 ) -> float | None:
-    """Run the task; in a sweep skip it when it was done, go on with it when it was begun, and survive its failure.
+    """Run the task as a job of a sweep: skip it when it was finished before, resume it when it was begun, and survive its failure.
 
-    Args:
-        task: Trains and returns at least `source_validation`, the mean IoU by source, and `checkpoint`.
-        cfg: The composed configuration.
-        report_failure: Shows the error of a failed job; returns its message and exit code.
-
-    Returns:
-        The objective of a sweep, see `objective`; NaN for a job of a sweep that failed, whose error is out by then.
+    The task trains and returns at least `source_validation`, the mean IoU by source, and `checkpoint`; `report_failure` shows the error
+    of a failed job and returns its message and exit code. Returns the objective of the sweep, NaN for a job that failed.
     """
-    hydra = HydraConfig.get()
-    if hydra.mode != RunMode.MULTIRUN:
-        return objective(task(cfg))
     folder = Path(cfg.paths.run)
     outcome: dict[str, Any] = {"outcome": "failed"}
     try:
         with exclusive(folder, lambda: _owner(folder)):
-            score, outcome["outcome"] = _skip_or_work(task, cfg, folder, list(hydra.overrides.task))
+            score, outcome["outcome"] = _skip_or_run(task, cfg, folder, list(HydraConfig.get().overrides.task))
         return score
     except Exception as error:
         if os.environ.get(FULL_ERROR) == "1":
@@ -59,18 +50,14 @@ def run_job(
         outcome["outcome"] = "interrupted"
         raise
     finally:
-        with suppress(OSError):  # a full disk was told already
+        with suppress(OSError):  # a full disk was reported already
             write_text(folder.parent / OUTCOMES / f"{folder.name}.json", json.dumps(outcome) + "\n")
 
 
 def objective(result: dict[str, Any]) -> float | None:
-    """What a sweep makes as large as it can: the mean over the sources of the mIoU on their validation splits, 0..1.
+    """What a sweep maximises: the mean over the sources of the mIoU on their validation splits, 0..1; None where no validation was made.
 
-    Args:
-        result: What the training returned. Nothing of the targets in it is looked at.
-
-    Returns:
-        The score of the chosen checkpoint; None where no validation was made.
+    Nothing of the targets in the result of the training is looked at.
     """
     scores = [score for score in (result.get("source_validation") or {}).values() if score is not None]
     return sum(scores) / len(scores) if scores else None
@@ -86,7 +73,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 
 
 def is_finished(folder: Path, record: dict[str, Any]) -> bool:
-    """Whether a job came to its end and its results are still whole."""
+    """Whether a job came to its end and its results are still intact."""
     if record["status"] != "finished" or not (folder / str(record.get("checkpoint"))).is_file():
         return False
     if not record["settings"].get("test", False):
@@ -97,7 +84,7 @@ def is_finished(folder: Path, record: dict[str, Any]) -> bool:
         return False
 
 
-def _skip_or_work(
+def _skip_or_run(
     task: Callable[[DictConfig], dict[str, Any]], cfg: DictConfig, folder: Path, overrides: list[str]
 ) -> tuple[float | None, str]:
     """The objective, and whether it was there already ("skipped") or was made now ("finished")."""
@@ -106,8 +93,7 @@ def _skip_or_work(
         _check_same(earlier["settings"], settings, folder)
         print(f"Skipped: {folder} was finished before.")
         return earlier["objective"], "skipped"
-    _check_validations(cfg)
-    cfg = _continued(cfg, folder, earlier, settings)
+    cfg = _resumed(cfg, folder, earlier, settings)
     started = time.monotonic()
     record = {"status": "running", "host": socket.gethostname(), "pid": os.getpid(), "overrides": overrides, "settings": settings}
     _write(folder, record)
@@ -125,19 +111,15 @@ def _skip_or_work(
 
 def _settings(cfg: DictConfig) -> dict[str, Any]:
     """What decides a job's result, as plain containers; where it is written to does not."""
-    kept = [str(key) for key in cfg if key not in _NOT_COMPARED]
-    settings = OmegaConf.to_container(OmegaConf.masked_copy(cfg, kept), resolve=False)
+    compared = [str(key) for key in cfg if key not in _NOT_COMPARED]
+    settings = OmegaConf.to_container(OmegaConf.masked_copy(cfg, compared), resolve=False)
     assert isinstance(settings, dict)
     settings["paths"] = {"data": str(Path(cfg.paths.data).resolve())}
     return json.loads(json.dumps(settings, default=str))  # as it will be read back: tuples are lists there
 
 
 def _check_same(before: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
-    """Refuse to take the results of other settings for those of this job.
-
-    Raises:
-        ConfigurationError: Names the settings that differ.
-    """
+    """Refuse to take the results of other settings for those of this job."""
     from pin_memory.training.resume.folder import changed_settings  # imports torch, which `--help` does not need
 
     if changed := changed_settings(before, now, most=5):
@@ -147,40 +129,26 @@ def _check_same(before: dict[str, Any], now: dict[str, Any], folder: Path) -> No
         )
 
 
-def _check_validations(cfg: DictConfig) -> None:
-    """Refuse a job that would end without a validation, and thus without a score.
-
-    Raises:
-        ConfigurationError: The first validation would come after the last step.
-    """
-    steps, every = (OmegaConf.select(cfg, f"trainer.{key}") for key in ("max_steps", "val_check_interval"))
-    if isinstance(steps, int) and isinstance(every, int) and 0 < steps < every:
-        raise ConfigurationError(
-            f"A sweep compares source validations, and there would be none: trainer.val_check_interval={every} is above"
-            f" trainer.max_steps={steps}. Set it to {steps} or less."
-        )
-
-
-def _continued(cfg: DictConfig, folder: Path, earlier: dict[str, Any] | None, settings: dict[str, Any]) -> DictConfig:
-    """The configuration that goes on from the last checkpoint of an unfinished run, or `cfg` after what is left of it was moved aside."""
+def _resumed(cfg: DictConfig, folder: Path, earlier: dict[str, Any] | None, settings: dict[str, Any]) -> DictConfig:
+    """The configuration that resumes an unfinished run from its last checkpoint, or `cfg` after what is left of it was moved aside."""
     if earlier is None or not (folder / "checkpoints").exists():
         return cfg  # nothing was begun; or what lies there is no job, and training refuses the folder
     if earlier["settings"] == settings and any((folder / "checkpoints").glob("*.ckpt")):
-        print(f"Going on with the unfinished run in {folder}.")
+        print(f"Resuming the unfinished run in {folder}.")
         cfg = cfg.copy()
         OmegaConf.update(cfg, "resume", str(folder))
         return cfg
     aside = next(place for n in range(1, 1000) if not (place := folder / f"unfinished_{n}").exists())
     aside.mkdir()
     for path in list(folder.iterdir()):
-        if path.name not in _KEPT and not path.name.startswith("unfinished_"):
+        if path.name not in _STAYS and not path.name.startswith("unfinished_"):
             path.rename(aside / f"{'old_' if path.name == 'results.json' else ''}{path.name}")  # `compare` looks for results in all folders
     print(f"Starting anew; what was left of the unfinished run is in {aside}.")
     return cfg
 
 
 def _owner(folder: Path) -> str:
-    """Who is at work on a job, as far as its record tells."""
+    """The process that works on a job, as far as its record tells."""
     record = read_record(folder) or {}
     return f"process {record.get('pid', '?')} on {record.get('host', '?')}"
 

@@ -1,134 +1,95 @@
-"""The table of a sweep: as text, Markdown and CSV."""
+"""The table of a sweep: as text, Markdown and CSV. Each function takes what `read_sweep` returns."""
 
-import csv
-import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from pin_memory.training.sweeps.sweep_results import words_of
+from pin_memory.training.sweeps.results import as_typed
+from pin_memory.utils.tables import STAND_IN_NOTE, Cell, Score, Table
+
+Sweep = Mapping[str, Any]
 
 
-def as_text(sweep: dict[str, Any]) -> str:
-    """The table for the screen.
-
-    Args:
-        sweep: What `pin_memory.training.sweeps.summary.read_sweep` returns.
-    """
-    lines = [_headline(sweep), f"Objective in %: {sweep['objective']}. No target decides anything.", *_note(sweep)]
-    rows = _rows(sweep)
-    if len(rows) > 1:
-        lines += ["", *_aligned(rows)]
-    if means := _mean_rows(sweep):
-        lines += ["", "Over the seeds:", *_aligned(means)]
-    lines += ["", *_verdict(sweep)]
-    return "\n".join([*lines, *(f"{'Failed' if failed else 'Unfinished'}: {text}" for failed, text in _missing(sweep))]).rstrip()
+def as_text(sweep: Sweep) -> str:
+    """The table for the screen."""
+    tables = [table.text() for table in (_job_table(sweep), _seed_table(sweep)) if table.sections]
+    return "\n\n".join([_headline(sweep), *tables, "\n".join([*_verdict(sweep), *_missing(sweep)])]).rstrip()
 
 
-def as_markdown(sweep: dict[str, Any]) -> str:
+def as_markdown(sweep: Sweep) -> str:
     """The same as a page."""
-    parts = [
-        f"# {_headline(sweep)}",
-        f"Objective in %: {sweep['objective']}. No target decides anything.",
-        *(f"**{note}**" for note in _note(sweep)),
-    ]
-    if len(rows := _rows(sweep)) > 1:
-        parts.append(_markdown(rows))
-    if means := _mean_rows(sweep):
-        parts += ["Over the seeds:", _markdown(means)]
-    parts += _verdict(sweep)
-    parts += [f"- {'failed' if failed else 'unfinished'}: {text}" for failed, text in _missing(sweep)]
-    return "\n\n".join(parts) + "\n"
+    tables = [table.markdown() for table in (_job_table(sweep), _seed_table(sweep)) if table.sections]
+    return "\n\n".join([f"# {_headline(sweep)}", *tables, *_verdict(sweep), *(f"- {line}" for line in _missing(sweep))]) + "\n"
 
 
-def as_csv(sweep: dict[str, Any]) -> str:
+def as_csv(sweep: Sweep) -> str:
     """A row for each job, scores as fractions; failed ones, too."""
     sources = _sources(sweep)
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(
-        ["job", "status", *sweep["swept"], "objective", *(f"val/miou_{name}" for name in sources), "seconds", "stand_in", "error"]
-    )
+    head = ["job", "status", *sweep["swept"], "objective", *(f"val/miou_{name}" for name in sources), "seconds", "stand_in", "error"]
+    rows = []
     for job in sweep["jobs"]:
         scores = [job["objective"], *(job["source_validation"].get(name) for name in sources), job["seconds"]]
-        writer.writerow([job["name"], job["status"], *job["settings"].values(), *scores, job["stand_in"], job["error"]])
-    return buffer.getvalue()
+        cells = [job["name"], job["status"], *job["settings"].values(), *scores, job["stand_in"], job["error"]]
+        rows.append(["" if cell is None else str(cell) for cell in cells])
+    return Table([], head, [rows]).csv()
 
 
-def _headline(sweep: dict[str, Any]) -> str:
+def _headline(sweep: Sweep) -> str:
+    """The folder, and how many jobs came to which end."""
     counts = Counter(job["status"] for job in sweep["jobs"])
     skipped = sum(job["outcome"] == "skipped" for job in sweep["jobs"])
-    words = [f"{counts[status]} {status}" for status in ("finished", "failed", "unfinished") if counts[status]]
+    parts = [f"{counts[status]} {status}" for status in ("finished", "failed", "unfinished") if counts[status]]
     if skipped:
-        words[0] += f" ({skipped} of them before this start)"
-    return f"Sweep {sweep['folder']}: {', '.join(words)}"
+        parts[0] += f" ({skipped} of them before this start)"
+    return f"Sweep {sweep['folder']}: {', '.join(parts)}"
 
 
-def _note(sweep: dict[str, Any]) -> list[str]:
-    if not sweep["stand_in"]:
-        return []
-    from pin_memory.utils.tables import STAND_IN_NOTE  # imports torch
-
-    return [STAND_IN_NOTE]
-
-
-def _rows(sweep: dict[str, Any]) -> list[list[str]]:
-    """Head and a row for each finished job."""
+def _job_table(sweep: Sweep) -> Table:
+    """A row for each finished job, the best first."""
     sources = _sources(sweep)
-    head = ["", *(sweep["short_names"][key] for key in sweep["swept"]), "objective", *sources, "job"]
-    rows = []
-    for place, job in enumerate((job for job in sweep["jobs"] if job["status"] == "finished"), start=1):
-        scores = [_percent(job["objective"]), *(_percent(job["source_validation"].get(name)) for name in sources)]
-        rows.append([str(place), *(_short(value) for value in job["settings"].values()), *scores, job["name"]])
-    return [head, *rows]
+    caption = [f"Objective in %: {sweep['objective']}. No target decides anything.", *([STAND_IN_NOTE] if sweep["stand_in"] else [])]
+    head = ["", *(sweep["short_names"][key] for key in sweep["swept"]), "job", "objective", *sources]
+    rows: list[list[Cell]] = []
+    for job in (job for job in sweep["jobs"] if job["status"] == "finished"):
+        scores = [Score(job["objective"]), *(Score(job["source_validation"].get(name)) for name in sources)]
+        rows.append([str(len(rows) + 1), *(_short(value) for value in job["settings"].values()), job["name"], *scores])
+    return Table(caption, head, [rows] if rows else [], labels=len(sweep["swept"]) + 2)
 
 
-def _mean_rows(sweep: dict[str, Any]) -> list[list[str]]:
-    """Head and a row for each setting, where there are several seeds; else nothing."""
-    if "seed" not in sweep["swept"] or all(len(row["jobs"]) < 2 for row in sweep["settings"]):
-        return []
+def _seed_table(sweep: Sweep) -> Table:
+    """A row for each setting, where there are several seeds; without rows otherwise."""
     keys = [key for key in sweep["swept"] if key != "seed"]
-    rows = [
-        [*(_short(row["settings"].get(key)) for key in keys), _mean(row), str(len(row["jobs"])), _percent(row["compared"])]
-        for row in sweep["settings"]
-    ]  # fmt: skip
-    table = [[*(sweep["short_names"][key] for key in keys), "objective", "seeds", "compared"], *rows]
-    return table if sweep["notes"] else [row[:-1] for row in table]
+    head = [*(sweep["short_names"][key] for key in keys), "objective", "seeds", *(["compared"] if sweep["notes"] else [])]
+    rows: list[list[Cell]] = []
+    if len(keys) < len(sweep["swept"]) and any(len(row["jobs"]) > 1 for row in sweep["settings"]):
+        for row in sweep["settings"]:
+            scores = [Score(row["mean"], row["std"]), str(len(row["jobs"])), *([Score(row["compared"])] if sweep["notes"] else [])]
+            rows.append([*(_short(row["settings"].get(key)) for key in keys), *scores])
+    return Table(["Over the seeds:"], head, [rows] if rows else [], labels=len(keys))
 
 
-def _verdict(sweep: dict[str, Any]) -> list[str]:
-    """The best setting, in the words of the command line."""
+def _verdict(sweep: Sweep) -> list[str]:
+    """The best setting, as it is typed, and notes on the comparison."""
     if not (best := sweep["best"]):
         return ["Only the seed differs: there is no setting to choose."] if sweep["swept"] == ["seed"] else sweep["notes"]
     where = f"{len(best['jobs'])} seeds" if len(best["jobs"]) > 1 else f"job {best['jobs'][0]}"
-    return [f"Best setting: {words_of(best['settings'])} ({_mean(best)}; {where})", *sweep["notes"]]
+    return [f"Best setting: {as_typed(best['settings'])} ({Score(best['mean'], best['std']).shown()}; {where})", *sweep["notes"]]
 
 
-def _missing(sweep: dict[str, Any]) -> list[tuple[bool, str]]:
-    """Whether it failed, and name and reason, of each job without a score."""
-    found = []
+def _missing(sweep: Sweep) -> list[str]:
+    """A line with the reason for each job without a score, or whose settings are not those that were asked for."""
+    lines = []
     for job in sweep["jobs"]:
-        if job["status"] != "finished":
-            failed = job["status"] == "failed"
-            reason = (
-                job["error"] or ("before this start; see its log.txt" if failed else "the same command goes on with it")
-            ).splitlines()[0]
-            found.append((failed, f"{job['name']} ({reason})"))
-        elif job["outcome"] == "failed":  # its results stand, but they are not those that this start has asked for
-            found.append((True, f"{job['name']} ({job['error']})"))
-    return found
+        if job["status"] == "failed" or job["outcome"] == "failed":
+            lines.append(f"Failed: {job['name']} ({(job['error'] or 'before this start; see its log.txt').splitlines()[0]})")
+        elif job["status"] != "finished":
+            lines.append(f"Unfinished: {job['name']} (the same command resumes it)")
+    return lines
 
 
-def _sources(sweep: dict[str, Any]) -> list[str]:
+def _sources(sweep: Sweep) -> list[str]:
+    """The names of all sources that a job was validated on."""
     return list(dict.fromkeys(name for job in sweep["jobs"] for name in job["source_validation"]))
-
-
-def _mean(row: dict[str, Any]) -> str:
-    return _percent(row["mean"]) + (f" ± {_percent(row['std'])}" if row["std"] is not None else "")
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
 
 
 def _short(value: str | None) -> str:
@@ -139,13 +100,3 @@ def _short(value: str | None) -> str:
         return f"{float(value):.4g}" if len(value) > 8 else value
     except ValueError:
         return value
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])

@@ -3,18 +3,22 @@
 import json
 import re
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from pin_memory.training.sweeps.job import OUTCOMES, RECORD, is_finished, read_record
-from pin_memory.utils import documents
+from pin_memory.utils.documents import read_json, read_yaml
 from pin_memory.utils.errors import ConfigurationError
 
 OBJECTIVE = "mean over the sources of the mIoU on their validation splits"
 SWEPT = ".swept.json"
 """File in a sweep's folder: the settings that it changes."""
+
+SeedScores = dict[str, list[float]]
+"""The objectives of one setting by seed; all under "None" where the seed was not changed."""
 
 
 def read_sweep(folder: str | Path) -> dict[str, Any]:
@@ -27,23 +31,22 @@ def read_sweep(folder: str | Path) -> dict[str, Any]:
         `jobs`: a dictionary each, the best score first: `name`, `status` (finished, failed, unfinished), `outcome` at the last start
         (finished, skipped, failed, ...), `settings` that differ (text by key), `objective` in 0..1, `source_validation`, `seconds`,
         `error`. `settings`: mean and sample standard deviation of the objective for each setting over its seeds, and what settings are
-        compared by (`compared`, see `_by_setting`), the best first. `best`: the first of them, None where nothing but the seed differs or
-        none can be compared. `notes`: sentences on the comparison. `stand_in`: whether drawn scenes were trained on.
+        compared by (`compared`, the mean over the seeds that all have), the best first. `best`: the first of them, None where nothing but
+        the seed differs or none can be compared. `notes`: sentences on the comparison. `stand_in`: whether drawn scenes were trained on.
 
     Raises:
         ConfigurationError: There is no sweep in the folder.
     """
     folder = Path(folder)
-    outcomes = {path.stem: path for path in (folder / OUTCOMES).glob("*.json")}
     places = jobs_in(folder)
     if not places:
         raise ConfigurationError(f"{folder}: expected the folder of a sweep (runs/<experiment>/sweeps/<sweep>), found no jobs in it.")
-    jobs = [_job(place, read_json(outcomes.get(place.name), {})) for place in places]
-    swept = read_json(folder / SWEPT, None) or _differing([job["settings"] for job in jobs])
+    jobs = [_job(place, read_json_or(folder / OUTCOMES / f"{place.name}.json", {})) for place in places]
+    swept = read_json_or(folder / SWEPT, None) or _differing([job["settings"] for job in jobs])
     for job in jobs:
         job["settings"] = {key: job["settings"].get(key) for key in swept}
     jobs.sort(key=lambda job: -1.0 if job["objective"] is None else job["objective"], reverse=True)
-    settings, notes = _by_setting(jobs)
+    settings, notes = _compared_settings(jobs)
     choice = bool(set(swept) - {"seed"})
     return {
         "folder": str(folder),
@@ -65,7 +68,7 @@ def jobs_in(folder: Path) -> list[Path]:
 
 
 def _job(place: Path, outcome: dict[str, Any]) -> dict[str, Any]:
-    """A row of the table."""
+    """A job as `read_sweep` describes it."""
     record = read_record(place) or {"status": "failed" if outcome else "unfinished", "settings": {}, "overrides": _saved_overrides(place)}
     finished = bool(record["settings"]) and is_finished(place, record)
     status = "finished" if finished else "failed" if "failed" in (record["status"], outcome.get("outcome")) else "unfinished"
@@ -83,48 +86,56 @@ def _job(place: Path, outcome: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _by_setting(jobs: Iterable[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
+def _compared_settings(jobs: Iterable[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
     """Mean and spread over the seeds of each setting with a score, the best first, and sentences on how they were compared.
 
-    Settings are compared by their means over the seeds that all of them have (`compared`): seeds that only some have say as much about the
-    seeds as about the settings. Without such a seed they are compared by their means over all their own. A setting that has lost a seed,
-    because its job failed or is unfinished, while another has it, is not compared (None), or it would win by losing its worst seed.
+    Settings are compared by their means over the seeds that all of them have: seeds that only some have say as much about the seeds as
+    about the settings. A setting that misses a seed is not compared (None), or it would win by losing its worst seed.
     """
     groups: dict[str, list[dict[str, Any]]] = {}
     for job in jobs:
         groups.setdefault(json.dumps({key: value for key, value in job["settings"].items() if key != "seed"}), []).append(job)
-    scores = {key: _by_seed(members) for key, members in groups.items() if any(job["objective"] is not None for job in members)}
-    known = {seed for found in scores.values() for seed in found}
-    lost = {key: known & {str(job["settings"].get("seed")) for job in groups[key]} - found.keys() for key, found in scores.items()}
-    compared = [set(found) for key, found in scores.items() if not lost[key]]
+    scores = {setting: found for setting, members in groups.items() if (found := _scores_by_seed(members))}
+    missing = settings_missing_seeds(groups, scores)
+    compared = [set(found) for setting, found in scores.items() if not missing[setting]]
     shared = set.intersection(*compared) if compared else set()
     rows = []
-    for key, found in scores.items():
-        own = [score for values in found.values() for score in values]
-        over = [score for seed, values in found.items() if seed in shared or not shared for score in values]
+    for setting, found in scores.items():
+        own = list(chain(*found.values()))
         rows.append({
-            "settings": json.loads(key), "mean": statistics.fmean(own), "std": statistics.stdev(own) if len(own) > 1 else None,
-            "compared": None if lost[key] else statistics.fmean(over),
-            "jobs": [job["name"] for job in groups[key] if job["objective"] is not None],
+            "settings": json.loads(setting), "mean": statistics.fmean(own), "std": statistics.stdev(own) if len(own) > 1 else None,
+            "compared": None if missing[setting] else mean_over_shared_seeds(found, shared),
+            "jobs": [job["name"] for job in groups[setting] if job["objective"] is not None],
         })  # fmt: skip
     rows.sort(key=lambda row: (-1.0 if row["compared"] is None else row["compared"], row["mean"]), reverse=True)
-    return rows, _notes(lost, compared, shared)
+    return rows, _notes(missing, compared, shared)
 
 
-def _by_seed(jobs: Iterable[dict[str, Any]]) -> dict[str, list[float]]:
-    """The scores that are there by seed; all under one where the seed was not changed."""
-    found: dict[str, list[float]] = {}
+def _scores_by_seed(jobs: Iterable[dict[str, Any]]) -> SeedScores:
+    """The scores of one setting's jobs by their seed."""
+    found: SeedScores = {}
     for job in jobs:
         if job["objective"] is not None:
             found.setdefault(str(job["settings"].get("seed")), []).append(job["objective"])
     return found
 
 
-def _notes(lost: dict[str, set[str]], compared: list[set[str]], shared: set[str]) -> list[str]:
+def settings_missing_seeds(groups: Mapping[str, Iterable[dict[str, Any]]], scores: Mapping[str, SeedScores]) -> dict[str, set[str]]:
+    """The seeds that a setting has no score for, as its job failed or is unfinished, while another setting has one."""
+    known = set(chain(*scores.values()))
+    return {key: known & {str(job["settings"].get("seed")) for job in groups[key]} - found.keys() for key, found in scores.items()}
+
+
+def mean_over_shared_seeds(scores: SeedScores, shared: set[str]) -> float:
+    """The mean over the seeds that all compared settings have; over a setting's own seeds where there is no such seed."""
+    return statistics.fmean(score for seed, values in scores.items() if seed in shared or not shared for score in values)
+
+
+def _notes(missing: Mapping[str, set[str]], compared: list[set[str]], shared: set[str]) -> list[str]:
     """What has to be known about the comparison of the settings, where it is not simply that of their means."""
     notes = [
-        f"Not compared: {words_of(json.loads(key))}, which has no score with seed {_listed(seeds)} while others have one."
-        for key, seeds in lost.items()
+        f"Not compared: {as_typed(json.loads(setting))}, which has no score with seed {_listed(seeds)} while others have one."
+        for setting, seeds in missing.items()
         if seeds
     ]
     if any(seeds != shared for seeds in compared):
@@ -137,11 +148,12 @@ def _notes(lost: dict[str, set[str]], compared: list[set[str]], shared: set[str]
 
 
 def _listed(seeds: set[str]) -> str:
+    """Seeds in the order of their numbers."""
     return ", ".join(sorted(seeds, key=lambda seed: (len(seed), seed)))
 
 
-def words_of(settings: dict[str, str | None]) -> str:
-    """Settings as they are typed."""
+def as_typed(settings: Mapping[str, str | None]) -> str:
+    """Settings as they are typed on a command line."""
     return " ".join(f"{key}={value}" for key, value in settings.items() if value is not None)
 
 
@@ -151,13 +163,14 @@ def values_of(overrides: Sequence[str]) -> dict[str, str]:
 
 
 def _saved_overrides(place: Path) -> list[str]:
-    """Those that Hydra has written down, of a job that got no further."""
+    """The overrides that Hydra has written down, of a job that got no further."""
     with suppress(Exception):  # cut short when the job was killed
-        return [str(override) for override in documents.read_yaml(place / ".hydra" / "overrides.yaml")]
+        return [str(override) for override in read_yaml(place / ".hydra" / "overrides.yaml")]
     return []
 
 
-def _differing(settings: list[dict[str, str]]) -> list[str]:
+def _differing(settings: Sequence[Mapping[str, str]]) -> list[str]:
+    """The settings of which not all jobs have the same value."""
     keys = dict.fromkeys(key for job in settings for key in job)
     return [key for key in keys if len({job.get(key) for job in settings}) > 1]
 
@@ -168,9 +181,9 @@ def short_names(keys: Sequence[str]) -> dict[str, str]:
     return {key: last[key] if list(last.values()).count(last[key]) == 1 else key for key in keys}
 
 
-def read_json(path: Path | None, default: Any) -> Any:
+def read_json_or(path: Path, default: Any) -> Any:
     """The content of a JSON file; `default` where there is none that can be read."""
     try:
-        return documents.read_json(path) if path else default
+        return read_json(path)
     except (OSError, ValueError):
         return default

@@ -1,0 +1,42 @@
+"""A command called in this process, which has imported torch already, with everything that Hydra leaves behind put back."""
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from unittest import mock
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+
+
+def run_in_process(main: Callable[[], None], arguments: list[str], cwd: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of `main` in the folder `cwd`."""
+    cwd.mkdir(parents=True, exist_ok=True)
+    capsys.readouterr()
+    with contextlib.chdir(cwd), mock.patch.object(sys, "argv", ["command", *arguments]), mock.patch.dict(os.environ), _hydra_put_back():
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    return (code, *capsys.readouterr())
+
+
+@contextlib.contextmanager
+def _hydra_put_back() -> Iterator[None]:
+    """Put what Hydra has set and the root logger back as they were."""
+    config, root = HydraConfig.instance().cfg, logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().clear()
+        HydraConfig.instance().cfg = config
+        for handler in root.handlers:
+            if handler not in handlers:
+                handler.close()
+        root.handlers[:], root.level = handlers, level
