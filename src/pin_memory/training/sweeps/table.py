@@ -26,7 +26,7 @@ def as_csv(sweep: Sweep) -> str:
     """A row for each job, scores as fractions; failed ones, too."""
     sources = _sources(sweep)
     head = ["job", "status", *sweep["swept"], "objective", *(f"val/miou_{name}" for name in sources), "seconds", "stand_in", "error"]
-    rows = []
+    rows: list[list[Cell]] = []
     for job in sweep["jobs"]:
         scores = [job["objective"], *(job["source_validation"].get(name) for name in sources), job["seconds"]]
         cells = [job["name"], job["status"], *job["settings"].values(), *scores, job["stand_in"], job["error"]]
@@ -63,8 +63,9 @@ def _seed_table(sweep: Sweep) -> Table:
     rows: list[list[Cell]] = []
     if len(keys) < len(sweep["swept"]) and any(len(row["jobs"]) > 1 for row in sweep["settings"]):
         for row in sweep["settings"]:
-            scores = [Score(row["mean"], row["std"]), str(len(row["jobs"])), *([Score(row["compared"])] if sweep["notes"] else [])]
-            rows.append([*(_short(row["settings"].get(key)) for key in keys), *scores])
+            compared = [Score(row["compared"])] if sweep["notes"] else []
+            settings = (_short(row["settings"].get(key)) for key in keys)
+            rows.append([*settings, Score(row["mean"], row["std"]), str(len(row["jobs"])), *compared])
     return Table(["Over the seeds:"], head, [rows] if rows else [], labels=len(keys))
 
 
