@@ -7,6 +7,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from pin_memory.callbacks import AtomicCheckpointIO
+from pin_memory.callbacks.run_record import RECORD
 from pin_memory.runs import build, checkpoints
 from pin_memory.utils.config import config_directory
 from tests.helpers.tiny_run import TINY
@@ -34,6 +35,6 @@ def write_untrained(folder: Path, *overrides: str) -> Path:
     if memory is not None:
         memory.commit(torch.nn.functional.normalize(torch.randn_like(memory.items), dim=1))
     record = checkpoints.run_record(cfg, choices, folder, build.build_data(cfg))
-    content = {"state_dict": method.state_dict(), "global_step": 3, "epoch": 0, checkpoints.RECORD: record | {"source_validation": {}}}
+    content = {"state_dict": method.state_dict(), "global_step": 3, "epoch": 0, RECORD: record | {"source_validation": {}}}
     AtomicCheckpointIO().save_checkpoint(content, folder / _CHECKPOINT)
     return folder

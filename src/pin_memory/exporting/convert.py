@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from pin_memory.callbacks import AtomicCheckpointIO
+from pin_memory.callbacks.run_record import RECORD
 from pin_memory.exporting import official_names
 from pin_memory.exporting.official_names import MEMORY_ITEMS, Released
 from pin_memory.runs import build, checkpoints
@@ -25,7 +26,7 @@ def read_source(source: Path) -> Released:
         ConfigurationError: It is damaged, holds code, or is of another format; also when it is one of ours already.
     """
     released = official_names.read_released(source)
-    if checkpoints.RECORD in released.extras:
+    if RECORD in released.extras:
         raise ConfigurationError(f"source={source} is a checkpoint of this library already. Say to=official to turn it into the authors'.")
     return released
 
@@ -54,7 +55,7 @@ def write_ours(released: Released, source: Path, output: Path, cfg: DictConfig, 
         "state_dict": method.state_dict() | {f"{_NETWORK}{name}": tensor for name, tensor in state.items()},
         "global_step": _iterations(released.extras),
         "epoch": int(released.extras.get("epoch") or 0),
-        checkpoints.RECORD: record | {"source_validation": {}, ORIGIN: released.extras | {"names": released.names}},
+        RECORD: record | {"source_validation": {}, ORIGIN: released.extras | {"names": released.names}},
     }
     AtomicCheckpointIO().save_checkpoint(content, output)
     memory = "no memory" if released.items is None else f"a memory of {' x '.join(map(str, released.items.shape))}"
@@ -79,12 +80,12 @@ def write_official(source: Path, output: Path) -> None:
     source = checkpoints.find_checkpoint(source)
     _keep(source, output)
     content = official_names.read_plain(source)
-    if not isinstance(content, dict) or checkpoints.RECORD not in content:
+    if not isinstance(content, dict) or RECORD not in content:
         raise ConfigurationError(f"source={source} holds no settings of a pin_memory run; to=official takes a checkpoint of this library.")
     tensors = {k.removeprefix(_NETWORK): v for k, v in content["state_dict"].items() if k.startswith(_NETWORK)}
     items = tensors.pop(MEMORY_ITEMS, None)
     state = _theirs(tensors)
-    record = content[checkpoints.RECORD]
+    record = content[RECORD]
     extras = dict(record.get(ORIGIN) or _new_extras(content))
     names = extras.pop("names", None) or [official_names.WRAPPER + name for name in state]
     written: dict[str, Any] = {"state_dict": {name: state[official_names.unwrapped(name)] for name in names}, **extras}
@@ -103,7 +104,7 @@ def _iterations(extras: dict[str, Any]) -> int:
 
 def _new_extras(content: dict[str, Any]) -> dict[str, Any]:
     """Epoch and mean IoU of a run of ours; the mean over the sources' validation splits, 0 before the first validation."""
-    scores = list(content[checkpoints.RECORD]["source_validation"].values())
+    scores = list(content[RECORD]["source_validation"].values())
     return {"epoch": content["epoch"], "mean_iu": sum(scores) / len(scores) if scores else 0.0}
 
 

@@ -27,23 +27,14 @@ def build_data(cfg: DictConfig) -> MultiSourceDataModule:
 
 
 def prepare_stand_ins(data: MultiSourceDataModule, path: Path, output: str | Path) -> None:
-    """Draw the stand-ins of a checkpoint's run if they are not there; never at a place of the checkpoint's choice.
-
-    Args:
-        data: The data of the run.
-        path: The checkpoint, for the message.
-        output: The folder of runs: they may be drawn below it.
-
-    Raises:
-        ConfigurationError: They would be drawn elsewhere.
-    """
+    """Draw the stand-ins of a checkpoint's run if they are missing; only below the folder of runs, never where the checkpoint chooses."""
     if data.stand_in is None or data.stand_in.is_there():
         return
     root = data.stand_in.root
     if not root.resolve().is_relative_to(Path(output).resolve()):
         raise ConfigurationError(
             f"{path} asks for stand-ins to be drawn into {root}, which is not below the folder of runs ({output}); a checkpoint does not"
-            " choose where files are written. Say where they are with paths.data=DIR, or draw them: pin-memory stand_in root=DIR"
+            " choose where files are written. Set paths.data=DIR to where they are, or draw them: pin-memory stand_in root=DIR"
         )
     data.prepare_data()
 
@@ -78,15 +69,7 @@ def build_without_weights(cfg: DictConfig) -> Method:
 
 
 def rebuilt(build: Callable[[], T], path: Path) -> T:
-    """What is built from the settings in a file; a failure says that the file is at fault.
-
-    Args:
-        build: Builds it.
-        path: The file.
-
-    Raises:
-        ConfigurationError: It cannot be built.
-    """
+    """What is built from the settings in a file; the error says that the file is the reason."""
     try:
         return build()
     except (HydraException, OmegaConfBaseException) as error:  # Hydra puts whatever a target raises into an exception of its own
@@ -95,11 +78,7 @@ def rebuilt(build: Callable[[], T], path: Path) -> T:
 
 
 def without_downloads(config: Any) -> None:
-    """Forget in settings which pretrained weights a network began with, so that rebuilding it fetches and reads nothing.
-
-    Args:
-        config: An OmegaConf container or plain containers; changed.
-    """
+    """Forget in settings, in place, which pretrained weights a network began with, so that rebuilding it fetches nothing."""
     for key, value in config.items() if isinstance(config, dict | DictConfig) else enumerate(config):
         if key == "pretrained":
             config[key] = None

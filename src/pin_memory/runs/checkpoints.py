@@ -1,4 +1,4 @@
-"""Checkpoints of this library: the record of a run that lies in them, where they are, and the way back to a trained method."""
+"""Checkpoints of this library: the record of a run that lies in them, and the way back to a trained method."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,69 +6,27 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pin_memory.callbacks.run_record import RECORD
 from pin_memory.domains import MultiSourceDataModule
 from pin_memory.methods import Method
 from pin_memory.runs.build import build_untrained, rebuilt
 from pin_memory.runs.folder import RunFolder
+from pin_memory.runs.old_settings import current_settings
 from pin_memory.runs.trusted import checked_settings
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.labels import IGNORE, LabelSpace
 from pin_memory.utils.untrusted import load_weights_only
 
-RECORD = "pin_memory"
-"""Key of a checkpoint under which the settings of its run lie."""
 _NOT_RECORDED = ("callbacks", "logger", "hydra")
 _BUILT = ("method", "network", "data")
 """The settings in a checkpoint from which something is built."""
-_RENAMED = {
-    "pin_memory.domains.stand_in_layouts.": "pin_memory.domains.stand_ins.",
-    "pin_memory.inference.TestStatistics": "pin_memory.inference.BatchNormStatistics",
-    "pin_memory.meta.": "pin_memory.methods.",
-    "pin_memory.methods.schedules.": "pin_memory.methods.",
-}
-"""How names of classes in the settings of 0.1.0 began, and how they begin now."""
-
-
-class RunRecord(Callback):
-    """Puts the settings of the run into every checkpoint, as plain containers that load without running code.
-
-    Args:
-        record: What `run_record` returned.
-    """
-
-    def __init__(self, record: dict[str, Any]) -> None:
-        self.record = record
-        self.earlier_scores: dict[str, float] = {}
-
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Know the newest scores until the first validation after a resumption."""
-        self.earlier_scores = checkpoint.get(RECORD, {}).get("source_validation", {})
-
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add the record and the newest scores on the sources to the checkpoint."""
-        checkpoint[RECORD] = self.record | {"source_validation": source_scores(trainer) or self.earlier_scores}
-
-
-def source_scores(trainer: Trainer) -> dict[str, float]:
-    """Mean IoU by source of the newest validation; empty before the first one."""
-    return {k.removeprefix("val/miou_"): float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/miou_")}
 
 
 def run_record(cfg: DictConfig, choices: dict[str, str], run: Path, data: MultiSourceDataModule) -> dict[str, Any]:
-    """The settings that rebuild the run's objects.
-
-    Interpolations stay, so that `paths.data` can be given anew when the run is evaluated elsewhere.
-
-    Args:
-        cfg: The composed configuration.
-        choices: The option chosen of each configuration group.
-        run: The run folder.
-        data: The domains of the run.
-    """
+    """The settings that rebuild the run's objects; interpolations stay, so that `paths.data` can be set anew when it is evaluated."""
     kept = [str(key) for key in cfg if key not in _NOT_RECORDED]
     config = OmegaConf.to_container(OmegaConf.masked_copy(cfg, kept), resolve=False)
     assert isinstance(config, dict)
@@ -78,19 +36,24 @@ def run_record(cfg: DictConfig, choices: dict[str, str], run: Path, data: MultiS
 
 
 def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
-    """The checkpoint that a run folder or a file stands for.
-
-    Raises:
-        ConfigurationError: There is none.
-    """
+    """The checkpoint that a run folder or a file stands for."""
     path = Path(run_or_checkpoint).expanduser()
     return path if path.is_file() else RunFolder(run_or_checkpoint).checkpoint()
 
 
 class Checkpoint(NamedTuple):
-    """Settings, choices, tensors, training step, classes, sources, scores on them, and whether it is a converted one, of a checkpoint.
+    """The content of a checkpoint.
 
-    `recorded` are the settings as they lie in the file, from which nothing may be built; `load_method` puts checked ones into `cfg`.
+    Attributes:
+        cfg: The settings; nothing may be built from them before `load_method` has checked them.
+        recorded: The settings, unchecked, with their references.
+        choices: Options of the configuration groups.
+        state: Tensors by name.
+        step: Iterations made.
+        label_space: Of the classes.
+        sources: Names of the source domains.
+        source_validation: mIoU by source.
+        converted: Whether it comes from the authors' format.
     """
 
     cfg: DictConfig
@@ -112,17 +75,13 @@ class Trained(NamedTuple):
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint; weights only, no code in it is run.
-
-    Raises:
-        ConfigurationError: The file is damaged, not one of this library, or holds code.
-    """
+    """Read a checkpoint of this or an older version; weights only, no code in it is run."""
     content = load_weights_only(path)
     if not isinstance(content, dict) or RECORD not in content:
         raise ConfigurationError(f"{path} holds no settings of a pin_memory run; expected a checkpoint that pin_memory.train wrote.")
     record = content[RECORD]
     try:
-        config = with_present_names(record["config"])
+        config = current_settings(record["config"])
         checkpoint = Checkpoint(
             cfg=OmegaConf.create(config),
             recorded=OmegaConf.create(config),
@@ -141,30 +100,18 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return checkpoint
 
 
-def with_present_names(settings: Any) -> Any:
-    """Plain settings of an older version with the names that its classes have now."""
-    if isinstance(settings, dict):
-        return {key: with_present_names(value) for key, value in settings.items()}
-    if isinstance(settings, list):
-        return [with_present_names(value) for value in settings]
-    old = next((old for old in _RENAMED if isinstance(settings, str) and settings.startswith(old)), None)
-    return settings if old is None else _RENAMED[old] + settings.removeprefix(old)
-
-
 def _fault(found: Checkpoint) -> str:
     """What is of the wrong kind in a checkpoint; empty where nothing is."""
     names, palette = found.label_space.names, found.label_space.palette
-    checks = {
-        "settings without method, network and data": isinstance(found.cfg, DictConfig) and {"method", "network", "data"} <= set(found.cfg),
-        "a state_dict that does not hold tensors": isinstance(found.state, dict)
-        and all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in found.state.items()),
-        "a step that is no number": isinstance(found.step, int) and found.step >= 0,
-        "classes without names and colours": 1 <= len(names) <= IGNORE
-        and all(isinstance(name, str) for name in names)
-        and palette.shape == (len(names), 3),
-        "sources that are no names": all(isinstance(name, str) for name in found.sources),
-    }
-    return next((fault for fault, fine in checks.items() if not fine), "")
+    if not isinstance(found.cfg, DictConfig) or not set(_BUILT) <= set(found.cfg):
+        return "settings without method, network and data"
+    if not isinstance(found.state, dict) or not all(isinstance(value, torch.Tensor) for value in found.state.values()):
+        return "a state_dict that does not hold tensors"
+    if not isinstance(found.step, int) or found.step < 0:
+        return "a step that is no number"
+    if not 1 <= len(names) <= IGNORE or palette.shape != (len(names), 3) or not all(isinstance(name, str) for name in names):
+        return "classes without names and colours"
+    return "" if all(isinstance(name, str) for name in found.sources) else "sources that are no names"
 
 
 def load_method(path: Path, trust: Sequence[str] = ()) -> Trained:
@@ -173,6 +120,9 @@ def load_method(path: Path, trust: Sequence[str] = ()) -> Trained:
     Args:
         path: The checkpoint.
         trust: Packages besides this library whose classes the checkpoint may name, since loading calls them.
+
+    Returns:
+        The method, and the checkpoint with checked settings.
 
     Raises:
         ConfigurationError: The file is damaged, foreign, names classes that are not trusted, or its weights do not fit its settings.
@@ -185,16 +135,12 @@ def load_method(path: Path, trust: Sequence[str] = ()) -> Trained:
     method = rebuilt(lambda: build_untrained(checkpoint.cfg), path)  # the weights come from the checkpoint
     load_weights(method, checkpoint.state, path)
     if method.network.num_classes != (known := len(checkpoint.label_space)):
-        raise ConfigurationError(f"{path} is damaged: its network tells {method.network.num_classes} classes, its list has {known}.")
+        raise ConfigurationError(f"{path} is damaged: its network has {method.network.num_classes} classes, its list {known}.")
     return Trained(method.eval(), checkpoint)
 
 
 def load_weights(method: Method, state: dict[str, Any], path: Path) -> None:
-    """Give `method` the tensors of a checkpoint; all must fit.
-
-    Raises:
-        ConfigurationError: They do not; names the first missing, unexpected and mis-shaped one.
-    """
+    """Give `method` the tensors of a checkpoint; where they do not fit, the error names the first missing, unexpected or mis-shaped one."""
     method.make_room(state)
     own = method.state_dict()
     faults = {
@@ -209,16 +155,7 @@ def load_weights(method: Method, state: dict[str, Any], path: Path) -> None:
 
 
 def check_same_classes(before: Sequence[str], now: Sequence[str], path: Path) -> None:
-    """Refuse labels that mean something else than those a checkpoint was trained with.
-
-    Args:
-        before: The classes of the checkpoint.
-        now: The classes of the data.
-        path: The checkpoint.
-
-    Raises:
-        ConfigurationError: They differ in number, names or order.
-    """
+    """Refuse labels (`now`) that mean something else than those that a checkpoint was trained with (`before`)."""
     if list(before) == list(now):
         return
     differing = next((k for k, (old, new) in enumerate(zip(before, now, strict=False)) if old != new), min(len(before), len(now)))

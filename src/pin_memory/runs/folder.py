@@ -11,6 +11,7 @@ from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
+from pin_memory.runs.old_settings import current_settings
 from pin_memory.runs.results import RESULTS, Results
 from pin_memory.utils.documents import read_json, read_yaml
 from pin_memory.utils.errors import ConfigurationError, DataError
@@ -222,6 +223,7 @@ def dotted(settings: Any, prefix: str = "") -> dict[str, Any]:
 
 def _resolved(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings by dotted keys; references to single values are followed, but for that to the seed, which tells nothing of its own."""
+    settings = current_settings(settings)
     cfg = OmegaConf.create(settings)
     return {key: _followed(cfg, key, value) for key, value in dotted(settings).items()}
 

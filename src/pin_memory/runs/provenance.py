@@ -13,12 +13,9 @@ _CHECKOUT = Path(__file__).resolve().parents[3]
 
 
 def provenance() -> dict[str, Any]:
-    """Collect what is needed to tell two results apart.
+    """What is needed to tell two results apart, as plain values; versions are None where a package is not installed."""
+    import torch
 
-    Returns:
-        A dictionary of plain values (JSON): `package` and `packages` (versions, None where not installed), `git` (see `git_state`),
-        `python`, `platform`, `cpus`, `accelerators` (names) and `date` (ISO 8601, UTC).
-    """
     return {
         "package": _version("pin_memory"),
         "git": git_state(_CHECKOUT),
@@ -26,7 +23,7 @@ def provenance() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
-        "accelerators": _accelerators(),
+        "accelerators": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -37,13 +34,9 @@ def revision() -> str | None:
 
 
 def git_state(checkout: Path) -> dict[str, Any] | None:
-    """Read the revision of a source checkout.
+    """Revision of a source checkout, and whether tracked files differ from it; None without a commit or git.
 
-    Args:
-        checkout: The folder that holds `.git`; a parent's repository does not count, it may be anybody's.
-
-    Returns:
-        `{"revision": hash, "dirty": whether tracked files differ from it}`, or None without a checkout, a commit or git.
+    A parent's repository does not count, it may be anybody's.
     """
     if not (checkout / ".git").exists():
         return None
@@ -66,10 +59,3 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def _accelerators() -> list[str]:
-    """Names of the CUDA devices that torch sees."""
-    import torch
-
-    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]

@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig
 
 from pin_memory.callbacks import MetricRows, PredictionPanels, RankBuffers, StepSeeds
+from pin_memory.callbacks.run_record import RunRecord, source_scores
 from pin_memory.domains import MultiSourceDataModule
 from pin_memory.domains.readers.listing import first_names
 from pin_memory.evaluation.floors import copied_weights, floor_scores, with_weights
@@ -93,7 +94,7 @@ def _callbacks(cfg: DictConfig, choices: dict[str, str], data: MultiSourceDataMo
     chosen: list[Callback] = [instantiate(node) for node in cfg.callbacks.values() if node]
     if not any(isinstance(callback, StepSeeds) for callback in chosen):
         log.warning("callbacks.seeds is left out: a resumed run will not draw the noise of one that was never stopped.")
-    record = checkpoints.RunRecord(checkpoints.run_record(cfg, choices, Path(cfg.paths.run), data))
+    record = RunRecord(checkpoints.run_record(cfg, choices, Path(cfg.paths.run), data))
     return [*chosen, MetricRows(), RankBuffers(), record]
 
 
@@ -124,7 +125,7 @@ def _select(method: Method, trainer: Trainer, run: Path, selection: str) -> dict
         return {}
     best, last = "checkpoints/best.ckpt", "checkpoints/last.ckpt"
     if selection == "last" or not (run / best).is_file():  # its weights are those that training ended with
-        scores = checkpoints.source_scores(trainer) or checkpoints.read_checkpoint(run / last).source_validation
+        scores = source_scores(trainer) or checkpoints.read_checkpoint(run / last).source_validation
         return {"checkpoint": last, "selection": f"last (step {trainer.global_step})", "source_validation": scores}
     found = checkpoints.read_checkpoint(run / best)
     method.load_state_dict(found.state)
