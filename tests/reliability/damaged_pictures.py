@@ -15,8 +15,7 @@ from PIL import Image
 
 from pin_memory.domains import FolderDataModule, Loading
 from pin_memory.domains.loading.transforms import TrainTransform
-from pin_memory.domains.readers.decoding import read_deep_rgb, read_indices, read_rgb
-from pin_memory.domains.readers.label_codes import read_codes
+from pin_memory.domains.readers.decoding import read_codes, read_deep_rgb, read_indices, read_rgb
 from pin_memory.prediction import Saving, find_inputs, predict_items
 from pin_memory.prediction.reading import read_rgb as read_photo
 from tests.helpers import videos

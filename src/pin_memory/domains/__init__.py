@@ -20,17 +20,19 @@ from pin_memory.domains.loading.multi_source import MultiSourceDataModule
 from pin_memory.domains.loading.settings import Loading
 from pin_memory.domains.loading.transforms import TrainTransform
 from pin_memory.domains.readers.acdc import ACDC
-from pin_memory.domains.readers.base import Domain, Draw, MissingDataError
+from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.bdd100k import BDD100K
 from pin_memory.domains.readers.camvid import CamVid
 from pin_memory.domains.readers.cityscapes import Cityscapes
 from pin_memory.domains.readers.dark_zurich import DarkZurich
+from pin_memory.domains.readers.draws import Draw
 from pin_memory.domains.readers.folder import FolderDomain
 from pin_memory.domains.readers.gtav import GTAV
 from pin_memory.domains.readers.idd import IDD
 from pin_memory.domains.readers.kitti import KITTI
-from pin_memory.domains.readers.listing import Sample
+from pin_memory.domains.readers.layouts import Sample
 from pin_memory.domains.readers.mapillary import Mapillary
+from pin_memory.domains.readers.missing import MissingDataError
 from pin_memory.domains.readers.nighttime_driving import NighttimeDriving
 from pin_memory.domains.readers.synthia import Synthia
 from pin_memory.domains.readers.wilddash import WildDash

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pin_memory.domains import DomainDataModule, MultiSourceDataModule
-from pin_memory.domains.readers.listing import evenly_spaced
+from pin_memory.domains.readers.splits import evenly_spaced
 from pin_memory.evaluation.targets import target_scores, use_views
 from pin_memory.inference import WHOLE, Protocol
 from pin_memory.methods.batches import evaluation_mode

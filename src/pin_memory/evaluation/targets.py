@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pin_memory.domains import MultiSourceDataModule
 from pin_memory.domains.loading.views import find_view
-from pin_memory.domains.readers.listing import evenly_spaced
+from pin_memory.domains.readers.splits import evenly_spaced
 from pin_memory.evaluation.report import try_report
 from pin_memory.inference import Protocol
 from pin_memory.inference.protocols import recorded_name

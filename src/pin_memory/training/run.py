@@ -11,7 +11,6 @@ from omegaconf import DictConfig
 from pin_memory.callbacks import MetricRows, PredictionPanels, RankBuffers, StepSeeds
 from pin_memory.callbacks.run_record import RunRecord, source_scores
 from pin_memory.domains import MultiSourceDataModule
-from pin_memory.domains.readers.listing import first_names
 from pin_memory.evaluation.floors import copied_weights, floor_scores, with_weights
 from pin_memory.evaluation.report import try_report
 from pin_memory.evaluation.targets import evaluate_targets, write_evaluation
@@ -25,6 +24,7 @@ from pin_memory.training.resume.checkpoint import check_resumption, find_resumpt
 from pin_memory.training.resume.folder import run_folder
 from pin_memory.training.trainer import build_trainer
 from pin_memory.utils.distributed import is_first
+from pin_memory.utils.errors import first_names
 
 log = logging.getLogger(__name__)
 

@@ -4,6 +4,8 @@ A command prints the message of a `UserError` and ends with its exit code; every
 traceback.
 """
 
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     """A mistake or a missing thing that the user can mend.
@@ -49,3 +51,15 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
 DEFECT = 1  # what Python itself ends with after a traceback
+
+
+def first_names(names: Iterable[str], count: int = 3) -> str:
+    """List the first `count` of `names` in a message, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more
+
+
+def indent(text: str) -> str:
+    """Indent every line of a part of a message."""
+    return "\n".join(f"    {line}" for line in text.strip("\n").splitlines())

@@ -15,7 +15,7 @@ from PIL import Image
 
 from pin_memory.domains import GTAV, GTAVDataModule
 from pin_memory.domains.checks.contact_sheets import labelled
-from pin_memory.domains.checks.domain import check_domain, spaced
+from pin_memory.domains.checks.domain import check_domain
 from pin_memory.domains.checks.files import glance
 from pin_memory.domains.checks.records import Depth, DomainReport, Request
 from pin_memory.domains.checks.run import run_check
@@ -436,9 +436,3 @@ def test_labels_are_laid_over_images() -> None:
     picture = labelled(image, mask, CITYSCAPES)
     np.testing.assert_array_equal(picture[:, :4], np.broadcast_to([117, 72, 117], (8, 4, 3)))  # 0.3 * 90 + 0.7 * (128, 64, 128)
     assert {tuple(colour) for colour in picture[:, 4:].reshape(-1, 3).tolist()} == {(30, 30, 30), (40, 40, 40)}
-
-
-def test_positions_are_spread_over_the_whole() -> None:
-    assert spaced(101, 3) == [0, 50, 100]
-    assert spaced(2, 20) == [0, 1]
-    assert spaced(5, 1) == [0]

@@ -16,7 +16,7 @@ from pin_memory.cli.mistakes import explain
 from pin_memory.domains import FolderDataModule, Loading, MultiSourceDataModule
 from pin_memory.domains.loading.bad_samples import BadSamples, SkippingBad, substitutes
 from pin_memory.domains.loading.transforms import TrainTransform
-from pin_memory.domains.readers.base import Draw
+from pin_memory.domains.readers.draws import Draw
 from pin_memory.train import main as train
 from pin_memory.utils.errors import ConfigurationError, DataError
 from tests.helpers.tiny_run import TINY

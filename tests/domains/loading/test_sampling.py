@@ -7,7 +7,7 @@ import pytest
 
 from pin_memory.domains.loading.samplers import DrawLoader, DrawSampler, RareClassSampler
 from pin_memory.domains.loading.settings import Loading
-from pin_memory.domains.readers.base import Draw
+from pin_memory.domains.readers.draws import Draw
 from pin_memory.utils.errors import ConfigurationError
 
 

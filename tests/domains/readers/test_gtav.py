@@ -1,4 +1,4 @@
-"""GTAV: palette label ids, four ways to split, frames that are known to be faulty."""
+"""GTAV: palette label ids, four ways to split, frames that are known to be invalid."""
 
 import logging
 from pathlib import Path
@@ -100,21 +100,21 @@ def numbers_of(domain: GTAV) -> list[int]:
     return [int(sample.name) for sample in domain.samples]
 
 
-FAULTY = [15188, 17705, *range(20801, 20861)]
+INVALID = [15188, 17705, *range(20801, 20861)]
 SINGLE_COLOUR = [12160, 12166, 12167, 12191, 12192, 12193, 12195, 12202, 12203, 12204, 12205, 12206, 12207, 12208, 19993]
 
 
-def test_faulty_frames_are_left_out_and_said_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_invalid_frames_are_left_out_and_said_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     neighbours = [1, 2, 3, 4, 15187, 15189, 17704, 17706, 20800, 20861]
-    write_frames(tmp_path, *neighbours, *FAULTY)
+    write_frames(tmp_path, *neighbours, *INVALID)
     train, val = GTAV(tmp_path, "train"), GTAV(tmp_path, "val")
     assert sorted(numbers_of(train) + numbers_of(val)) == neighbours
     assert train.notes == val.notes
-    assert train.notes[0].startswith("62 faulty frames are left out by number: 15188 (white), 17705 (black), 20801-20860")
+    assert train.notes[0].startswith("62 invalid frames are left out by number: 15188 (white), 17705 (black), 20801-20860")
     assert caplog.messages[0] == f"GTAV (Playing for Data), split train: {train.notes[0]}"
 
 
-def test_nothing_is_said_without_faulty_frames(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_is_said_without_invalid_frames(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     assert GTAV(write_frames(tmp_path, 1, 2, 3), "train").notes == []
     assert not caplog.messages
@@ -125,7 +125,7 @@ def test_frames_of_a_single_colour(tmp_path: Path) -> None:
     assert len(GTAV(tmp_path, "train", train_on="all")) == 21
     dropped = GTAV(tmp_path, "train", train_on="all", drop_single_colour=True)
     assert numbers_of(dropped) == [1, 2, 12168, 12209, 19992, 24966]
-    assert "15 faulty frames" in dropped.notes[1]
+    assert "15 invalid frames" in dropped.notes[1]
     assert "the 15 of a single colour" in dropped.notes[1]
 
 
@@ -135,13 +135,13 @@ def write_lists(folder: Path, **numbers: list[int]) -> str:
     return f"{folder}/gtav_split_{{split}}.txt"
 
 
-def test_lists_may_name_faulty_frames_there_or_not(tmp_path: Path) -> None:
+def test_lists_may_name_invalid_frames_there_or_not(tmp_path: Path) -> None:
     root = write_frames(tmp_path / "gtav", 1, 2, 3, 15188, 20803)
     lists = write_lists(tmp_path, train=[1, 3, 15188], val=[2, 20803, 20804, 12160])
     train, val = GTAV(root, "train", split_file=lists), GTAV(root, "val", split_file=lists)
     assert numbers_of(train) == [1, 3]
     assert numbers_of(val) == [2]
-    assert train.notes[0].startswith("1 faulty frames")
+    assert train.notes[0].startswith("1 invalid frames")
 
 
 def test_lists_that_name_absent_frames(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from pin_memory.domains import IDD, IDDDataModule
+from pin_memory.domains.readers.idd import part_of
 from pin_memory.domains.readers.idd_polygons import rasterize
 from pin_memory.utils.errors import ConfigurationError, DataError
 from tests.domains.readers.domain_cases import DomainCase, Tree, stripes, write_grey, write_image
@@ -128,7 +130,7 @@ class TestIDD(DomainCase):
     def test_broken_json_is_named(self, root: Path, text: str) -> None:
         domain = self.open(root)
         domain.samples[0].label.write_bytes(text.encode("latin-1"))
-        with pytest.raises(DataError, match="not a whole IDD label") as error:
+        with pytest.raises(DataError, match="not a complete IDD label") as error:
             domain[0]
         assert str(domain.samples[0].label) in str(error.value)
 
@@ -136,7 +138,7 @@ class TestIDD(DomainCase):
     def test_absurd_sizes_are_told(self, root: Path, size: str) -> None:
         domain = self.open(root)
         domain.samples[0].label.write_text(f'{{"imgWidth": {size}, "imgHeight": 6, "objects": []}}')
-        with pytest.raises(DataError, match="not a whole IDD label"):
+        with pytest.raises(DataError, match="not a complete IDD label"):
             domain[0]
 
     def test_image_of_another_size(self, root: Path) -> None:
@@ -256,14 +258,9 @@ def test_parts_that_do_not_exist(tmp_path: Path, parts: list[int]) -> None:
         IDD(tmp_path, "val", parts=parts)
 
 
-def test_the_published_frames_fall_into_their_parts(shared: Path, tmp_path: Path) -> None:
-    lists = shared / "data/samples/idd_autonue/val_names_part1_and_2.txt"
-    for line in lists.read_text().split():
-        split, drive, frame = line.split("/")
-        for path in (f"leftImg8bit/{split}/{drive}/{frame}_leftImg8bit.jpg", f"gtFine/{split}/{drive}/{frame}_gtFine_polygons.json"):
-            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / path).touch()
-    assert [len(IDD(tmp_path, "val", parts=parts)) for parts in ([1], [2], [1, 2])] == [981, 1055, 2036]
+def test_the_published_frames_fall_into_their_parts(shared: Path) -> None:
+    names = (shared / "data/samples/idd_autonue/val_names_part1_and_2.txt").read_text().split()
+    assert Counter(part_of(name.split("/", 1)[1]) for name in names) == {1: 981, 2: 1055}
 
 
 class TestPolygonCache:

@@ -7,7 +7,7 @@ import pytest
 from scipy.io import savemat
 
 from pin_memory.domains import Sample
-from pin_memory.domains.readers.splits import list_of, listed, read_names, split_last_fifth
+from pin_memory.domains.readers.splits import evenly_spaced, find_list, last_fifth_or_all, listed, read_names, split_last_fifth
 from pin_memory.utils.errors import ConfigurationError, DataError
 
 
@@ -26,7 +26,7 @@ def names_of(chosen: list[Sample]) -> list[str]:
 class TestLastFifth:
     @pytest.mark.parametrize(("count", "held_out"), [(2, 1), (4, 1), (5, 1), (9, 1), (10, 2), (24904, 4980), (9400, 1880)])
     def test_sizes(self, count: int, held_out: int) -> None:
-        frames = numbered(count)
+        frames = samples("frame") * count
         train, val, test = (split_last_fifth(frames, split) for split in ("train", "val", "test"))
         assert len(val) == held_out
         assert train + val == frames
@@ -37,7 +37,18 @@ class TestLastFifth:
         assert names_of(split_last_fifth(numbered(1), "val")) == ["00001"]
 
 
-class TestListOf:
+def test_a_target_without_split_is_evaluated_on_all() -> None:
+    frames = numbered(10)
+    assert [len(last_fifth_or_all(frames, split)) for split in ("train", "val", "test")] == [8, 2, 10]
+
+
+def test_positions_are_spread_over_the_whole() -> None:
+    assert evenly_spaced(range(101), 3) == [0, 50, 100]
+    assert evenly_spaced(range(2), 20) == evenly_spaced(range(2), None) == [0, 1]
+    assert evenly_spaced(range(5), 1) == [0]
+
+
+class TestFindList:
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
         for name in ("gtav_split_train.txt", "gtav_split_val.txt", "train.txt", "val.txt", "split.mat", "retrain_list.txt"):
@@ -55,28 +66,28 @@ class TestListOf:
         ],
     )
     def test_from_a_pattern_or_from_the_list_of_another_split(self, folder: Path, given: str, found: str) -> None:
-        assert list_of(folder / given, "val") == folder / found
-        assert list_of(str(folder / given), "val") == folder / found
+        assert find_list(folder / given, "val") == folder / found
+        assert find_list(str(folder / given), "val") == folder / found
 
     def test_from_a_mapping(self, folder: Path) -> None:
         lists = {"train": folder / "train.txt", "val": str(folder / "gtav_split_val.txt")}
-        assert list_of(lists, "val") == folder / "gtav_split_val.txt"
+        assert find_list(lists, "val") == folder / "gtav_split_val.txt"
         with pytest.raises(ConfigurationError, match="gives lists for train, val; it needs one for 'test'"):
-            list_of(lists, "test")
+            find_list(lists, "test")
 
     def test_a_file_that_does_not_say_its_split(self, folder: Path) -> None:
         for name in ("retrain_list.txt", "frames.txt"):
             with pytest.raises(ConfigurationError, match="cannot tell which split it lists"):
-                list_of(folder / name, "val")
+                find_list(folder / name, "val")
 
     def test_a_file_that_is_not_there(self, folder: Path) -> None:
         with pytest.raises(DataError, match="there is no list of the split 'test'") as error:
-            list_of(folder / "gtav_split_{split}.txt", "test")
+            find_list(folder / "gtav_split_{split}.txt", "test")
         assert str(folder / "gtav_split_test.txt") in str(error.value)
 
     def test_the_home_folder(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HOME", str(folder))
-        assert list_of("~/train.txt", "train") == folder / "train.txt"
+        assert find_list("~/train.txt", "train") == folder / "train.txt"
 
 
 class TestReadNames:

@@ -53,8 +53,8 @@ class TestWildDash(DomainCase):
     def write_label(self, path: Path, raw: np.ndarray) -> None:
         write_panoptic(path, raw)
 
-    def test_values_that_labels_may_hold(self) -> None:
-        assert set(WildDash.raw_ids) == {*range(39), 255}
+    def test_values_that_labels_may_hold(self, root: Path) -> None:
+        assert self.open(root).raw_ids == {*range(39), 255}
 
     def test_pickups_as_cars(self, root: Path) -> None:
         domain = WildDash(root, "test", pickup="car")
@@ -84,7 +84,7 @@ class TestWildDash(DomainCase):
     def test_damaged_annotation(self, root: Path, content: str) -> None:
         (root / "panoptic.json").write_text(content)
         domain = self.open(root)
-        with pytest.raises(DataError, match="not a whole panoptic annotation") as error:
+        with pytest.raises(DataError, match="not a complete panoptic annotation") as error:
             domain.read_label(domain.samples[0])
         assert str(root / "panoptic.json") in str(error.value)
 

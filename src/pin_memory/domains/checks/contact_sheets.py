@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pin_memory.domains.checks.domain import spaced
 from pin_memory.domains.readers.base import Domain
-from pin_memory.domains.readers.listing import Sample
+from pin_memory.domains.readers.layouts import Sample
+from pin_memory.domains.readers.splits import evenly_spaced
 from pin_memory.utils.errors import DataError
 from pin_memory.utils.labels import IGNORE, LabelSpace
 from pin_memory.utils.pictures import legend, overlay, write_image
@@ -34,7 +34,7 @@ def write_sheet(path: Path, name: str, splits: list[Domain]) -> None:
     present: set[int] = set()
     for place, domain in enumerate(splits):
         count = _PAIRS // len(splits) + (place < _PAIRS % len(splits))
-        for sample in (domain.samples[index] for index in spaced(len(domain), count)):
+        for sample in (domain.samples[index] for index in evenly_spaced(range(len(domain)), count)):
             tile, classes = _pair(domain, sample)
             tiles.append(tile)
             present |= classes

@@ -17,7 +17,9 @@ from pin_memory.domains.checks.records import Depth, DomainReport, Request, Spli
 from pin_memory.domains.loading.class_statistics import class_shares, store_counts, stored_counts
 from pin_memory.domains.loading.data_module import DomainDataModule
 from pin_memory.domains.loading.parallel import in_parallel
-from pin_memory.domains.readers.base import Domain, MissingDataError
+from pin_memory.domains.readers.base import Domain
+from pin_memory.domains.readers.missing import MissingDataError
+from pin_memory.domains.readers.splits import evenly_spaced
 from pin_memory.utils.errors import ConfigurationError, DataError
 
 _THREADS = 8  # read the heads and ends of files; more than CPUs, since they mostly wait for the disk
@@ -94,7 +96,7 @@ def _check_split(domain: Domain, depth: Depth, findings: Findings, stand_in: boo
     if report.published and report.pairs < report.published and complete:
         findings.fewer(split, report.pairs, report.published)
     report.sizes = _glance(domain, findings)
-    chosen = spaced(len(domain), len(domain) if depth.deep else depth.sample)
+    chosen = evenly_spaced(range(len(domain)), None if depth.deep else depth.sample)
     title = f"{domain.title}: decoding {split}"
     inspected = list(in_parallel(inspect_pair, domain, chosen, depth.workers, title))
     for item in inspected:
@@ -103,11 +105,6 @@ def _check_split(domain: Domain, depth: Depth, findings: Findings, stand_in: boo
     if not stand_in:  # drawn by taste
         findings.unexpected_classes(domain, report.class_shares)
     return report
-
-
-def spaced(length: int, count: int) -> list[int]:
-    """At most `count` positions of a list, evenly spaced from its first to its last."""
-    return [round(position) for position in np.linspace(0, length - 1, min(count, length))]
 
 
 def _glance(domain: Domain, findings: Findings) -> dict[str, int]:

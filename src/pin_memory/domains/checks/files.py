@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from pin_memory.domains.loading.class_statistics import count_classes
 from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.decoding import PILLOW_ERRORS, check_pixels, opened
-from pin_memory.domains.readers.listing import Sample
+from pin_memory.domains.readers.layouts import Sample
 from pin_memory.utils.documents import read_json
 from pin_memory.utils.errors import DataError
 

@@ -9,8 +9,7 @@ import numpy as np
 from pin_memory.domains.checks.files import Fault
 from pin_memory.domains.checks.kinds import DECODING, KINDS
 from pin_memory.domains.readers.base import Domain
-from pin_memory.domains.readers.listing import first_names
-from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError, first_names
 
 _SHOWN = 20  # files of a kind in the message; all are in `Finding.places`
 
@@ -86,8 +85,8 @@ class Findings:
     def unmatched(self, domain: Domain) -> None:
         """Note files without partner, and what the reader says about the rest."""
         found = domain.found
-        images = [Fault("unmatched_image", str(found.images[key])) for key in found.lonely_images]
-        labels = [Fault("unmatched_label", str(found.labels[key])) for key in found.lonely_labels]
+        images = [Fault("unmatched_image", str(found.images[key])) for key in found.unpaired_images]
+        labels = [Fault("unmatched_label", str(found.labels[key])) for key in found.unpaired_labels]
         self.faults(domain.split, images + labels)
         said = tuple(f"{len(files)} {kind} have no" for files, kind in ((images, "images"), (labels, "labels")))
         for note in domain.notes:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset, default_collate
 
-from pin_memory.domains.readers.base import Domain, Draw
+from pin_memory.domains.readers.base import Domain
+from pin_memory.domains.readers.draws import Draw
 from pin_memory.utils.errors import DataError
 
 _SKIPPED = "skipped"

@@ -15,8 +15,10 @@ from pin_memory.domains.loading.settings import Loading, collate, loader_options
 from pin_memory.domains.loading.training_loader import TrainingLoader
 from pin_memory.domains.loading.transforms import TrainTransform
 from pin_memory.domains.loading.views import ViewTransform, find_view
-from pin_memory.domains.readers.base import SPLITS, Domain, Sample, Transform
-from pin_memory.domains.readers.listing import evenly_spaced
+from pin_memory.domains.readers.base import Domain
+from pin_memory.domains.readers.draws import Transform
+from pin_memory.domains.readers.layouts import SPLITS, Sample
+from pin_memory.domains.readers.splits import evenly_spaced
 from pin_memory.utils.distributed import items_of_rank, world_size
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.labels import LabelSpace

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from pin_memory.domains.readers.base import Transform
+from pin_memory.domains.readers.draws import Transform
 
 Split = Callable[[Sequence[str], int], tuple[list[str], list[str]]]
 """Names of the meta-train and of the meta-test domains, from all names and the iteration."""

@@ -23,7 +23,7 @@ from pin_memory.domains.loading.data_module import DomainDataModule
 from pin_memory.domains.loading.meta_test_augmentation import AugmentationBySide, Split
 from pin_memory.domains.loading.transforms import TrainTransform
 from pin_memory.domains.loading.waiting import Stopwatch, TimedLoader
-from pin_memory.domains.readers.base import Transform
+from pin_memory.domains.readers.draws import Transform
 from pin_memory.utils.distributed import gather_objects, rank
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.utils.labels import CITYSCAPES, LabelSpace

@@ -11,7 +11,7 @@ import torch.distributed
 from torch.utils.data import DataLoader, DistributedSampler
 
 from pin_memory.domains.loading.class_statistics import images_with, rare_class_probabilities
-from pin_memory.domains.readers.base import Draw
+from pin_memory.domains.readers.draws import Draw
 from pin_memory.utils.errors import ConfigurationError
 
 _BLOCK = 1024  # draws that one generator makes, so that any position is reached without those before it

@@ -1,69 +1,24 @@
 """What the readers of all data sets share: pairs, decoding, one table for the labels, and the messages when something is missing."""
 
 import logging
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal
 
 import cv2
 import numpy as np
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from pin_memory.domains.readers.decoding import read_indices, read_rgb
-from pin_memory.domains.readers.layouts import SPLITS, Found, Layout, recognise
-from pin_memory.domains.readers.listing import Sample, contents, first_names, indent
+from pin_memory.domains.readers.draws import Draw, Transform, TransformByIteration
+from pin_memory.domains.readers.layouts import SPLITS, Found, Layout, Sample, recognise
+from pin_memory.domains.readers.missing import MissingDataError, contents
 from pin_memory.domains.readers.splits import SplitFile, listed, split_last_fifth
-from pin_memory.utils.errors import ConfigurationError, DataError
+from pin_memory.utils.errors import ConfigurationError, DataError, first_names, indent
 from pin_memory.utils.images import EvalTransform
 from pin_memory.utils.labels import CITYSCAPES, CLASSES, LabelSpace
 
-DEMO = "To see everything run without any data set, on drawn stand-ins:\n    python -m pin_memory.train experiment=demo"
-
-_TRAINING_ENDS = (
-    "Training ends at an image or label that cannot be read. `pin-memory check deep=true` lists all such files;"
-    " loading.on_bad_sample=skip goes on without them, and counts them."
-)
-
 log = logging.getLogger(__name__)
-
-
-class MissingDataError(DataError):
-    """A data set that is not where it was looked for.
-
-    Attributes:
-        report: What was expected, what was found and where to get it, without the hint at the demo that ends the message.
-    """
-
-    def __init__(self, report: str) -> None:
-        """Make the error from its `report`."""
-        self.report = report
-        super().__init__(f"{report}\n\n{DEMO}")
-
-
-@dataclass(frozen=True, slots=True)
-class Draw:
-    """One training draw: the sample's index, the seed of its augmentation and the iteration that it is trained on in."""
-
-    index: int
-    seed: int
-    iteration: int = 0
-
-
-class Transform(Protocol):
-    """Turns a decoded pair into tensors."""
-
-    def __call__(self, image: np.ndarray, label: np.ndarray, seed: int | None = None) -> tuple[Tensor, Tensor]:
-        """Map (H, W, 3) uint8 RGB and (H, W) uint8 train ids to (3, h, w) float32 and (h, w) int64."""
-
-
-@runtime_checkable
-class TransformByIteration(Protocol):
-    """A transform that depends on the iteration that an image is trained on in."""
-
-    def at(self, iteration: int) -> Transform:
-        """The transform in an iteration, counted from 0."""
 
 
 class Domain(Dataset[dict[str, Any]]):
@@ -77,35 +32,27 @@ class Domain(Dataset[dict[str, Any]]):
         found: The files of the split (of all splits, where they share a folder or a list sorts them) and the layout they follow.
         samples: The pairs of the split, sorted by name.
         notes: What was left out by which rule, in sentences.
-        table: Train id of each raw label id, (256,) uint8.
     """
 
-    title: ClassVar[str]
-    """The name of the data set in messages."""
-    tree: str
-    """The expected folders and files, for messages."""
-    download: ClassVar[str]
-    """Where to get the data set, for messages."""
-    layouts: tuple[Layout, ...]
-    """The folder trees the reader recognises, the preferred one first."""
-    inner_roots: ClassVar[tuple[str, ...]] = ("",)
-    """Folders below the root that a layout may start in, such as the folder an archive unpacks to; "" for the root itself."""
-    table: np.ndarray
-    """Train id of each raw label id, (256,) uint8; the reader's default, which a layout or an option replaces."""
-    test_split: ClassVar[str] = "val"
-    """The split that a target domain is judged on."""
-    label_space: LabelSpace = CITYSCAPES
-    """What the train ids stand for; all domains of a run share it."""
-    classes: tuple[str, ...] = CLASSES
-    """The classes of the label space that occur in the data set: a mean is taken over these, whatever is predicted."""
-    score_subsets: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """Further means that are reported when the data set is a source: their name, and the classes they are taken over."""
-    official_counts: Mapping[str, int] = {}
-    """Pairs of each split as published, for the check."""
-    known_single_colour: Collection[str] = ()
-    """Names of samples that are published with a label of one class or an image of one colour: the check mentions these only."""
-    unmatched: ClassVar[Literal["raise", "report"]] = "raise"
-    """What happens when an image has no label: an error, or (for data sets published so) a note, and the pair is left out."""
+    # What a reader declares; in `__init__`, options may change what is no ClassVar.
+    title: ClassVar[str]  # name of the data set in messages
+    tree: str  # the expected folders and files, for messages
+    download: ClassVar[str]  # where to get the data set, for messages
+    layouts: tuple[Layout, ...]  # the folder trees that it recognises, the preferred one first
+    inner_roots: ClassVar[tuple[str, ...]] = ("",)  # folders below the root that a layout may start in, as of an archive; "": the root
+    table: np.ndarray  # train id of each raw label id, (256,) uint8, unless the layout has its own
+    test_split: ClassVar[str] = "val"  # the split that a target domain is evaluated on
+    trainable: ClassVar[bool] = True  # False: there are no labels to train on, so that it can only be a target domain
+    split_rule: ClassVar[Callable[[list[Sample], str], list[Sample]]] = staticmethod(split_last_fifth)  # without folders and lists
+    reads_all_splits: bool = False  # take the frames of all split folders, whatever the split
+    ignore_missing: ClassVar[Collection[str]] = frozenset()  # names that a list may have without their frames being there
+    unique_file_names: ClassVar[bool] = False  # True: folders are no part of a sample's name
+    label_space: LabelSpace = CITYSCAPES  # what the train ids stand for; all domains of a run share it
+    classes: tuple[str, ...] = CLASSES  # those that occur: a mean is taken over these, whatever is predicted
+    score_subsets: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # further means for a source: their name and classes
+    official_counts: Mapping[str, int] = {}  # pairs of each split as published, for the check
+    known_single_colour: Collection[str] = ()  # samples published with one class or one colour: the check only mentions these
+    unmatched: ClassVar[Literal["raise", "report"]] = "raise"  # for an image without label: an error, or a note as published so
 
     def __init__(
         self,
@@ -120,7 +67,7 @@ class Domain(Dataset[dict[str, Any]]):
 
         Args:
             root: The folder of the data set, as it was unpacked.
-            split: "train", "val" or "test" (what a target domain is judged on).
+            split: "train", "val" or "test" (what a target domain is evaluated on).
             transform: Applied to every pair; without one, pairs are only normalised.
             split_file: Lists that say which images belong to which split, instead of folders or the default rule (see `splits.listed`).
             unmatched: Overrides what happens when an image has no label.
@@ -133,6 +80,11 @@ class Domain(Dataset[dict[str, Any]]):
             raise ConfigurationError(f"{self.title}: unmatched={unmatched!r}; expected raise or report.")
         if split not in SPLITS:
             raise ConfigurationError(f"{self.title}: there is no split {split!r}; choose one of {', '.join(SPLITS)}.")
+        if split == "train" and not self.trainable:
+            raise ConfigurationError(
+                f"{self.title}: only its {self.test_split} frames have labels, so there is nothing to train on. Use it as a target domain "
+                "(data.targets), where these are evaluated on."
+            )
         self.root = Path(root).expanduser()
         self.split = split
         self.transform: Transform = transform or EvalTransform()
@@ -141,15 +93,10 @@ class Domain(Dataset[dict[str, Any]]):
         self.found = self.find()
         if self.found.layout.table is not None:
             self.table = self.found.layout.table
-        self._settle_unmatched(unmatched or self.unmatched)
+        self._handle_unpaired(unmatched or self.unmatched)
         self.samples = self.select(self.found.pairs(self.sample_name))
         if not self.samples:
             raise self.missing(f"no image for the split {split!r}")
-
-    @property
-    def raw_ids(self) -> Collection[int] | None:
-        """The values that a label file may hold, for the check; None where that is not known."""
-        return None
 
     @property
     def layout(self) -> Layout:
@@ -157,70 +104,72 @@ class Domain(Dataset[dict[str, Any]]):
         return self.found.layout
 
     @property
+    def raw_ids(self) -> Collection[int] | None:
+        """The values that a label file may hold, for the check; None where that is not known."""
+        return self.layout.raw_ids
+
+    @property
     def folder_split(self) -> str:
-        """The split whose folder or list is read: `split`, but for "test" the one that the data set is judged on."""
+        """The split whose folder or list is read: `split`, but for "test" the one that the data set is evaluated on."""
         return self.test_split if self.split == "test" else self.split
 
-    def find(self) -> Found:
-        """Recognise the layout and list its files.
+    @property
+    def searched_splits(self) -> tuple[str, ...]:
+        """The splits whose folders are searched: a list, or training on everything, takes frames from all of them."""
+        return SPLITS if self.reads_all_splits or self.split_file is not None else (self.folder_split,)
 
-        Raises:
-            MissingDataError: None of the known trees is there.
-        """
-        splits = SPLITS if self.split_file is not None else (self.folder_split,)
-        found = recognise(self.root, self.layouts, self.inner_roots, splits)
+    def find(self) -> Found:
+        """Recognise the layout and list its files."""
+        found = self._recognise(self.searched_splits)
         if not found:
-            raise self.missing(self._absence())
+            raise self.missing(self.describe_absence())
         if not found[0].images:
             raise self.missing(f"no image for the split {self.split!r} in the tree {found[0].layout.name!r}")
-        if not found[0].layout.by_folder and self.split_file is None:
-            self._refuse_two_trees(found[0])
+        if not found[0].layout.by_folder and self.searched_splits != SPLITS:
+            # Files without split folders next to other splits' folders: the former's split could overlap with the latter.
+            by_folder = [layout for layout in self.layouts if layout.by_folder]
+            if (others := self._recognise(SPLITS, by_folder)) and others[0].images and others[0].labels:
+                raise self.missing(
+                    f"the split {self.split!r} would come from the tree {found[0].layout.name!r}, but other splits lie in the tree"
+                    f" {others[0].layout.name!r}, whose images may be the same; complete or remove one of the two, or give split_file"
+                )
         return found[0]
 
-    def _refuse_two_trees(self, found: Found) -> None:
-        """Refuse files without split folders beside other splits' folders: a split of the former could overlap with the latter."""
-        others = recognise(self.root, tuple(layout for layout in self.layouts if layout.by_folder), self.inner_roots, SPLITS)
-        if others and others[0].images and others[0].labels:
-            raise self.missing(
-                f"the split {self.split!r} would come from the tree {found.layout.name!r}, but other splits lie in the tree"
-                f" {others[0].layout.name!r}, whose images may be the same; complete or remove one of the two, or give split_file"
-            )
+    def _recognise(self, splits: Sequence[str], layouts: Sequence[Layout] | None = None) -> list[Found]:
+        return recognise(self.root, self.layouts if layouts is None else layouts, self.inner_roots, splits)
 
-    def _absence(self) -> str:
-        """Say what is there instead of the split."""
-        if others := recognise(self.root, self.layouts, self.inner_roots, SPLITS):
-            folder = others[0].layout.images.format(split=others[0].layout.splits.get(self.folder_split, self.folder_split))
-            return f"it follows the tree {others[0].layout.name!r}, but there is no {folder} with its labels; {contents(self.root)}"
+    def describe_absence(self) -> str:
+        """Say in a message what is there instead of a tree with the split."""
+        if others := self._recognise(SPLITS):
+            layout = others[0].layout
+            folder = layout.images.replace("{split}", layout.splits.get(self.folder_split, self.folder_split))
+            return f"it follows the tree {layout.name!r}, but there is no {folder} with its labels; {contents(self.root)}"
         absent = "none of its known folder trees is there; " if self.root.is_dir() and any(self.root.iterdir()) else ""
         return absent + contents(self.root)
 
     def sample_name(self, key: str) -> str:
         """The name of a sample, unique in the split and usable as a file name, from its key: the path that image and label share."""
-        return key.replace("/", "_")
+        return key.rsplit("/", 1)[-1] if self.unique_file_names else key.replace("/", "_")
 
     def select(self, pairs: list[Sample]) -> list[Sample]:
-        """The samples of the split: faulty ones are left out with a note, then lists, folders or the default rule decide."""
-        pairs = self.drop_faults(pairs)
-        if self.split_file is not None:
-            return listed(pairs, self.split_file, self.folder_split, self.title)
-        return pairs if self.layout.by_folder else self.default_split(pairs)
+        """The samples of the split: lists, folders or the reader's rule decide; invalid ones are left out with a note."""
+        if self.split_file is not None and not self.reads_all_splits:
+            return self.drop_invalid(listed(pairs, self.split_file, self.folder_split, self.title, self.ignore_missing))
+        pairs = self.drop_invalid(pairs)
+        return pairs if self.layout.by_folder or self.reads_all_splits else type(self).split_rule(pairs, self.split)
 
-    def drop_faults(self, pairs: list[Sample]) -> list[Sample]:
-        """Leave out what is known to be faulty, by a rule; says so with `note`."""
+    def drop_invalid(self, pairs: list[Sample]) -> list[Sample]:
+        """Leave out what is known to be invalid, by a rule, with a `note`."""
         return pairs
 
-    def default_split(self, pairs: list[Sample]) -> list[Sample]:
-        """The split's part of data that have neither folders nor lists for it."""
-        return split_last_fifth(pairs, self.folder_split)
-
     def note(self, sentence: str) -> None:
-        """Remember what was left out by which rule, and say it."""
+        """Keep and log what was left out by which rule."""
         self.notes.append(sentence)
         log.warning("%s, split %s: %s", self.title, self.split, sentence)
 
-    def _settle_unmatched(self, policy: str) -> None:
+    def _handle_unpaired(self, policy: str) -> None:
         """Refuse or note images without label; note labels without image."""
-        images, labels = self.found.lonely_images, self.found.lonely_labels
+        images, labels = self.found.unpaired_images, self.found.unpaired_labels
         if images and (policy == "raise" or len(images) == len(self.found.images)):
             names = first_names(str(self.found.images[key]) for key in images)
             raise DataError(
@@ -241,32 +190,21 @@ class Domain(Dataset[dict[str, Any]]):
         return read_indices(path)
 
     def read_image(self, sample: Sample) -> np.ndarray:
-        """Decode a sample's image, (H, W, 3) uint8 RGB.
-
-        Raises:
-            DataError: The file cannot be read or decoded.
-        """
+        """Decode a sample's image, (H, W, 3) uint8 RGB."""
         return read_rgb(sample.image)
 
     def read_label(self, sample: Sample) -> np.ndarray:
-        """Decode a sample's label to train ids, (H, W) uint8, 0..18 or `IGNORE`.
-
-        Raises:
-            DataError: The file cannot be read or decoded, or is not in the data set's encoding.
-        """
+        """Decode a sample's label to train ids, (H, W) uint8, 0..18 or `IGNORE`."""
         return np.asarray(cv2.LUT(self.read_raw_label(sample.label), self.table))
 
     def read_pair(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-        """Decode a sample's image and label.
-
-        Raises:
-            DataError: As the two readers, and when image and label differ in size.
-        """
+        """Decode a sample's image and label, which have to be of one size."""
         image, label = self.read_image(sample), self.read_label(sample)
         if image.shape[:2] != label.shape:
+            sizes = [f"{pixels.shape[1]}x{pixels.shape[0]}" for pixels in (image, label)]
             raise DataError(
                 f"{self.title}: image and label differ in size (width x height).\n"
-                f"    {_size(image)}  {sample.image}\n    {_size(label)}  {sample.label}\n"
+                f"    {sizes[0]}  {sample.image}\n    {sizes[1]}  {sample.label}\n"
                 "Get both files again, or take this pair out of the data set."
             )
         return image, label
@@ -292,15 +230,13 @@ class Domain(Dataset[dict[str, Any]]):
         except DataError as error:
             if not isinstance(draw, Draw):
                 raise
-            raise DataError(f"{error}\n{_TRAINING_ENDS}") from error
+            raise DataError(
+                f"{error}\nTraining ends at an image or label that cannot be read. `pin-memory check deep=true` lists all such files;"
+                " loading.on_bad_sample=skip continues without them, and counts them."
+            ) from error
 
     def read(self, draw: int | Draw) -> dict[str, Any]:
-        """As `__getitem__`, with nothing but the fault in the error.
-
-        Raises:
-            DataError: The pair cannot be read.
-            MemoryError: It does not fit into the memory; names it.
-        """
+        """Read and transform one sample as `__getitem__` does, with nothing but the fault in the error."""
         index, seed, iteration = (draw.index, draw.seed, draw.iteration) if isinstance(draw, Draw) else (draw, None, 0)
         sample = self.samples[index]
         transform = self.transform.at(iteration) if isinstance(self.transform, TransformByIteration) else self.transform
@@ -311,12 +247,8 @@ class Domain(Dataset[dict[str, Any]]):
         return {"image": image, "label": label, "name": sample.name}
 
     def missing(self, found: str) -> MissingDataError:
-        """The error that says what is expected, what was found, and where to get the data set."""
+        """Make the error that says what is expected, what was found, and where to get the data set."""
         return MissingDataError(
             f"{self.title} is missing or incomplete: {found}.\n"
             f"  Expected below {self.root}:\n{indent(self.tree)}\n  Where to get it: {self.download}"
         )
-
-
-def _size(pixels: np.ndarray) -> str:
-    return f"{pixels.shape[1]}x{pixels.shape[0]}"

@@ -1,25 +1,23 @@
 """CamVid (Brostow et al., ECCV 2008): 701 frames of four drives, with 11 classes in one of two orders or 32 classes as colours."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from pin_memory.domains.readers.base import Domain, Transform
+from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.camvid_classes import COLOURS, DECODER, LAST_ID, TABLES, VOID
-from pin_memory.domains.readers.decoding import read_indices
-from pin_memory.domains.readers.label_codes import read_codes
-from pin_memory.domains.readers.layouts import SPLITS, Found, Layout, recognise
-from pin_memory.domains.readers.listing import Sample, contents
-from pin_memory.domains.readers.splits import split_last_fifth
+from pin_memory.domains.readers.decoding import read_codes, read_indices
+from pin_memory.domains.readers.draws import Transform
+from pin_memory.domains.readers.layouts import Layout, Sample, recognise
+from pin_memory.domains.readers.splits import last_fifth_or_all
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.utils.labels import CLASSES
 
-_IMAGE = r"(.+)\.(?:png|jpg)"
-_LABEL = r"(.+?)(?:_L)?\.png"
+_FILES = (r"(.+)\.(?:png|jpg)", r"(.+?)(?:_L)?\.png")
 _SPLIT_FOLDERS = {
     "images and labels by split": ("images/{split}", "labels/{split}"),
     "SegNet's folders": ("{split}", "{split}annot"),
@@ -27,16 +25,33 @@ _SPLIT_FOLDERS = {
 }
 _LAYOUTS = {
     "ids": (
-        *(Layout(name, *folders, _IMAGE, _LABEL) for name, folders in _SPLIT_FOLDERS.items()),
-        Layout("701 frames, semseg11", "701_StillsRaw_full", "semseg11", _IMAGE, _LABEL),
+        *(Layout(name, *folders, *_FILES) for name, folders in _SPLIT_FOLDERS.items()),
+        Layout("701 frames, semseg11", "701_StillsRaw_full", "semseg11", *_FILES),
     ),
     "colours": (
-        Layout("as published", "701_StillsRaw_full", "LabeledApproved_full", _IMAGE, _LABEL),
-        Layout("as published, labels in Labels32-RGB", "701_StillsRaw_full", "Labels32-RGB", _IMAGE, _LABEL),
-        *(Layout(f"{name}, colours", *folders, _IMAGE, _LABEL) for name, folders in _SPLIT_FOLDERS.items()),
+        Layout("as published", "701_StillsRaw_full", "LabeledApproved_full", *_FILES),
+        Layout("as published, labels in Labels32-RGB", "701_StillsRaw_full", "Labels32-RGB", *_FILES),
+        *(Layout(f"{name}, colours", *folders, *_FILES) for name, folders in _SPLIT_FOLDERS.items()),
     ),
 }
+_RAW_IDS = {"colours32": range(len(COLOURS))} | {encoding: {*range(LAST_ID + 1), void} for encoding, void in VOID.items()}
 _FRAME = re.compile(r"(0001TP|0006R0|0016E5|Seq05VD)_f?(\d+)")
+
+
+def split_like_segnet(samples: list[Sample], split: str) -> list[Sample]:
+    """The samples that SegNet's lists have in a split, which follows from the names of the frames, e.g. "0016E5_07959"."""
+    return [sample for sample in samples if _segnet_split(sample.name) == split]
+
+
+def _segnet_split(name: str) -> str:
+    if not (match := _FRAME.fullmatch(name)):
+        raise DataError(
+            f"CamVid: {name} is not named as a frame of one of the four drives, so its split is not known. Give lists with split_file."
+        )
+    drive, frame = match[1], int(match[2])
+    if drive == "Seq05VD" or (drive == "0001TP" and frame >= 8550):
+        return "test"
+    return "val" if drive == "0016E5" and 7959 <= frame <= 8159 else "train"
 
 
 class CamVid(Domain):
@@ -47,6 +62,15 @@ class CamVid(Domain):
     With `drives`, only frames of these drives (the name up to its first underscore), from all folders: the last fifth of each drive is
     validated on, the rest trained on, and a test takes all of them. So drives serve as domains. Otherwise the folders are the splits; where
     there are none, the split is SegNet's, which follows from the names.
+
+    Args:
+        drives: Only these drives, e.g. `["0001TP"]`; None for all, split by folder.
+        encoding: "segnet11" (SegNet's order of ids, 11 void), "semseg11" (building first, 255 void) or "colours32" (as published). The
+            other arguments are those of `Domain`.
+
+    Raises:
+        DataError: As `Domain`.
+        ConfigurationError: As `Domain`; also when there is no such encoding or drive, or a drive's name was read as a number.
     """
 
     title: ClassVar[str] = "CamVid"
@@ -64,8 +88,10 @@ or, as published, for encoding=colours32: 701_StillsRaw_full/<name>.png and Labe
     layouts: tuple[Layout, ...] = _LAYOUTS["ids"]
     inner_roots: ClassVar[tuple[str, ...]] = ("", "CamVid")
     test_split: ClassVar[str] = "test"
+    split_rule = staticmethod(split_like_segnet)
     classes = tuple(name for train_id, name in enumerate(CLASSES) if train_id in TABLES["segnet11"])
     official_counts: Mapping[str, int] = {"train": 367, "val": 101, "test": 233}
+    unique_file_names: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -76,84 +102,42 @@ or, as published, for encoding=colours32: 701_StillsRaw_full/<name>.png and Labe
         encoding: str = "segnet11",
         **options: Any,
     ) -> None:
-        """List the samples of a split.
-
-        Args:
-            root: As in `Domain`.
-            split: As in `Domain`.
-            transform: As in `Domain`.
-            drives: Only these drives, e.g. `["0001TP"]`; None for all, split by folder.
-            encoding: "segnet11" (SegNet's order of ids, 11 void), "semseg11" (building first, 255 void) or "colours32" (as published).
-            options: As in `Domain`.
-
-        Raises:
-            DataError: As in `Domain`.
-            ConfigurationError: There is no such encoding or drive, or a drive's name was read as a number.
-        """
         self.drives = None if drives is None else [drives] if isinstance(drives, str) else list(drives)
         if numbers := [drive for drive in self.drives or [] if not isinstance(drive, str)]:
             raise ConfigurationError(f"CamVid's drives {numbers} were read as numbers: quote them, as in drives: ['0016E5'].")
         if encoding not in TABLES:
             raise ConfigurationError(f"CamVid has no encoding {encoding!r}; choose one of {', '.join(TABLES)}.")
         self.encoding = encoding
-        self.table = TABLES[encoding]
-        self.classes = tuple(name for train_id, name in enumerate(CLASSES) if train_id in self.table)
-        layouts = _LAYOUTS["colours" if encoding == "colours32" else "ids"]
-        self.layouts = tuple(replace(layout, encoding=encoding) for layout in layouts)
+        self.classes = tuple(name for train_id, name in enumerate(CLASSES) if train_id in TABLES[encoding])
+        fields: dict[str, Any] = {"encoding": encoding, "table": TABLES[encoding], "raw_ids": _RAW_IDS[encoding]}
+        self.layouts = tuple(replace(layout, **fields) for layout in _LAYOUTS["colours" if encoding == "colours32" else "ids"])
         if self.drives is not None:
+            self.reads_all_splits = True
             self.official_counts = {}  # those are of the official split
         super().__init__(root, split, transform, **options)
 
-    @property
-    def raw_ids(self) -> Collection[int]:
-        """The values that labels are read as; unknown colours are read as another one."""
-        return range(len(COLOURS)) if self.encoding == "colours32" else {*range(LAST_ID + 1), VOID[self.encoding]}
-
-    def find(self) -> Found:
-        """Recognise the layout; drives take their frames from all folders."""
-        if self.drives is None:
-            return super().find()
-        found = recognise(self.root, self.layouts, self.inner_roots, SPLITS)
-        if not found:
-            raise self.missing(self._absence())
-        return found[0]
-
-    def _absence(self) -> str:
+    def describe_absence(self) -> str:
         """Say which encoding the labels are in, where the folders tell that it is another one."""
         kind = "ids" if self.encoding == "colours32" else "colours"
         if others := recognise(self.root, _LAYOUTS[kind], self.inner_roots, (self.folder_split,)):
             fitting = "segnet11 or semseg11" if kind == "ids" else "colours32"
             return f"the labels are in the tree {others[0].layout.name!r}, which needs encoding={fitting}, not {self.encoding}"
-        return super()._absence() if self.drives is None else contents(self.root)
-
-    def sample_name(self, key: str) -> str:
-        """The name of the frame, unique over the folders."""
-        return key.rsplit("/", 1)[-1]
+        return super().describe_absence()
 
     def select(self, pairs: list[Sample]) -> list[Sample]:
-        """The split's folder, or its part of the drives."""
-        return super().select(pairs) if self.drives is None else self._of_drives(pairs, self.drives)
-
-    def default_split(self, pairs: list[Sample]) -> list[Sample]:
-        """SegNet's split, by the names of the frames."""
-        return [sample for sample in pairs if segnet_split(sample.name) == self.folder_split]
-
-    def _of_drives(self, samples: list[Sample], drives: list[str]) -> list[Sample]:
-        """This split's part of each of the drives."""
+        """The split's folder, or its part of each of the drives."""
+        if self.drives is None:
+            return super().select(pairs)
         by_drive: dict[str, list[Sample]] = {}
-        for sample in samples:
+        for sample in pairs:
             by_drive.setdefault(sample.name.split("_")[0], []).append(sample)
-        if samples and (unknown := [drive for drive in drives if drive not in by_drive]):
+        if pairs and (unknown := [drive for drive in self.drives if drive not in by_drive]):
             raise ConfigurationError(f"CamVid has no drive {', '.join(unknown)}; those below {self.root} are {', '.join(by_drive)}.")
-        chosen = [by_drive.get(drive, []) for drive in drives]
-        return [sample for part in chosen for sample in (part if self.split == "test" else split_last_fifth(part, self.split))]
+        chosen = [by_drive.get(drive, []) for drive in self.drives]
+        return [sample for part in chosen for sample in last_fifth_or_all(part, self.split)]
 
     def read_raw_label(self, path: Path) -> np.ndarray:
-        """Decode a label file to ids of `encoding`, (H, W) uint8; of 32 colours, the place in alphabetical order.
-
-        Raises:
-            DataError: As in `Domain`, and when the ids are not those of the named order.
-        """
+        """Decode a label file to ids of `encoding`, (H, W) uint8; of 32 colours, the place in alphabetical order."""
         if self.encoding == "colours32":
             return DECODER.decode(read_codes(path))
         raw = read_indices(path)
@@ -168,22 +152,3 @@ or, as published, for encoding=colours32: 701_StillsRaw_full/<name>.png and Labe
                 f"{VOID[self.encoding]} for void. {hint}"
             )
         return raw
-
-
-def segnet_split(name: str) -> str:
-    """The split that SegNet's lists have a frame in.
-
-    Args:
-        name: The name of the frame, e.g. "0016E5_07959".
-
-    Raises:
-        DataError: It is the name of no frame.
-    """
-    if not (match := _FRAME.fullmatch(name)):
-        raise DataError(
-            f"CamVid: {name} is not named as a frame of one of the four drives, so its split is not known. Give lists with split_file."
-        )
-    drive, frame = match[1], int(match[2])
-    if drive == "Seq05VD" or (drive == "0001TP" and frame >= 8550):
-        return "test"
-    return "val" if drive == "0016E5" and 7959 <= frame <= 8159 else "train"

@@ -1,15 +1,12 @@
-"""Dark Zurich (Sakaridis et al., ICCV 2019): 50 labelled night frames to judge on."""
+"""Dark Zurich (Sakaridis et al., ICCV 2019): 50 labelled night frames to evaluate on."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import ClassVar
 
 from pin_memory.domains.readers.base import Domain
-from pin_memory.domains.readers.cityscapes import Cityscapes
-from pin_memory.domains.readers.layouts import Found, Layout
-from pin_memory.utils.errors import ConfigurationError
-from pin_memory.utils.labels import IGNORE, TRAIN_ID_TABLE, TRAIN_ID_VALUES
-
-_ENCODINGS = {"labelTrainIds": TRAIN_ID_TABLE, "labelIds": Cityscapes.table}
+from pin_memory.domains.readers.cityscapes import ENCODINGS
+from pin_memory.domains.readers.layouts import Layout
+from pin_memory.utils.labels import TRAIN_ID_TABLE
 
 
 class DarkZurich(Domain):
@@ -22,7 +19,7 @@ gt/val/night/<seq>/<name>_gt_labelTrainIds.png    (or _gt_labelIds.png)
 (or both below Dark_Zurich_val_anon/)
 """
     download: ClassVar[str] = "Dark_Zurich_val_anon.zip from trace.ethz.ch/publications/2019/GCMA_UIoU"
-    table = _ENCODINGS["labelTrainIds"]
+    table = TRAIN_ID_TABLE
     layouts: tuple[Layout, ...] = tuple(
         Layout(
             f"as published, {encoding}",
@@ -31,33 +28,12 @@ gt/val/night/<seq>/<name>_gt_labelTrainIds.png    (or _gt_labelIds.png)
             r"(.+)_rgb_anon\.png",
             rf"(.+)_gt_{encoding}\.png",
             {"val": "val"},
-            encoding=encoding,
-            table=table,
+            encoding,
+            **fields,
         )
-        for encoding, table in _ENCODINGS.items()
+        for encoding, fields in ENCODINGS.items()
     )
     inner_roots: ClassVar[tuple[str, ...]] = ("", "Dark_Zurich_val_anon", "Dark_Zurich_val")
+    trainable: ClassVar[bool] = False
     official_counts: Mapping[str, int] = {"val": 50}
-
-    @property
-    def raw_ids(self) -> Collection[int]:
-        """The values that a label file may hold."""
-        return TRAIN_ID_VALUES if self.layout.encoding == "labelTrainIds" else {*range(34), IGNORE}
-
-    def find(self) -> Found:
-        """Recognise the layout and list its files.
-
-        Raises:
-            DataError: As in `Domain`.
-            ConfigurationError: Frames to train on are asked for.
-        """
-        if self.split == "train":
-            raise ConfigurationError(
-                f"{self.title}: only its 50 validation frames have labels, so there is nothing to train on. Use it as a target domain "
-                "(data.targets), where these are judged on."
-            )
-        return super().find()
-
-    def sample_name(self, key: str) -> str:
-        """The name of the frame, which says the sequence."""
-        return key.rsplit("/", 1)[-1]
+    unique_file_names: ClassVar[bool] = True  # they say the sequence

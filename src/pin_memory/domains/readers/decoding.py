@@ -29,42 +29,26 @@ MAX_PIXELS = 89_478_485
 """The limit without it, which is Pillow's: an RGB picture of 256 MiB, 9459 x 9459."""
 MAX_FILE_BYTES = 2**30
 """Bytes that a picture file may have: 1 GiB."""
+PILLOW_ERRORS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, struct.error, zlib.error, OverflowError,
+                 UnidentifiedImageError, Image.DecompressionBombError)  # fmt: skip
+"""What Pillow's decoders are known to raise for damaged files."""
+
 # No format that starts another program (EPS) or is no still picture.
 _FORMATS = ("PNG", "JPEG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO", "PCX")
-
 _PILLOW_LIMIT = threading.Lock()
-
 # Orientation tags must not turn an image that its label map does not follow.
 _RGB = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-
 # Grey pictures of 2 and 4 bits, which optimisers make of maps with few ids: Pillow stretches their values to 0..255, by these factors.
 _STRETCHED = {"L;2": 85, "L;4": 17}
 
 
 def read_rgb(path: Path) -> np.ndarray:
-    """Decode an image file; grey pictures get three equal channels, deeper ones are reduced to 8 bits.
-
-    Args:
-        path: A PNG or JPEG file, or anything else OpenCV reads.
-
-    Returns:
-        (H, W, 3) uint8 RGB. An orientation tag is not applied.
-
-    Raises:
-        DataError: The file cannot be read, is truncated or is not a picture.
-    """
+    """Decode an image file to (H, W, 3) uint8 RGB; grey pictures get three equal channels, deeper ones are reduced to 8 bits."""
     return np.asarray(cv2.cvtColor(_decode(path, _RGB), cv2.COLOR_BGR2RGB))
 
 
 def read_indices(path: Path) -> np.ndarray:
-    """Decode a label map of one index of up to 8 bits per pixel (grey-scale or palette PNG), the indices as they are.
-
-    Returns:
-        (H, W) uint8 raw label ids.
-
-    Raises:
-        DataError: The file cannot be read or is truncated, or holds colours or deeper values instead of 8-bit indices.
-    """
+    """Decode a label map of one index of up to 8 bits per pixel (grey-scale or palette PNG) to raw label ids, (H, W) uint8."""
     try:
         with opened(path) as image:
             if image.mode not in ("P", "L", "1"):
@@ -78,15 +62,24 @@ def read_indices(path: Path) -> np.ndarray:
         raise undecodable(path, str(error)) from error
 
 
+def read_codes(path: Path) -> np.ndarray:
+    """Decode a colour picture of 8 bits to one number per pixel, R + 256 G + 65536 B, (H, W) uint32; the opacity does not count."""
+    try:
+        with opened(path) as image:
+            mode = image.mode
+    except PILLOW_ERRORS as error:
+        raise undecodable(path, str(error)) from error
+    if mode not in ("RGB", "RGBA", "P"):
+        raise DataError(
+            f"{path}: expected a label map of colours (8-bit RGB or palette picture), found picture mode {mode}. "
+            "Maps of ids need the encoding for ids."
+        )
+    # Four bytes per pixel are one little-endian number; the fourth is always 255.
+    return np.asarray(cv2.cvtColor(read_rgb(path), cv2.COLOR_RGB2RGBA).view("<u4")[..., 0] & 0xFFFFFF)
+
+
 def read_deep_rgb(path: Path) -> np.ndarray:
-    """Decode a 16-bit RGB PNG at its full depth.
-
-    Returns:
-        (H, W, 3) uint16 RGB.
-
-    Raises:
-        DataError: The file cannot be read or is truncated, or is not 16-bit RGB.
-    """
+    """Decode a 16-bit RGB PNG at its full depth, (H, W, 3) uint16."""
     pixels = _decode(path, cv2.IMREAD_UNCHANGED)
     if pixels.dtype != np.uint16 or pixels.ndim != 3 or pixels.shape[2] != 3:
         channels = 1 if pixels.ndim == 2 else pixels.shape[2]
@@ -97,17 +90,8 @@ def read_deep_rgb(path: Path) -> np.ndarray:
     return pixels[..., ::-1]
 
 
-PILLOW_ERRORS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, struct.error, zlib.error, OverflowError,
-                 UnidentifiedImageError, Image.DecompressionBombError)  # fmt: skip
-"""What Pillow's decoders are known to raise for damaged files."""
-
-
 def max_pixels() -> int:
-    """The largest number of pixels that a picture may have.
-
-    Raises:
-        ConfigurationError: `PIN_MEMORY_MAX_PIXELS` is set to something that is no such number.
-    """
+    """The largest number of pixels that a picture may have, from the environment where `PIN_MEMORY_MAX_PIXELS` is set."""
     text = os.environ.get(PIXEL_LIMIT, "")
     if not text:
         return MAX_PIXELS
@@ -116,28 +100,13 @@ def max_pixels() -> int:
     return int(text)
 
 
-@cache
-def _formats() -> tuple[str, ...]:
-    """Those of the usual formats that this Pillow was built with."""
-    Image.init()
-    return tuple(name for name in _FORMATS if name in Image.OPEN)
-
-
 @contextmanager
 def opened(path: str | Path) -> Iterator[ImageFile.ImageFile]:
     """Open a picture of a usual format and size with Pillow; its head is read, no pixel is decoded yet.
 
-    Args:
-        path: The file.
-
-    Yields:
-        The picture.
-
-    Raises:
-        DataError: It is no regular file, an empty one or too large a one, or claims more pixels than `max_pixels`.
-        OSError: It cannot be read; as `UnidentifiedImageError` when it is no picture of a known format.
+    Besides a `DataError`, any of `PILLOW_ERRORS` may come out of the block.
     """
-    check_size(path)
+    check_file(path)
     try:
         picture = _open_with_pillow(path)
     except Image.DecompressionBombError as error:
@@ -145,6 +114,24 @@ def opened(path: str | Path) -> Iterator[ImageFile.ImageFile]:
     with picture:
         check_pixels(path, *picture.size)
         yield picture
+
+
+def check_file(path: str | Path) -> None:
+    """Refuse a path that is no regular file, and a file that is empty or has more bytes than any picture."""
+    status = Path(path).stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"{path}: expected a picture, found a folder, a pipe or a device.")
+    if not status.st_size:
+        raise undecodable(path, "an empty file")
+    if status.st_size > MAX_FILE_BYTES:
+        raise DataError(f"{path}: a file of {status.st_size} bytes is no picture; at most {MAX_FILE_BYTES} are read.")
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those of the usual formats that this Pillow was built with."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def _open_with_pillow(path: str | Path) -> ImageFile.ImageFile:
@@ -160,28 +147,8 @@ def _open_with_pillow(path: str | Path) -> ImageFile.ImageFile:
     return Image.open(path, formats=_formats())
 
 
-def check_size(path: str | Path) -> None:
-    """Refuse a file that is none, that never ends, or that has more bytes than any picture.
-
-    Raises:
-        DataError: It is one.
-        OSError: It cannot be looked at.
-    """
-    status = Path(path).stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise DataError(f"{path}: expected a picture, found a folder, a pipe or a device.")
-    if not status.st_size:
-        raise undecodable(path, "an empty file")
-    if status.st_size > MAX_FILE_BYTES:
-        raise DataError(f"{path}: a file of {status.st_size} bytes is no picture; at most {MAX_FILE_BYTES} are read.")
-
-
 def check_pixels(path: str | Path, width: int, height: int) -> None:
-    """Refuse a picture of an absurd size before memory is taken for it.
-
-    Raises:
-        DataError: It has more pixels than `max_pixels`, or none.
-    """
+    """Refuse a picture of an absurd size before memory is taken for it."""
     if width < 1 or height < 1 or width * height > max_pixels():
         raise _too_large(path, f"{width}x{height} pixels")
 
@@ -194,7 +161,7 @@ def _too_large(path: str | Path, claim: str) -> DataError:
 
 
 def _decode(path: Path, flags: int) -> np.ndarray:
-    """Decode in memory with OpenCV, or raise a `DataError`."""
+    """Decode in memory with OpenCV."""
     try:
         with opened(path):
             data = np.fromfile(path, np.uint8)
@@ -216,5 +183,5 @@ def _decode(path: Path, flags: int) -> np.ndarray:
 
 
 def undecodable(path: str | Path, reason: str) -> DataError:
-    """The error of a picture file that cannot be decoded."""
+    """Make the error of a picture file that cannot be decoded."""
     return DataError(f"{path}: cannot be decoded ({reason}). The copy is probably damaged: get this file again.")

@@ -1,21 +1,22 @@
 """A user's own data as a domain: any folders of images and labels, with a table of ids or colours."""
 
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from pin_memory.domains.readers.base import Domain, Transform
-from pin_memory.domains.readers.decoding import read_indices
+from pin_memory.domains.readers.base import Domain
+from pin_memory.domains.readers.decoding import read_codes, read_indices
+from pin_memory.domains.readers.draws import Transform
 from pin_memory.domains.readers.folder_classes import colour_ids, id_table, label_space_of, raw_ids_of
 from pin_memory.domains.readers.folder_patterns import EVERY_SPLIT, Patterns, repeated, require_below, require_patterns_fit
-from pin_memory.domains.readers.label_codes import CodeTable, read_codes
-from pin_memory.domains.readers.layouts import SPLITS, Found, Layout
-from pin_memory.domains.readers.listing import Sample, contents, first_names
-from pin_memory.domains.readers.splits import list_of, read_names
-from pin_memory.utils.errors import ConfigurationError, DataError
+from pin_memory.domains.readers.label_codes import CodeTable
+from pin_memory.domains.readers.layouts import SPLITS, Found, Layout, Sample
+from pin_memory.domains.readers.missing import contents
+from pin_memory.domains.readers.splits import find_list, read_names
+from pin_memory.utils.errors import ConfigurationError, DataError, first_names
 from pin_memory.utils.labels import IGNORE, label_table
 
 _IGNORED = 254  # raw id of colours that are listed as ignored
@@ -25,6 +26,26 @@ class FolderDomain(Domain):
     """Images and labels of any tree below a root.
 
     Without `{split}` in the patterns and without lists, the last fifth by name is validated on and the rest trained on.
+
+    Args:
+        root: The folder that everything lies below.
+        split: As in `Domain`.
+        transform: As in `Domain`.
+        images: A folder, whose files at any depth are the images, or a pattern of files such as "*/rgb/*.jpg": `*` stands for any part of
+            a name, `**` for any folders, "{split}" for the folder of the split.
+        labels: Likewise. An image's label has the same path below the folder but for the suffix, or the same parts where the `*` are.
+        ids: Class name or train id of each raw id of the labels (a list: of raw ids 0, 1, ...); None: they hold train ids. What is not
+            listed, or is "ignore", is ignored.
+        palette: Instead of `ids`, for labels that are colours: class name or train id of each colour, as "128, 64, 128".
+        classes: The class list, whose positions are the train ids; None for the 19 Cityscapes classes.
+        colours: Colours to show the classes of `classes` in, [red, green, blue] each.
+        splits: Folder of each split for "{split}"; by default train, val and test.
+        test_split: The images that a target domain is evaluated on: those of "val" or "test", or "all".
+        options: As in `Domain`, such as `split_file`.
+
+    Raises:
+        DataError: As `Domain`; also when an image has two labels or a label two images.
+        ConfigurationError: The options do not fit together, or name a class that is not in the list.
     """
 
     title: ClassVar[str] = "Own data (folder domain)"
@@ -52,34 +73,12 @@ labels: labels
         test_split: Literal["val", "test", "all"] = "val",
         **options: Any,
     ) -> None:
-        """List the samples of a split.
-
-        Args:
-            root: The folder that everything lies below.
-            split: As in `Domain`.
-            transform: As in `Domain`.
-            images: A folder, whose files at any depth are the images, or a pattern of files such as "*/rgb/*.jpg": `*` stands for any part
-                of a name, `**` for any folders, "{split}" for the folder of the split.
-            labels: Likewise. An image's label has the same path below the folder but for the suffix, or the same parts where the `*` are.
-            ids: Class name or train id of each raw id of the labels (a list: of raw ids 0, 1, ...); None: they hold train ids. What is not
-                listed, or is "ignore", is ignored.
-            palette: Instead of `ids`, for labels that are colours: class name or train id of each colour, as "128, 64, 128".
-            classes: The class list, whose positions are the train ids; None for the 19 Cityscapes classes.
-            colours: Colours to show the classes of `classes` in, [red, green, blue] each.
-            splits: Folder of each split for "{split}"; by default train, val and test.
-            test_split: The images that a target domain is judged on: those of "val" or "test", or "all".
-            options: As in `Domain`, such as `split_file`.
-
-        Raises:
-            DataError: As in `Domain`, or an image has two labels or a label two images.
-            ConfigurationError: The options do not fit together, or name a class that is not in the list.
-        """
         if ids is not None and palette is not None:
             raise ConfigurationError("FolderDomain: give ids for labels that hold ids or palette for labels that are colours, not both.")
         if test_split not in ("val", "test", EVERY_SPLIT):
             raise ConfigurationError(f"FolderDomain: test_split={test_split!r}; expected val, test or all.")
         require_patterns_fit(images, labels)
-        self._judged = test_split
+        self._evaluated_split = test_split
         self.label_space = label_space_of(classes, colours, palette)
         names = self.label_space.names
         train_ids = None if palette is None else colour_ids(palette, names)
@@ -87,40 +86,26 @@ labels: labels
         raw = None if train_ids is None else {colour: _IGNORED if train == IGNORE else train for colour, train in train_ids.items()}
         self.colour_table = CodeTable.of_colours(raw) if raw else None
         self.table = id_table(ids, names) if train_ids is None else label_table({raw: raw for raw in train_ids.values()})
-        self._raw_ids = set(raw.values()) if raw is not None else raw_ids_of(ids, names)
         self.classes = tuple(name for train_id, name in enumerate(names) if train_id in self.table)
         if not self.classes:
             raise ConfigurationError("FolderDomain: no id or colour of the labels is that of a class; list some in ids or palette.")
         # The statistics of a data set are kept by its encoding: another palette is another one.
         encoding = "ids" if train_ids is None else f"{len(train_ids)} colours ({zlib.crc32(repr(train_ids).encode()):08x})"
+        raw_ids = raw_ids_of(ids, names) if raw is None else set(raw.values())
         folders = {split: split for split in SPLITS} if splits is None else dict(splits)
         require_below(folders)
-        self.layouts = (Patterns("own folders", images, labels, "", "", folders, encoding),)
+        self.layouts = (Patterns("own folders", images, labels, "", "", folders, encoding, raw_ids=raw_ids),)
         self.tree = f"images: {images}\nlabels: {labels}"
         super().__init__(root, split, transform, **options)
 
     @property
-    def raw_ids(self) -> Collection[int]:
-        """The raw ids that are listed, in `ids` or by their colours; without either, the train ids."""
-        return self._raw_ids
-
-    @property
     def folder_split(self) -> str:
         """The split that is read: `split`, but for "test" the one that `test_split` names, or "all"."""
-        return self._judged if self.split == "test" else self.split
+        return self._evaluated_split if self.split == "test" else self.split
 
     def find(self) -> Found:
-        """List the files.
-
-        Raises:
-            DataError: As in `Domain`, and when no image has a label.
-        """
-        layout = self.layouts[0]
-        found = layout.find(self.root, SPLITS if self.split_file is not None else (self.folder_split,))
-        if found is None or not found.images:
-            folder = layout.splits.get(self.folder_split, "{split}")
-            there = contents(self.root)
-            raise self.missing(f"no image for the split {self.split!r} at {layout.images.replace('{split}', folder)}; {there}")
+        """List the files, some of which have to be pairs."""
+        found = super().find()
         if found.labels and not found.images.keys() & found.labels.keys():
             (image, image_path), (label, label_path) = min(found.images.items()), min(found.labels.items())
             raise DataError(
@@ -130,6 +115,12 @@ labels: labels
             )
         return found
 
+    def describe_absence(self) -> str:
+        """Say which pattern matched nothing."""
+        layout = self.layouts[0]
+        pattern = layout.images.replace("{split}", layout.splits.get(self.folder_split, "{split}"))
+        return f"no image for the split {self.split!r} at {pattern}; {contents(self.root)}"
+
     def select(self, pairs: list[Sample]) -> list[Sample]:
         """The samples of the split, by folders, lists or the rule of the last fifth."""
         if twice := repeated([sample.name for sample in pairs]):
@@ -137,9 +128,9 @@ labels: labels
                 f"{self.title}: samples are named by their paths with _ for /, but {first_names(twice)} would be the name of two."
             )
         if self.folder_split == EVERY_SPLIT:
-            return self.drop_faults(pairs)
+            return pairs
         if self.split_file is not None:
-            listed = set(read_names(list_of(self.split_file, self.folder_split), self.folder_split)) - {sample.name for sample in pairs}
+            listed = set(read_names(find_list(self.split_file, self.folder_split), self.folder_split)) - {sample.name for sample in pairs}
             if ambiguous := listed & set(repeated([sample.image.stem for sample in pairs])):
                 raise DataError(
                     f"{self.title}: split_file lists {first_names(sorted(ambiguous))}, the name of several images. Write the names of "

@@ -16,16 +16,7 @@ _GOLDEN = 0.618033988749895  # turns a number into a hue far from those of its n
 def label_space_of(
     classes: Sequence[str] | None, colours: Mapping[str, Sequence[int]] | None, palette: Mapping[Any, Any] | None
 ) -> LabelSpace:
-    """What the train ids stand for, and the colours to show the classes in.
-
-    Args:
-        classes: The class list; None for the 19 Cityscapes classes.
-        colours: Colour to show a class in, for some or all classes; otherwise the first one that `palette` gives it, or a generated one.
-        palette: Class of each colour of the labels, if these are colours.
-
-    Raises:
-        ConfigurationError: The list is empty, too long or has a name twice, or a colour is none or that of no class.
-    """
+    """What the train ids stand for, and the colours to show the classes in: those asked for, else those of `palette`, else generated."""
     if classes is None or tuple(classes) == CITYSCAPES.names:
         if colours:
             raise ConfigurationError("colours are for an own list of classes; the 19 Cityscapes classes have theirs.")
@@ -42,18 +33,7 @@ def label_space_of(
 
 
 def id_table(ids: Mapping[Any, Any] | Sequence[Any] | None, names: Sequence[str]) -> np.ndarray:
-    """The train id of each raw label id.
-
-    Args:
-        ids: Class name or train id of raw ids; as a list, of raw ids 0, 1, ... None: the labels hold train ids.
-        names: The class list.
-
-    Returns:
-        (256,) uint8; what is not listed is ignored.
-
-    Raises:
-        ConfigurationError: A raw id is not 0..255, or a class is not in the list.
-    """
+    """The train id of each raw label id, (256,) uint8, from class names or train ids by raw id; what is not listed is ignored."""
     if ids is None:
         return label_table(list(range(len(names))))
     table = {}
@@ -66,26 +46,13 @@ def id_table(ids: Mapping[Any, Any] | Sequence[Any] | None, names: Sequence[str]
 
 
 def raw_ids_of(ids: Mapping[Any, Any] | Sequence[Any] | None, names: Sequence[str]) -> set[int]:
-    """The raw ids that `ids` lists, or the train ids without it, and 255.
-
-    Args:
-        ids: As in `id_table`, which has checked it.
-        names: The class list.
-    """
+    """The raw ids that `ids` lists, or the train ids without it, and 255."""
     listed = range(len(names)) if ids is None else ids if isinstance(ids, Mapping) else range(len(ids))
     return {IGNORE, *(int(raw) for raw in listed)}
 
 
 def colour_ids(palette: Mapping[Any, Any], names: Sequence[str]) -> dict[Colour, int]:
-    """The train id of each colour of the labels.
-
-    Args:
-        palette: Class name or train id of each colour, a colour as "128, 64, 128" or (128, 64, 128).
-        names: The class list.
-
-    Raises:
-        ConfigurationError: A colour is none or comes twice, or a class is not in the list.
-    """
+    """The train id of each colour of the labels, a colour as "128, 64, 128" or (128, 64, 128)."""
     ids: dict[Colour, int] = {}
     for key, value in palette.items():
         colour = parse_colour(key, "palette")
@@ -96,11 +63,7 @@ def colour_ids(palette: Mapping[Any, Any], names: Sequence[str]) -> dict[Colour,
 
 
 def train_id_of(value: Any, names: Sequence[str], where: str) -> int:
-    """The train id of a class name, a train id or "ignore" (also null and 255).
-
-    Raises:
-        ConfigurationError: It is none of these.
-    """
+    """The train id of a class name, a train id or "ignore" (also null and 255)."""
     if value is None or value == "ignore" or (type(value) is int and value == IGNORE):
         return IGNORE
     if isinstance(value, str) and value in names:
@@ -113,11 +76,7 @@ def train_id_of(value: Any, names: Sequence[str], where: str) -> int:
 
 
 def parse_colour(value: str | Iterable[int], where: str) -> Colour:
-    """Read red, green and blue, each 0..255, from a list or from text such as "128, 64, 128".
-
-    Raises:
-        ConfigurationError: It is no colour.
-    """
+    """Read red, green and blue, each 0..255, from a list or from text such as "128, 64, 128"."""
     parts = value.replace(",", " ").split() if isinstance(value, str) else list(value) if isinstance(value, Iterable) else []
     if len(parts) != 3 or not all(str(part).isdecimal() and int(part) <= 255 for part in parts):
         raise ConfigurationError(f'{where}: {value!r} is no colour; expected red, green and blue, each 0..255, such as "128, 64, 128".')

@@ -5,9 +5,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pin_memory.domains.readers.layouts import SPLITS, Found, Layout
-from pin_memory.domains.readers.listing import first_names, walk_files
-from pin_memory.utils.errors import ConfigurationError, DataError
+from pin_memory.domains.readers.layouts import SPLITS, Found, Layout, walk_files
+from pin_memory.utils.errors import ConfigurationError, DataError, first_names
 
 EVERY_SPLIT = "all"
 """Asks for the files of all splits."""
@@ -20,30 +19,22 @@ _GROUPS = {"**/": "((?:[^/]+/)*)", "**": "(.*)", "*": "([^/]*)"}
 class Patterns(Layout):
     """A tree given by two folders or two patterns; what `*` and `**` stand for has to agree between image and label."""
 
-    def find(self, root: Path, splits: tuple[str, ...]) -> Found | None:
-        """List what the patterns match; None when a folder they start with is missing.
-
-        Raises:
-            DataError: Two images or two labels are the same one's.
-        """
-        wanted = SPLITS if EVERY_SPLIT in splits else splits
-        inner = dict.fromkeys(self.splits[split] for split in wanted if split in self.splits) if self.by_folder else [""]
+    def find(self, root: Path, splits: Sequence[str]) -> Found | None:
+        """List what the patterns match; None when no image does."""
+        inner = self.split_folders(SPLITS if EVERY_SPLIT in splits else splits)
         images: dict[str, Path] = {}
         labels: dict[str, Path] = {}
-        there = False
         for folder in inner:
             part_labels = _matches(root, self.labels.replace("{split}", folder), "labels")
             part_images = _matches(root, self.images.replace("{split}", folder), "images")
             if part_labels is None or part_images is None:
                 continue
-            there = True
             # Frames of different splits may have the same name.
             start = f"{folder}/" if len(inner) > 1 else ""
             # In one folder, the images' pattern may match labels, too.
-            taken = set(part_labels)
-            images |= _by_key({path: start + key for path, key in part_images.items() if path not in taken}, "images")
+            images |= _by_key({path: start + key for path, key in part_images.items() if path not in part_labels}, "images")
             labels |= _by_key({path: start + key for path, key in part_labels.items()}, "labels")
-        return Found(self, root, images, labels) if there else None
+        return Found(self, root, images, labels) if images else None
 
 
 def require_patterns_fit(images: str, labels: str) -> None:
@@ -63,14 +54,7 @@ def require_patterns_fit(images: str, labels: str) -> None:
 
 
 def require_below(folders: Mapping[str, str]) -> None:
-    """Refuse folders of splits that lead out of the root.
-
-    Args:
-        folders: What {split} stands for.
-
-    Raises:
-        ConfigurationError: One is absolute, or has "..".
-    """
+    """Refuse folders of splits, for which "{split}" stands, that lead out of the root."""
     for split, folder in folders.items():
         if not isinstance(folder, str) or Path(folder).is_absolute() or ".." in Path(folder).parts or "\0" in folder:
             raise ConfigurationError(f"FolderDomain: splits={{{split}: {folder!r}}} is no folder below the root.")
@@ -93,11 +77,7 @@ def _matches(root: Path, pattern: str, kind: str) -> dict[Path, str] | None:
 
 
 def _by_key(files: Mapping[Path, str], kind: str) -> dict[str, Path]:
-    """Turn the dictionary round.
-
-    Raises:
-        DataError: A key has two files.
-    """
+    """Turn the dictionary round; no key may have two files."""
     if twice := repeated(list(files.values())):
         names = first_names(str(path) for path in sorted(files) if files[path] == twice[0])
         raise DataError(

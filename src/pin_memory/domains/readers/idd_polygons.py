@@ -73,19 +73,10 @@ log = logging.getLogger(__name__)
 
 
 def rasterize(annotation: dict[str, Any]) -> np.ndarray:
-    """Draw the objects of an annotation in their order onto an unlabelled map.
+    """Draw the objects of an annotation in their order onto an unlabelled map of IDD's ids, (imgHeight, imgWidth) uint8.
 
     Objects marked as deleted and polygons of less than three points are left out. A label that is unknown but known without a final "group"
     counts as that; other unknown labels are left out.
-
-    Args:
-        annotation: "imgWidth", "imgHeight" and "objects", each of "label" and "polygon" [[x, y], ...] in pixels.
-
-    Returns:
-        Ids of IDD, (imgHeight, imgWidth) uint8.
-
-    Raises:
-        ValueError: The size is none of a picture, or more than `decoding.max_pixels`.
     """
     width, height = int(annotation["imgWidth"]), int(annotation["imgHeight"])
     # A damaged number must not ask for all memory.
@@ -102,24 +93,20 @@ def rasterize(annotation: dict[str, Any]) -> np.ndarray:
 
 
 def read_polygons(path: Path) -> np.ndarray:
-    """Draw the polygons of a frame, (H, W) uint8 ids of IDD.
-
-    Raises:
-        DataError: The file cannot be read or is no annotation.
-    """
+    """Draw the polygons of a frame, (H, W) uint8 ids of IDD."""
     try:
         return rasterize(read_json(path, _MAX_BYTES))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except (ValueError, OverflowError, KeyError, TypeError, AttributeError, SystemError) as error:
         raise DataError(
-            f"{path}: not a whole IDD label: expected JSON with imgWidth, imgHeight and objects of label and polygon, "
+            f"{path}: not a complete IDD label: expected JSON with imgWidth, imgHeight and objects of label and polygon, "
             f"found {type(error).__name__}: {error}. Get this file again."
         ) from error
 
 
 def cached_polygons(path: Path) -> np.ndarray:
-    """As `read_polygons`, but drawn once: the map is kept as a PNG in the user's cache folder.
+    """Draw the polygons of a frame once, and keep the map as a PNG in the user's cache folder.
 
     A file that changed (another size or time) is drawn anew, and so is one whose map is damaged.
     """

@@ -1,82 +1,86 @@
-"""How a data set lies on disk: the folder trees that a reader recognises, and what was found of one."""
+"""How a data set lies on disk: the folder trees that a reader recognises, and the files that were found of one."""
 
-from collections.abc import Callable, Mapping
+import os
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from pin_memory.domains.readers.listing import Sample, find_files
 from pin_memory.utils.errors import DataError
+from pin_memory.utils.labels import TRAIN_ID_TABLE, TRAIN_ID_VALUES
 
 SPLITS = ("train", "val", "test")
-"""What a reader can be asked for; "test" is the split that a target domain is judged on."""
+"""What a reader can be asked for; "test" is the split that a target domain is evaluated on."""
 
 TRAIN_AND_VAL: Mapping[str, str] = {"train": "train", "val": "val"}
 """Split folders of data sets whose test labels are not published."""
 
+TRAIN_IDS: Mapping[str, Any] = {"table": TRAIN_ID_TABLE, "raw_ids": TRAIN_ID_VALUES}
+"""Fields of a `Layout` whose labels hold train ids."""
+
 
 @dataclass(frozen=True)
-class Layout:
-    """One way a data set lies on disk. Nothing needs to be renamed, moved or converted for a reader that knows it.
+class Sample:
+    """One image with its label file.
 
     Attributes:
-        name: What it is called in reports.
-        images: Folder of the images below the root; "{split}" stands for the folder of the split. Without it the data set has one
-            folder for all splits.
-        labels: Folder of the labels, likewise.
-        image: Pattern of an image's whole file name; its first group is the key that image and label share.
-        label: Pattern of a label's file name, likewise.
-        splits: Name of the folder for each split; a split that is not listed does not exist in this layout.
-        encoding: How the labels are encoded, for the reader's `read_raw_label` and for reports.
-        table: Train id of each raw label id, (256,) uint8; None for the reader's own table.
-        scale: Size of images and labels over that of the original data set (0.5 for half-size copies).
+        name: Unique within the domain and usable as a file name.
+        image: The image file.
+        label: The label file.
     """
 
     name: str
-    images: str
-    labels: str
-    image: str
-    label: str
-    splits: Mapping[str, str] = field(default_factory=lambda: {split: split for split in SPLITS})
-    encoding: str = "ids"
-    table: np.ndarray | None = field(default=None, compare=False, repr=False)
-    scale: float = 1.0
+    image: Path
+    label: Path
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way a data set lies on disk; nothing needs to be renamed, moved or converted for a reader that knows it."""
+
+    name: str  # in reports
+    images: str  # folder below the root; "{split}" stands for the folder of the split; without it all splits share the folder
+    labels: str  # likewise
+    image: str  # pattern of an image's whole file name, whose first group is the key that image and label share
+    label: str  # likewise
+    splits: Mapping[str, str] = field(default_factory=lambda: {split: split for split in SPLITS})  # folder of each split that exists
+    encoding: str = "ids"  # of the labels, for reports and for the reader's `read_raw_label`
+    table: np.ndarray | None = field(default=None, compare=False, repr=False)  # train ids as in `Domain.table`; None for the reader's own
+    raw_ids: Collection[int] | None = None  # the values that a label may hold; None where that is not known
+    scale: float = 1.0  # size of images and labels over that of the original data set
+    # False: only files directly in the folders count. Then another tree's split folders in the same place are not taken for this tree,
+    # and a training folder without its validation folder cannot be split once more without notice.
+    recursive: bool = True
 
     @property
     def by_folder(self) -> bool:
         """Whether the splits are folders."""
         return "{split}" in self.images
 
-    def find(self, root: Path, splits: tuple[str, ...]) -> "Found | None":
-        """Look for files of this layout.
+    def split_folders(self, splits: Sequence[str]) -> list[str]:
+        """What "{split}" stands for in turn when these splits are read together; a layout without split folders has one for all."""
+        return list(dict.fromkeys(self.splits[split] for split in splits if split in self.splits)) if self.by_folder else [""]
 
-        Args:
-            root: The folder of the data set.
-            splits: Look into the folders of these splits; a layout without such folders is looked at whole.
-
-        Returns:
-            Its files; None when one of its folders is missing.
-        """
+    def find(self, root: Path, splits: Sequence[str]) -> "Found | None":
+        """List the files of some splits below the root of the data set; None when one of the folders is missing."""
         images: dict[str, Path] = {}
         labels: dict[str, Path] = {}
-        there = False
-        for inner in dict.fromkeys(self.splits[split] for split in splits if split in self.splits) if self.by_folder else [""]:
-            image_folder, label_folder = (root / part.format(split=inner) for part in (self.images, self.labels))
-            if not (image_folder.is_dir() and label_folder.is_dir()):
-                continue
-            there = True
-            _add(images, find_files(image_folder, self.image))
-            _add(labels, find_files(label_folder, self.label))
-        return Found(self, root, images, labels) if there else None
+        exists = False
+        for inner in self.split_folders(splits):
+            image_folder, label_folder = (root / part.replace("{split}", inner) for part in (self.images, self.labels))
+            if image_folder.is_dir() and label_folder.is_dir():
+                exists = True
+                _add(images, find_files(image_folder, self.image, self.recursive))
+                _add(labels, find_files(label_folder, self.label, self.recursive))
+        only_folders = not self.recursive and not images and exists and any(entry.is_dir() for entry in (root / self.images).iterdir())
+        return Found(self, root, images, labels) if exists and not only_folders else None
 
 
 def _add(files: dict[str, Path], more: dict[str, Path]) -> None:
-    """Add the files of another split.
-
-    Raises:
-        DataError: Two splits hold a file of the same name, so that a list could mean either.
-    """
+    """Add the files of another split, unless a list of names could mean a file of either."""
     if twice := sorted(files.keys() & more.keys()):
         raise DataError(f"Two splits hold a file of the name {twice[0]!r}, but are read together: {files[twice[0]]} and {more[twice[0]]}.")
     files |= more
@@ -84,27 +88,20 @@ def _add(files: dict[str, Path], more: dict[str, Path]) -> None:
 
 @dataclass(frozen=True)
 class Found:
-    """The files of a data set.
-
-    Attributes:
-        layout: How they lie on disk.
-        root: The folder that the layout starts from.
-        images: Images by key.
-        labels: Labels by key.
-    """
+    """The files of a data set, by the key that an image and its label share."""
 
     layout: Layout
-    root: Path
+    root: Path  # where the layout starts
     images: dict[str, Path]
     labels: dict[str, Path]
 
     @property
-    def lonely_images(self) -> list[str]:
+    def unpaired_images(self) -> list[str]:
         """Keys of images without a label, sorted."""
         return sorted(self.images.keys() - self.labels.keys())
 
     @property
-    def lonely_labels(self) -> list[str]:
+    def unpaired_labels(self) -> list[str]:
         """Keys of labels without an image, sorted."""
         return sorted(self.labels.keys() - self.images.keys())
 
@@ -114,17 +111,10 @@ class Found:
         return sorted((Sample(name(key), self.images[key], self.labels[key]) for key in both), key=lambda sample: sample.name)
 
 
-def recognise(root: Path, layouts: tuple[Layout, ...], inner_roots: tuple[str, ...], splits: tuple[str, ...]) -> list[Found]:
-    """Find the layouts that the files below `root` follow.
+def recognise(root: Path, layouts: Sequence[Layout], inner_roots: Sequence[str], splits: Sequence[str]) -> list[Found]:
+    """Find the first layout that has an image and a label below one of the inner roots ("" for `root` itself).
 
-    Args:
-        root: The folder of the data set.
-        layouts: The known ones, the preferred one first.
-        inner_roots: Folders below `root` that the data set may start in, "" for `root` itself.
-        splits: As in `Layout.find`.
-
-    Returns:
-        The first with at least one image and one label; otherwise those whose folders are there.
+    Where none has, those are returned whose folders are there.
     """
     partial = []
     for layout in layouts:
@@ -134,3 +124,34 @@ def recognise(root: Path, layouts: tuple[Layout, ...], inner_roots: tuple[str, .
                     return [hit]
                 partial.append(hit)
     return partial
+
+
+def walk_files(folder: Path, recursive: bool = True) -> Iterator[tuple[str, Path]]:
+    """Yield each file below `folder`, at any depth, with its path relative to it; hidden files are left out.
+
+    Links are followed, but never back up to a folder that the walk is already in, which would have no end.
+    """
+    trail: dict[Path, tuple[tuple[int, int], ...]] = {}
+    for name, folders, files in os.walk(folder, followlinks=True):
+        place = Path(name)
+        status = place.stat()
+        above, here = trail.get(place.parent, ()), (status.st_dev, status.st_ino)
+        if here in above or not recursive:
+            folders.clear()
+        if here in above:
+            continue
+        trail[place] = (*above, here)
+        inner = "" if place == folder else place.relative_to(folder).as_posix() + "/"
+        for file in sorted(files):  # of two files with one key, the same one wins on every file system
+            if not file.startswith("."):
+                yield inner + file, place / file
+
+
+def find_files(folder: Path, name: str, recursive: bool = True) -> dict[str, Path]:
+    """Find the files whose whole name matches a regular expression, by key: its first group, behind the folders below `folder`."""
+    pattern = re.compile(name, re.IGNORECASE)  # cameras and some copies write .JPG
+    found = {}
+    for relative, path in walk_files(folder, recursive):
+        if match := pattern.fullmatch(path.name):
+            found[relative.removesuffix(path.name) + match[1]] = path
+    return found

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from pin_memory.utils.documents import read_json
 from pin_memory.utils.errors import DataError
 from pin_memory.utils.labels import IGNORE, label_table
@@ -63,23 +61,15 @@ _V2_0_NAMES |= {85: "Pole", 100: "Traffic Sign (Front)", 105: "Bicycle", 107: "B
 COUNTS = {"v1.2": len(V1_2), "v2.0": 124}
 """The number of classes by version; the last is unlabelled."""
 
-CLASS_MAPS = {"robustnet": label_table(_ROBUSTNET), "rein": label_table(_REIN)}
-"""Tables of version 1.2 by the name of the family that uses them: the domain generalisation papers since RobustNet, and Rein and SoMA."""
-
-V2_0_TABLE = label_table(_V2_0)
-"""Table of version 2.0: this package's reading in the spirit of "robustnet", since none is published."""
+TABLES = {
+    "v1.2": {"robustnet": label_table(_ROBUSTNET), "rein": label_table(_REIN)},
+    "v2.0": {"robustnet": label_table(_V2_0)},  # this package's reading in the spirit of "robustnet", since none is published
+}
+"""Train id of each label id, (256,) uint8, by version and by the family that uses the map: the papers since RobustNet, or Rein and SoMA."""
 
 
 def check_config(path: Path, version: str) -> None:
-    """Compare the classes that a config.json lists with those of the tables.
-
-    Args:
-        path: A config.json of Mapillary Vistas.
-        version: "v1.2" or "v2.0".
-
-    Raises:
-        DataError: It cannot be read, or lists other classes or another order.
-    """
+    """Refuse a config.json of Mapillary Vistas whose classes are not those of the tables of the version, in their order."""
     try:
         labels = read_json(path)["labels"]
         names = [label["name"] for label in labels]
@@ -101,8 +91,3 @@ def check_config(path: Path, version: str) -> None:
                 f"{path}: class {number} of Mapillary Vistas {version} is expected to be {name!r}, found {found[number]!r}. "
                 "With another order of the classes, labels would be read wrongly. Get the published archive."
             )
-
-
-def table_of(version: str, class_map: str) -> np.ndarray:
-    """The train id of each label id, (256,) uint8, of a version ("v1.2" or "v2.0") by the class map of that name."""
-    return V2_0_TABLE if version == "v2.0" else CLASS_MAPS[class_map]

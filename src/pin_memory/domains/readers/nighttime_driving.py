@@ -1,15 +1,12 @@
-"""Nighttime Driving (Dai and Van Gool, ITSC 2018): 50 coarsely labelled night frames to judge on."""
+"""Nighttime Driving (Dai and Van Gool, ITSC 2018): 50 coarsely labelled night frames to evaluate on."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import ClassVar
 
 from pin_memory.domains.readers.base import Domain
-from pin_memory.domains.readers.cityscapes import Cityscapes
-from pin_memory.domains.readers.layouts import Found, Layout
-from pin_memory.utils.errors import ConfigurationError
-from pin_memory.utils.labels import IGNORE, TRAIN_ID_TABLE, TRAIN_ID_VALUES
-
-_ENCODINGS = {"labelTrainIds": TRAIN_ID_TABLE, "labelIds": Cityscapes.table}
+from pin_memory.domains.readers.cityscapes import ENCODINGS
+from pin_memory.domains.readers.layouts import Layout
+from pin_memory.utils.labels import TRAIN_ID_TABLE
 
 
 class NighttimeDriving(Domain):
@@ -22,7 +19,7 @@ NighttimeDrivingTest/gtCoarse_daytime_trainvaltest/test/night/<name>_gtCoarse_la
 (or leftImg8bit/ and gtCoarse_daytime_trainvaltest/ directly)
 """
     download: ClassVar[str] = "NighttimeDrivingTest.zip from data.vision.ee.ethz.ch/daid/NighttimeDriving"
-    table = _ENCODINGS["labelTrainIds"]
+    table = TRAIN_ID_TABLE
     layouts: tuple[Layout, ...] = tuple(
         Layout(
             f"as published, {encoding}",
@@ -31,30 +28,12 @@ NighttimeDrivingTest/gtCoarse_daytime_trainvaltest/test/night/<name>_gtCoarse_la
             r"(.+)_leftImg8bit\.png",
             rf"(.+)_gtCoarse_{encoding}\.png",
             {"val": "test", "test": "test"},
-            encoding=encoding,
-            table=table,
+            encoding,
+            **fields,
         )
-        for encoding, table in _ENCODINGS.items()
+        for encoding, fields in ENCODINGS.items()
     )
     inner_roots: ClassVar[tuple[str, ...]] = ("", "NighttimeDrivingTest")
     test_split: ClassVar[str] = "test"
+    trainable: ClassVar[bool] = False
     official_counts: Mapping[str, int] = {"test": 50}
-
-    @property
-    def raw_ids(self) -> Collection[int]:
-        """The values that a label file may hold."""
-        return TRAIN_ID_VALUES if self.layout.encoding == "labelTrainIds" else {*range(34), IGNORE}
-
-    def find(self) -> Found:
-        """Recognise the layout and list its files.
-
-        Raises:
-            DataError: As in `Domain`.
-            ConfigurationError: Frames to train on are asked for.
-        """
-        if self.split == "train":
-            raise ConfigurationError(
-                f"{self.title}: only its 50 test frames have labels, so there is nothing to train on. Use it as a target domain "
-                "(data.targets), where these are judged on."
-            )
-        return super().find()

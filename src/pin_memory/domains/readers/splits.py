@@ -1,16 +1,19 @@
-"""Which samples belong to a split: official lists as they are published, and the rule where there is no list."""
+"""Which samples belong to a split: official lists as they are published, and the rules where there is no list."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from pin_memory.domains.readers.listing import Sample, first_names
-from pin_memory.utils.errors import ConfigurationError, DataError
+from pin_memory.domains.readers.layouts import Sample
+from pin_memory.utils.errors import ConfigurationError, DataError, first_names
+
+T = TypeVar("T")
 
 SplitFile = str | Path | Mapping[str, str | Path]
-"""One list per split: a pattern with "{split}", the file of one split beside those of the others, a mapping, or GTAV's split.mat."""
+"""One list per split: a pattern with "{split}", the file of one split next to those of the others, a mapping, or GTAV's split.mat."""
 
 _NUMBER_WIDTH = 5  # of GTAV's file names
 _SPLIT_IN_NAME = re.compile(r"(?<![a-z])(train|val|test)(?![a-z])")
@@ -22,23 +25,26 @@ def split_last_fifth(samples: list[Sample], split: str) -> list[Sample]:
     return samples[:-held_out] if split == "train" else samples[-held_out:]
 
 
-def listed(samples: list[Sample], split_file: SplitFile, split: str, title: str, forgiven: Collection[str] = frozenset()) -> list[Sample]:
-    """The samples that a list names, sorted by name.
+def last_fifth_or_all(samples: list[Sample], split: str) -> list[Sample]:
+    """Split a source as `split_last_fifth` does, but evaluate a target ("test") on all samples."""
+    return samples if split == "test" else split_last_fifth(samples, split)
+
+
+def evenly_spaced(items: Sequence[T], limit: int | None) -> list[T]:
+    """At most `limit` items, evenly spaced from the first to the last; all of them when `limit` is None."""
+    if limit is None or limit >= len(items):
+        return list(items)
+    return [items[round(position)] for position in np.linspace(0, len(items) - 1, limit)]
+
+
+def listed(
+    samples: list[Sample], split_file: SplitFile, split: str, title: str, ignore_missing: Collection[str] = frozenset()
+) -> list[Sample]:
+    """The samples that the list of a split names, sorted by name; names in `ignore_missing` may be listed without being there.
 
     A list names files by their stem: folders and suffixes in it do not matter, so that a list made for another tree fits.
-
-    Args:
-        samples: All samples.
-        split_file: Where the lists are.
-        split: "train", "val" or "test".
-        title: Name of the data set, for messages.
-        forgiven: Names that may be listed without being there.
-
-    Raises:
-        DataError: The list is missing or empty, or names what is not there.
-        ConfigurationError: `split_file` does not say which list is which split's.
     """
-    path = list_of(split_file, split)
+    path = find_list(split_file, split)
     names = read_names(path, split)
     by_stem: dict[str, list[Sample]] = {}
     for sample in samples:
@@ -48,7 +54,7 @@ def listed(samples: list[Sample], split_file: SplitFile, split: str, title: str,
     if unclear := [name for name in names if len(by_stem.get(name, [])) > 1]:
         both = first_names(str(sample.image) for sample in by_stem[unclear[0]])
         raise DataError(f"{title}: {len(unclear)} names in {path} could mean several images, such as {unclear[0]}: {both}.")
-    if absent := [name for name in names if name not in by_stem and name not in forgiven]:
+    if absent := [name for name in names if name not in by_stem and name not in ignore_missing]:
         raise DataError(
             f"{title}: {len(absent)} of the {len(names)} names in {path} are not among the {len(samples)} samples found: "
             f"{first_names(absent)}. Get the missing files, or give a list without them with split_file=FILE."
@@ -56,13 +62,8 @@ def listed(samples: list[Sample], split_file: SplitFile, split: str, title: str,
     return sorted((by_stem[name][0] for name in dict.fromkeys(names) if name in by_stem), key=lambda sample: sample.name)
 
 
-def list_of(split_file: SplitFile, split: str) -> Path:
-    """The file that lists a split.
-
-    Raises:
-        ConfigurationError: `split_file` does not say.
-        DataError: There is no such file.
-    """
+def find_list(split_file: SplitFile, split: str) -> Path:
+    """The file that lists a split."""
     if isinstance(split_file, Mapping):
         if split not in split_file:
             raise ConfigurationError(f"split_file gives lists for {', '.join(split_file)}; it needs one for {split!r}, too.")
@@ -83,15 +84,7 @@ def list_of(split_file: SplitFile, split: str) -> Path:
 
 
 def read_names(path: Path, split: str) -> list[str]:
-    """The stems that a list names.
-
-    Args:
-        path: A text file with an image on each line (of a pair, the first counts), or GTAV's split.mat with its 1-based numbers.
-        split: Chooses among the lists of split.mat.
-
-    Raises:
-        DataError: The file cannot be read, or lists nothing.
-    """
+    """The stems that a list names: a text file with an image on each line (of a pair, the first counts), or GTAV's split.mat."""
     names = _read_mat(path, split) if path.suffix == ".mat" else _read_text(path)
     if not names:
         raise DataError(f"{path}: expected a list of image names, found none.")
@@ -108,6 +101,7 @@ def _read_text(path: Path) -> list[str]:
 
 
 def _read_mat(path: Path, split: str) -> list[str]:
+    """Read the 1-based numbers of one of the lists in GTAV's split.mat."""
     from scipy.io import loadmat  # takes a while to import, and only this file needs it
 
     key = f"{split}Ids"

@@ -1,26 +1,26 @@
 """WildDash 2 (Zendel et al., CVPR 2022): 4,256 public frames from all over the world, labelled as panoptic segments."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from pin_memory.domains.readers.base import Domain, Transform
-from pin_memory.domains.readers.cityscapes import Cityscapes
-from pin_memory.domains.readers.decoding import read_indices
-from pin_memory.domains.readers.label_codes import CodeTable, read_codes
-from pin_memory.domains.readers.layouts import Found, Layout
-from pin_memory.domains.readers.listing import Sample
-from pin_memory.domains.readers.splits import split_last_fifth
+from pin_memory.domains.readers.base import Domain
+from pin_memory.domains.readers.cityscapes import LABEL_IDS
+from pin_memory.domains.readers.decoding import read_codes, read_indices
+from pin_memory.domains.readers.draws import Transform
+from pin_memory.domains.readers.label_codes import CodeTable
+from pin_memory.domains.readers.layouts import Layout
+from pin_memory.domains.readers.splits import last_fifth_or_all
 from pin_memory.utils.documents import read_json
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.utils.labels import CLASSES, IGNORE
 
 _PICKUP = 34
 # Categories 0..33 are those of Cityscapes; pickup as the data set's own policy has it, van, billboard, street light, road marking.
-_TABLE = Cityscapes.table.copy()
+_TABLE = LABEL_IDS.copy()
 for _category, _train_id in {_PICKUP: CLASSES.index("truck"), 35: 13, 36: IGNORE, 37: IGNORE, 38: 0}.items():
     _TABLE[_category] = _train_id
 
@@ -28,8 +28,16 @@ for _category, _train_id in {_PICKUP: CLASSES.index("truck"), 35: 13, 36: IGNORE
 class WildDash(Domain):
     """WildDash 2: panoptic PNGs whose colour is the number of a segment, and one JSON file with the segments' categories.
 
-    There is no official split: as a source, the last fifth by name is validated on and the rest trained on; as a target, all frames are
-    judged on. The bonnet of the recording car is a category of its own (ego vehicle) and is ignored.
+    There is no official split: as a source, the last fifth by name is validated on and the rest trained on; a target is evaluated on all
+    frames. The bonnet of the recording car is a category of its own (ego vehicle) and is ignored.
+
+    Args:
+        pickup: The class that pickups count as: "truck", as the data set's authors map it to Cityscapes, or "car". The other arguments are
+            those of `Domain`.
+
+    Raises:
+        DataError: As `Domain`; also when the JSON file is missing.
+        ConfigurationError: As `Domain`; also when pickups are neither.
     """
 
     title: ClassVar[str] = "WildDash 2"
@@ -41,56 +49,40 @@ panoptic.json
 """
     download: ClassVar[str] = "the public ground truth package of WildDash 2 from wilddash.cc (after registration)"
     table = _TABLE
-    layouts: tuple[Layout, ...] = (
-        Layout("panoptic as published", "images", "panoptic", r"(.+)\.(?:jpg|png)", r"(.+)\.png", encoding="panoptic"),
-        *(
-            Layout(f"category ids in {labels}", "images", labels, r"(.+)\.(?:jpg|png)", r"(.+)\.png", encoding="ids")
-            for labels in ("labels", "semantic")
-        ),
+    layouts: tuple[Layout, ...] = tuple(
+        Layout(
+            name,
+            "images",
+            folder,
+            r"(.+)\.(?:jpg|png)",
+            r"(.+)\.png",
+            encoding=encoding,
+            raw_ids=frozenset({*range(39), IGNORE}),  # the categories, and what is read where there is no segment
+        )
+        for name, folder, encoding in (
+            ("panoptic as published", "panoptic", "panoptic"),
+            ("category ids in labels", "labels", "ids"),
+            ("category ids in semantic", "semantic", "ids"),
+        )
     )
     inner_roots: ClassVar[tuple[str, ...]] = ("", "wd_public_02", "wd_public_v2p0")
+    split_rule = staticmethod(last_fifth_or_all)
     official_counts: Mapping[str, int] = {"train": 3405, "val": 851, "test": 4256}
 
-    raw_ids: Collection[int] | None = frozenset({*range(39), IGNORE})
-    """The categories, and what is read where there is no segment."""
-
     def __init__(self, root: str | Path, split: str, transform: Transform | None = None, pickup: str = "truck", **options: Any) -> None:
-        """List the samples of a split.
-
-        Args:
-            root: As in `Domain`.
-            split: As in `Domain`.
-            transform: As in `Domain`.
-            pickup: The class that pickups count as: "truck", as the data set's authors map it to Cityscapes, or "car".
-            options: As in `Domain`.
-
-        Raises:
-            DataError: As in `Domain`.
-            ConfigurationError: Pickups are neither.
-        """
         if pickup not in ("truck", "car"):
             raise ConfigurationError(f"WildDash's pickup={pickup}: expected truck or car.")
         self.table = _TABLE.copy()
         self.table[_PICKUP] = CLASSES.index(pickup)
         super().__init__(root, split, transform, **options)
+        if self.layout.encoding == "panoptic" and not self.label_sources():
+            index = self.found.root / "panoptic.json"
+            raise self.missing(f"there are panoptic pictures, but no file {index}, which says what their segments are")
 
     def label_sources(self) -> list[Path]:
         """The file that says which category a segment has."""
         index = self.found.root / "panoptic.json"
         return [index] if index.is_file() else []
-
-    def find(self) -> Found:
-        """Recognise the layout; panoptic pictures need their JSON file."""
-        found = super().find()
-        if found.layout.encoding == "panoptic" and not (found.root / "panoptic.json").is_file():
-            raise self.missing(
-                f"there are panoptic pictures, but no file {found.root / 'panoptic.json'}, which says what their segments are"
-            )
-        return found
-
-    def default_split(self, pairs: list[Sample]) -> list[Sample]:
-        """All for "test", otherwise the rule of the last fifth."""
-        return pairs if self.split == "test" else split_last_fifth(pairs, self.split)
 
     def read_raw_label(self, path: Path) -> np.ndarray:
         """Read the categories, (H, W) uint8; pixels of no segment become 255."""
@@ -106,17 +98,13 @@ panoptic.json
 
 @lru_cache(maxsize=2)
 def _segments(path: Path, _changed: int) -> dict[str, CodeTable]:
-    """The category of each segment of each frame, once per process and state of the file.
-
-    Raises:
-        DataError: The file is not whole, or no COCO panoptic annotation.
-    """
+    """The category of each segment of each frame, read once per process and state of the file."""
     try:
         annotations = read_json(path)["annotations"]
         return {Path(item["file_name"]).stem: _categories(item["segments_info"]) for item in annotations}
     except (OSError, ValueError, OverflowError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{path}: not a whole panoptic annotation: expected JSON with annotations of file_name and segments_info (id, category_id), "
+            f"{path}: not a complete panoptic annotation: expected JSON with annotations of file_name and segments_info (id, category_id), "
             f"found {type(error).__name__}: {error}. Get this file again."
         ) from error
 
