@@ -4,12 +4,11 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from pin_memory.domains import Domain
 from pin_memory.utils.errors import ConfigurationError, DataError
-from tests.domains.readers.domain_cases import CONF, IndexLabelCase
+from tests.domains.readers.domain_cases import IndexLabelCase, compose_domain
 
 
 class TargetCase(IndexLabelCase):
@@ -38,9 +37,7 @@ class TargetCase(IndexLabelCase):
             self.open(root)
 
     def test_config_makes_the_data_module(self, root: Path, tmp_path: Path) -> None:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            overrides = ["+augmentation=published", "+loading=default", f"+domain={self.name}", "+seed=5", f"+paths.data={root.parent}"]
-            config = compose(overrides=[*overrides, "loading.num_workers=0"])
+        config = compose_domain(self.name, root.parent)
         module = instantiate(config.domain)
         assert type(module) is self.module
         module.check(("test",))

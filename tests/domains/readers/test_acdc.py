@@ -5,12 +5,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from pin_memory.domains import ACDC, ACDCDataModule
 from pin_memory.utils.errors import ConfigurationError, DataError
-from tests.domains.readers.domain_cases import CONF, IndexLabelCase, stripes, write_grey, write_image
+from tests.domains.readers.domain_cases import IndexLabelCase, compose_domain, stripes, write_grey, write_image
 
 CONDITIONS = ("fog", "night", "rain", "snow")
 # DATASETS.md, section 1: labelIds 0..33 and what lies beyond.
@@ -136,9 +135,6 @@ def test_published_counts(tmp_path: Path) -> None:
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_each_condition_has_a_configuration(tmp_path: Path, condition: str) -> None:
     tree(tmp_path / "acdc", "rgb_anon/{condition}/{split}", "gt/{condition}/{split}", "labelTrainIds")
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose(
-            overrides=["+augmentation=published", "+loading=default", f"+domain=acdc_{condition}", "+seed=5", f"+paths.data={tmp_path}"]
-        )
+    config = compose_domain(f"acdc_{condition}", tmp_path)
     module = instantiate(config.domain)
     assert {sample.image.relative_to(tmp_path).parts[2] for sample in module.dataset("test").samples} == {condition}

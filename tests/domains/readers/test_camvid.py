@@ -9,6 +9,7 @@ from PIL import Image
 
 from pin_memory.domains import CLASSES, CamVid, CamVidDataModule
 from pin_memory.utils.errors import ConfigurationError, DataError
+from tests.conftest import SHARED
 from tests.domains.readers.domain_cases import DomainCase, IndexLabelCase, stripes, write_grey, write_image
 
 # DATASETS.md, section 8.
@@ -22,6 +23,7 @@ COLOURS = {
     **{(128, 128, 0): 8, (192, 128, 192): 255, (64, 0, 64): 255, (192, 192, 0): 8, (0, 0, 0): 255, (64, 192, 0): 3},
 }
 ELEVEN = ("road", "sidewalk", "building", "fence", "pole", "traffic sign", "vegetation", "sky", "person", "rider", "car")
+LISTS = "data/samples/mseg_api/mseg/dataset_lists/camvid-32/list"
 DRIVES = ("0001TP", "0006R0", "0016E5", "Seq05VD")
 
 
@@ -87,7 +89,7 @@ class TestCamVidDrives(TestCamVid):
         return root / f"labels/{split}/{self.drive(number)}_{split}{number}.png"
 
     @pytest.mark.parametrize("removed", ["files"])
-    def test_missing_split_is_told(self, root: Path, removed: str) -> None:
+    def test_missing_split_is_reported(self, root: Path, removed: str) -> None:
         for sample in self.open(root, "test").samples[1:]:
             sample.image.unlink()
             sample.label.unlink()
@@ -135,7 +137,7 @@ class TestCamVidColours(DomainCase):
         Image.fromarray(np.array([*COLOURS, *self.strange], np.uint8)[raw]).save(path)
 
     @pytest.mark.parametrize("removed", ["files"])
-    def test_missing_split_is_told(self, root: Path, removed: str) -> None:
+    def test_missing_split_is_reported(self, root: Path, removed: str) -> None:
         for sample in self.open(root, "val").samples:
             sample.image.unlink()
             sample.label.unlink()
@@ -189,19 +191,30 @@ def test_folders_by_split(tmp_path: Path, name: str, encoding: str, inner: str) 
     assert len(CamVid(tmp_path, "test", encoding=encoding, drives=["0001TP"])) == 6
 
 
-@pytest.mark.parametrize("labels", ["LabeledApproved_full", "Labels32-RGB", "semseg11"])
-def test_all_frames_in_one_folder(tmp_path: Path, labels: str, shared: Path) -> None:
-    lists = shared / "data/samples/mseg_api/mseg/dataset_lists/camvid-32/list"
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[str]]]:
+    """Empty files of all 701 pairs, in the folders images and labels, and their names by split as SegNet's lists have them."""
+    if not SHARED.is_dir():
+        pytest.skip(f"needs the reference material in {SHARED}")
+    folder = tmp_path_factory.mktemp("frames")
     official = {
-        split: [Path(line.split()[0]).stem for line in (lists / f"{split}.txt").read_text().splitlines()]
+        split: [Path(line.split()[0]).stem for line in (SHARED / LISTS / f"{split}.txt").read_text().splitlines()]
         for split in ("train", "val", "test")
     }
-    for name in (name for names in official.values() for name in names):
-        for path in (tmp_path / f"701_StillsRaw_full/{name}.png", tmp_path / labels / f"{name}_L.png"):
-            path.parent.mkdir(exist_ok=True)
-            path.touch()
+    for inner, ending in (("images", ".png"), ("labels", "_L.png")):
+        (folder / inner).mkdir()
+        for name in (name for names in official.values() for name in names):
+            (folder / inner / f"{name}{ending}").touch()
+    return folder, official
+
+
+@pytest.mark.parametrize("labels", ["LabeledApproved_full", "Labels32-RGB", "semseg11"])
+def test_all_frames_in_one_folder(tmp_path: Path, labels: str, frames: tuple[Path, dict[str, list[str]]]) -> None:
+    folder, official = frames
+    (tmp_path / "701_StillsRaw_full").symlink_to(folder / "images")
+    (tmp_path / labels).symlink_to(folder / "labels")
     encoding, wrong = ("semseg11", "colours32") if labels == "semseg11" else ("colours32", "segnet11")
-    for split_file in (None, str(lists / "{split}.txt")):
+    for split_file in (None, str(SHARED / LISTS / "{split}.txt")):
         for split, names in official.items():
             assert [sample.name for sample in CamVid(tmp_path, split, encoding=encoding, split_file=split_file).samples] == sorted(names)
     assert {split: len(names) for split, names in official.items()} == CamVid.official_counts == {"train": 367, "val": 101, "test": 233}
