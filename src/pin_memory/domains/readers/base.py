@@ -1,7 +1,7 @@
 """What the readers of all data sets share: pairs, decoding, one table for the labels, and the messages when something is missing."""
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -43,7 +43,6 @@ class Domain(Dataset[dict[str, Any]]):
     table: np.ndarray  # train id of each raw label id, (256,) uint8, unless the layout has its own
     test_split: ClassVar[str] = "val"  # the split that a target domain is evaluated on
     trainable: ClassVar[bool] = True  # False: there are no labels to train on, so that it can only be a target domain
-    split_rule: ClassVar[Callable[[list[Sample], str], list[Sample]]] = staticmethod(split_last_fifth)  # without folders and lists
     reads_all_splits: bool = False  # take the frames of all split folders, whatever the split
     ignore_missing: ClassVar[Collection[str]] = frozenset()  # names that a list may have without their frames being there
     unique_file_names: ClassVar[bool] = False  # True: folders are no part of a sample's name
@@ -156,7 +155,12 @@ class Domain(Dataset[dict[str, Any]]):
         if self.split_file is not None and not self.reads_all_splits:
             return self.drop_invalid(listed(pairs, self.split_file, self.folder_split, self.title, self.ignore_missing))
         pairs = self.drop_invalid(pairs)
-        return pairs if self.layout.by_folder or self.reads_all_splits else type(self).split_rule(pairs, self.split)
+        return pairs if self.layout.by_folder or self.reads_all_splits else self.split_rule(pairs, self.split)
+
+    @staticmethod
+    def split_rule(samples: list[Sample], split: str) -> list[Sample]:
+        """The samples of a split where neither folders nor lists say."""
+        return split_last_fifth(samples, split)
 
     def drop_invalid(self, pairs: list[Sample]) -> list[Sample]:
         """Leave out what is known to be invalid, by a rule, with a `note`."""
