@@ -28,7 +28,6 @@ VARIANTS: dict[str, tuple[list[str], torch.dtype]] = {
     "mldg_second_order": (["method=mldg", "method.first_order=false"], torch.float32),
     "pin_the_memory": (PTM, torch.float32),
     "pin_the_memory_second_order": ([*PTM, "method.first_order=false"], torch.float32),
-    "pin_the_memory+late_look": ([*PTM, "method.late_look=true"], torch.float32),
     "pin_the_memory+checkpointing": ([*PTM, "network.backbone.checkpointing=true"], torch.float32),
     "pin_the_memory+channels_last": ([*PTM, *ORDER], torch.float32),
     "pin_the_memory+channels_last+compile": ([*PTM, *ORDER, "network.compile=true"], torch.float32),
@@ -38,8 +37,8 @@ VARIANTS: dict[str, tuple[list[str], torch.dtype]] = {
     "pin_the_memory+bf16+channels_last+compile": ([*PTM, *ORDER, "network.compile=true"], torch.bfloat16),
 }
 """Overrides of the command line, and the type that autocast computes in."""
-DEFAULT = [name for name in VARIANTS if not name.endswith(("compile", "late_look"))]
-"""Compiling for a CPU takes minutes and a C++ compiler; a late look is for a GPU, where it is on by itself."""
+DEFAULT = [name for name in VARIANTS if not name.endswith("compile")]
+"""Compiling for a CPU takes minutes and a C++ compiler."""
 BASE = {"erm": "erm", "plain": "pin_the_memory"}
 
 

@@ -27,12 +27,12 @@ class Stepping(WithoutTrainer):
     """In front of a method's class: steps without a Trainer, and logs nothing."""
 
     def log_losses(self, **terms: Any) -> None:
-        """Have them looked at; Lightning would take them, too."""
-        self.numerics.watch(terms)
+        """Keep them for the check of the step; Lightning would take them, too."""
+        self.losses |= terms
 
     def step(self, batch: dict[str, dict[str, Any]], dtype: torch.dtype) -> None:
         """One whole iteration: forward and backward passes, optimiser step, commit of the memory."""
-        self.numerics.begin(self.network, batch, self.steps)
+        self.on_train_batch_start(batch, self.steps)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
             self.training_step(batch, self.steps)
 

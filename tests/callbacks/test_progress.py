@@ -123,26 +123,7 @@ def test_metrics_of_one_group_stand_together() -> None:
     assert describe_metrics({}) == ""
 
 
-def test_losses_of_a_device_that_would_wait_are_those_of_the_display_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unless they are wanted at once, for a line or the last display; of a CPU they are the newest."""
-    sent = []
-
-    class Sent:
-        """In place of what is on its way from a device without values."""
-
-        def __init__(self, values: torch.Tensor) -> None:
-            sent.append(len(sent))
-            self.number = sent[-1]
-
-        def read(self) -> list[float]:
-            return [float(self.number)]
-
-    trainer = SimpleNamespace(callback_metrics={"val/miou": torch.ones(()), "loss/inner": torch.ones((), device="meta")})
-    losses = progress_module._Losses()
-    with monkeypatch.context() as patch:
-        patch.setattr(progress_module, "Later", Sent)
-        shown = [losses.read(trainer, at_once)["loss/inner"] for at_once in (False, False, False, True, False)]  # type: ignore[arg-type]
-    assert shown == [0, 0, 1, 3, 3]
-    trainer.callback_metrics["loss/inner"] = torch.tensor(2.5)
-    assert losses.read(trainer, at_once=False) == {"loss/inner": 2.5}  # type: ignore[arg-type]
-    assert progress_module._Losses().read(SimpleNamespace(callback_metrics={}), at_once=True) == {}  # type: ignore[arg-type]
+def test_losses_are_the_newest_ones() -> None:
+    trainer = SimpleNamespace(callback_metrics={"val/miou": torch.ones(()), "loss/inner": torch.tensor(2.5)})
+    assert progress_module._losses(trainer) == {"loss/inner": 2.5}  # type: ignore[arg-type]
+    assert progress_module._losses(SimpleNamespace(callback_metrics={})) == {}  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 """Methods that step without a Trainer: optimiser, schedule and iteration counter by hand."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -31,9 +32,9 @@ class WithoutTrainer(Method):
         """Steps made by hand."""
         return self.steps
 
-    def step_optimizer(self, gradients: dict[str, Tensor], images: int) -> None:
+    def step_optimizer(self, gradients: dict[str, Tensor], images: int, inner_gradients: Mapping[str, Tensor] | None = None) -> None:
         """Step and count."""
-        super().step_optimizer(gradients, images)
+        super().step_optimizer(gradients, images, inner_gradients)
         self.steps += 1
 
 
@@ -46,13 +47,14 @@ class ByHand(WithoutTrainer):
         self.terms, self.gradients = {}, {}
         return self
 
-    def step_optimizer(self, gradients: dict[str, Tensor], images: int) -> None:
+    def step_optimizer(self, gradients: dict[str, Tensor], images: int, inner_gradients: Mapping[str, Tensor] | None = None) -> None:
         """Keep the gradients, then step."""
         self.gradients = {k: v.clone() for k, v in gradients.items()}
-        super().step_optimizer(gradients, images)
+        super().step_optimizer(gradients, images, inner_gradients)
 
     def log_losses(self, **terms: Any) -> None:
         """Keep the terms."""
+        self.losses |= {k: v.detach() for k, v in terms.items()}
         self.terms |= {k: float(v.detach()) for k, v in terms.items()}
 
 

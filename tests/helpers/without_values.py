@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from pin_memory.methods import ERM, MLDG, ERMMemory, PinTheMemory, numerics
+from pin_memory.methods import ERM, MLDG, ERMMemory, PinTheMemory
 from pin_memory.methods.domain_split import DomainSplit
+from pin_memory.methods.finite import FiniteCheck, Found
 from pin_memory.methods.whitening import InstanceSelectiveWhitening
 from pin_memory.networks import MemorySegmenter, ResNetBackbone
 from tests.helpers.stepping import WithoutTrainer
@@ -20,21 +21,8 @@ ALL = [ERM, ERMMemory, MLDG, PinTheMemory, partial(PinTheMemory, first_order=Fal
 """All kinds of steps."""
 
 
-class Finite:
-    """In place of numbers sent to the host: a device without values sends none. All is well in them."""
-
-    def __init__(self, values: Tensor) -> None:
-        assert values.device.type == "meta"
-        self.numbers = [1.0] * len(values)
-        self.numbers[0] = float(len(values) == 4)  # rows of the memory are finite; otherwise the number of ranks with a fault
-
-    def read(self) -> list[float]:
-        """The numbers."""
-        return self.numbers
-
-
 def without_values(kind: Any, whitening: bool, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, dict[str, dict[str, Any]]]:
-    """A method that has made its first step, without a Trainer, and a batch.
+    """A method that has made its first step, without a Trainer, and a batch; it takes all numbers for finite.
 
     Args:
         kind: One of `ALL`.
@@ -44,7 +32,7 @@ def without_values(kind: Any, whitening: bool, monkeypatch: pytest.MonkeyPatch) 
     base, settings = getattr(kind, "func", kind), dict(getattr(kind, "keywords", {}))
     memory = issubclass(base, ERMMemory | PinTheMemory)
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
-    monkeypatch.setattr(numerics, "Later", Finite)
+    monkeypatch.setattr(FiniteCheck, "check", lambda *_: Found())  # the one number that is read
     monkeypatch.setattr(base, "log", lambda *_, **__: None)
     monkeypatch.setattr(base, "log_dict", lambda *_, **__: None)
     if issubclass(base, MLDG | PinTheMemory):

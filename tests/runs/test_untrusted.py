@@ -219,7 +219,7 @@ HIDDEN: dict[str, tuple[Change, str]] = {
     "no name": (called(None), "names None"),
     "a circle": (lambda c, e: c["network"].update(x={"y": "${network}"}), "damaged"),
     "a writer": (called("pin_memory.domains.stand_ins.writers.write_mapillary", root="drawn"), "write_mapillary"),
-    "hidden by name": (called("pin_memory.methods.numerics._Begun", a=1), "_Begun"),
+    "hidden by name": (called("pin_memory.methods.finite._Iteration", a=1), "_Iteration"),
     "not an optimiser": (called("torch.optim.lr_scheduler.LambdaLR", a=1), "names torch.optim.lr_scheduler.LambdaLR"),
 }
 

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.utils.files import atomic_write
-from pin_memory.utils.later import Later
 from pin_memory.utils.untrusted import load_arrays
 
 log = logging.getLogger(__name__)
@@ -45,13 +44,11 @@ class MemoryTrace(Callback):
         self.every = every
         self._steps: list[int] = []
         self._items: list[Tensor] = []
-        self._sent: Later | None = None  # the newest of them, which is on its way to the host
         self._interval = every or 1
         self._warned = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set the interval, now that the length of the run is known, and drop records of iterations that are made again."""
-        self._receive()
         known = sum(step <= trainer.global_step for step in self._steps)
         self._steps, self._items = self._steps[:known], self._items[:known]
         total = trainer.estimated_stepping_batches
@@ -84,32 +81,22 @@ class MemoryTrace(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The records so far, as tensors: a checkpoint is loaded without running code."""
-        self._receive()
         return {"step": torch.tensor(self._steps), "items": torch.stack(self._items)} if self._steps else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the records of the run that is resumed."""
-        self._sent = None
         if state_dict:
             self._steps, self._items = state_dict["step"].tolist(), list(state_dict["items"].cpu())
 
     def _record(self, trainer: Trainer, module: LightningModule) -> None:
-        """Keep the memory as it is, once for an iteration; no iteration waits for a device that is to give it."""
+        """Keep the memory as it is, once for an iteration."""
         memory = getattr(getattr(module, "network", None), "memory", None)
         if memory is None or (self._steps and self._steps[-1] >= trainer.global_step):
             return
         self._steps.append(trainer.global_step)
-        self._receive()
-        self._sent = Later(memory.items.float())
-
-    def _receive(self) -> None:
-        """Keep the record that was sent."""
-        if self._sent is not None:
-            self._items.append(self._sent.tensor())
-            self._sent = None
+        self._items.append(memory.items.float().cpu().clone())
 
     def _write(self, trainer: Trainer) -> None:
-        self._receive()
         if not self._steps or not trainer.is_global_zero:
             return
         try:

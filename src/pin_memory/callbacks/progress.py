@@ -11,16 +11,14 @@ from lightning.pytorch.callbacks.progress.progress_bar import ProgressBar
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from pin_memory.callbacks.step_times import IterationTimer
-from pin_memory.utils.later import Later
 
 
 class TrainingProgress(ProgressBar):
     """Show the steps done, the iteration rate, the time left and the loss terms; not one bar per epoch.
 
     The time left includes the validations to come, as the rate is the mean since the first step began. The loss terms, and what is logged
-    with `prog_bar=True`, stand on a line of their own below the bar: a terminal is rarely wide enough for both. On a GPU they are those of
-    the display before, so that the bar waits for no device. Where the error stream is no terminal (a log file, a batch job), a line is
-    printed every `line_seconds` instead. `data wait 3 %` is the share of the time since
+    with `prog_bar=True`, stand on a line of their own below the bar: a terminal is rarely wide enough for both. Where the error stream is
+    no terminal (a log file, a batch job), a line is printed every `line_seconds` instead. `data wait 3 %` is the share of the time since
     the last display that training waited for its images: if it is not near zero, more loading processes (`loading.num_workers`) help.
 
     Args:
@@ -35,7 +33,6 @@ class TrainingProgress(ProgressBar):
         self._enabled = True
         self._clock = _Clock(0)
         self._timer, self._wait = IterationTimer(), ""
-        self._losses = _Losses()
         self._bar: tqdm | None = None
         self._terms: tqdm | None = None
         self._evaluation: tqdm | None = None
@@ -56,7 +53,7 @@ class TrainingProgress(ProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the bar at the step that training starts or goes on from."""
         self._clock = _Clock(trainer.global_step)
-        self._timer, self._wait, self._losses = IterationTimer(), "", _Losses()
+        self._timer, self._wait = IterationTimer(), ""
         total = _total_steps(trainer)
         if self._enabled and _is_terminal():
             self._bar = _open_bar("training", total, initial=trainer.global_step, unit="it")
@@ -135,7 +132,7 @@ class TrainingProgress(ProgressBar):
         if not self._enabled:
             return
         step = trainer.global_step
-        losses = self._losses.read(trainer, at_once=self._bar is None or step == total)
+        losses = _losses(trainer)
         terms = describe_metrics(losses | {name: value for name, value in trainer.progress_bar_metrics.items() if name not in losses})
         lap = self._timer.lap(trainer)
         if lap.steps:
@@ -179,22 +176,12 @@ class TrainingProgress(ProgressBar):
         self._bar = self._terms = None
 
 
-class _Losses:
-    """Loss terms as Lightning has them, on the way to the host from one display to the next."""
-
-    def __init__(self) -> None:
-        self._sent: tuple[list[str], Later] | None = None
-
-    def read(self, trainer: Trainer, at_once: bool) -> dict[str, float]:
-        """The newest terms; those of the display before where reading the newest would wait for a device, and that is not wanted."""
-        terms = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("loss/")}
-        if not terms:
-            return {}
-        newest = list(terms), Later(torch.stack([value.float() for value in terms.values()]))
-        waits = any(value.device.type != "cpu" for value in terms.values())
-        shown = self._sent if waits and not at_once and self._sent is not None else newest
-        self._sent = newest
-        return dict(zip(shown[0], shown[1].read(), strict=True))
+def _losses(trainer: Trainer) -> dict[str, float]:
+    """The newest loss terms that Lightning has; reading them waits for the device, once for each display."""
+    terms = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("loss/")}
+    if not terms:
+        return {}
+    return dict(zip(terms, torch.stack([value.float() for value in terms.values()]).tolist(), strict=True))
 
 
 class _Clock:

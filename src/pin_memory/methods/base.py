@@ -9,7 +9,6 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -18,8 +17,9 @@ from pin_memory.inference.batch_norm import RUNNING, BatchNormStatistics
 from pin_memory.inference.protocol import WHOLE, Protocol
 from pin_memory.memory import Reading
 from pin_memory.methods.batches import DomainBatch, Labelled, merge
+from pin_memory.methods.evaluation import DomainEvaluationMixin
 from pin_memory.methods.losses import auxiliary_loss, cross_entropy
-from pin_memory.methods.optimisation import SteppedByHand
+from pin_memory.methods.optimisation import ManualOptimizationMixin
 from pin_memory.methods.whitening import InstanceSelectiveWhitening
 from pin_memory.networks import Encoding, MemorySegmenter
 from pin_memory.utils.distributed import mean_over_ranks, rank, world_size
@@ -27,8 +27,11 @@ from pin_memory.utils.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
 
+PRECISIONS = ("32-true", "64-true", "bf16-mixed")
+"""What a method trains correctly in; float16 needs loss scaling, which the gradients of two steps would have to undo."""
 
-class Method(SteppedByHand):
+
+class Method(ManualOptimizationMixin, DomainEvaluationMixin):
     """A training method: optimisation by hand, evaluation by confusion matrices per domain.
 
     Args:
@@ -41,9 +44,8 @@ class Method(SteppedByHand):
         whitening: Adds RobustNet's loss; needs a backbone with `instance_norm=isw`.
         test_statistics: What batch normalisation normalises by in validation and tests.
         protocol: How the network is applied to the images of a test; validation is always of whole images, once.
-        gradient_clip: As in `SteppedByHand`.
-        on_non_finite: As in `SteppedByHand`.
-        late_look: As in `SteppedByHand`.
+        gradient_clip: Largest norm of the total gradient, over all parameters and after the reduction over the ranks; None for any.
+        on_non_finite: "raise" stops the run at a loss, a gradient or a memory row that is not finite; "skip" leaves the step out, counted.
 
     Raises:
         ConfigurationError: Another `train_statistics`, a whitening loss without the maps it looks at, or a setting out of its range.
@@ -64,9 +66,8 @@ class Method(SteppedByHand):
         protocol: Protocol = WHOLE,
         gradient_clip: float | None = None,
         on_non_finite: str = "raise",
-        late_look: bool | None = None,
     ) -> None:
-        super().__init__(gradient_clip, on_non_finite, late_look)
+        super().__init__(gradient_clip, on_non_finite)
         if train_statistics not in self.train_policies:
             raise ConfigurationError(
                 f"method.train_statistics={train_statistics}: method={self.name} normalises by one of {', '.join(self.train_policies)}."
@@ -77,7 +78,6 @@ class Method(SteppedByHand):
             )
         self.train_statistics = train_statistics
         self.whitening, self.test_statistics, self.protocol = whitening, test_statistics, protocol
-        self.automatic_optimization = False
         self.network = network
         self.auxiliary_weight = auxiliary_weight
         if not callable(optimizer) or not (schedule is None or callable(schedule)):
@@ -162,7 +162,6 @@ class Method(SteppedByHand):
     def on_fit_start(self) -> None:
         """Refuse a Trainer that `check_trainer` refuses, for those who bring their own; freeze what is to be frozen."""
         self.check_trainer(self.trainer)
-        self.numerics.forget()
         self.train()
         if world_size() > 1:
             torch.manual_seed(torch.initial_seed() + rank())  # drop-out and Gumbel noise of their own; the weights are made already
@@ -199,24 +198,6 @@ class Method(SteppedByHand):
         parameters = {name: p for name, p in self.network.named_parameters() if p.requires_grad}
         values = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True, materialize_grads=True)
         return dict(zip(parameters, mean_over_ranks(values), strict=True))
-
-    def log_losses(self, **terms: Tensor | float) -> None:
-        """Log `loss/<term>`; the terms are looked at before the step. What is written is the mean over the ranks, the loss of all images.
-
-        Numbers are made on the device: Lightning would copy them there, and a copy from ordinary memory waits for the device. And it is not
-        told that they are for the progress bar, or it would read them after every iteration: `TrainingProgress` asks for them.
-        """
-        values = {k: v.detach() if isinstance(v, Tensor) else torch.full((), float(v), device=self.device) for k, v in terms.items()}
-        self.numerics.watch(values)
-        if self.reports and world_size() > 1:
-            (means,) = mean_over_ranks([torch.stack([value.float() for value in values.values()])])
-            values = dict(zip(values, means.unbind(), strict=True))
-        self.log_dict({f"loss/{name}": value for name, value in values.items()})
-
-    def log_norms(self, groups: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Log the Euclidean norm of each named group of tensors if metrics are written; nothing waits for the device."""
-        if self.writes_metrics:
-            self.log_dict({name: get_total_norm([t.detach() for t in tensors.values()]) for name, tensors in groups.items()})
 
     def on_train_epoch_start(self) -> None:
         """After the warm-up, choose the covariances to whiten."""
@@ -255,24 +236,10 @@ def refuse_memory(method: Method) -> None:
         raise ConfigurationError(f"method={method.name} trains the plain network, found one with a memory: set network.memory=null.")
 
 
-__all__ = ["DomainBatch", "Method", "count", "refuse_memory"]
-
-
-PRECISIONS = ("32-true", "64-true", "bf16-mixed")
-"""What a method trains rightly in; float16 needs loss scaling, which the gradients of two steps would have to undo."""
-
-
 def refuse_clipping(value: float | None) -> None:
-    """Refuse Lightning's own gradient clipping, which has no effect on a method.
-
-    Args:
-        value: Of `trainer.gradient_clip_val`.
-
-    Raises:
-        ConfigurationError: It is set.
-    """
+    """Refuse Lightning's own gradient clipping (`trainer.gradient_clip_val`), which has no effect on a method."""
     if value is not None:
         raise ConfigurationError(
-            f"trainer.gradient_clip_val={value} is for optimisers that Lightning steps; a method steps its own. Leave it out and say"
+            f"trainer.gradient_clip_val={value} is for optimisers that Lightning steps; a method steps its own. Leave it out and set"
             f" method.gradient_clip={value}, the largest norm of the total gradient."
         )

@@ -1,4 +1,4 @@
-"""How every method is judged: a confusion matrix per domain, for sources in validation and for targets in tests."""
+"""How every method is evaluated: a confusion matrix per domain, for sources in validation and for targets in tests."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from pin_memory.networks import MemorySegmenter
 from pin_memory.utils.distributed import broadcast_state
 
 
-class JudgedByDomain(LightningModule):
+class DomainEvaluationMixin(LightningModule):
     """Counts predictions by domain; what is counted is summed over the ranks when it is computed.
 
     Attributes:

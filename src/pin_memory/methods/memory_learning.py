@@ -13,10 +13,9 @@ from pin_memory.memory import CategoricalMemory, operations
 from pin_memory.methods.base import Method
 from pin_memory.methods.batches import DomainBatch, Labelled, evaluation_mode, merge
 from pin_memory.methods.losses import feature_cohesion, memory_classification, memory_divergence
-from pin_memory.methods.numerics import require_finite
 from pin_memory.networks import Encoding, MemorySegmenter
 from pin_memory.utils.distributed import sum_over_ranks
-from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError, NonFiniteError
 
 log = logging.getLogger(__name__)
 
@@ -81,13 +80,13 @@ class MemoryLearning(Method):
 
     @torch.no_grad()
     def commit_memory(self, part: Labelled) -> None:
-        """`M ← write(M, X; Θ*)` with the stepped weights, batch norm in eval mode; M stays where the step was left out or is taken back."""
-        if self.numerics.step_skipped:
+        """`M ← write(M, X; Θ*)` with the stepped weights, batch norm in eval mode; M stays where the step was left out."""
+        if self.finite.step_skipped:
             return
         with evaluation_mode(self.network):
             features = self.network.encode(part.images).features
             items = self.network.write(features, part.labels)
-        self.memory.commit(self.numerics.guard(self.memory.items, items))
+        self.memory.commit(self.finite.memory_write(self.memory.items, items))
 
     @property
     def memory(self) -> CategoricalMemory:
@@ -118,4 +117,10 @@ class MemoryLearning(Method):
                 features = operations.full_precision(self.network.encode(images.to(self.device)).features)
                 sums += self.memory.class_sums(operations.unit(features), labels.to(self.device))[0]
         (sums,) = sum_over_ranks([sums])
-        self.memory.commit(require_finite(operations.unit(sums), "The initial memory"))
+        items = operations.unit(sums)
+        if bad := (~torch.isfinite(items).all(dim=1)).nonzero().flatten().tolist():
+            raise NonFiniteError(
+                f"The initial memory is not finite in the rows of the classes {', '.join(map(str, bad))}: the network's features on the"
+                " source images are not. Look at its weights (network.backbone.pretrained) and at trainer.precision."
+            )
+        self.memory.commit(items)

@@ -92,17 +92,17 @@ class MetaLearning(Method):
     def inner_step(self, loss: Tensor) -> FastWeights:
         """`Θ' = Θ - α ∇L_in(Θ)`; logs α and the norms of ∇L_in, of Θ' and of the step Θ' - Θ."""
         fast = FastWeights.after_step(self.network, loss, self.inner_lr, self.first_order)
-        self.numerics.watch_inner_gradients(fast.inner_gradients)
-        if self.writes_metrics:
-            self.log("inner_lr", self.inner_lr)
+        if self.should_log:
             gradient = get_total_norm(list(fast.inner_gradients.values()))
-            self.log_dict({"grad_norm/inner": gradient, "fast_weights/step_norm": self.inner_lr * gradient})
-            self.log_norms({"fast_weights/norm": fast.parameters})
+            weights = get_total_norm([parameter.detach() for parameter in fast.parameters.values()])
+            self.log_dict({"inner_lr": self.inner_lr, "grad_norm/inner": gradient})
+            self.log_dict({"fast_weights/norm": weights, "fast_weights/step_norm": self.inner_lr * gradient})
         return fast
 
     def outer_step(self, fast: FastWeights, loss: Tensor, batch: DomainBatch) -> None:
         """Step the optimiser on `∇L_in(Θ) + ∇L_out(Θ')`."""
-        self.step_optimizer(fast.total_gradients(loss), sum(len(part["label"]) for part in batch.values()))
+        images = sum(len(part["label"]) for part in batch.values())
+        self.step_optimizer(fast.total_gradients(loss), images, fast.inner_gradients)
 
     def check_trainer(self, trainer: Trainer) -> None:
         """Refuse a second order through what has no double backward, besides what every method refuses."""

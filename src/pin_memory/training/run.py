@@ -135,7 +135,7 @@ def _select(method: Method, trainer: Trainer, run: Path, selection: str) -> dict
 
 def _left_out(cfg: DictConfig, method: Method, data: MultiSourceDataModule) -> dict[str, Any]:
     """The steps and bad samples that training continued without, for the results, and a line for each source that has some."""
-    skipped = {"skipped": method.skipped} if method.numerics.policy == "skip" else {}
+    skipped = {"skipped": method.finite.skipped} if method.finite.policy == "skip" else {}
     if cfg.loading.on_bad_sample != "skip":
         return skipped
     found = data.bad_samples()

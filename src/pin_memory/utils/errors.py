@@ -35,16 +35,7 @@ class ResourceError(UserError):
 
 
 class NonFiniteError(UserError):
-    """A loss, a gradient or a row of the memory that is not finite, found before it reached the weights.
-
-    Args:
-        message: What to tell.
-        begins: Iteration (from 0) that the state of weights and optimiser is the beginning of; None for the running one.
-    """
-
-    def __init__(self, message: str, begins: int | None = None) -> None:
-        super().__init__(message)
-        self.begins = begins
+    """A loss, a gradient or a row of the memory that is not finite, found before it reached the weights."""
 
 
 FULL_ERROR = "HYDRA_FULL_ERROR"

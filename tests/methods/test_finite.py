@@ -16,9 +16,7 @@ from torch import nn
 
 from pin_memory.methods import Method
 from pin_memory.methods.domain_split import DomainSplit
-from pin_memory.methods.faults import Fault
-from pin_memory.methods.kept_tensors import KeptTensors
-from pin_memory.methods.numerics import Found, Numerics, require_finite
+from pin_memory.methods.finite import FiniteCheck, Found, Problem
 from pin_memory.methods.whitening import InstanceSelectiveWhitening
 from pin_memory.networks import MemorySegmenter, ResNetBackbone
 from pin_memory.utils.errors import ConfigurationError, NonFiniteError
@@ -147,22 +145,18 @@ def test_a_run_goes_on_after_a_bad_memory_write(data: Path, tmp_path: Path, faul
 
 
 def test_iterations_in_a_row_are_counted_by_their_numbers() -> None:
-    """Whenever they are told: a write before a checkpoint or with the next step."""
-    numerics, fault = Numerics("skip"), partial(Fault, terms=["x"], domains=[], images={}, faulty_images=[])
+    """Whenever they are reported: a write before a checkpoint or with the next step."""
+    finite, problem = FiniteCheck("skip"), partial(Problem, terms=["x"], images={}, invalid_images=[])
     for iteration in (1, 2):
-        numerics.count(Found(write=fault(iteration)))
-    assert numerics.in_a_row == 2
-    numerics.count(Found(step=fault(4), write=fault(3)))
-    assert (numerics.in_a_row, numerics.skipped, numerics.skipped_writes) == (4, 1, 3)
-    numerics.count(Found(write=fault(4)))
-    assert numerics.in_a_row == 4
-    numerics.count(Found(step=fault(6), earlier=fault(5)))
-    assert (numerics.in_a_row, numerics.skipped) == (6, 3)
-    numerics.count(Found(earlier=fault(8)))
-    assert numerics.in_a_row == 1
+        finite.handle(Found(write=problem(iteration)), None, in_step=True)
+    assert finite.in_a_row == 2
+    finite.handle(Found(step=problem(4), write=problem(3)), None, in_step=True)
+    assert (finite.in_a_row, finite.skipped) == (4, {"steps": 1, "memory_writes": 3})
+    finite.handle(Found(step=problem(6)), None, in_step=True)
+    assert (finite.in_a_row, finite.skipped) == (1, {"steps": 2, "memory_writes": 3})
 
 
-def test_files_are_listed_once_and_by_the_first_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_listed_once_and_by_the_first_process(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Listing a large data set takes seconds."""
     listed: list[str] = []
 
@@ -171,15 +165,16 @@ def test_files_are_listed_once_and_by_the_first_process(monkeypatch: pytest.Monk
             listed.append(split)
             return SimpleNamespace(samples=[SimpleNamespace(name="x", image=Path("/data/x.png"))])
 
-    method = ERMByHand(tiny_segmenter(memory=False), SGD)
-    method._trainer = SimpleNamespace(datamodule=SimpleNamespace(sources={"a": Source(), "b": Source()}))  # type: ignore[assignment]
-    fault = Fault(1, ["loss term total is nan"], ["a"], {"a": ["x"]}, [])
-    monkeypatch.setattr("pin_memory.methods.optimisation.is_first", lambda: False)
-    assert "Images of a: x" in method._describe(fault, "")
+    finite, data = FiniteCheck("skip"), SimpleNamespace(sources={"a": Source(), "b": Source()})
+    found = Found(step=Problem(1, ["loss term total is nan"], {"a": ["x"]}, []))
+    monkeypatch.setattr("pin_memory.methods.finite.is_first", lambda: False)
+    finite.handle(found, data, in_step=True)
     assert not listed
-    monkeypatch.setattr("pin_memory.methods.optimisation.is_first", lambda: True)
-    for _ in range(3):
-        assert "Images of a: /data/x.png" in method._describe(fault, "")
+    monkeypatch.setattr("pin_memory.methods.finite.is_first", lambda: True)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            finite.handle(found, data, in_step=True)
+    assert caplog.text.count("Images of a: /data/x.png") == 3
     assert listed == ["train"]
 
 
@@ -201,28 +196,43 @@ class Buffers(nn.Module):
             buffer.copy_(torch.full_like(buffer, float("nan") if buffer.is_floating_point() else 0))
 
 
-def test_buffers_are_kept_in_the_same_room_and_given_back() -> None:
+def test_running_statistics_are_kept_in_the_same_copies_and_put_back() -> None:
     """Also after their number, size and type have changed."""
-    network, kept = Buffers(), KeptTensors()
-    rooms = []
+    network, finite = Buffers(), FiniteCheck("skip")
+    bad = Found(step=Problem(1, ["x"], {}, []))
+    copies = []
     for _ in range(2):
         network.norm(torch.randn(6, 4))
         before = {name: value.clone() for name, value in network.named_buffers()}
-        kept.keep(dict(network.named_buffers()))
-        rooms.append({name: value.data_ptr() for name, value in kept._copies.items()})
+        finite.start(network, {}, 0)
+        copies.append([copy.data_ptr() for copy in finite._copies])
         network.spoil()
-        kept.give_back(dict(network.named_buffers()))
+        finite.handle(bad, None, in_step=True)
         assert same(dict(network.named_buffers()), before)
-    assert rooms[0] == rooms[1]
+    assert copies[0] == copies[1]
     network.register_buffer("mask", torch.ones(3, 3, dtype=torch.bool))
     network.register_buffer("brief", torch.randn(2))
     network.register_buffer("new", torch.randn(2))
     del network.number
     before = {name: value.clone() for name, value in network.named_buffers()}
-    kept.keep(dict(network.named_buffers()))
+    finite.start(network, {}, 1)
     network.spoil()
-    kept.give_back(dict(network.named_buffers()))
+    finite.handle(bad, None, in_step=True)
     assert same(dict(network.named_buffers()), before)
+
+
+@pytest.mark.parametrize("kind", ["image", "memory"])
+@pytest.mark.parametrize("in_step", [True, False])
+def test_a_stopped_run_keeps_the_running_statistics_of_a_completed_iteration(kind: str, in_step: bool) -> None:
+    """A bad memory write that is found after its iteration stops the run there; one found by the next step ends in the state before."""
+    network, finite = Buffers(), FiniteCheck("raise")
+    problem = Problem(1, ["x"], {}, [])
+    finite.start(network, {}, 0)
+    before = {name: value.clone() for name, value in network.named_buffers()}
+    network.norm(torch.randn(6, 4))
+    with pytest.raises(NonFiniteError):
+        finite.handle(Found(step=problem) if kind == "image" else Found(write=problem), None, in_step=in_step)
+    assert same(dict(network.named_buffers()), before) == (kind == "image" or in_step)
 
 
 def test_weights_that_give_nothing_finite_end_the_run_even_so(data: Path, tmp_path: Path) -> None:
@@ -241,18 +251,18 @@ def test_a_step_left_out_does_not_touch_momentum(optimizer: Any) -> None:
     method.training_step(batch, 0)
     before = {name: value.clone() for name, value in method.network.named_parameters()}
     state = [{k: torch.as_tensor(v).clone() for k, v in entry.items()} for entry in method.optimizers().state.values()]
-    method.numerics.begin(method.network, batch, 1)
-    method.numerics.watch({"segmentation": torch.tensor(float("nan"))})
+    method.on_train_batch_start(batch, 1)
+    method.log_losses(segmentation=torch.tensor(float("nan")))
     method.step_optimizer({name: torch.ones_like(value) for name, value in before.items()}, 9)
     assert all(torch.equal(value, before[name]) for name, value in method.network.named_parameters())
     assert same([{k: torch.as_tensor(v) for k, v in entry.items()} for entry in method.optimizers().state.values()], state)
-    assert method.numerics.skipped == 1
+    assert method.finite.skipped == {"steps": 1, "memory_writes": 0}
 
 
 def test_only_two_policies_and_positive_norms() -> None:
     """Anything else is refused with the choices."""
     with pytest.raises(ConfigurationError, match=r"raise .* or skip"):
-        Numerics("ignore")
+        FiniteCheck("ignore")
     for value in (0.0, -1.0, float("nan")):
         with pytest.raises(ConfigurationError, match=r"method\.gradient_clip"):
             ERMByHand(tiny_segmenter(memory=False), SGD, gradient_clip=value)
@@ -260,10 +270,12 @@ def test_only_two_policies_and_positive_norms() -> None:
 
 def test_an_initial_memory_that_is_not_finite_is_refused() -> None:
     """Before the first step, with the classes."""
-    items = torch.eye(4)
-    items[2, 1] = float("inf")
-    with pytest.raises(NonFiniteError, match="classes 2"):
-        require_finite(items, "The initial memory")
+    method = ERMMemoryByHand(tiny_segmenter(), SGD)
+    batch = tiny_batch()
+    for part in batch.values():
+        part["image"][:, 0] = float("inf")
+    with pytest.raises(NonFiniteError, match="classes 0, 1, 2, 3"):
+        method.initialise_memory([batch])
 
 
 @pytest.mark.parametrize("kind", [ERMByHand, PinTheMemoryByHand])
@@ -316,6 +328,34 @@ def black(batch: dict[str, dict[str, Any]]) -> None:
         part["image"][0].zero_()
 
 
+def test_a_loss_term_alone_leaves_a_step_out() -> None:
+    """Where the gradient is finite: an infinite term that was logged and has no part in the loss."""
+    method = ERMByHand(tiny_segmenter(memory=False), SGD, on_non_finite="skip").prepare().train()
+    batch = tiny_batch()
+    gradients = {name: torch.ones_like(value) for name, value in method.network.named_parameters()}
+    for index, value in enumerate((1.0, float("inf"))):
+        method.on_train_batch_start(batch, index)
+        before = {name: value.clone() for name, value in method.network.state_dict().items()}
+        method.log_losses(mine=torch.tensor(value))
+        method.step_optimizer(gradients, 3)
+        assert same(before, dict(method.network.state_dict())) == (index == 1)
+    assert method.finite.skipped["steps"] == 1
+
+
+def test_images_and_parameters_of_any_kind() -> None:
+    """Bytes, and a parameter without a number."""
+    method = ERMByHand(tiny_segmenter(memory=False), SGD, on_non_finite="skip").prepare().train()
+    batch = tiny_batch()
+    batch["a"]["image"] = batch["a"]["image"].byte()
+    method.network.register_parameter("nothing", torch.nn.Parameter(torch.zeros(0)))
+    gradients = {name: torch.ones_like(value) for name, value in method.network.named_parameters()}
+    for value in (1.0, float("nan")):
+        method.on_train_batch_start(batch, 0)
+        method.log_losses(mine=torch.tensor(value))
+        method.step_optimizer(gradients, 3)
+    assert method.finite.skipped["steps"] == 1
+
+
 SCENES = {
     "one domain unlabelled": lambda batch: unlabelled(batch, "a"),
     "one side unlabelled": lambda batch: unlabelled(batch, "a", "b"),
@@ -352,14 +392,14 @@ def test_poor_batches_give_finite_numbers(kind: type[ByHand], options: dict[str,
         batch = tiny_batch()
         SCENES[scene](batch)
         for index in range(2):
-            method.numerics.begin(network, batch, index)
+            method.on_train_batch_start(batch, index)
             with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
                 method.training_step(batch, index)
             assert all(math.isfinite(value) for value in method.terms.values()), method.terms
             assert all(gradient.isfinite().all() for gradient in method.gradients.values())
-        assert method._accepts(None, {})
+        assert method._is_finite()
         assert all(value.isfinite().all() for value in method.state_dict().values())
-        assert (method.numerics.skipped, method.numerics.skipped_writes) == (0, 0)
+        assert method.finite.skipped == {"steps": 0, "memory_writes": 0}
 
 
 @pytest.mark.parametrize("norms", ["ibn", "isw"])
@@ -394,7 +434,7 @@ def test_all_methods_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
         batch = tiny_batch()
         batch["c"]["image"][1, 0, 0, 0] = float("nan")
         before = {name: value.clone() for name, value in network.state_dict().items()}
-        method.numerics.begin(network, batch, 0)
+        method.on_train_batch_start(batch, 0)
         with pytest.raises(NonFiniteError) as caught:
             method.training_step(batch, 0)
         expected = {"a", "b", "c"} if not extra or "train_statistics" in options else {"c"}

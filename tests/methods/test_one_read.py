@@ -1,4 +1,4 @@
-"""How often an iteration waits for the device: every number that Python reads off a tensor, or puts onto one, empties a GPU's queue."""
+"""An iteration waits for the device once: a number that Python reads off a tensor, or puts onto one, empties a GPU's queue."""
 
 import sys
 from functools import partial
@@ -15,7 +15,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from pin_memory.callbacks.lightning_loops import without_asking_for_signals
-from pin_memory.methods.revocable import RevocableStep
 from tests.helpers.poisoned_run import run
 from tests.helpers.stepping import ByHand, ERMByHand, ERMMemoryByHand, MLDGByHand, PinTheMemoryByHand
 from tests.helpers.tiny import tiny_batch, tiny_segmenter
@@ -46,22 +45,20 @@ class Waits(TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_iteration_reads_one_number_or_none(kind: Any, late: bool) -> None:
-    """The one that says whether the step may be made (non-finite numbers), unless that is found later; none for losses, labels, memory,
-    clipping or the schedule."""
+def test_an_iteration_reads_one_number(kind: Any) -> None:
+    """The one that says whether the step may be made; none for losses, labels, memory, clipping or the schedule."""
     network = tiny_segmenter(memory="Memory" in getattr(kind, "func", kind).__name__)
-    method: ByHand = kind(network, SGD, gradient_clip=1.0, late_look=late).prepare().train()
-    method.log_losses = lambda **terms: method.numerics.watch(terms)  # type: ignore[method-assign]
+    method: ByHand = kind(network, SGD, gradient_clip=1.0).prepare().train()
+    method.log_losses = lambda **terms: method.losses.update(terms)  # type: ignore[method-assign]
     reads = []
     for index in range(3):
         batch = tiny_batch()
-        method.numerics.begin(network, batch, index)
         with Waits() as waits:
+            method.on_train_batch_start(batch, index)
             method.training_step(batch, index)
         reads.append(len(waits.found) - split_draws(method))
-    assert reads == ([1, 0, 0] if late else [1, 1, 1])  # the first step makes momentum, and cannot be taken back
+    assert reads == [1, 1, 1]
 
 
 def split_draws(method: ByHand) -> int:
@@ -76,9 +73,8 @@ def split_draws(method: ByHand) -> int:
 @pytest.mark.parametrize("whitening", [False, True])
 @pytest.mark.parametrize("kind", ALL)
 def test_an_iteration_needs_no_value_of_another_device(kind: Any, whitening: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a device that has no values, so that reading one fails; and nothing goes from the host to the device or back."""
+    """On a device that has no values, so that reading one fails; nothing goes from the host to the device or back but for the check."""
     method, batch = without_values(kind, whitening, monkeypatch)
-    assert RevocableStep.possible(method.optimizers(), torch.device("meta"))
     with Waits(READS | PUTS) as waits:
         for index in range(2):
             method.on_train_batch_start(batch, index)
@@ -89,7 +85,7 @@ def test_an_iteration_needs_no_value_of_another_device(kind: Any, whitening: boo
 
 @pytest.mark.parametrize("method", ["erm", "pin_the_memory"])
 def test_nothing_around_the_step_waits(data: Path, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Callbacks, logging, progress: in an iteration whose metrics are not written no number is read, and no tensor is made of one.
+    """Callbacks, logging, progress: in an iteration whose metrics are not written one number is read, and no tensor is made of one.
 
     Lightning, if told to, reads what a progress bar is to show after every iteration, and copies logged numbers onto the device.
     """
@@ -104,11 +100,12 @@ def test_nothing_around_the_step_waits(data: Path, tmp_path: Path, method: str, 
     monkeypatch.setattr(_TrainingEpochLoop, "advance", watched)
     taken = spy(monkeypatch)
     options = ["loading.draws_per_epoch=20", "loading.num_workers=1", "trainer.max_steps=7", "trainer.val_check_interval=10"]
+    options += ["trainer.log_every_n_steps=5", "callbacks.memory_trace.every=5", "callbacks.progress.line_seconds=1000"]
     options += ["+split.meta_test=[gtav]"] if method == "pin_the_memory" else []
-    run(data, tmp_path / "run", "trainer.log_every_n_steps=5", "method.late_look=true", *options, method=method)
-    assert [bool(waits) for waits in found[1:-1]] == [False, False, False, True, False], found  # the first makes metrics, the last is shown
-    quiet = {name for number, name in taken if number in (1, 2, 3, 5)}
-    assert quiet <= {"later.py", "split.py"}  # where it is on its way for long; of the CPU's own generator
+    run(data, tmp_path / "run", *options, method=method)
+    ordinary = (1, 2, 3, 5)  # the first iteration makes metrics, the fifth writes them, the last is shown
+    assert [len(found[index]) for index in ordinary] == [1, 1, 1, 1], found
+    assert {name for number, name in taken if number in ordinary} <= {"finite.py", "domain_split.py"}  # of the CPU's own generator
 
 
 def spy(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
