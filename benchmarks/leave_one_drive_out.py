@@ -26,7 +26,7 @@ BUDGET = [
     "network.backbone.output_stride=32", "selection=last", "callbacks.panels=null",
 ]  # fmt: skip
 """The same for all methods, small enough for a CPU: small crops, coarse features, the last weights, 60 evenly spaced target frames."""
-EXTRA = {"isw": ["method.whitening.warmup_epochs=1", "method.whitening.images=100", "method.whitening.trials=3"]}
+EXTRA = {"isw": ["method.whitening.warmup_iterations=50", "method.whitening.images=100", "method.whitening.trials=3"]}
 """Published from the sixth of about forty epochs on; here, a run has a few."""
 LONG = ["trainer.max_steps=600", "trainer.val_check_interval=600"]
 WARM = ["network.backbone.pretrained={warm}"]

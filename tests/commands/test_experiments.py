@@ -33,7 +33,7 @@ SMALL = [
 ]  # fmt: skip
 
 
-SOON = ["method.whitening.warmup_epochs=0", "method.whitening.images=2", "method.whitening.trials=2"]
+SOON = ["method.whitening.warmup_iterations=0", "method.whitening.images=2", "method.whitening.trials=2"]
 
 
 @pytest.fixture(scope="session")

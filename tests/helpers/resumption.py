@@ -113,6 +113,6 @@ class WhitenedBackbone(TinyBackbone):
 
 WHITENED = [
     "method=isw", "network.backbone._target_=tests.helpers.resumption.WhitenedBackbone",
-    "method.whitening.warmup_epochs=1", "method.whitening.images=4", "method.whitening.trials=2", "method.whitening.clusters=2",
+    "method.whitening.warmup_iterations=7", "method.whitening.images=4", "method.whitening.trials=2", "method.whitening.clusters=2",
 ]  # fmt: skip
-"""The method whose choice at the start of the second epoch draws random colours."""
+"""The method whose choice after seven iterations draws random colours."""

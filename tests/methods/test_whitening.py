@@ -1,15 +1,17 @@
 """RobustNet's loss and its choice of covariances against plain loops."""
 
+import itertools
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from pin_memory.memory import CategoricalMemory
 from pin_memory.methods import ISW, InstanceSelectiveWhitening
-from pin_memory.methods.clusters import lowest_cluster
-from pin_memory.methods.whitening import _sensitive, covariance
+from pin_memory.methods.whitening import _sensitive, covariance, lowest_cluster
 from pin_memory.networks import MemorySegmenter, ResNetBackbone
 from pin_memory.utils.errors import ConfigurationError
 from tests.helpers.stepping import ByHand, ERMByHand, PinTheMemoryByHand
@@ -134,9 +136,49 @@ def test_mistakes_are_refused() -> None:
         ERMByHand(tiny_segmenter(memory=False), SGD, whitening=InstanceSelectiveWhitening())
     with pytest.raises(ConfigurationError, match="needs a whitening loss"):
         ISWByHand(whitening_network(), SGD).check_sources(["a"], 2)
-    wrong: Any = {"images": 0}
-    with pytest.raises(ConfigurationError, match="images"):
-        InstanceSelectiveWhitening(**wrong)
+    wrong: dict[str, Any]
+    for wrong in ({"images": 0}, {"trials": 0}, {"clusters": 1}, {"warmup_iterations": -1}, {"color_jitter": (0.1, 0.2)}):
+        with pytest.raises(ConfigurationError, match=rf"method\.whitening\.{next(iter(wrong))} "):
+            InstanceSelectiveWhitening(**wrong)
+
+
+def test_covariances_are_chosen_after_the_warm_up() -> None:
+    """Before the iteration of that number, once."""
+    network = whitening_network()
+    method = ISWByHand(network, SGD, whitening=InstanceSelectiveWhitening(warmup_iterations=2, images=2, trials=1)).prepare().train()
+    method._trainer = SimpleNamespace(datamodule=SimpleNamespace(data_sets=1), log_every_n_steps=0)
+    method._source_images = lambda epoch: iter([torch.randn(2, 3, 32, 32)])  # type: ignore[method-assign]
+    numbers = []
+    for index in range(4):
+        method.on_train_batch_start(tiny_batch(), index)
+        numbers.append(len(method.whitening.masks))
+        if index == 2:
+            chosen = [mask.clone() for mask in method.whitening.masks]
+        method.steps += 1
+    assert numbers == [0, 0, 3, 3]
+    assert all(torch.equal(mask, before) for mask, before in zip(method.whitening.masks, chosen, strict=True))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_lowest_cluster_is_that_of_the_best_partition(seed: int) -> None:
+    """Of all partitions into intervals, for groups of numbers with gaps between them."""
+    generator = np.random.default_rng(seed)
+    clusters = int(generator.integers(2, 5))
+    values = np.sort(np.concatenate([3 * k + generator.random(int(generator.integers(1, 6))) for k in range(clusters)]))
+
+    def squares(starts: tuple[int, ...]) -> float:
+        return sum(float(((part - part.mean()) ** 2).sum()) for part in np.split(values, starts))
+
+    best = min(itertools.combinations(range(1, len(values)), clusters - 1), key=squares)
+    assert lowest_cluster(generator.permutation(values), clusters) == values[best[0] - 1]
+
+
+def test_the_lowest_cluster_ends_below_the_gap() -> None:
+    assert lowest_cluster(np.array([5.0, 0.2, 0.1, 5.1, 0.15, 9.0]), 3) == 0.2
+
+
+def test_equal_values_are_one_cluster() -> None:
+    assert lowest_cluster(np.ones(5), 3) == 1
 
 
 def test_clustering_the_whole_matrix() -> None:

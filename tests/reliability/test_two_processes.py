@@ -39,7 +39,7 @@ def trained_on(devices: int, folder: Path, *overrides: str) -> tuple[dict[str, T
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
     """The whole way, data loading and Lightning included: five steps, the whitening loss from the first on."""
     whitening = [
-        *("+whitening=isw", "method.whitening._target_=tests.helpers.agreement.ChannelsFlipped", "method.whitening.warmup_epochs=0"),
+        *("+whitening=isw", "method.whitening._target_=tests.helpers.agreement.ChannelsFlipped", "method.whitening.warmup_iterations=0"),
         *("method.whitening.images=16", "method.whitening.trials=1"),
     ]
     alone, norms_alone = trained_on(1, tmp_path, *whitening)

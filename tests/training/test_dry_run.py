@@ -71,7 +71,7 @@ def test_the_numbers_are_those_of_the_run(data: Path, tmp_path: Path, trained_ru
 
 def test_whitening_is_planned_with_one_batch(data: Path, tmp_path: Path) -> None:
     """Covariances are chosen from a batch in place of hundreds of images."""
-    options = ["method=isw", "method.whitening.warmup_epochs=0", "test=false", "logger=csv"]
+    options = ["method=isw", "method.whitening.warmup_iterations=0", "test=false", "logger=csv"]
     plan = train(composed(data, tmp_path / "run", *options), {})["dry_run"]
     assert plan["targets"] == {}
     assert "whitening" in as_text(plan)

@@ -89,11 +89,6 @@ def class_shares_by_area(labels: Tensor, size: tuple[int, int], num_classes: int
     return counts[:, :num_classes] / counts.sum(dim=1, keepdim=True).clamp(min=1)
 
 
-def full_precision(x: Tensor) -> Tensor:
-    """`x` in float32 at least: positions, pooled sums and unit rows do not survive half precision."""
-    return x if x.dtype in (torch.float32, torch.float64) else x.float()
-
-
 def _taps(length: int, cells: int, device: torch.device, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
     """The two source positions and weights of each cell in a linear resize with aligned corners."""
     step = (length - 1) / (cells - 1) if cells > 1 else 0.0

@@ -199,12 +199,13 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
         values = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True, materialize_grads=True)
         return dict(zip(parameters, mean_over_ranks(values), strict=True))
 
-    def on_train_epoch_start(self) -> None:
-        """After the warm-up, choose the covariances to whiten."""
-        if self.whitening is not None and not self.whitening.masks and self.current_epoch >= self.whitening.warmup_epochs:
+    def on_train_batch_start(self, batch: DomainBatch, batch_idx: int) -> None:
+        """Choose the covariances to whiten after the warm-up, then begin the iteration."""
+        if self.whitening is not None and not self.whitening.masks and self.iteration >= self.whitening.warmup_iterations:
             log.info("Choosing the covariances to whiten.")
             passes = (self._source_images(10_000 + trial) for trial in range(self.whitening.trials))
             self.whitening.choose(self.network, passes, self.trainer.datamodule.data_sets)  # type: ignore[attr-defined]
+        super().on_train_batch_start(batch, batch_idx)
 
     def source_batches(self, epoch: int) -> Iterator[DomainBatch]:
         """A pass over the source loaders with the draws of an epoch of its own."""

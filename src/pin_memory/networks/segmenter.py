@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from pin_memory.memory import CategoricalMemory, Reading
-from pin_memory.memory.operations import full_precision
 from pin_memory.networks.backbones import ResNetBackbone
 from pin_memory.networks.heads import ASPP, AuxiliaryHead, Decoder, resize
 from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.tensors import at_least_float32
 
 
 class Encoding(NamedTuple):
@@ -121,11 +121,11 @@ class MemorySegmenter(nn.Module):
 
     def decode(self, reading: Reading, encoding: Encoding, size: tuple[int, int]) -> Tensor:
         """Logits `(B, K, *size)` from the read features and the encoder's low-level ones (D), in float32 at least."""
-        return resize(full_precision(self._part("decoder")(reading.fused, encoding.low_level)), size)
+        return resize(at_least_float32(self._part("decoder")(reading.fused, encoding.low_level)), size)
 
     def auxiliary(self, encoding: Encoding) -> Tensor:
         """Logits of the auxiliary head at its own resolution `(B, K, h3, w3)`, in float32 at least."""
-        return full_precision(self._part("auxiliary_head")(encoding.auxiliary))
+        return at_least_float32(self._part("auxiliary_head")(encoding.auxiliary))
 
     @property
     def compiled(self) -> bool:
