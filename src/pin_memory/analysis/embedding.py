@@ -36,10 +36,5 @@ def tsne(vectors: np.ndarray, seed: int = 0, perplexity: float = 30.0, iteration
 
 
 def used_perplexity(points: int, perplexity: float) -> float:
-    """The perplexity that `tsne` takes: the one asked for, but at most a third of the other points.
-
-    Args:
-        points: Their number.
-        perplexity: What is asked for.
-    """
+    """The perplexity that `tsne` takes for so many points: the requested one, but at most a third of the other points."""
     return min(perplexity, (points - 1) / 3)

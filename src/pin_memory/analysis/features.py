@@ -37,19 +37,11 @@ class ClassFeatures(NamedTuple):
     names: tuple[str, ...]
 
     def image_means(self, which: str = "before") -> np.ndarray:
-        """Mean vectors `(N, K, C)` of each class in each image, NaN where the image does not show it.
-
-        Args:
-            which: "before" or "after" the memory is read.
-        """
+        """Mean vectors `(N, K, C)` of each class in each image, NaN where the image does not show it."""
         return _divided(self._sums(which), self.shares)
 
     def means(self, which: str = "before") -> np.ndarray:
-        """Mean vectors `(K, C)` of each class over all images, NaN where none shows it.
-
-        Args:
-            which: "before" or "after" the memory is read.
-        """
+        """Mean vectors `(K, C)` of each class over all images, NaN where none shows it."""
         return _divided(self._sums(which).sum(axis=0), self.shares.sum(axis=0))
 
     def half(self, number: int) -> "ClassFeatures":

@@ -85,11 +85,7 @@ def plot_activation_maps(
 
 
 def _bands(bands: int, columns: int, shape: float, title: str) -> tuple["Figure", np.ndarray, "Axes"]:
-    """A figure with pairs of tiles, one above the other without a gap, and room for a colour bar; `shape` is height over width of a tile.
-
-    Returns:
-        The figure, its axes `(bands, 2, columns)`, and those of the bar.
-    """
+    """A figure, its axes `(bands, 2, columns)` for pairs of tiles, and those of a colour bar; `shape` is a tile's height over width."""
     gap, caption, head, side, bar = 0.05, 0.24, 0.22 if title else 0.05, 0.72, 0.1
     width = (TWO_COLUMNS - side) / columns - gap
     height = width * shape
@@ -178,17 +174,7 @@ def plot_memory_drift(drift: MemoryDrift, space: LabelSpace = CITYSCAPES, chosen
 
 
 def heat_map(axes: "Axes", matrix: np.ndarray, space: LabelSpace, low: float, high: float, label: str, form: str) -> None:
-    """Draw a matrix of classes with a number in every cell, grey where it has none.
-
-    Args:
-        axes: Of the figure.
-        matrix: `(K, K)`, rows from the top.
-        space: Names and colours of the classes.
-        low: Value of the darkest colour.
-        high: Value of the brightest colour.
-        label: Of the colour bar.
-        form: Of the numbers, e.g. "{:.2f}".
-    """
+    """Draw a matrix `(K, K)` of classes with a number in every cell, grey where it has none; `form` is the numbers' format."""
     image = axes.imshow(matrix, cmap=SEQUENTIAL, vmin=low, vmax=high)
     axes.set_facecolor(UNKNOWN)
     axes.spines[:].set_visible(False)

@@ -22,18 +22,7 @@ from pin_memory.utils.errors import ConfigurationError
 
 
 def analyze(cfg: DictConfig) -> dict[str, Any]:
-    """Draw the plots of a checkpoint, and write their numbers to `analysis.json`.
-
-    Args:
-        cfg: The composed configuration.
-
-    Returns:
-        The content of `analysis.json`.
-
-    Raises:
-        ConfigurationError: No checkpoint, an unknown plot or domain, or a plot asked for by name that this checkpoint cannot have.
-        DataError: Data are missing.
-    """
+    """The command `analyze`: draw the plots of a checkpoint, and write their numbers to `analysis.json`."""
     build.quiet_lightning()
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # it reports every letter that a PDF holds
     requested, formats = _names(cfg, "plots", tuple(PLOTS)), _names(cfg, "formats", FORMATS)

@@ -54,11 +54,7 @@ _SETTINGS: Any = {
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Make a function draw in this style and leave the caller's own settings as they are.
-
-    Raises:
-        ConfigurationError: When it is called and matplotlib is not installed.
-    """
+    """Make a function draw in this style and leave the caller's own settings as they are."""
 
     @functools.wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -73,13 +69,7 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
 
 
 def new_figure(width: float, height: float, title: str = "") -> "Figure":
-    """An empty figure that no global state knows of, so nothing has to be closed.
-
-    Args:
-        width: In inches.
-        height: In inches.
-        title: Above everything.
-    """
+    """An empty figure of a size in inches that no global state knows of, so nothing has to be closed."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -90,7 +80,7 @@ def new_figure(width: float, height: float, title: str = "") -> "Figure":
 
 @styled
 def save_figure(figure: "Figure", path: str | Path, formats: Iterable[str] = ("png", "pdf")) -> list[Path]:
-    """Keep a figure, each file whole or not at all; the same figure makes the same bytes.
+    """Write a figure, each file completely or not at all; the same figure makes the same bytes.
 
     Args:
         figure: What a plot function of this room returned.
@@ -119,14 +109,7 @@ def colours(palette: np.ndarray) -> np.ndarray:
 
 
 def class_axis(axes: "Axes", names: Iterable[str], palette: np.ndarray | None = None, side: str = "y") -> None:
-    """Put the names of the classes along an axis, one at each whole number from 0.
-
-    Args:
-        axes: Of the figure.
-        names: Of the K classes.
-        palette: Their colours (K, 3) uint8, shown as patches beside the names of a vertical axis; none by default.
-        side: "x" (upright type) or "y" (from top to bottom).
-    """
+    """Put the names of the classes along an axis, one at each integer from 0; a vertical one shows their colours, too."""
     from matplotlib.transforms import ScaledTranslation
 
     names = list(names)
@@ -136,6 +119,6 @@ def class_axis(axes: "Axes", names: Iterable[str], palette: np.ndarray | None = 
     if side == "y":
         axes.set_ylim(len(names) - 0.5, -0.5)
         if palette is not None:
-            places = axes.get_yaxis_transform() + ScaledTranslation(-6 / 72, 0, axes.figure.dpi_scale_trans)  # beside the left edge
+            places = axes.get_yaxis_transform() + ScaledTranslation(-6 / 72, 0, axes.figure.dpi_scale_trans)  # next to the left edge
             patches: dict[str, Any] = {"marker": "s", "s": 26, "clip_on": False, "transform": places, "zorder": 4}
             axes.scatter(np.zeros(len(names)), range(len(names)), c=colours(palette), **patches)

@@ -79,7 +79,7 @@ def load_subject(
         images: Of each domain at most so many, evenly spaced.
         data: Where the data sets lie now; None for where the run found them.
         device: Where the network shall run.
-        trust: Packages besides this library whose classes the checkpoint may name; loading calls them.
+        trust: Packages, next to this library, whose classes the checkpoint may name; loading calls them.
         output: The folder of runs, below which the stand-ins of a run may be drawn anew.
 
     Raises:

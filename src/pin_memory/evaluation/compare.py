@@ -19,12 +19,7 @@ from pin_memory.utils.tables import check_formats
 
 
 def compare_runs(cfg: DictConfig) -> dict[str, Any]:
-    """The command `compare`: read runs, print one table, write the files.
-
-    Raises:
-        ConfigurationError: No results, stand-in scores next to real ones, or an unclear baseline.
-        OutputError: A file cannot be written.
-    """
+    """The command `compare`: read runs, print one table, write the files."""
     formats = check_formats(cfg.formats, "formats", FORMATS)
     runs = read_runs(list(cfg.runs) if isinstance(cfg.runs, ListConfig) else str(cfg.runs))
     comparison = compare(runs, None if cfg.baseline is None else str(cfg.baseline), bool(cfg.over_seeds))

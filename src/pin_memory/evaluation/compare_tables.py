@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,33 +38,20 @@ def class_tables(comparison: Mapping[str, Any]) -> list[Table]:
     """One table per target: the IoU of each class, one column per group of runs."""
     tables = []
     for target in comparison["targets"]:
-        judged = [row for row in comparison["rows"] if target in row["targets"]]
-        scores = [row["targets"][target]["iou"] for row in judged]
+        shown = [row for row in comparison["rows"] if target in row["targets"]]
+        scores = [row["targets"][target]["iou"] for row in shown]
         rows: list[list[Cell]] = [[name, *(_score(iou.get(name)) for iou in scores)] for name in comparison["classes"]]
-        gains: list[tuple[str, Any]] = [(row["label"], (row["gain"] or {}).get("targets", {}).get(target)) for row in judged]
+        gains: list[tuple[str, Any]] = [(row["label"], (row["gain"] or {}).get("targets", {}).get(target)) for row in shown]
         gains = [(title, gain) for title, gain in gains if gain]
         rows = [[*row, *(_score(gain["iou"].get(str(row[0])), signed=True) for _, gain in gains)] for row in rows]
-        head = ["IoU in %", *(row["label"] for row in judged), *(f"gain, {title}" for title, _ in gains)]
+        head = ["IoU in %", *(row["label"] for row in shown), *(f"gain, {title}" for title, _ in gains)]
         note = [STAND_IN_NOTE] if comparison["stand_in"] else []
         tables.append(Table([f"target     {target}", *note], head, [rows]))
     return tables
 
 
 def write_comparison(comparison: Mapping[str, Any], folder: Path, formats: Sequence[str]) -> list[Path]:
-    """Write a comparison once for each format.
-
-    Args:
-        comparison: What `compare` returned.
-        folder: Where to.
-        formats: Of `FORMATS`. CSV is in long form, a line per score, for programs.
-
-    Returns:
-        The files.
-
-    Raises:
-        ConfigurationError: A format is unknown.
-        OutputError: A file cannot be written.
-    """
+    """Write a comparison once for each of the formats, and return the files."""
     written = []
     for name in check_formats(formats, "formats", FORMATS):
         path = folder / f"{NAME}.{'tex' if name == 'latex' else 'md' if name == 'markdown' else name}"
@@ -76,9 +63,17 @@ def write_comparison(comparison: Mapping[str, Any], folder: Path, formats: Seque
         elif name == "json":
             write_json(path, comparison)
         else:
-            _write(path, _TEXTS[name](comparison))
+            with report_write_errors(path):
+                write_text(path, _text(comparison, name))
         written.append(path)
     return written
+
+
+def _text(comparison: Mapping[str, Any], form: str) -> str:
+    if form == "csv":
+        return long_csv(comparison)
+    tables = [comparison_table(comparison), *class_tables(comparison)]
+    return "\n".join(table.markdown() if form == "markdown" else table.latex() for table in tables)
 
 
 def long_csv(comparison: Mapping[str, Any]) -> str:
@@ -101,27 +96,6 @@ def long_csv(comparison: Mapping[str, Any]) -> str:
         for kind, value in row["means"].items():
             writer.writerow([*named, "mean", kind, *_numbers(value), *_numbers((gain.get("means") or {}).get(kind))])
     return buffer.getvalue()
-
-
-def _markdown(comparison: Mapping[str, Any]) -> str:
-    return "\n".join(table.markdown() for table in [comparison_table(comparison), *class_tables(comparison)])
-
-
-def _latex(comparison: Mapping[str, Any]) -> str:
-    return "\n".join(table.latex() for table in [comparison_table(comparison), *class_tables(comparison)])
-
-
-_TEXTS: dict[str, Callable[[Mapping[str, Any]], str]] = {"markdown": _markdown, "csv": long_csv, "latex": _latex}
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a text file.
-
-    Raises:
-        OutputError: It cannot be written.
-    """
-    with report_write_errors(path):
-        write_text(path, text)
 
 
 def _facts_shown(comparison: Mapping[str, Any]) -> list[str]:

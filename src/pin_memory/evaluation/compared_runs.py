@@ -134,14 +134,7 @@ def _read(folder: Path) -> Run:
 
 
 def refuse_mixture(results: Mapping[str, Results]) -> None:
-    """Refuse stand-in scores next to real ones.
-
-    Args:
-        results: By the name that a message uses.
-
-    Raises:
-        ConfigurationError: There are both.
-    """
+    """Refuse stand-in scores next to real ones; messages use the names of the results."""
     kinds: dict[bool, list[str]] = {}
     for name, one in results.items():
         kinds.setdefault(one.stand_in, []).append(name)

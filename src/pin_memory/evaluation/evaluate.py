@@ -47,18 +47,7 @@ class _Loaded(NamedTuple):
 
 
 def evaluate(cfg: DictConfig) -> list[Results]:
-    """Evaluate checkpoints, each on the targets of its run.
-
-    Args:
-        cfg: The composed configuration.
-
-    Returns:
-        The results of each checkpoint.
-
-    Raises:
-        ConfigurationError: No checkpoint, a target that its run does not know, or a baseline that does not fit.
-        DataError: A target's data are missing.
-    """
+    """The command `evaluate`: evaluate checkpoints, each on the targets of its run."""
     build.quiet_lightning()
     tables = check_formats(cfg.tables, "tables")
     tasks = _tasks(cfg)

@@ -75,15 +75,7 @@ class Row:
 
 
 def make_rows(runs: Sequence[Run], average: bool) -> tuple[list[Row], list[str]]:
-    """Put runs together over their seeds.
-
-    Args:
-        runs: To compare.
-        average: False gives every run a row of its own.
-
-    Returns:
-        The rows, and a note on each run that does not count since a later one has its seed.
-    """
+    """Put runs together over their seeds, or give each a row; and a note on each run that a later one with its seed replaces."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         conditions = {name: [scores.conditions.get(key) for key in CONDITIONS] for name, scores in sorted(run.results.targets.items())}
@@ -135,11 +127,7 @@ def over_seeds(values: Mapping[str, float | None]) -> Spread:
 
 
 def find_baseline(name: str, rows: Sequence[Row], row: Row) -> Row | None:
-    """The row that a baseline's name stands for next to `row`; None where several have it, but none of them its context.
-
-    Raises:
-        ConfigurationError: No row has that name, or several that cannot be told apart.
-    """
+    """The row that a baseline's name stands for next to `row`; None where several have that name, but none of them its context."""
     named = [other for other in rows if is_named(other.facts, other.label, other.folders, name)]
     if not named:
         known = dict.fromkeys(one for other in rows for one in (other.facts["method"], other.facts["experiment"], other.label) if one)

@@ -111,14 +111,7 @@ def _scores_of(data: MultiSourceDataModule, target: str, confusion: Tensor) -> T
 
 
 def write_evaluation(results: Results, folder: Path, pictures: Sequence[Path], tables: Sequence[str] = tuple(FORMATS)) -> None:
-    """Write `results.json`, its tables and `report.html`, log into W&B, and print the table and where everything is.
-
-    Args:
-        results: What `evaluate_targets` returned.
-        folder: The run folder.
-        pictures: Panels that were drawn.
-        tables: Formats of the tables next to `results.json`.
-    """
+    """Write results, tables of the formats and report into a folder, log into W&B, and print the table and where everything is."""
     results.write(folder / RESULTS)
     write_table(score_table(results, class_gains=True), folder / "results", tables)
     print(f"\n{score_table(results).text()}\n")

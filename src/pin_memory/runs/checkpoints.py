@@ -119,7 +119,7 @@ def load_method(path: Path, trust: Sequence[str] = ()) -> Trained:
 
     Args:
         path: The checkpoint.
-        trust: Packages besides this library whose classes the checkpoint may name, since loading calls them.
+        trust: Packages, next to this library, whose classes the checkpoint may name, since loading calls them.
 
     Returns:
         The method, and the checkpoint with checked settings.

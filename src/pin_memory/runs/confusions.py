@@ -15,11 +15,7 @@ CONFUSIONS = "confusions.npz"
 
 
 def write_confusions(path: Path, confusions: Mapping[str, Any]) -> None:
-    """Write the pixel counts behind the scores, one int64 array `(K, K)` per target with the ground truth in rows.
-
-    Raises:
-        OutputError: The file cannot be written.
-    """
+    """Write the pixel counts behind the scores, one int64 array `(K, K)` per target with the ground truth in rows."""
     arrays: dict[str, Any] = {name: np.asarray(counts, np.int64) for name, counts in confusions.items()}
     with report_write_errors(path), atomic_write(path) as temporary:
         np.savez_compressed(temporary, **arrays)

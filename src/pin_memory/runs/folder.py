@@ -65,11 +65,7 @@ class RunFolder:
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
-        """The folder at a path.
-
-        Raises:
-            DataError: There is no such folder.
-        """
+        """The folder at a path; an error where there is none."""
         folder = cls(path)
         if not folder.path.is_dir():
             raise DataError(f"run={path}: no such folder (looked for {folder.path}). Give a run folder, runs/<experiment>/<time>.")
@@ -90,7 +86,7 @@ class RunFolder:
     def config(self) -> dict[str, Any]:
         """The settings, nested, with interpolations where the file has them; of an evaluation those of the run that was evaluated."""
         files = (self.path / SETTINGS, self.path / "config.yaml", self.path / HYDRA_FOLDER / "config.yaml")
-        return next((found for file in files if (found := self._yaml(file))), {})
+        return next((found for file in files if (found := self._mapping(file))), {})
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -99,7 +95,7 @@ class RunFolder:
         Parts that stand elsewhere in full (`method.network`) stay references, so that nothing is named twice.
         """
         for file in (self.path / SETTINGS, self.path / HYDRA_FOLDER / "config.yaml"):
-            content = self._yaml(file)
+            content = self._mapping(file)
             if "method" in content:
                 return self._part(file.name, partial(_resolved, content), {})
         return {}
@@ -141,7 +137,7 @@ class RunFolder:
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """`provenance.json`."""
-        return self._json(self.path / "provenance.json")
+        return self._mapping(self.path / "provenance.json", read_json)
 
     @cached_property
     def metrics(self) -> Series:
@@ -163,7 +159,7 @@ class RunFolder:
         """`tiles/index.json`."""
         path = self.tiles_folder / "index.json"
         try:
-            return Tiles.model_validate(self._json(path))
+            return Tiles.model_validate(self._mapping(path, read_json))
         except ValidationError as error:
             self.unread.append(f"{path.name}: not as this library writes it ({error.errors()[0]['msg']})")
             return Tiles()
@@ -174,11 +170,7 @@ class RunFolder:
         return self.path / "tiles"
 
     def checkpoint(self) -> Path:
-        """The checkpoint that the results are of, else the best by source validation, else the last.
-
-        Raises:
-            ConfigurationError: There is none.
-        """
+        """The checkpoint that the results are of, else the best by source validation, else the last; an error where there is none."""
         evaluated = [self.results.checkpoint] if self.results and self.results.checkpoint else []
         for name in (*evaluated, "checkpoints/best.ckpt", "checkpoints/last.ckpt"):
             if (self.path / name).is_file():
@@ -197,19 +189,15 @@ class RunFolder:
             self.unread.append(f"{name}: {error}")
         return otherwise
 
-    def _json(self, path: Path) -> dict[str, Any]:
-        found: Any = self._part(path.name, lambda: read_json(path) if path.is_file() else {}, {})
-        return found if isinstance(found, dict) else {}
-
-    def _yaml(self, path: Path) -> dict[str, Any]:
-        found: Any = self._part(path.name, lambda: read_yaml(path) if path.is_file() else {}, {})
+    def _mapping(self, path: Path, read: Callable[[Path], Any] = read_yaml) -> dict[str, Any]:
+        found: Any = self._part(path.name, lambda: read(path) if path.is_file() else {}, {})
         return found if isinstance(found, dict) else {}
 
     @cached_property
     def _runtime(self) -> dict[str, Any]:
         """What Hydra has on record about how the run was started."""
         try:
-            return dict(self._yaml(self.path / HYDRA_FOLDER / "hydra.yaml")["hydra"]["runtime"])
+            return dict(self._mapping(self.path / HYDRA_FOLDER / "hydra.yaml")["hydra"]["runtime"])
         except (KeyError, TypeError, ValueError):
             return {}
 

@@ -34,10 +34,7 @@ def revision() -> str | None:
 
 
 def git_state(checkout: Path) -> dict[str, Any] | None:
-    """Revision of a source checkout, and whether tracked files differ from it; None without a commit or git.
-
-    A parent's repository does not count, it may be anybody's.
-    """
+    """Revision of a source checkout and whether tracked files differ from it; a parent's repository does not count."""
     if not (checkout / ".git").exists():
         return None
     revision = _git(checkout, "rev-parse", "HEAD")

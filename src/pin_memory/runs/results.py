@@ -165,22 +165,14 @@ class Results(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read a `results.json`.
-
-        Raises:
-            ConfigurationError: It cannot be read, is damaged, or holds something else.
-        """
+        """Read a `results.json`; an error where it cannot be read, is damaged, or holds something else."""
         try:
             return cls.from_json(read_json(path))
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"{path} is no readable results file of this library: {error}.") from error
 
     def write(self, path: Path) -> None:
-        """Write a `results.json`; a number that is not finite becomes null.
-
-        Raises:
-            OutputError: The file cannot be written.
-        """
+        """Write a `results.json`; a number that is not finite becomes null."""
         write_json(path, self.to_json())
 
     def to_json(self) -> dict[str, Any]:
@@ -199,16 +191,7 @@ class Results(BaseModel):
 
 
 def gain_over(results: Results, baseline: Results, name: str) -> Gain:
-    """Difference of one run's scores to those of another, on the targets that both were evaluated on in the same way.
-
-    Args:
-        results: Of the one run.
-        baseline: Of the other.
-        name: Of the other.
-
-    Returns:
-        Fractions, run minus baseline.
-    """
+    """Difference of one run's scores to those of another (`name`), on the targets that both were evaluated on in the same way."""
     targets: dict[str, TargetScores | None] = {}
     for target, scores in results.targets.items():
         other = baseline.targets.get(target)
@@ -241,11 +224,7 @@ def known_mean(values: Iterable[float | None]) -> float | None:
 
 
 def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
-    """Write containers of numbers, tensors and arrays as JSON, completely or not at all; NaN and infinity become null.
-
-    Raises:
-        OutputError: The file cannot be written.
-    """
+    """Write containers of numbers, tensors and arrays as JSON, completely or not at all; NaN and infinity become null."""
     text = json.dumps(_plain(content), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     with report_write_errors(path, "the results to "):
         write_text(path, text)

@@ -7,15 +7,7 @@ from pin_memory.utils.tables import STAND_IN_NOTE, Cell, Score, Table
 
 
 def score_table(results: Results, class_gains: bool = False) -> Table:
-    """Arrange the scores of a run, its floors and its gain.
-
-    Args:
-        results: The scores.
-        class_gains: Also show the gain of each class, in a section of its own.
-
-    Returns:
-        A table of IoU in percent; `-` stands for a class without ground truth.
-    """
+    """The IoU of a run in percent with its floors and its gain; `class_gains` adds a section with the gain of each class."""
     targets = list(results.targets.values())
     names = list(dict.fromkeys(name for target in targets for name in target.iou))
     classes: list[list[Cell]] = [[name, *(Score(target.iou.get(name)) for target in targets), ""] for name in names]

@@ -15,14 +15,7 @@ _MARKED = 40  # series of at most so many points get a dot at each
 
 @dataclass(frozen=True)
 class Axis:
-    """A linear axis.
-
-    Attributes:
-        low: Value at its beginning.
-        high: Value at its end.
-        start: Place of the beginning in the drawing.
-        end: Place of the end.
-    """
+    """A linear axis from the value `low` at the place `start` of the drawing to `high` at `end`."""
 
     low: float
     high: float
@@ -33,26 +26,15 @@ class Axis:
         """Where a value lies in the drawing."""
         return round(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start), 1)
 
-    def ticks(self, wanted: int = 5) -> list[dict[str, Any]]:
+    def ticks(self, count: int = 5) -> list[dict[str, Any]]:
         """Round values with their places."""
-        return [{"at": self.place(value), "label": label} for value, label in _round_values(self.low, self.high, wanted)]
+        return [{"at": self.place(value), "label": label} for value, label in _round_values(self.low, self.high, count)]
 
 
 def line_chart(
     name: str, title: str, series: Mapping[str, tuple[Sequence[int], Sequence[float]]], hidden: Sequence[str] = (), unit: str = ""
 ) -> dict[str, Any] | None:
-    """Lay out a chart of values over iterations.
-
-    Args:
-        name: Identifier within the page.
-        title: What the chart shows.
-        series: Iterations and values by the label of the line; values that are not finite leave a gap.
-        hidden: Labels of the lines that are switched off at first.
-        unit: Of the values.
-
-    Returns:
-        What the template draws, and `data` for the script; None where there is no finite value.
-    """
+    """Lay out values over iterations for the template; None where no value is finite. Lines in `hidden` are switched off at first."""
     thinned = {label: _thin(steps, values) for label, (steps, values) in series.items()}
     points = [(s, v) for steps, values in thinned.values() for s, v in zip(steps, values, strict=True) if v is not None]
     if not points:
@@ -118,9 +100,9 @@ def _path(steps: Sequence[int], values: Sequence[float | None], x: Axis, y: Axis
     return "".join(parts)
 
 
-def _round_values(low: float, high: float, wanted: int) -> list[tuple[float, str]]:
+def _round_values(low: float, high: float, count: int) -> list[tuple[float, str]]:
     """Multiples of 1, 2 or 5 times a power of ten within the range, with labels of as many digits as tell them apart."""
-    raw = (high - low) / wanted
+    raw = (high - low) / count
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
     values = np.arange(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1) * step

@@ -14,16 +14,7 @@ _CELL = 20
 
 
 def memory_section(trace: tuple[np.ndarray, np.ndarray] | None, classes: Sequence[str]) -> dict[str, Any] | None:
-    """What the section on the memory shows; None for a run without memory.
-
-    Args:
-        trace: Iterations `(T,)` and memory items `(T, K, C)`.
-        classes: Names of the classes; others than K are not used.
-
-    Returns:
-        `names`, `cells` (the last map, for those without script), `data` for the script, and `charts`: mean similarity of different
-        classes, and how far the items have turned since the last record.
-    """
+    """What the section shows of the trace, iterations `(T,)` and memory items `(T, K, C)`; None for a run without memory."""
     if trace is None:
         return None
     steps, items = trace

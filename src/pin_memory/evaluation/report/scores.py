@@ -32,16 +32,7 @@ def _card(label: str, value: str, note: str) -> dict[str, str]:
 
 
 def score_tables(results: Results | None, colours: Mapping[str, str]) -> dict[str, Any] | None:
-    """Scores by class and by target.
-
-    Args:
-        results: Of the run.
-        colours: Of the classes, where they are known.
-
-    Returns:
-        `targets`, `classes` (name, colour, IoU by target and their mean), `means` and `floors` (name, values by target, their mean),
-        `gain` over a baseline where there is one, `about` (what was evaluated, by target); None without targets.
-    """
+    """Scores by class and by target with their means, the floors, the gain and what was evaluated; None without targets."""
     if not results or not results.targets:
         return None
     targets = list(results.targets.values())
