@@ -17,6 +17,7 @@ from pin_memory.exporting import official_names
 from pin_memory.memory import CategoricalMemory
 from pin_memory.networks import MemorySegmenter, PlainDecoder, ResNetBackbone, SummedASPP
 from pin_memory.runs import checkpoints
+from pin_memory.utils.errors import ConfigurationError
 from tests.helpers import golden_numbers
 
 SMALL = ["network=deeplab_v3plus_resnet18", "network.channels=16", "network.auxiliary_channels=8"]
@@ -198,12 +199,13 @@ def test_a_run_of_ours_becomes_the_authors(convert: Convert) -> None:
         (torch.nn.Linear(1, 1), "Linear"),
     ],
 )
-def test_code_is_refused_and_named(refusal: Callable[..., str], tmp_path: Path, value: Any, named: str, zipped: bool) -> None:
+def test_code_is_refused_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: Any, named: str, zipped: bool) -> None:
     """In both file formats of torch; nothing is run, nothing is written."""
+    monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": {"a": torch.zeros(1)}, "extra": value}, "theirs.pth", _use_new_zipfile_serialization=zipped)
-    message = refusal("source=theirs.pth", "output=ours.ckpt", *SMALL)
-    assert "theirs.pth is refused" in message
-    assert named in message.partition("would have to be called")[0]
+    with pytest.raises(ConfigurationError, match=r"theirs\.pth is refused") as refused:
+        official_names.read_released(Path("theirs.pth"))
+    assert named in str(refused.value).partition("would have to be called")[0]
     assert [path.name for path in tmp_path.iterdir()] == ["theirs.pth"]
 
 
@@ -250,6 +252,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "sub").mkdir()
     (folder / "half.pth").write_bytes((folder / "theirs.pth").read_bytes()[:5000])
     torch.save([1], folder / "list.pth")
+    torch.save({"state_dict": {"a": torch.zeros(1)}, "extra": Opaque(os.system, "touch run")}, folder / "code.pth")
     torch.save({"weights": 1, "epoch": 2}, folder / "foreign.pth")
     torch.save({key: value for key, value in released(network()).items() if key != "memory"}, folder / "no_items.pth")
     torch.save({"state_dict": {"a": torch.zeros(1), "module.a": torch.zeros(1)}}, folder / "twice.pth")
@@ -267,6 +270,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["source=theirs.pth", "output=x.ckpt", "to=official"], "holds no settings"),
         (["source=theirs.pth", "output=x.ckpt", "to=mine"], "expected one of ours, official"),
         (["source=half.pth", "output=x.ckpt"], "half.pth is not a readable checkpoint"),
+        (["source=code.pth", "output=x.ckpt"], "code.pth is refused"),
         (["source=list.pth", "output=x.ckpt"], "found a list"),
         (["source=foreign.pth", "output=x.ckpt"], "found the keys weights, epoch"),
         (["source=twice.pth", "output=x.ckpt"], "two tensors have the same name"),
@@ -278,8 +282,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["source=theirs.pth", "output=x.ckpt", "network=deeplab_v3plus_resnet50"], "layer1.0.conv3.weight"),
     ],
 )
-def test_mistakes(refusal: Callable[..., str], folder: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str], expected: str) -> None:
-    """Each told in one message; what is there stays as it is, and nothing is added."""
+def test_invalid_settings(
+    refusal: Callable[..., str], folder: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str], expected: str
+) -> None:
+    """Each reported in one message; what is there stays as it is, and nothing is added."""
     monkeypatch.chdir(folder)
     before = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
     assert expected in refusal(*SMALL, *overrides)

@@ -22,14 +22,10 @@ _EXAMPLE = (2, 3, 97, 131)
 
 
 class InferenceGraph(nn.Module):
-    """Logits at the size of the image, `images -> logits`.
+    """Logits at the size of the image; with `normalise` of uint8 RGB images, otherwise of normalised float32 ones.
 
     The network is copied without what only training needs (auxiliary head, update network and classifier of the memory); the memory items
     are constants of the graph.
-
-    Args:
-        network: The trained network.
-        normalise: The input is uint8 RGB in 0..255 and is normalised in the graph; otherwise it is float32, normalised already.
     """
 
     mean: Tensor
@@ -52,15 +48,11 @@ class InferenceGraph(nn.Module):
 
 
 def check_exportable(network: MemorySegmenter, statistics: BatchNormStatistics) -> None:
-    """Refuse what no graph of constants can do.
-
-    Raises:
-        ConfigurationError: Batch norm that normalises by the images at hand, or a memory that is read at random.
-    """
+    """Refuse what no graph of constants can do: batch norm by the images at hand, and a memory that is read at random."""
     if statistics.policy != "running":
         raise ConfigurationError(
             f"This run predicts with test_statistics={statistics}: batch norm normalises by the images at hand, which the exported graph"
-            " cannot do. Say test_statistics=running to export it with the statistics of training; its predictions are others then."
+            " cannot do. Set test_statistics=running to export it with the statistics of training; its predictions are others then."
         )
     if network.memory is not None and network.memory.gumbel_in_evaluation:
         raise ConfigurationError(
@@ -72,10 +64,10 @@ def check_exportable(network: MemorySegmenter, statistics: BatchNormStatistics) 
 def traced(graph: InferenceGraph) -> ExportedProgram:
     """The graph for any number of images of any height and width above the network's output stride."""
     shapes = {INPUT: dict.fromkeys(AXES, Dim.DYNAMIC)}
-    return torch.export.export(_with_plain_pooling(graph), (_example(graph),), dynamic_shapes=shapes, strict=False)
+    return torch.export.export(_with_dense_pooling(graph), (_example(graph),), dynamic_shapes=shapes, strict=False)
 
 
-class _PlainPooling(nn.Module):
+class _DensePooling(nn.Module):
     """Max pooling with stride 1, of which only the places of a strided one are kept: the same values.
 
     torch 2.11 binds a graph with strided pooling, or with strided slices, to sizes that leave the same remainder as the example's.
@@ -94,25 +86,21 @@ class _PlainPooling(nn.Module):
         return pooled
 
 
-def _with_plain_pooling(graph: InferenceGraph) -> InferenceGraph:
-    """The graph with `_PlainPooling`, itself changed: its network is a copy."""
+def _with_dense_pooling(graph: InferenceGraph) -> InferenceGraph:
+    """The graph with `_DensePooling`, itself changed: its network is a copy."""
     for module in list(graph.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.MaxPool2d):
-                setattr(module, name, _PlainPooling(child))
+                setattr(module, name, _DensePooling(child))
     return graph
 
 
 def onnx_program(graph: InferenceGraph, opset: int) -> "torch.onnx.ONNXProgram":
-    """The graph in ONNX, with the names of `INPUT`, `OUTPUT` and `AXES`.
-
-    Raises:
-        ConfigurationError: The graph cannot be written in this opset, or a package is missing.
-    """
+    """The graph in ONNX, with the names of `INPUT`, `OUTPUT` and `AXES`."""
     require("onnx", "onnxscript")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for name in ("torch.onnx", "onnxscript", "onnx_ir"):  # they tell every step, none of which is for the user
+        for name in ("torch.onnx", "onnxscript", "onnx_ir"):  # they report every step, none of which is for the user
             logging.getLogger(name).setLevel(logging.ERROR)
         try:
             program = torch.onnx.export(
@@ -132,11 +120,7 @@ def onnx_program(graph: InferenceGraph, opset: int) -> "torch.onnx.ONNXProgram":
 
 
 def require(*packages: str) -> None:
-    """Check that optional packages are there.
-
-    Raises:
-        ConfigurationError: One is missing; says how to install it.
-    """
+    """Check that optional packages are installed, or say how to install them."""
     import importlib.util
 
     missing = [package for package in packages if importlib.util.find_spec(package) is None]

@@ -41,7 +41,6 @@ _PREFIXES = {
     "memory.clsfier": "memory.classifier",
 }
 _NUMBERS = (np.dtypes.Float64DType, np.dtypes.Float32DType, np.dtypes.Int64DType, np.dtypes.Int32DType)
-_NUMBERS = (np.dtypes.Float64DType, np.dtypes.Float32DType, np.dtypes.Int64DType, np.dtypes.Int32DType)
 _NORM_THERE, _NORM_HERE = ".instance_norm_layer.", ".instance_norm."
 
 
@@ -51,11 +50,7 @@ def unwrapped(name: str) -> str:
 
 
 def to_ours(name: str) -> str:
-    """The name here of a tensor of the released networks; a name that they do not have stays as it is.
-
-    Args:
-        name: Without wrappers, e.g. `layer1.0.conv1.weight`.
-    """
+    """The name here of a tensor of the released networks (`layer1.0.conv1.weight`); one that they do not have stays as it is."""
     for theirs, ours in _PREFIXES.items():
         if name.startswith(f"{theirs}."):
             return ours + name.removeprefix(theirs).replace(_NORM_THERE, _NORM_HERE)
@@ -63,11 +58,9 @@ def to_ours(name: str) -> str:
 
 
 def to_official(name: str, deeplab_v2: bool) -> str:
-    """The name in the released networks of a tensor of ours.
+    """The name in the released networks of a tensor of ours, except the memory's items, which lie next to the released state dict.
 
-    Args:
-        name: Of a tensor of a `MemorySegmenter`, except the memory's items, which lie beside the released state dict.
-        deeplab_v2: Whether it is a DeepLabV2, whose pyramid has another name there.
+    The pyramid of a DeepLabV2 has another name there.
     """
     pyramid = "aspp.conv2d_list" if deeplab_v2 else "aspp.features"
     if name.startswith("aspp.branches."):
@@ -102,12 +95,8 @@ class Released(NamedTuple):
 
 
 def read_released(path: Path) -> Released:
-    """Read a checkpoint of the authors' format: weights, containers and numbers only; no code in it is run.
-
-    Raises:
-        ConfigurationError: It is damaged, holds anything else, or is of another format.
-    """
-    content = read_plain(path)
+    """Read a checkpoint of the authors' format: weights, containers and numbers only; no code in it is run."""
+    content = read_containers(path)
     if isinstance(content, dict) and content and all(isinstance(value, Tensor) for value in content.values()):
         content = {"state_dict": content}  # the weights alone, which the released code takes as well
     state = content.get("state_dict") if isinstance(content, dict) else None
@@ -120,24 +109,20 @@ def read_released(path: Path) -> Released:
     items = content.get("memory")
     if items is not None and not isinstance(items, Tensor):
         raise ConfigurationError(f"{path}: expected the memory's items as a tensor, found a {type(items).__name__} under memory.")
-    extras = {key: _plain(value) for key, value in content.items() if key not in ("state_dict", "memory")}
+    extras = {key: _with_own_numbers(value) for key, value in content.items() if key not in ("state_dict", "memory")}
     return Released(bare, list(state), None if items is None else items.detach(), extras)
 
 
-def read_plain(path: Path) -> Any:
-    """Load a file of tensors, plain containers and numbers; numpy's scalars are numbers, too.
-
-    Raises:
-        ConfigurationError: It cannot be read, or wants anything else to be called or made; names it.
-    """
+def read_containers(path: Path) -> Any:
+    """Load a file of tensors, plain containers and numbers, to which numpy's scalars belong; anything else in it is refused."""
     numbers = [(scalar, f"numpy.{package}.multiarray.scalar") for package in ("core", "_core")]  # numpy 1 and 2 call it differently
     return load_weights_only(path, [*numbers, np.dtype, *_NUMBERS])
 
 
-def _plain(value: Any) -> Any:
+def _with_own_numbers(value: Any) -> Any:
     """The value with Python's numbers for numpy's, and plain containers."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    return type(value)(_plain(part) for part in value) if type(value) in (list, tuple) else value
+        return {key: _with_own_numbers(part) for key, part in value.items()}
+    return type(value)(_with_own_numbers(part) for part in value) if type(value) in (list, tuple) else value

@@ -1,18 +1,17 @@
 """What is written down with an exported network: how to build it, what it takes and gives, where it comes from."""
 
-import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from omegaconf import OmegaConf
+from pydantic import BaseModel, ConfigDict, ValidationError, field_serializer
 
 from pin_memory.domains import MultiSourceDataModule
-from pin_memory.exporting.judged import find_results
 from pin_memory.inference import BatchNormStatistics, Protocol
 from pin_memory.methods import Method
 from pin_memory.runs import build, checkpoints
+from pin_memory.runs.folder import RunFolder
 from pin_memory.utils.documents import read_json
 from pin_memory.utils.errors import ConfigurationError, OutputError
 from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD
@@ -30,48 +29,118 @@ class Source(NamedTuple):
     checkpoint: checkpoints.Checkpoint
     data: MultiSourceDataModule
 
+    @classmethod
+    def read(cls, run_or_checkpoint: Path, trust: list[str]) -> Self:
+        """Load the checkpoint of a run folder or a file."""
+        path = checkpoints.find_checkpoint(run_or_checkpoint)
+        method, checkpoint = checkpoints.load_method(path, trust)  # also checks which classes the settings name
+        return cls(path, method, checkpoint, build.build_data(checkpoint.cfg))
 
-def read_source(run_or_checkpoint: Path, trust: list[str]) -> Source:
-    """Load what is to be exported.
-
-    Raises:
-        ConfigurationError: There is no checkpoint of this library.
-    """
-    path = checkpoints.find_checkpoint(run_or_checkpoint)
-    method, checkpoint = checkpoints.load_method(path, trust)  # also checks which classes the settings name
-    return Source(path, method, checkpoint, build.build_data(checkpoint.cfg))
+    @property
+    def run(self) -> RunFolder:
+        """The folder of the run that the checkpoint lies in."""
+        return RunFolder(self.path.resolve().parent.parent)
 
 
-def about(source: Source, statistics: BatchNormStatistics) -> dict[str, Any]:
-    """The settings of an exported network, as JSON can hold them.
+class Classes(BaseModel):
+    """Names and colours (RGB) of the classes, in the order of their train ids."""
 
-    Args:
-        source: What is exported.
+    names: list[str]
+    palette: list[tuple[int, int, int]]
+
+
+class Normalisation(BaseModel):
+    """Mean and standard deviation of the channels, RGB in 0..1."""
+
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+
+class ExportSettings(BaseModel):
+    """The settings of an exported network, as they are written in JSON.
+
+    Attributes:
+        format: Mark and version.
+        network: Settings that build the network; weights are not downloaded.
+        label_space: The classes.
+        normalisation: Of the images.
         statistics: What batch norm normalises by.
+        protocol: How the network is applied to an image.
+        method: Name of the method.
+        network_name: Name of the network.
+        sources: Names of the source domains.
+        step: Iterations of the training.
+        images_seen: Images of the training.
+        stand_in: Whether some or all data of the run were drawn scenes.
     """
-    checkpoint, method = source.checkpoint, source.method
-    network = OmegaConf.to_container(checkpoint.cfg.network, resolve=True)
-    assert isinstance(network, dict)
-    network["backbone"] = network["backbone"] | {"pretrained": None}  # the weights come with it
-    return {
-        "format": FORMAT,
-        "network": network,
-        "label_space": {"names": list(checkpoint.label_space.names), "palette": checkpoint.label_space.palette.tolist()},
-        "normalisation": {"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)},
-        "statistics": dataclasses.asdict(statistics),
-        "protocol": {"name": method.protocol.name, "version": method.protocol.version} | method.protocol.settings,
-        "method": method.name,
-        "network_name": checkpoint.choices.get("network", type(method.network).__name__),
-        "sources": checkpoint.sources,
-        "step": checkpoint.step,
-        "images_seen": int(method.images_seen),
-        # Where the data are gone or others now, the results of the run still tell.
-        "stand_in": source.data.uses_stand_ins or any(result.get("stand_in") for result in find_results(source.path, None)),
-    }
+
+    model_config = ConfigDict(extra="allow")
+
+    format: Literal["pin_memory.network@1"] = "pin_memory.network@1"
+    network: dict[str, Any]
+    label_space: Classes
+    normalisation: Normalisation = Normalisation()
+    statistics: BatchNormStatistics
+    protocol: Protocol
+    method: str = ""
+    network_name: str = ""
+    sources: list[str] = []
+    step: int = 0
+    images_seen: int = 0
+    stand_in: bool = False
+
+    @classmethod
+    def of(cls, source: Source, statistics: BatchNormStatistics) -> Self:
+        """The settings of a checkpoint whose batch norm shall normalise by `statistics`."""
+        checkpoint, method, space = source.checkpoint, source.method, source.checkpoint.label_space
+        network = OmegaConf.to_container(checkpoint.cfg.network, resolve=True)
+        assert isinstance(network, dict)
+        build.without_downloads(network)
+        results = source.run.results_of(source.path)
+        return cls(
+            network={str(key): value for key, value in network.items()},
+            label_space=Classes(names=list(space.names), palette=space.palette.tolist()),
+            statistics=statistics,
+            protocol=method.protocol,
+            method=method.name,
+            network_name=checkpoint.choices.get("network", type(method.network).__name__),
+            sources=checkpoint.sources,
+            step=checkpoint.step,
+            images_seen=int(method.images_seen),
+            # Where the data are gone or others now, the results of the run still have it.
+            stand_in=source.data.uses_stand_ins or (results is not None and results.stand_in),
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a file of settings; one of something else, or a damaged one, is a ConfigurationError."""
+        try:
+            content = read_json(path)
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"{path}: expected the settings of an exported network ({error}).") from error
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            found = content.get("format") if isinstance(content, dict) else type(content).__name__
+            raise ConfigurationError(f"{path}: expected the settings of an exported network ({FORMAT}), found {found}.")
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+            raise ConfigurationError(f"{path}: the settings of the exported network are damaged ({reason}). Export it again.") from error
+
+    @property
+    def classes(self) -> LabelSpace:
+        """What the train ids stand for."""
+        return LabelSpace(tuple(self.label_space.names), np.array(self.label_space.palette, np.uint8))
+
+    @field_serializer("protocol")
+    def _protocol_as_json(self, protocol: Protocol) -> dict[str, Any]:
+        """What scores depend on, and the name."""
+        return {"name": protocol.name, "version": protocol.version, **protocol.settings}
 
 
-def is_about(path: Path) -> bool:
-    """Whether a file holds what `about` returns, of this version or another."""
+def holds_export_settings(path: Path) -> bool:
+    """Whether a file holds the settings of an exported network, of this version or another."""
     try:
         content = read_json(path)
     except (OSError, ValueError):
@@ -80,38 +149,9 @@ def is_about(path: Path) -> bool:
 
 
 def check_replaceable(path: Path) -> None:
-    """Refuse to write settings over a file of somebody else.
-
-    Raises:
-        OutputError: There is one that holds no settings of an exported network.
-    """
-    if path.exists() and not is_about(path):
+    """Refuse to write settings over a file of somebody else."""
+    if path.exists() and not holds_export_settings(path):
         raise OutputError(
-            f"{path} is there and holds no settings of an exported network ({FORMAT}); it is left as it is. Choose another output, or"
+            f"{path} exists and holds no settings of an exported network ({FORMAT}); it is left as it is. Choose another output, or"
             " move it away."
         )
-
-
-class Described(NamedTuple):
-    """What the settings of an exported network describe."""
-
-    network: Mapping[str, Any]
-    label_space: LabelSpace
-    statistics: BatchNormStatistics
-    protocol: Protocol
-
-
-def read_about(content: Any, path: Path) -> Described:
-    """Read what `about` has written.
-
-    Raises:
-        ConfigurationError: It is something else.
-    """
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        found = content.get("format") if isinstance(content, dict) else type(content).__name__
-        raise ConfigurationError(f"{path}: expected the settings of an exported network ({FORMAT}), found {found}.")
-    try:
-        space = LabelSpace(tuple(content["label_space"]["names"]), np.array(content["label_space"]["palette"], np.uint8))
-        return Described(content["network"], space, BatchNormStatistics(**content["statistics"]), Protocol(**content["protocol"]))
-    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-        raise ConfigurationError(f"{path}: the settings of the exported network are damaged ({error!r}). Export it again.") from error

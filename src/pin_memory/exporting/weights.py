@@ -1,21 +1,17 @@
-"""Weights as safetensors, which hold no code, beside the settings that rebuild the network, as JSON."""
+"""Weights as safetensors, which hold no code, next to the settings that rebuild the network, as JSON."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import hydra.utils
 import torch
-from torch import Tensor
 
 from pin_memory.exporting.graph import require
-from pin_memory.exporting.settings import check_replaceable, is_about, read_about
+from pin_memory.exporting.settings import ExportSettings, check_replaceable, holds_export_settings
 from pin_memory.inference import Predictor, Protocol
 from pin_memory.networks import MemorySegmenter
 from pin_memory.runs.build import rebuilt, without_downloads
 from pin_memory.runs.trusted import checked_settings
-from pin_memory.utils.documents import read_json
 from pin_memory.utils.errors import ConfigurationError, OutputError
 from pin_memory.utils.files import atomic_write, report_write_errors, write_text
 
@@ -31,45 +27,26 @@ def find_weights(path: Path) -> Path | None:
     return path / WEIGHTS if (path / WEIGHTS).is_file() else None
 
 
-def write_safetensors(path: Path, network: MemorySegmenter, settings: Mapping[str, Any]) -> Path:
-    """Write the weights to `FILE.safetensors` and the settings to `FILE.json` beside it.
-
-    Args:
-        path: `FILE.safetensors`.
-        network: Parameters and buffers, the memory among them, are written as they are.
-        settings: What `about` returned.
-
-    Returns:
-        The file of the settings.
-
-    Raises:
-        OutputError: The settings would replace a file of somebody else, the weights those of a hub folder, or a file cannot be written.
-        ConfigurationError: safetensors is not installed.
-    """
-    hub = path.with_name(SETTINGS)
-    if path.name == WEIGHTS and is_about(hub):
-        raise OutputError(f"output={path}: these are the weights of the hub folder {path.parent}. Say format=hub, or choose another name.")
-    beside = path.with_suffix(".json")
-    write_pair(path, beside, network, settings)
-    return beside
+def write_safetensors(path: Path, network: MemorySegmenter, settings: ExportSettings) -> Path:
+    """Write weights to `FILE.safetensors` and settings to `FILE.json` next to it, and return the latter's path."""
+    if path.name == WEIGHTS and holds_export_settings(path.with_name(SETTINGS)):
+        raise OutputError(f"output={path}: these are the weights of the hub folder {path.parent}. Set format=hub, or choose another name.")
+    settings_file = path.with_suffix(".json")
+    write_pair(path, settings_file, network, settings)
+    return settings_file
 
 
-def write_pair(weights: Path, beside: Path, network: MemorySegmenter, settings: Mapping[str, Any]) -> None:
-    """Write weights and settings, each file whole or not at all; arguments as of `write_safetensors`.
-
-    Raises:
-        OutputError: The settings would replace a file of somebody else, or a file cannot be written.
-        ConfigurationError: safetensors is not installed.
-    """
+def write_pair(weights: Path, settings_file: Path, network: MemorySegmenter, settings: ExportSettings) -> None:
+    """Write parameters and buffers, the memory among them, and the settings, each file completely or not at all."""
     require("safetensors")
     from safetensors.torch import save
 
-    check_replaceable(beside)
+    check_replaceable(settings_file)
     content = save({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, metadata={"format": "pt"})
     with report_write_errors(weights):
         with atomic_write(weights) as temporary:
             temporary.write_bytes(content)
-        write_text(beside, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+        write_text(settings_file, settings.model_dump_json(indent=2) + "\n")
 
 
 def load_safetensors(
@@ -78,10 +55,13 @@ def load_safetensors(
     """Load an exported network for prediction, as `load_model` does a run.
 
     Args:
-        path: `FILE.safetensors` with its settings beside it, or a folder for a model hub.
+        path: `FILE.safetensors` with its settings next to it, or a folder for a model hub.
         device: Where it shall run.
         trust: Packages besides this library whose classes the settings may name; loading calls them.
-        protocol: How it is applied to a picture, or the name of a protocol of conf/protocol; None for the one of its run.
+        protocol: How it is applied to an image, or the name of a protocol of conf/protocol; None for the one of its run.
+
+    Returns:
+        What segments images: `.predict(rgb)`, `.probabilities(rgb)`, `.segment(images)`.
 
     Raises:
         ConfigurationError: There are no such files, they are damaged, name classes that are not trusted, or do not fit each other.
@@ -94,52 +74,33 @@ def load_safetensors(
     weights = find_weights(Path(path).expanduser())
     if weights is None:
         raise ConfigurationError(f"{path}: expected a {SUFFIX} file, or a folder with {WEIGHTS}.")
-    settings = _settings_file(weights)
-    try:
-        content = read_json(settings)
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{settings}: expected the settings of {weights} ({error}).") from error
-    described = read_about(content, settings)
-    plain = checked_settings({"network": described.network}, ["network"], settings, trust)["network"]
-    without_downloads(plain)
-    network = rebuilt(lambda: hydra.utils.instantiate(plain), settings)
+    settings_file = _settings_file(weights)
+    settings = ExportSettings.read(settings_file)
+    checked = checked_settings({"network": settings.network}, ["network"], settings_file, trust)["network"]
+    without_downloads(checked)
+    network = rebuilt(lambda: hydra.utils.instantiate(checked), settings_file)
     if not isinstance(network, MemorySegmenter):
-        raise ConfigurationError(f"{settings}: expected a MemorySegmenter, found {type(network).__name__}.")
-    _fill(network, _read(weights), weights)
+        raise ConfigurationError(f"{settings_file}: expected a MemorySegmenter, found {type(network).__name__}.")
+    _load_weights(network, weights)
     chosen = find_protocol(protocol) if isinstance(protocol, str) else protocol
-    return Predictor(network, device, described.label_space, described.statistics, chosen or described.protocol)
+    return Predictor(network, device, settings.classes, settings.statistics, chosen or settings.protocol)
 
 
 def _settings_file(weights: Path) -> Path:
-    """Where the settings of a file of weights lie: beside it under its name, or in the hub folder that it is in."""
-    beside, hub = weights.with_suffix(".json"), weights.with_name(SETTINGS)
-    return hub if weights.name == WEIGHTS and not beside.is_file() else beside
+    """Where the settings of a file of weights lie: next to it under its name, or in the hub folder that it is in."""
+    own, hub = weights.with_suffix(".json"), weights.with_name(SETTINGS)
+    return hub if weights.name == WEIGHTS and not own.is_file() else own
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file.
-
-    Raises:
-        ConfigurationError: It is damaged, or safetensors is not installed.
-    """
+def _load_weights(network: MemorySegmenter, path: Path) -> None:
+    """Give the network the tensors of a file; all must fit."""
     require("safetensors")
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load_model
 
     try:
-        return load_file(path)
+        load_model(network, path, strict=True)
     except (OSError, SafetensorError) as error:
         raise ConfigurationError(f"{path} is not a readable safetensors file ({error}). Is it complete?") from error
-
-
-def _fill(network: MemorySegmenter, state: dict[str, Tensor], path: Path) -> None:
-    """Give the network its tensors; all must fit.
-
-    Raises:
-        ConfigurationError: They do not; names the first.
-    """
-    own = network.state_dict()
-    wrong = [name for name in own.keys() | state.keys() if name not in own or name not in state or own[name].shape != state[name].shape]
-    if wrong:
-        raise ConfigurationError(f"{path} does not fit its settings: {len(wrong)} tensors are missing or others, such as {min(wrong)}.")
-    network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ConfigurationError(f"{path} does not fit its settings: {' '.join(str(error).split())}") from error
