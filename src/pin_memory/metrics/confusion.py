@@ -11,12 +11,11 @@ class DomainConfusion(MulticlassConfusionMatrix):
     """Pixel counts accumulated over a whole data set: rows are the ground truth, columns the prediction.
 
     The counts are int64, so they are exact for any number of images, and are summed over the ranks. Pixels whose label is
-    `ignore_index` are not counted. One pass over the pixels per update, and nothing waits for the device; nothing is checked
-    value by value, as that would cost more than the counting.
+    `ignore_index` are not counted.
 
     Args:
         num_classes: Number of classes K.
-        ignore_index: Label of the pixels that are not judged.
+        ignore_index: Label of the pixels that are not counted.
 
     Example:
         >>> confusion = DomainConfusion(num_classes=2)
@@ -37,28 +36,18 @@ class DomainConfusion(MulticlassConfusionMatrix):
             label: Train ids 0..K-1 or `ignore_index`, (B, H, W).
 
         Raises:
-            ValueError: If the two differ in shape.
+            ValueError: The two differ in shape, or a label is no class.
         """
         if prediction.shape != label.shape:
             raise ValueError(f"Prediction {tuple(prediction.shape)} and label {tuple(label.shape)} must have the same shape.")
-        # Not torchmetrics' own counting: in deterministic mode it builds a (pixels, K * K) table, gigabytes per image. Nor bincount: on a
-        # GPU it waits for the device to learn the largest value. Each row of the image gets bins of its own, as threads that count
-        # into the same bin wait for each other; with many classes some rows share theirs. The first bin takes what is not judged.
+        # Not torchmetrics' own counting: in deterministic mode it builds a (pixels, K * K) table, gigabytes per image. Bin 0 is ignored.
         bins = 1 + self.num_classes**2
-        pairs = label.long() * self.num_classes + prediction.long() + 1
-        judged: Tensor = label != self.ignore_index  # type: ignore[assignment]  # the stub allows for no index at all
-        pairs = torch.where(judged, pairs, 0).flatten(0, -2)
-        pairs = pairs.reshape(_sets_of_bins(len(pairs), pairs.shape[1], bins), -1)
-        counts = pairs.new_zeros(len(pairs), bins).scatter_add_(1, pairs, torch.ones_like(pairs))
-        self.confmat += counts.sum(dim=0)[1:].view_as(self.confmat)
-
-
-def _sets_of_bins(rows: int, width: int, bins: int) -> int:
-    """How many sets of bins an image is counted into: one for each row, or fewer, equal shares where the sets would outgrow the image."""
-    if bins <= width:
-        return rows
-    most = max(1, rows * width // (8 * bins))
-    return next((number for number in range(min(most, rows), 0, -1) if rows % number == 0), 1)
+        counted: Tensor = label != self.ignore_index  # type: ignore[assignment]  # the stub allows for no index at all
+        pairs = torch.where(counted, label.long() * self.num_classes + prediction.long() + 1, 0)
+        counts = torch.bincount(pairs.flatten(), minlength=bins)
+        if len(counts) > bins:
+            raise ValueError(f"A label is out of bounds: expected train ids 0..{self.num_classes - 1} or {self.ignore_index}.")
+        self.confmat += counts[1:].view_as(self.confmat)
 
 
 def class_iou(confusion: Tensor) -> Tensor:
