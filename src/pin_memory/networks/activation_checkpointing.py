@@ -13,11 +13,7 @@ def checkpointed(module: nn.Module, *inputs: Any) -> Any:
 
     The backward pass comes when `torch.func.functional_call` has given the network its own weights back, and would compute the activations
     again with these. So the tensors of the forward pass are held, fast weights or not. Running statistics are updated by the forward pass
-    alone: the second run gets copies of the buffers.
-
-    Args:
-        module: Deterministic: what it draws at random would be drawn anew.
-        inputs: Its arguments.
+    alone: the second run gets copies of the buffers. What `module` draws at random would be drawn anew.
     """
     if not torch.is_grad_enabled():
         return module(*inputs)

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
@@ -133,25 +132,20 @@ def _stride_in_1x1(backbone: nn.Module) -> None:
 
 
 def _pretrained_state(depth: int, source: str) -> dict[str, Tensor]:
-    """ImageNet weights by name or file, with the classifier that `load_state_dict` expects.
-
-    Raises:
-        ConfigurationError: The weights cannot be had or are of another network.
-    """
+    """ImageNet weights by name or file, with the classifier that `load_state_dict` expects; no code in them is run."""
     advice = (
         "Give a file with network.backbone.pretrained=FILE (a torchvision state dict saved with torch.save),"
         " or train from random weights on purpose with network.backbone.pretrained=null."
     )
     reference = getattr(torchvision.models, f"resnet{depth}")(weights=None).state_dict()
-    what = "download"
     try:
-        path = _imagenet_file(depth) if source == "imagenet" else Path(source).expanduser()
-        what = "read"
-        state = load_weights_only(path)
+        if source == "imagenet":
+            weights = torchvision.models.get_model_weights(f"resnet{depth}")["IMAGENET1K_V1"]
+            state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        else:
+            state = load_weights_only(Path(source).expanduser())
     except Exception as error:  # network, disk, pickle: whatever it was, the user has the same two ways out
-        raise ConfigurationError(
-            f"network: could not {what} the pretrained ResNet-{depth} weights ({source}): {error}\n{advice}"
-        ) from error
+        raise ConfigurationError(f"network: could not get the pretrained ResNet-{depth} weights ({source}): {error}\n{advice}") from error
     state = state.get("state_dict", state) if isinstance(state, dict) else {}
     if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise ConfigurationError(f"network: {source} is no state dict of tensors by name.\n{advice}")
@@ -164,17 +158,6 @@ def _pretrained_state(depth: int, source: str) -> dict[str, Tensor]:
             f" {(wrong + missing)[0]}.\n{advice}"
         )
     return reference | given
-
-
-def _imagenet_file(depth: int) -> Path:
-    """Torchvision's weights in PyTorch's cache, fetched if they are not there; torchvision's own loading would run code in that file."""
-    url = torchvision.models.get_model_weights(f"resnet{depth}")["IMAGENET1K_V1"].url
-    name = url.rpartition("/")[2]
-    path = Path(torch.hub.get_dir(), "checkpoints", name)
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=Path(name).stem.rpartition("-")[2], progress=False)
-    return path
 
 
 def _without_classifier(state: dict[str, Tensor]) -> dict[str, Tensor]:

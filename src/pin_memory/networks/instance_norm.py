@@ -12,12 +12,7 @@ KINDS = ("none", "ibn", "isw")
 
 
 class NormalisedBlock(nn.Module):
-    """A residual block with an instance norm between its residual sum and its last ReLU.
-
-    Args:
-        block: Torchvision's block; its layers move here under their names, so its tensors keep theirs.
-        affine: Whether the norm has a learned scale and shift.
-    """
+    """A torchvision block, whose tensors keep their names, with an instance norm between its residual sum and its last ReLU."""
 
     def __init__(self, block: BasicBlock | Bottleneck, affine: bool) -> None:
         super().__init__()
@@ -43,14 +38,9 @@ class NormalisedBlock(nn.Module):
 
 
 def place_instance_norms(net: ResNet, affine: bool) -> None:
-    """Put instance norms at the three places of a torchvision ResNet.
+    """Put instance norms, with a learned scale and shift if `affine`, at the three places of a torchvision ResNet that has its weights.
 
-    The stem's batch norm goes. A learned norm takes over its scale and shift, as the released code does with ImageNet weights; its running
-    statistics have no use any more.
-
-    Args:
-        net: With its weights already loaded; changed in place.
-        affine: Whether the norms have a learned scale and shift.
+    A learned norm takes over scale and shift of the stem's batch norm, as the released code does with ImageNet weights.
     """
     stem = nn.InstanceNorm2d(net.bn1.num_features, affine=affine)
     if affine:

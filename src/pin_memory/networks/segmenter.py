@@ -153,11 +153,7 @@ def _initialise(module: nn.Module) -> None:
 
 
 def _compiled(stages: dict[str, nn.Module], backend: bool | str) -> dict[str, Callable[..., Any]]:
-    """The stages through `torch.compile`; nothing is compiled before they are called.
-
-    Raises:
-        ConfigurationError: There is no such backend.
-    """
+    """The stages through `torch.compile`; nothing is compiled before they are called."""
     name = "inductor" if backend is True else str(backend)
     known = torch.compiler.list_backends(exclude_tags=())
     if name not in known:
