@@ -1,11 +1,27 @@
 """Learning-rate schedules as functions of the iteration."""
 
+import functools
 import math
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.validation import validated
 
 
+def _above_zero(horizon: int) -> int:
+    """Refuse a horizon that is none, as that of `trainer.max_steps=-1`."""
+    if horizon < 1:
+        raise ValueError("must be at least 1 (set it, or trainer.max_steps, above 0)")
+    return horizon
+
+
+Horizon = Annotated[int, AfterValidator(_above_zero)]
+
+
+@validated("schedule")
 class ExponentialDecay:
     """lr · exp(-rate · t / horizon), stepped every iteration t (Pin the Memory: rate 9, horizon 120000).
 
@@ -17,50 +33,39 @@ class ExponentialDecay:
         ConfigurationError: A value is no number or out of its range.
     """
 
-    def __init__(self, rate: float = 9.0, horizon: int = 120_000) -> None:
-        self.rate, self.horizon = _checked("rate", rate), _whole(horizon)
+    def __init__(self, rate: Annotated[float, Field(ge=0)] = 9.0, horizon: Horizon = 120_000) -> None:
+        self.rate, self.horizon = rate, horizon
 
     def __call__(self, iteration: int) -> float:
         """The factor on the base learning rate, in (0, 1]."""
         return math.exp(-self.rate * iteration / self.horizon)
 
 
+@validated("schedule")
 class PolynomialDecay:
     """lr · (1 - t / horizon)^power, the usual schedule of DeepLab.
 
     Args:
         power: Exponent >= 0; 0 keeps the learning rate as it is.
-        horizon: Iterations until zero.
+        horizon: Iterations until zero; in the configurations `trainer.max_steps`, which then has to be above 0.
 
     Raises:
         ConfigurationError: A value is no number or out of its range.
     """
 
-    def __init__(self, power: float = 0.9, horizon: int = 40_000) -> None:
-        self.power, self.horizon = _checked("power", power), _whole(horizon)
+    def __init__(self, power: Annotated[float, Field(ge=0)] = 0.9, horizon: Horizon = 40_000) -> None:
+        self.power, self.horizon = power, horizon
 
     def __call__(self, iteration: int) -> float:
         """The factor on the base learning rate, in [0, 1]."""
         return (1 - min(iteration, self.horizon) / self.horizon) ** self.power
 
 
-def _checked(name: str, value: Any) -> float:
-    """A number of at least 0.
-
-    Raises:
-        ConfigurationError: It is none.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise ConfigurationError(f"schedule.{name}={value}: expected a number of at least 0.")
-    return value
-
-
-def _whole(horizon: Any) -> int:
-    """A horizon of at least one iteration.
-
-    Raises:
-        ConfigurationError: It is less, as with trainer.max_steps=-1, or no whole number.
-    """
-    if isinstance(horizon, bool) or not isinstance(horizon, int) or horizon < 1:
-        raise ConfigurationError(f"schedule.horizon={horizon}: expected a number of iterations; set it, or trainer.max_steps, above 0.")
-    return horizon
+def is_torch_schedule(schedule: Any) -> bool:
+    """Whether a schedule is one of PyTorch's, to be made from the optimiser, and not a function of the iteration."""
+    made = schedule.func if isinstance(schedule, functools.partial) else None
+    if not isinstance(made, type) or not issubclass(made, LRScheduler):
+        return False
+    if issubclass(made, ReduceLROnPlateau):
+        raise ConfigurationError("schedule: ReduceLROnPlateau steps on a metric, expected a schedule that steps every iteration.")
+    return True

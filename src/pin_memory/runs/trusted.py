@@ -112,7 +112,8 @@ def is_trusted(target: Any, trust: Sequence[str] = ()) -> bool:
         return found in _FUNCTIONS or (inspect.isclass(found) and home.startswith((*_ROOMS, *given)))
     if home.startswith(given):
         return True
-    return inspect.isclass(found) and home.startswith("torch.optim.") and issubclass(found, torch.optim.Optimizer)
+    kinds = (torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
+    return inspect.isclass(found) and home.startswith("torch.optim.") and issubclass(found, kinds)
 
 
 def resolvers(text: str) -> list[str]:
