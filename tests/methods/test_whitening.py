@@ -135,7 +135,7 @@ def test_mistakes_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="instance_norm=isw"):
         ERMByHand(tiny_segmenter(memory=False), SGD, whitening=InstanceSelectiveWhitening())
     with pytest.raises(ConfigurationError, match="needs a whitening loss"):
-        ISWByHand(whitening_network(), SGD).check_sources(["a"], 2)
+        ISWByHand(whitening_network(), SGD).check_sources({"a": 2})
     wrong: dict[str, Any]
     for wrong in ({"images": 0}, {"trials": 0}, {"clusters": 1}, {"warmup_iterations": -1}, {"color_jitter": (0.1, 0.2)}):
         with pytest.raises(ConfigurationError, match=rf"method\.whitening\.{next(iter(wrong))} "):

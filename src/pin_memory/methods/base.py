@@ -16,10 +16,11 @@ from pin_memory.domains.loading.waiting import Stopwatch
 from pin_memory.inference.batch_norm import RUNNING, BatchNormStatistics
 from pin_memory.inference.protocol import WHOLE, Protocol
 from pin_memory.memory import Reading
-from pin_memory.methods.batches import DomainBatch, Labelled, merge
+from pin_memory.methods.batches import DomainBatch, merge
 from pin_memory.methods.evaluation import DomainEvaluationMixin
 from pin_memory.methods.losses import auxiliary_loss, cross_entropy
 from pin_memory.methods.optimisation import ManualOptimizationMixin
+from pin_memory.methods.schedules import is_torch_schedule
 from pin_memory.methods.whitening import InstanceSelectiveWhitening
 from pin_memory.networks import Encoding, MemorySegmenter
 from pin_memory.utils.distributed import mean_over_ranks, rank, world_size
@@ -32,18 +33,19 @@ PRECISIONS = ("32-true", "64-true", "bf16-mixed")
 
 
 class Method(ManualOptimizationMixin, DomainEvaluationMixin):
-    """A training method: optimisation by hand, evaluation by confusion matrices per domain.
+    """A training method: manual optimisation, and evaluation by a confusion matrix for each domain.
 
     Args:
         network: What is trained.
         optimizer: Makes the optimiser from the parameters.
-        schedule: Factor on the learning rate as a function of the iteration; constant if None.
+        schedule: Factor on the learning rate as a function of the iteration, or what makes a schedule of PyTorch from the optimiser
+            (a `functools.partial` of its class); constant if None.
         auxiliary_weight: Weight of the auxiliary head's loss.
         train_statistics: What batch normalisation normalises by while training, one of `train_policies`: "mixture", all images of the
             iteration; "frozen", the backbone's running statistics, which stay as they are (its pretrained weights have fitting ones).
         whitening: Adds RobustNet's loss; needs a backbone with `instance_norm=isw`.
         test_statistics: What batch normalisation normalises by in validation and tests.
-        protocol: How the network is applied to the images of a test; validation is always of whole images, once.
+        protocol: How the network is applied to the images of a test; validation always predicts whole images, once.
         gradient_clip: Largest norm of the total gradient, over all parameters and after the reduction over the ranks; None for any.
         on_non_finite: "raise" stops the run at a loss, a gradient or a memory row that is not finite; "skip" leaves the step out, counted.
 
@@ -82,12 +84,12 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
         self.auxiliary_weight = auxiliary_weight
         if not callable(optimizer) or not (schedule is None or callable(schedule)):
             raise ConfigurationError(
-                f"optimizer={optimizer!r}, schedule={schedule!r}: expected a whole group each, such as optimizer=sgd schedule=polynomial."
+                f"optimizer={optimizer!r}, schedule={schedule!r}: expected complete groups, such as optimizer=sgd schedule=polynomial."
             )
         self._optimizer, self._schedule = optimizer, schedule
 
     def train(self, mode: bool = True) -> "Method":
-        """Switch to training or evaluation; frozen statistics stay frozen."""
+        """Switch to training or evaluation; frozen running statistics stay frozen."""
         super().train(mode)
         if mode and self.train_statistics == "frozen":
             for module in self.network.backbone.modules():
@@ -101,48 +103,39 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
             self.whitening.make_room(state, "whitening.")
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *options: Any, **named: Any) -> Any:
-        """As PyTorch does, with room for what a fresh method does not have yet."""
+        """Load as PyTorch does, with room for what a fresh method does not have yet."""
         self.make_room(state_dict)
         return super().load_state_dict(state_dict, *options, **named)
 
     def configure_optimizers(self) -> Any:
-        """The optimiser over all parameters, and its schedule stepped once an iteration by `step_optimizer`."""
+        """Make the optimiser over all parameters, and its schedule, which `step_optimizer` steps once an iteration."""
         optimizer, schedule = self._optimizer(self.network.parameters()), self._schedule
+        if is_torch_schedule(schedule):
+            return [optimizer], [schedule(optimizer)]
         # A function, not the object itself: PyTorch would put its settings into checkpoints, and a resumed run would keep the old horizon.
         return [optimizer], [LambdaLR(optimizer, lambda iteration: schedule(iteration) if schedule else 1.0)]
 
-    def check_sources(self, domains: list[str], batch_size: int) -> None:
-        """Refuse source domains and networks that the method cannot train with.
-
-        Raises:
-            ConfigurationError: No source at all, or single-image batches.
-        """
-        if not domains:
+    def check_sources(self, batch_sizes: Mapping[str, int]) -> None:
+        """Refuse source domains, with their batch sizes by name, and networks that the method cannot train with."""
+        if not batch_sizes:
             raise ConfigurationError("No source domain to train on: choose an experiment, or add one with +domain@data.sources.gtav=gtav.")
-        if batch_size < 2:
-            raise ConfigurationError(
-                f"loading.batch_size={batch_size}: batch normalisation after image pooling needs at least 2 images per domain in training."
-            )
+        for name, size in batch_sizes.items():
+            if size < 2:
+                raise ConfigurationError(
+                    f"loading.batch_size={size} of the source {name}: batch normalisation after image pooling needs at least 2 images per"
+                    " domain in training."
+                )
 
     def check_classes(self, classes: Sequence[str]) -> None:
-        """Refuse a network of another number of classes than the domains' labels have.
-
-        Raises:
-            ConfigurationError: It has.
-        """
+        """Refuse a network of another number of classes than the domains' labels have."""
         if self.network.num_classes != len(classes):
             raise ConfigurationError(
                 f"network.num_classes={self.network.num_classes}: the domains' labels have {len(classes)} classes."
-                f" Say network.num_classes={len(classes)}."
+                f" Set network.num_classes={len(classes)}."
             )
 
     def check_trainer(self, trainer: Trainer) -> None:
-        """Refuse what would train wrongly, before anything is launched.
-
-        Raises:
-            ConfigurationError: Another precision than those that are right, a strategy that would split or reduce what the method does
-                itself, Lightning's own clipping, or no step to make.
-        """
+        """Refuse what would train wrongly, before anything is launched: precision, strategy, clipping, number of steps."""
         if trainer.precision not in PRECISIONS:
             raise ConfigurationError(f"trainer.precision={trainer.precision}: expected one of {', '.join(PRECISIONS)}.")
         refuse_clipping(trainer.gradient_clip_val)
@@ -151,7 +144,7 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
         if trainer.world_size > 1 and not isinstance(trainer.strategy, DDPStrategy):
             raise ConfigurationError(
                 f"trainer.strategy={type(trainer.strategy).__name__} on {trainer.world_size} devices: a method reduces gradients and memory"
-                " itself, over whole replicas. Use trainer=ddp."
+                " itself, over complete replicas. Use trainer=ddp."
             )
         if trainer.world_size > 1 and trainer._accelerator_connector.use_distributed_sampler:
             raise ConfigurationError(
@@ -160,7 +153,7 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
             )
 
     def on_fit_start(self) -> None:
-        """Refuse a Trainer that `check_trainer` refuses, for those who bring their own; freeze what is to be frozen."""
+        """Check a Trainer that the user has made, freeze what is to be frozen, and give each rank noise of its own."""
         self.check_trainer(self.trainer)
         self.train()
         if world_size() > 1:
@@ -171,12 +164,8 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
     ) -> Tensor:
         """`L_seg + w_aux L_aux`, and RobustNet's loss where the method has it.
 
-        Args:
-            reading: What the memory (or none) returned for the features.
-            encoding: The encoder's outputs.
-            labels: `(B, H, W)` train ids.
-            run: Runs a stage by name, with fast weights for example; the network itself by default.
-            step: Put before the logged names of the two terms.
+        `run` runs a stage by name, with fast weights for example (by default the network's own); `step` is put before the names of the
+        losses that are logged.
         """
         run = run or self.run_stage
         segmentation = cross_entropy(run("decode", reading, encoding, labels.shape[-2:]), labels)
@@ -222,17 +211,8 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
             yield merge(batch).images.to(self.device)
 
 
-def count(*parts: Labelled) -> int:
-    """Number of images in the parts."""
-    return sum(len(part.images) for part in parts)
-
-
 def refuse_memory(method: Method) -> None:
-    """Refuse a network with a memory, for methods that would leave it empty.
-
-    Raises:
-        ConfigurationError: It has one.
-    """
+    """Refuse a network with a memory, for methods that would leave it empty."""
     if method.network.memory is not None:
         raise ConfigurationError(f"method={method.name} trains the plain network, found one with a memory: set network.memory=null.")
 

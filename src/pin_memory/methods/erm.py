@@ -1,10 +1,11 @@
 """Empirical risk minimisation: all source images in one batch, no memory, no meta-learning (the field's baseline)."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor
 
-from pin_memory.methods.base import Method, count, refuse_memory
+from pin_memory.methods.base import Method, refuse_memory
 from pin_memory.methods.batches import DomainBatch, Labelled, merge
 
 
@@ -13,16 +14,16 @@ class ERM(Method):
 
     name: ClassVar[str] = "erm"
 
-    def check_sources(self, domains: list[str], batch_size: int) -> None:
-        """Refuse a network with a memory besides what every method refuses: it would stay empty."""
-        super().check_sources(domains, batch_size)
+    def check_sources(self, batch_sizes: Mapping[str, int]) -> None:
+        """Refuse a network with a memory in addition to what every method refuses: it would stay empty."""
+        super().check_sources(batch_sizes)
         refuse_memory(self)
 
     def training_step(self, batch: DomainBatch, batch_idx: int) -> None:
         """One step on the source mini-batches together."""
         mixed = merge(batch)
         loss = self.loss(mixed)
-        self.step_optimizer(self.gradients_of(loss), count(mixed))
+        self.step_optimizer(self.gradients_of(loss), len(mixed.images))
         self.log_losses(total=loss)
 
     def loss(self, part: Labelled) -> Tensor:

@@ -2,7 +2,6 @@
 
 from typing import ClassVar
 
-from pin_memory.methods.base import count
 from pin_memory.methods.batches import DomainBatch, merge
 from pin_memory.methods.memory_learning import MemoryLearning
 
@@ -16,6 +15,6 @@ class ERMMemory(MemoryLearning):
         """One step on the source mini-batches together, and the write of their memory."""
         mixed = merge(batch)
         loss = self.reading_and_update_loss(mixed)
-        self.step_optimizer(self.gradients_of(loss), count(mixed))
+        self.step_optimizer(self.gradients_of(loss), len(mixed.images))
         self.commit_memory(mixed)
         self.log_losses(total=loss)

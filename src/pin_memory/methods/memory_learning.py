@@ -1,7 +1,7 @@
 """What the methods share that train a categorical memory: its losses, initialisation and commit (Pin the Memory, CVPR 2022)."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -94,9 +94,9 @@ class MemoryLearning(Method):
         """The network's memory."""
         return self.network.require_memory()
 
-    def check_sources(self, domains: list[str], batch_size: int) -> None:
-        """Refuse a network without memory, besides what every method refuses."""
-        super().check_sources(domains, batch_size)
+    def check_sources(self, batch_sizes: Mapping[str, int]) -> None:
+        """Refuse a network without memory, in addition to what every method refuses."""
+        super().check_sources(batch_sizes)
         if self.network.memory is None:
             raise ConfigurationError(f"method={self.name} needs a network with a memory, found network.memory=null.")
 

@@ -1,6 +1,6 @@
 """What the methods share that learn to generalise: split source domains, an inner step, an outer step (MLDG, AAAI 2018)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -105,7 +105,7 @@ class MetaLearning(Method):
         self.step_optimizer(fast.total_gradients(loss), images, fast.inner_gradients)
 
     def check_trainer(self, trainer: Trainer) -> None:
-        """Refuse a second order through what has no double backward, besides what every method refuses."""
+        """Refuse a second order through what has no double backward, in addition to what every method refuses."""
         super().check_trainer(trainer)
         if self.first_order:
             return
@@ -121,10 +121,10 @@ class MetaLearning(Method):
                 " method.first_order=true."
             )
 
-    def check_sources(self, domains: list[str], batch_size: int) -> None:
-        """Refuse sources that cannot be split, besides what every method refuses."""
-        super().check_sources(domains, batch_size)
-        self.split.check(domains)
+    def check_sources(self, batch_sizes: Mapping[str, int]) -> None:
+        """Refuse sources that cannot be split, in addition to what every method refuses."""
+        super().check_sources(batch_sizes)
+        self.split.check(list(batch_sizes))
 
 
 def _only(batch: DomainBatch, domains: list[str]) -> Labelled:

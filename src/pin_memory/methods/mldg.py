@@ -1,6 +1,6 @@
 """MLDG for segmentation (Li, Yang, Song, Hospedales, AAAI 2018): the meta-learning of Pin the Memory without a memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -15,9 +15,9 @@ class MLDG(MetaLearning):
 
     name: ClassVar[str] = "mldg"
 
-    def check_sources(self, domains: list[str], batch_size: int) -> None:
-        """Refuse a network with a memory besides what every method refuses: it would stay empty."""
-        super().check_sources(domains, batch_size)
+    def check_sources(self, batch_sizes: Mapping[str, int]) -> None:
+        """Refuse a network with a memory in addition to what every method refuses: it would stay empty."""
+        super().check_sources(batch_sizes)
         refuse_memory(self)
 
     def training_step(self, batch: DomainBatch, batch_idx: int) -> None:

@@ -102,7 +102,7 @@ def _checked_method(cfg: DictConfig, data: MultiSourceDataModule, trainer: Train
     """A method that fits the data and the Trainer; one without weights is refused in a second, before weights are downloaded."""
     for made in (build.build_without_weights, build.build_method):
         method = made(cfg)
-        method.check_sources(data.source_names, cfg.loading.batch_size)
+        method.check_sources({name: source.loading.batch_size for name, source in data.sources.items()})
         method.check_classes(data.label_space.names)
         method.check_trainer(trainer)
         method.configure_optimizers()  # which check their settings
