@@ -2,9 +2,11 @@
 
 import functools
 import math
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, TypeGuard
 
 from pydantic import AfterValidator, Field
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from pin_memory.utils.errors import ConfigurationError
@@ -61,7 +63,7 @@ class PolynomialDecay:
         return (1 - min(iteration, self.horizon) / self.horizon) ** self.power
 
 
-def is_torch_schedule(schedule: Any) -> bool:
+def is_torch_schedule(schedule: Any) -> TypeGuard[Callable[[Optimizer], LRScheduler]]:
     """Whether a schedule is one of PyTorch's, to be made from the optimiser, and not a function of the iteration."""
     made = schedule.func if isinstance(schedule, functools.partial) else None
     if not isinstance(made, type) or not issubclass(made, LRScheduler):
