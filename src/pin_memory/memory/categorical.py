@@ -1,14 +1,16 @@
 """The categorical memory: one unit vector per class, held as state, read by every pixel and written by labelled ones."""
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from pin_memory.memory import operations
 from pin_memory.utils.distributed import sum_over_ranks
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.tensors import at_least_float32
+from pin_memory.utils.validation import Share, validated
 
 _SHARES = {"bilinear": operations.class_shares, "area": operations.class_shares_by_area}
 
@@ -33,6 +35,7 @@ class MemoryUpdate(nn.Module):
         return torch.relu(features + self.norm(self.conv(features)))
 
 
+@validated("network.memory")
 class CategoricalMemory(nn.Module):
     """Memory M with its update network U, read fusion and classifier G (Pin the Memory, section 3).
 
@@ -59,15 +62,13 @@ class CategoricalMemory(nn.Module):
         self,
         num_classes: int = 19,
         channels: int = 256,
-        momentum: float = 0.8,
+        momentum: Share = 0.8,
         gumbel: bool = True,
         gumbel_in_evaluation: bool = False,
         shares: str = "bilinear",
-        read_temperature: float = 1.0,
+        read_temperature: Annotated[float, Field(gt=0)] = 1.0,
     ) -> None:
         super().__init__()
-        if not read_temperature > 0:
-            raise ConfigurationError(f"network.memory.read_temperature={read_temperature}: expected a number above 0 (1 as released).")
         if shares not in _SHARES:
             raise ConfigurationError(f"network.memory.shares={shares}: expected one of {', '.join(_SHARES)}.")
         self.gumbel_in_evaluation, self.shares, self.read_temperature = gumbel_in_evaluation, shares, read_temperature

@@ -135,6 +135,12 @@ class RunFolder:
             return None
 
     @cached_property
+    def working_directory(self) -> Path | None:
+        """The folder in which the command of the run was typed, which relative paths in its settings mean."""
+        folder = self._runtime.get("cwd")
+        return Path(folder) if isinstance(folder, str) else None
+
+    @cached_property
     def provenance(self) -> dict[str, Any]:
         """`provenance.json`."""
         return self._mapping(self.path / "provenance.json", read_json)

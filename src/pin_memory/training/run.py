@@ -18,7 +18,7 @@ from pin_memory.loggers import finish_wandb
 from pin_memory.methods import Method
 from pin_memory.runs import build, checkpoints
 from pin_memory.runs.results import RESULTS
-from pin_memory.training.checks import check_settings
+from pin_memory.training.checks import check_crops, check_settings
 from pin_memory.training.dry_run import dry_run
 from pin_memory.training.resume.checkpoint import check_resumption, find_resumption, finished_results
 from pin_memory.training.resume.folder import run_folder
@@ -105,6 +105,7 @@ def _checked_method(cfg: DictConfig, data: MultiSourceDataModule, trainer: Train
         method.check_sources({name: source.loading.batch_size for name, source in data.sources.items()})
         method.check_classes(data.label_space.names)
         method.check_trainer(trainer)
+        check_crops(data, method)
         method.configure_optimizers()  # which check their settings
     if is_first():
         data.check_shares(trainer.world_size, targets=cfg.test)
