@@ -4,14 +4,7 @@ import numpy as np
 
 
 def similarity(items: np.ndarray) -> np.ndarray:
-    """Cosine similarity of the items.
-
-    Args:
-        items: Memory items (..., K, C).
-
-    Returns:
-        (..., K, K) float64 in -1..1; NaN in the row and column of an item that is still zero.
-    """
+    """Cosine similarities (..., K, K) float64 of memory items (..., K, C); NaN in the row and column of an item that is still zero."""
     values = np.asarray(items, np.float64)
     norms = np.linalg.norm(values, axis=-1, keepdims=True)
     unit = np.divide(values, norms, out=np.full_like(values, np.nan), where=norms > 0)
@@ -19,14 +12,7 @@ def similarity(items: np.ndarray) -> np.ndarray:
 
 
 def mean_similarity(pairs: np.ndarray) -> np.ndarray:
-    """Mean similarity of different classes.
-
-    Args:
-        pairs: What `similarity` returned, (..., K, K).
-
-    Returns:
-        (...,) float64; NaN where no pair has a value.
-    """
+    """Mean similarity (...,) of different classes from the `similarity` (..., K, K) of each pair; NaN where no pair has a value."""
     known = ~np.isnan(pairs) & ~np.eye(pairs.shape[-1], dtype=bool)
     count = known.sum(axis=(-2, -1))
     total = np.where(known, pairs, 0).sum(axis=(-2, -1))

@@ -32,11 +32,7 @@ class DomainSplit:
         return order[:cut], order[cut:]
 
     def check(self, domains: Sequence[str]) -> None:
-        """Refuse sources that cannot be split.
-
-        Raises:
-            ConfigurationError: Fewer than two sources, or fixed meta-test names that are unknown or leave no meta-train domain.
-        """
+        """Refuse fewer than two sources, and fixed meta-test names that are unknown or leave no meta-train domain."""
         if len(domains) < 2:
             raise ConfigurationError(
                 f"A meta-learning method splits its source domains into meta-train and meta-test and needs at least two; found"

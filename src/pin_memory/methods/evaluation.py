@@ -18,7 +18,7 @@ class DomainEvaluationMixin(LightningModule):
     Attributes:
         network: What predicts.
         test_statistics: What batch normalisation normalises by in validation and tests.
-        protocol: How the network is applied to the images of a test; validation is always of whole images, once.
+        protocol: How the network is applied to the images of a test; validation always predicts whole images, once.
         confusions: Confusion matrix by domain of the newest validation or test.
     """
 

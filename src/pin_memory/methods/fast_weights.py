@@ -15,13 +15,7 @@ class FastWeights:
     """Parameters Θ' = Θ - α ∇L_in(Θ) that stand in for a network's own (Pin the Memory, section 3.4; MLDG, AAAI 2018).
 
     Stages run with them through `torch.func.functional_call`, with clones of the buffers, so that running statistics of the network stay
-    as the inner pass left them.
-
-    Args:
-        network: The network whose `forward(*args, stage=...)` runs a stage.
-        parameters: Θ' by parameter name.
-        inner_gradients: ∇L_in(Θ) by parameter name, detached.
-        differentiate: The tensors the outer gradient is taken by: Θ' itself (first order) or Θ (second order).
+    as the inner pass left them. The outer gradient is taken by the tensors `differentiate`: Θ' (first order) or Θ (second order).
     """
 
     def __init__(
@@ -32,13 +26,9 @@ class FastWeights:
 
     @classmethod
     def after_step(cls, network: nn.Module, loss: Tensor, lr: float, first_order: bool = True) -> "FastWeights":
-        """Take one plain SGD step (no momentum, no weight decay) on `loss`, whose gradient is averaged over the ranks.
+        """Take one SGD step (no momentum, no weight decay) on the inner `loss`, whose gradient is averaged over the ranks.
 
-        Args:
-            network: Its trainable parameters are stepped; itself stays as it is.
-            loss: Inner loss, a scalar that depends on them.
-            lr: Inner learning rate α > 0.
-            first_order: Treat the inner gradient as a constant (dΘ'/dΘ = I), as the released code does; otherwise it stays in the graph.
+        With `first_order` the inner gradient is a constant (dΘ'/dΘ = I), as in the released code; otherwise it stays in the graph.
         """
         parameters: dict[str, Tensor] = {name: p for name, p in network.named_parameters() if p.requires_grad}
         values = torch.autograd.grad(

@@ -1,4 +1,4 @@
-"""Losses of the segmentation outputs and of the memory (Pin the Memory, section 3.3), as functions of tensors."""
+"""Losses of the segmentation outputs and of the memory (Pin the Memory, section 3.3), as functions of tensors; each is a scalar >= 0."""
 
 import torch
 import torch.nn.functional as F
@@ -8,32 +8,11 @@ from pin_memory.utils.distributed import sum_over_ranks, world_size
 from pin_memory.utils.labels import IGNORE
 
 
-def auxiliary_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy of the auxiliary head at its own resolution.
-
-    Args:
-        logits: `(B, K, h, w)`.
-        labels: `(B, H, W)` train ids, 255 ignored; resized to `(h, w)` by nearest neighbour.
-
-    Returns:
-        A scalar >= 0.
-    """
-    small = F.interpolate(labels.unsqueeze(1).float(), size=logits.shape[-2:], mode="nearest").squeeze(1).long()
-    return cross_entropy(logits, small)
-
-
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross entropy over the labelled pixels; 0 (with zero gradient) where no pixel is labelled.
+    """Mean cross entropy of `(B, K, H, W)` logits over the labelled pixels of `(B, H, W)`; 0 (with zero gradient) where none is labelled.
 
     The released code divides by zero in that case and steps on NaN. With several ranks the mean is over the labelled pixels of all of them:
     the mean of the ranks' losses, and of their gradients, is that of one process with all images.
-
-    Args:
-        logits: `(B, K, H, W)`.
-        labels: `(B, H, W)` train ids, 255 ignored.
-
-    Returns:
-        A scalar >= 0.
     """
     if torch.are_deterministic_algorithms_enabled():  # on a GPU PyTorch adds up in any order, and refuses to; its own sum has an order
         total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none").sum()
@@ -43,42 +22,28 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return total * world_size() / labelled.clamp(min=1)
 
 
+def auxiliary_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy of the auxiliary head's `(B, K, h, w)` logits with the `(B, H, W)` labels resized by nearest neighbour."""
+    small = F.interpolate(labels.unsqueeze(1).float(), size=logits.shape[-2:], mode="nearest").squeeze(1).long()
+    return cross_entropy(logits, small)
+
+
 def feature_cohesion(similarity: Tensor, labels: Tensor, temperature: float = 1.0) -> Tensor:
-    """Pull each feature towards the memory item of its class (eq. 6): cross entropy of the similarities at label size.
+    """Pull each feature towards the memory item of its class (eq. 6): cross entropy of the `(B, K, h, w)` similarities at label size.
 
-    Args:
-        similarity: `(B, K, h, w)` cosine similarities before the memory is written.
-        labels: `(B, H, W)` train ids, 255 ignored.
-        temperature: τ > 0.
-
-    Returns:
-        A scalar >= 0.
+    The similarities are those before the memory is written; `temperature` is τ > 0.
     """
     upsampled = F.interpolate(similarity / temperature, size=labels.shape[-2:], mode="bilinear", align_corners=True)
     return cross_entropy(upsampled, labels)
 
 
 def memory_divergence(items: Tensor) -> Tensor:
-    """Push the items of different classes apart (eq. 7): mean of max(0, cosine) over the ordered pairs i ≠ j.
-
-    Args:
-        items: Unit rows `(K, C)`, K >= 2.
-
-    Returns:
-        A scalar in [0, 1].
-    """
+    """Push the items of different classes apart (eq. 7): mean of max(0, cosine) of unit rows `(K, C)` over the ordered pairs i ≠ j."""
     number = items.shape[0]
     cosines = F.relu(items @ items.T)
     return (cosines.sum() - cosines.diagonal().sum()) / (number * (number - 1))
 
 
 def memory_classification(logits: Tensor) -> Tensor:
-    """Keep each item recognisable as its class (eq. 8): cross entropy of `G(items)` against the identities 0..K-1.
-
-    Args:
-        logits: `(K, K)`, row k from item k.
-
-    Returns:
-        A scalar >= 0.
-    """
+    """Keep each item recognisable as its class (eq. 8): cross entropy of `G(items)`, `(K, K)`, against the identities 0..K-1."""
     return F.cross_entropy(logits, torch.arange(logits.shape[0], device=logits.device))

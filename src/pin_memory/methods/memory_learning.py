@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class LossWeights(NamedTuple):
-    """Weights of the memory's losses; of the auxiliary head's loss the method knows itself."""
+    """Weights of the memory's losses; that of the auxiliary head's loss is the method's own."""
 
     cohesion: float = 0.02
     divergence: float = 0.4
@@ -59,12 +59,7 @@ class MemoryLearning(Method):
         self.initial_passes, self.initial_batches = initial_passes, initial_batches
 
     def reading_and_update_loss(self, part: Labelled, step: str = "") -> Tensor:
-        """`L_read(X, M) + L_update(M̂)` with `M̂ = write(M, X)`: segment with the memory as it is, then judge what is written.
-
-        Args:
-            part: Images and labels.
-            step: Put before the logged names of the reading terms.
-        """
+        """`L_read(X, M) + L_update(M̂)` with `M̂ = write(M, X)`: segment with the memory as it is, then evaluate what is written."""
         encoding = self.network.encode(part.images)
         reading_loss = self.reading_loss(encoding, part.labels, self.memory.items, self.run_stage, step)
         items = self.network.write(encoding.features, part.labels)

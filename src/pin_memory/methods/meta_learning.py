@@ -1,4 +1,4 @@
-"""What the methods share that learn to generalise: split source domains, an inner step, an outer step (MLDG, AAAI 2018)."""
+"""What the methods that learn to generalise share: split source domains, an inner step, an outer step (MLDG, AAAI 2018)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
@@ -27,7 +27,7 @@ class Sides(NamedTuple):
     Attributes:
         meta_train: For the inner step, and for the write that the outer step reads.
         meta_test: For the outer step.
-        written: The meta-train images alone, which the memory is finally written from.
+        written: The meta-train images only, which the memory is finally written from.
     """
 
     meta_train: Labelled

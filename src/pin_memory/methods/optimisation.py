@@ -100,8 +100,8 @@ class ManualOptimizationMixin(LightningModule):
     def log_losses(self, **terms: Tensor | float) -> None:
         """Log `loss/<term>` and keep the terms for the check of the step; what is written is the mean over the ranks.
 
-        Numbers are made on the device: Lightning would copy them there, and a copy from ordinary memory waits for the device. And it is not
-        told that they are for the progress bar, or it would read them after every iteration.
+        Numbers are made on the device: Lightning would copy them there, and a copy from ordinary memory waits for the device. They
+        are not marked for the progress bar, or Lightning would read them after every iteration.
         """
         values = {k: v.detach() if isinstance(v, Tensor) else torch.full((), float(v), device=self.device) for k, v in terms.items()}
         self.losses |= values

@@ -8,7 +8,7 @@ from pin_memory.utils.labels import CLASSES, IGNORE
 
 
 class DomainConfusion(MulticlassConfusionMatrix):
-    """Pixel counts accumulated over a whole data set: rows are the ground truth, columns the prediction.
+    """Pixel counts accumulated over a data set: rows are the ground truth, columns the prediction.
 
     The counts are int64, so they are exact for any number of images, and are summed over the ranks. Pixels whose label is
     `ignore_index` are not counted.

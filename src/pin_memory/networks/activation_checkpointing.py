@@ -12,8 +12,8 @@ def checkpointed(module: nn.Module, *inputs: Any) -> Any:
     """Run `module` without keeping its activations; the same output and gradients, for one more forward pass.
 
     The backward pass comes when `torch.func.functional_call` has given the network its own weights back, and would compute the activations
-    again with these. So the tensors of the forward pass are held, fast weights or not. Running statistics are updated by the forward pass
-    alone: the second run gets copies of the buffers. What `module` draws at random would be drawn anew.
+    again with these. So the tensors of the forward pass are held, fast weights or not. Running statistics are updated by the first
+    run only: the second one gets copies of the buffers. What `module` draws at random would be drawn anew.
     """
     if not torch.is_grad_enabled():
         return module(*inputs)

@@ -89,7 +89,7 @@ class Decoder(nn.Module):
 
 
 class PlainDecoder(nn.Module):
-    """DeepLabV2's classifier on the memory-enriched features alone; logits at their resolution.
+    """DeepLabV2's classifier on the memory-enriched features only; logits at their resolution.
 
     Args:
         low_level: Channels of the low-level features, which it makes no use of.
