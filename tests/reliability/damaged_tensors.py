@@ -49,7 +49,7 @@ def _checkpoint_bytes(number: int) -> Case:
 
 
 _ODD_TENSORS: tuple[Any, ...] = (
-    *mutations.ODD_VALUES, torch.zeros(0), torch.zeros(3, dtype=torch.bool), torch.zeros(1).expand(10**9), torch.full((4,), float("nan")),
+    *mutations.ODD_VALUES, torch.zeros(0), torch.zeros(3, dtype=torch.bool), torch.full((4,), float("nan")),
 )  # fmt: skip
 
 
@@ -78,7 +78,6 @@ def _backbone(number: int) -> Case:
         ("a_list", [1]), ("numbers_as_names", {1: torch.zeros(1)}), ("no_tensors", {"conv1.weight": "x"}),
         ("a_number", 3), ("part", reference),
         ("nested", {"state_dict": {"state_dict": reference}}), ("state_dict_none", {"state_dict": None}),
-        ("absurd_view", {"fc.weight": torch.zeros(1).expand(10**10)}),
         ("fc_of_another_kind", {"fc.unknown": torch.zeros(1)}), ("empty", {}),
     )  # fmt: skip
     damage, content = kinds[number % len(kinds)]
@@ -141,6 +140,6 @@ def cases() -> Iterator[Case]:
     """All of this file."""
     yield from map(_checkpoint_bytes, range(60))
     yield from map(_checkpoint_value, range(60))
-    yield from map(_backbone, range(20))
+    yield from map(_backbone, range(18))
     yield from map(_arrays, range(48))
     yield from map(_weights, range(30))

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from pin_memory.training.resume.command_line import with_recorded_settings
-from pin_memory.utils import untrusted
+from pin_memory.utils import safe_load
 from pin_memory.utils.errors import ConfigurationError
 from tests.helpers.tiny_run import TINY
 
@@ -205,8 +205,8 @@ def test_only_checkpoints_of_the_same_settings_are_looked_into(cwd: Path, monkey
         run = begun(cwd / "runs" / "demo" / name, *overrides, test=False)
         torch.save({"global_step": 10 if name == "finished" else 9}, run / "checkpoints" / "last.ckpt")
         os.utime(run / "checkpoints" / "last.ckpt", (number, number))
-    loaded, load = [], untrusted.load_weights_only
-    monkeypatch.setattr(untrusted, "load_weights_only", lambda path: loaded.append(path.parents[1].name) or load(path))
+    loaded, load = [], safe_load.load_weights_only
+    monkeypatch.setattr(safe_load, "load_weights_only", lambda path: loaded.append(path.parents[1].name) or load(path))
     assert with_recorded_settings([*given, "resume=auto"])[-2:] == ours("runs/demo/wanted")
     assert loaded == ["finished", "wanted"]
 

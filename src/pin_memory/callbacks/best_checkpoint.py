@@ -12,7 +12,7 @@ from pin_memory.callbacks.saving import save_together
 from pin_memory.utils.checkpoint_io import damage
 from pin_memory.utils.distributed import is_first
 from pin_memory.utils.files import atomic_write
-from pin_memory.utils.untrusted import load_weights_only
+from pin_memory.utils.safe_load import load_weights_only
 
 log = logging.getLogger(__name__)
 

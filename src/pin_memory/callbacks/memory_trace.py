@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.utils.files import atomic_write
-from pin_memory.utils.untrusted import load_arrays
+from pin_memory.utils.safe_load import load_arrays
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ _SHOWN = 8  # names of each domain
 class IterationNames(Callback):
     """Adds to an exception in training which iteration failed and on which samples, by domain.
 
-    The names are a note of the exception (PEP 678), which a traceback shows and `pin_memory.cli.mistakes` puts into its message.
+    The names are a note of the exception (PEP 678), which a traceback shows and `pin_memory.cli.errors` puts into its message.
     """
 
     def __init__(self) -> None:

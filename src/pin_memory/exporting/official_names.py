@@ -14,7 +14,7 @@ from numpy._core.multiarray import scalar
 from torch import Tensor
 
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.utils.untrusted import load_weights_only
+from pin_memory.utils.safe_load import load_weights_only
 
 MEMORY_ITEMS = "memory.items"
 """Name here of the memory's items."""

@@ -12,10 +12,10 @@ from pin_memory.inference import BatchNormStatistics, Protocol
 from pin_memory.methods import Method
 from pin_memory.runs import build, checkpoints
 from pin_memory.runs.folder import RunFolder
-from pin_memory.utils.documents import read_json
 from pin_memory.utils.errors import ConfigurationError, OutputError
 from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD
 from pin_memory.utils.labels import LabelSpace
+from pin_memory.utils.safe_load import read_json
 
 FORMAT = "pin_memory.network@1"
 """Marks the settings of an exported network, and their version."""

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import hydra.utils
 import torch
+from omegaconf import OmegaConf
 
 from pin_memory.exporting.graph import require
 from pin_memory.exporting.settings import ExportSettings, check_replaceable, holds_export_settings
 from pin_memory.inference import Predictor, Protocol
 from pin_memory.networks import MemorySegmenter
 from pin_memory.runs.build import rebuilt, without_downloads
-from pin_memory.runs.trusted import checked_settings
+from pin_memory.runs.trusted import trusted_settings
 from pin_memory.utils.errors import ConfigurationError, OutputError
 from pin_memory.utils.files import atomic_write, report_write_errors, write_text
 
@@ -76,9 +77,9 @@ def load_safetensors(
         raise ConfigurationError(f"{path}: expected a {SUFFIX} file, or a folder with {WEIGHTS}.")
     settings_file = _settings_file(weights)
     settings = ExportSettings.read(settings_file)
-    checked = checked_settings({"network": settings.network}, ["network"], settings_file, trust)["network"]
+    checked = trusted_settings({"network": settings.network}, settings_file, trust)
     without_downloads(checked)
-    network = rebuilt(lambda: hydra.utils.instantiate(checked), settings_file)
+    network = rebuilt(lambda: hydra.utils.instantiate(OmegaConf.create(checked).network), settings_file)
     if not isinstance(network, MemorySegmenter):
         raise ConfigurationError(f"{settings_file}: expected a MemorySegmenter, found {type(network).__name__}.")
     _load_weights(network, weights)

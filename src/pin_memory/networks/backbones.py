@@ -10,7 +10,7 @@ from torchvision.models.resnet import Bottleneck
 from pin_memory.networks.activation_checkpointing import checkpointed
 from pin_memory.networks.instance_norm import KINDS, NormalisedBlock, place_instance_norms
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.utils.untrusted import load_weights_only
+from pin_memory.utils.safe_load import load_weights_only
 
 DEPTHS = (18, 34, 50, 101)
 _DILATIONS = {8: (2, 4), 16: (1, 2), 32: (1, 1)}

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pin_memory.utils.documents import read_json
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.files import report_write_errors, write_text
+from pin_memory.utils.safe_load import read_json
 
 RECORD = "predict.json"
 """Its name. A result older than it was made by other settings, or is to be made again."""

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import hydra.utils
 import torch
 from hydra.errors import HydraException
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pin_memory.domains import MultiSourceDataModule
@@ -48,9 +48,9 @@ def build_method(cfg: DictConfig) -> Method:
 
 def build_untrained(cfg: DictConfig) -> Method:
     """The method of a checkpoint's settings without the weights that its network began with: nothing is fetched."""
-    bare = OmegaConf.masked_copy(cfg, [key for key in ("method", "paths") if key in cfg])
-    without_downloads(bare.method)
-    return build_method(bare)
+    bare = OmegaConf.to_container(cfg, resolve=False)
+    without_downloads(bare)
+    return build_method(DictConfig(bare))
 
 
 def build_without_weights(cfg: DictConfig) -> Method:
@@ -78,11 +78,11 @@ def rebuilt(build: Callable[[], T], path: Path) -> T:
 
 
 def without_downloads(config: Any) -> None:
-    """Forget in settings, in place, which pretrained weights a network began with, so that rebuilding it fetches nothing."""
-    for key, value in config.items() if isinstance(config, dict | DictConfig) else enumerate(config):
+    """Forget in plain containers of settings, in place, which pretrained weights a network began with, so that rebuilding it fetches nothing."""
+    for key, value in config.items() if isinstance(config, dict) else enumerate(config):
         if key == "pretrained":
             config[key] = None
-        elif isinstance(value, dict | list | DictConfig | ListConfig):
+        elif isinstance(value, dict | list):
             without_downloads(value)
 
 

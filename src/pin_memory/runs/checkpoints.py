@@ -15,14 +15,12 @@ from pin_memory.methods import Method
 from pin_memory.runs.build import build_untrained, rebuilt
 from pin_memory.runs.folder import RunFolder
 from pin_memory.runs.old_settings import current_settings
-from pin_memory.runs.trusted import checked_settings
+from pin_memory.runs.trusted import BUILT, trusted_settings
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.labels import IGNORE, LabelSpace
-from pin_memory.utils.untrusted import load_weights_only
+from pin_memory.utils.safe_load import load_weights_only
 
 _NOT_RECORDED = ("callbacks", "logger", "hydra")
-_BUILT = ("method", "network", "data")
-"""The settings in a checkpoint from which something is built."""
 
 
 def run_record(cfg: DictConfig, choices: dict[str, str], run: Path, data: MultiSourceDataModule) -> dict[str, Any]:
@@ -103,7 +101,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def _fault(found: Checkpoint) -> str:
     """What is of the wrong kind in a checkpoint; empty where nothing is."""
     names, palette = found.label_space.names, found.label_space.palette
-    if not isinstance(found.cfg, DictConfig) or not set(_BUILT) <= set(found.cfg):
+    if not isinstance(found.cfg, DictConfig) or not set(BUILT) <= set(found.cfg):
         return "settings without method, network and data"
     if not isinstance(found.state, dict) or not all(isinstance(value, torch.Tensor) for value in found.state.values()):
         return "a state_dict that does not hold tensors"
@@ -131,7 +129,7 @@ def load_method(path: Path, trust: Sequence[str] = ()) -> Trained:
     recorded = OmegaConf.to_container(checkpoint.cfg, resolve=False)
     assert isinstance(recorded, dict)
     # From here on nothing but what was checked: the data, too, are built from these settings later.
-    checkpoint = checkpoint._replace(cfg=OmegaConf.create(recorded | checked_settings(recorded, _BUILT, path, trust)))
+    checkpoint = checkpoint._replace(cfg=OmegaConf.create(trusted_settings(recorded, path, trust)))
     method = rebuilt(lambda: build_untrained(checkpoint.cfg), path)  # the weights come from the checkpoint
     load_weights(method, checkpoint.state, path)
     if method.network.num_classes != (known := len(checkpoint.label_space)):

@@ -8,7 +8,7 @@ import numpy as np
 
 from pin_memory.utils.errors import DataError
 from pin_memory.utils.files import atomic_write, report_write_errors
-from pin_memory.utils.untrusted import load_arrays
+from pin_memory.utils.safe_load import load_arrays
 
 CONFUSIONS = "confusions.npz"
 """An int64 array `(K, K)` per target, rows are the ground truth; in the run folder."""

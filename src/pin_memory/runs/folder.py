@@ -13,8 +13,8 @@ from pydantic import BaseModel, ValidationError
 
 from pin_memory.runs.old_settings import current_settings
 from pin_memory.runs.results import RESULTS, Results
-from pin_memory.utils.documents import read_json, read_yaml
 from pin_memory.utils.errors import ConfigurationError, DataError
+from pin_memory.utils.safe_load import read_json, read_yaml
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,9 +9,9 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass
 
-from pin_memory.utils.documents import read_json
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.files import report_write_errors, write_text
+from pin_memory.utils.safe_load import read_json
 
 RESULTS = "results.json"
 """Scores of an evaluated run, in its folder."""

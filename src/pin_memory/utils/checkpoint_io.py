@@ -12,7 +12,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from pin_memory.utils.errors import ConfigurationError, OutputError
 from pin_memory.utils.files import atomic_write
-from pin_memory.utils.untrusted import load_weights_only
+from pin_memory.utils.safe_load import load_weights_only
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

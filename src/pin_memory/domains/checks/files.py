@@ -15,8 +15,8 @@ from pin_memory.domains.loading.class_statistics import count_classes
 from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.decoding import PILLOW_ERRORS, check_pixels, opened
 from pin_memory.domains.readers.layouts import Sample
-from pin_memory.utils.documents import read_json
 from pin_memory.utils.errors import DataError
+from pin_memory.utils.safe_load import read_json
 
 Size = tuple[int, int]
 """Width and height in pixels."""

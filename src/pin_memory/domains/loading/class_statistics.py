@@ -11,7 +11,7 @@ from pin_memory.domains.loading.parallel import in_parallel
 from pin_memory.domains.readers.base import Domain
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.utils.files import atomic_write, cache_folder
-from pin_memory.utils.untrusted import load_arrays
+from pin_memory.utils.safe_load import load_arrays
 
 log = logging.getLogger(__name__)
 

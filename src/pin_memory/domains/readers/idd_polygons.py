@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from pin_memory.domains.readers.decoding import max_pixels
-from pin_memory.utils.documents import read_json
 from pin_memory.utils.errors import DataError
 from pin_memory.utils.files import atomic_write, cache_folder
 from pin_memory.utils.labels import IGNORE, label_table
+from pin_memory.utils.safe_load import read_json
 
 # Every class of the data set, in the order of its ids, with its train id.
 _CLASSES = {

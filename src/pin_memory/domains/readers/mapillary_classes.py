@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from pin_memory.utils.documents import read_json
 from pin_memory.utils.errors import DataError
 from pin_memory.utils.labels import IGNORE, label_table
+from pin_memory.utils.safe_load import read_json
 
 V1_2 = tuple(
     f"{group}--{name}"

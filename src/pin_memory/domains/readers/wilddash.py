@@ -14,9 +14,9 @@ from pin_memory.domains.readers.draws import Transform
 from pin_memory.domains.readers.label_codes import CodeTable
 from pin_memory.domains.readers.layouts import Layout
 from pin_memory.domains.readers.splits import last_fifth_or_all
-from pin_memory.utils.documents import read_json
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.utils.labels import CLASSES, IGNORE
+from pin_memory.utils.safe_load import read_json
 
 _PICKUP = 34
 # Categories 0..33 are those of Cityscapes; pickup as the data set's own policy has it, van, billboard, street light, road marking.

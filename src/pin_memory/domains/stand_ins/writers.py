@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from pin_memory.domains.stand_ins.scenes import CODES, LOOKS, Scene, draw_scene
-from pin_memory.utils.documents import read_json
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.utils.labels import CLASSES, PALETTE
+from pin_memory.utils.safe_load import read_json
 
 MARKER = "stand_in.json"
 """File that tells a folder of stand-ins from one of real data."""

@@ -13,8 +13,8 @@ from pin_memory.runs import checkpoints
 from pin_memory.runs.results import RESULTS
 from pin_memory.training.resume.command_line import AUTO
 from pin_memory.utils.checkpoint_io import damage
-from pin_memory.utils.documents import read_json
 from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.safe_load import read_json
 
 log = logging.getLogger(__name__)
 

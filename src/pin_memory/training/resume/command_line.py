@@ -2,9 +2,10 @@
 
 Hydra composes the settings and makes the run's folder before a command begins. So the command line is completed first: with what was given
 when the run was started (`.hydra/overrides.yaml`), with what is given now in its place, and with the run's folder. As the folder may be a
-stranger's, what is on record is checked (`recorded`); `trust=[package]` beside `resume=` is for this alone, and is no setting of the run.
+stranger's, what is on record may not call code; `trust=[package]` next to `resume=` is for this alone, and is no setting of the run.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,16 +14,19 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
+from pin_memory.runs.trusted import refusal
 from pin_memory.training.resume.find import CONFIG_DIR, HYDRA_FOLDER, find_unfinished, recorded_overrides
-from pin_memory.training.resume.recorded import check_recorded, config_folder, is_left_out
-from pin_memory.utils.documents import read_yaml
+from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.safe_load import read_yaml
 
 AUTO = "auto"
 """What `resume` is set to for the newest unfinished run of the same settings."""
 _FOLDER = "hydra.run.dir"
 _SPOKEN_ONLY = ("-h", "--help", "--hydra-help", "--version", "--info", "-sc", "--shell-completion")  # nothing is trained
 _MULTIRUN = ("-m", "--multirun")
+_NOT_THE_RUNS = re.compile(r"(resume|trust|paths\.run)$|(.*@([\w.]*\.)?)?/?hydra([./]|$)")
+"""Settings on record that are not taken over: the run's folder is the one that is resumed, and Hydra's own could name code."""
 
 
 class _Given(NamedTuple):
@@ -87,14 +91,14 @@ def _completed(arguments: list[str], given: list[_Given], run: Path, trust: list
         )
     if recorded and not _parsed(recorded):
         raise ConfigurationError(f"resume={run}: its settings ({run / HYDRA_FOLDER / 'overrides.yaml'}) are damaged: {recorded}.")
-    old = [setting for setting in _parsed([*(recorded or ()), *_moved(run)]) if not is_left_out(setting.key, setting.parsed, run)]
+    old = [setting for setting in _parsed([*(recorded or ()), *_moved(run)]) if not _NOT_THE_RUNS.match(setting.key)]
     old = list({setting.identity: setting for setting in old}.values())  # a later one of the same key holds
     now = {setting.identity: setting for setting in given}
     known = {setting.identity for setting in old}
     annulled = {key for key, deletes in now if deletes and (key, True) not in known and (key, False) in known}
     for before in old:
         if before.key not in annulled and before.identity not in now:
-            check_recorded(before.text, before.parsed, run, trust)
+            _check_recorded(before, run, trust)
     texts = [_instead(before, now.get(before.identity, before)) for before in old if before.key not in annulled]
     added = {setting.key for setting in old if setting.key in annulled and setting.parsed.is_add()}  # and thus are not there at all
     rest = [argument for argument in arguments if argument.startswith("-") or argument not in {setting.text for setting in given}]
@@ -102,6 +106,21 @@ def _completed(arguments: list[str], given: list[_Given], run: Path, trust: list
     # Hydra would write over the settings on record, not at once: they are kept by `run_folder.make_ready`.
     ours = [f"{_FOLDER}={_quoted(run)}", "hydra.output_subdir=null"]
     return [*rest, *_config_directory(arguments, run), *texts, *new, *ours]
+
+
+def _check_recorded(setting: _Given, run: Path, trust: Sequence[str]) -> None:
+    """Refuse a setting on record by which a stranger's run folder could run code."""
+    if setting.parsed.is_delete():
+        return
+    key, value = setting.parsed.key_or_group, setting.parsed.value()
+    reason = refusal({key.rpartition(".")[2]: value}, trust)
+    if reason is None and "." not in key and (Path(str(value)).is_absolute() or ".." in Path(str(value)).parts):
+        reason = "may read settings from elsewhere, which could name code"
+    if reason:
+        raise ConfigurationError(
+            f"resume={run}: its settings on record (.hydra/overrides.yaml) hold {setting.text}; they {reason}. A run folder may be a"
+            " stranger's, so this is not taken over. If it is as you want it, give this setting again next to resume=."
+        )
 
 
 def _instead(before: _Given, now: _Given) -> str:
@@ -135,7 +154,15 @@ def _config_directory(arguments: list[str], run: Path) -> list[str]:
     if any(argument.partition("=")[0] in CONFIG_DIR for argument in arguments):
         return []
     sources = [source for source in _runtime(run).get("config_sources", ()) if source.get("provider") == "command-line"]
-    return config_folder(Path(sources[0]["path"]), run) if sources else []
+    if not sources:
+        return []
+    folder = Path(sources[0]["path"])
+    if folder.resolve() != config_directory().resolve():
+        raise ConfigurationError(
+            f"resume={run}: it was started with --config-dir {folder}. YAML files may name code, and a run folder may be a stranger's: give"
+            " --config-dir again next to resume=."
+        )
+    return ["--config-dir", str(folder)]
 
 
 def _parsed(texts: Any) -> list[_Given]:

@@ -11,10 +11,10 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from pin_memory.utils.config import config_directory
-from pin_memory.utils.documents import read_json, read_yaml
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.locking import is_in_use
 from pin_memory.utils.processes import is_first, started_together
+from pin_memory.utils.safe_load import read_json, read_yaml
 
 HYDRA_FOLDER = ".hydra"
 """Folder in a run's in which the settings are kept."""
@@ -109,7 +109,7 @@ def _is_finished(run: Path) -> bool:
         settings = read_yaml(run / "config.yaml")
         if settings["test"]:
             return False
-        from pin_memory.utils.untrusted import load_weights_only  # imports torch
+        from pin_memory.utils.safe_load import load_weights_only  # imports torch
 
         return 0 < settings["trainer"]["max_steps"] <= load_weights_only(run / "checkpoints" / "last.ckpt")["global_step"]
     except (OSError, ValueError, KeyError, TypeError, ConfigurationError):

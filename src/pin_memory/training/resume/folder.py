@@ -17,10 +17,10 @@ from pin_memory.runs.results import RESULTS
 from pin_memory.training.resume.checkpoint import Resumption
 from pin_memory.training.resume.find import HYDRA_FOLDER
 from pin_memory.utils.distributed import is_first
-from pin_memory.utils.documents import read_yaml
 from pin_memory.utils.errors import OutputError
 from pin_memory.utils.files import TEMPORARY, write_text
 from pin_memory.utils.locking import exclusive
+from pin_memory.utils.safe_load import read_yaml
 from pin_memory.utils.signals import StopSignals
 
 log = logging.getLogger(__name__)

@@ -13,10 +13,10 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from pin_memory.utils.documents import read_json
 from pin_memory.utils.errors import FULL_ERROR, ConfigurationError
 from pin_memory.utils.files import write_text
 from pin_memory.utils.locking import exclusive
+from pin_memory.utils.safe_load import read_json
 
 RECORD = "job.json"
 """What a job leaves next to its run: settings, state, score."""

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pin_memory.training.sweeps.job import OUTCOMES, RECORD, is_finished, read_record
-from pin_memory.utils.documents import read_json, read_yaml
 from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.safe_load import read_json, read_yaml
 
 OBJECTIVE = "mean over the sources of the mIoU on their validation splits"
 SWEPT = ".swept.json"

@@ -1,0 +1,98 @@
+"""Read files that strangers may have made: tensors, numbers and plain containers, and no code in them is ever run.
+
+What a file claims is not checked beforehand: one that needs more memory than there is ends in the message for that. torch and numpy are
+imported by the functions that need them, since this module is imported before every command.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from pin_memory.utils.errors import ConfigurationError, DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+MAX_JSON_BYTES = 2**29
+"""Bytes of a JSON file: 512 MiB; the annotations of a complete data set take tens of megabytes."""
+_CALLED = re.compile(r"GLOBAL `?([\w.]+)")
+
+
+def read_json(path: Path, limit: int = MAX_JSON_BYTES) -> Any:
+    """Read a JSON file of at most `limit` bytes; raises OSError where it cannot be read and ValueError where it is damaged or too large."""
+    if (size := path.stat().st_size) > limit:
+        raise ValueError(f"a file of {size} bytes; at most {limit} are read")
+    if not path.is_file():
+        raise ValueError("a folder, a pipe or a device, not a file")
+    try:
+        return json.loads(path.read_bytes())
+    except RecursionError as error:
+        raise ValueError("brackets nested too deeply") from error
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file to plain containers; raises OSError where it cannot be read, ValueError where it is damaged or asks for objects."""
+    try:
+        return yaml.safe_load(path.read_bytes())
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"no YAML of plain values: {' '.join(str(error).split())}") from error
+
+
+def load_weights_only(path: Path, allowed: Sequence[Any] = ()) -> Any:
+    """Load what `torch.save` wrote, onto the CPU, as tensors, plain containers, numbers and instances of `allowed` classes.
+
+    Raises:
+        ConfigurationError: It cannot be read, is damaged, or asks for anything else to be called; says what.
+    """
+    import torch
+
+    try:
+        with torch.serialization.safe_globals(list(allowed)):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read ({error.strerror or error}).") from error
+    except Exception as error:  # torch raises half a dozen kinds for a file that is cut, foreign or holds code
+        raise ConfigurationError(_load_failure(path, str(error) or type(error).__name__)) from error
+
+
+def load_arrays(path: Path, *names: str) -> dict[str, "np.ndarray"]:
+    """Read the arrays of an npz file, or those with these names; pickled objects are refused.
+
+    Raises:
+        DataError: It cannot be read, is damaged, lacks an array, or holds objects, which could be code.
+    """
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return {name: content[name] for name in names or content.files}
+    except MemoryError:
+        raise
+    except KeyError as error:
+        raise DataError(f"{path}: {error.args[0]}") from error
+    except Exception as error:  # numpy, zipfile and zlib raise a dozen kinds for a damaged file
+        if "allow_pickle" not in str(error):
+            raise DataError(f"{path} is not a readable npz file ({str(error) or type(error).__name__}).") from error
+        raise DataError(
+            f"{path} is refused: it holds Python objects instead of numbers, and loading these could run code of whoever made the file."
+            " Nothing of it was run."
+        ) from error
+
+
+def _load_failure(path: Path, text: str) -> str:
+    """The message for a file of tensors that PyTorch refused or could not read."""
+    called = _CALLED.search(text)
+    if not called and "weights_only" not in text and "Weights only load failed" not in text:
+        return f"{path} is not a readable checkpoint ({text.splitlines()[0]}). Is it complete?"
+    what = f"{called[1]} would have to be called" if called else "something besides tensors would have to be made"
+    return (
+        f"{path} is refused: to load it, {what}. Only tensors, containers and numbers are read, because code in a checkpoint could do"
+        " anything; nothing of it was run. Get the weights as safetensors or as a bare state dict, or save the state dict alone where"
+        " that code is trusted."
+    )
