@@ -143,7 +143,7 @@ def test_faulty_data_is_told_plainly(sets: Path, tmp_path: Path, fault: str) -> 
     [
         (["experiment=demos"], "multi_source_gsi"),  # Hydra's choices
         (["experiment=demo", "lerning_rate=1"], "lerning_rate"),
-        (["experiment=demo", "method.inner=1"], "inner_lr"),  # did you mean
+        (["experiment=demo", "method.inner=1"], "Could not override 'method.inner'"),
         (["experiment=demo", "network.backbone.depth=20"], "18"),
         (["experiment=demo", "network.backbone.pretrained=missing.pth"], "pretrained=null"),
         (["experiment=demo", "~data.sources.synthia", "~data.sources.idd"], "at least two"),

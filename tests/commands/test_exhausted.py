@@ -18,12 +18,12 @@ from hydra.core.hydra_config import HydraConfig
 from PIL import Image
 
 from pin_memory.callbacks import IterationNames
-from pin_memory.cli.exhausted import EXIT_CODE
-from pin_memory.cli.mistakes import Mistake, explain
+from pin_memory.cli.errors import Mistake, explain
 from pin_memory.domains import FolderDataModule, Loading
 from pin_memory.domains.loading.transforms import TrainTransform
 from pin_memory.domains.readers.folder import FolderDomain
 from pin_memory.utils.config import config_directory
+from pin_memory.utils.errors import ResourceError
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def told(root: Path, workers: int) -> Mistake:
 def test_a_killed_loading_process(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DYING", "killed")
     message, code = told(root, workers=1)
-    assert code == EXIT_CODE == 3
+    assert code == ResourceError.exit_code == 3
     for part in (
         "exited unexpectedly",
         "loading.num_workers",
@@ -82,7 +82,7 @@ def test_a_killed_loading_process(root: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_no_memory_for_an_image(root: Path, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DYING", "memory")
     message, code = told(root, workers)
-    assert code == EXIT_CODE
+    assert code == ResourceError.exit_code
     for part in ("no memory is left for", "3.png", "loading.num_workers", "one of the samples "):
         assert part in message
     assert "Traceback" not in message
@@ -105,7 +105,7 @@ def test_no_memory_for_a_tensor() -> None:
         torch.empty(10**16)
     mistake = explain(caught.value)
     assert mistake is not None
-    assert mistake.exit_code == EXIT_CODE
+    assert mistake.exit_code == ResourceError.exit_code
     assert "memory of this machine" in mistake.message
 
 
@@ -132,7 +132,7 @@ def test_what_is_said(error: Exception, expected: str) -> None:
     mistake = explain(error)
     assert mistake is not None
     assert expected in mistake.message
-    assert mistake.exit_code == EXIT_CODE
+    assert mistake.exit_code == ResourceError.exit_code
 
 
 def test_the_settings_that_are_named_exist() -> None:
@@ -152,7 +152,7 @@ def test_the_settings_that_are_named_exist() -> None:
 )
 def test_what_is_about_something_else(error: Exception) -> None:
     mistake = explain(error)
-    assert mistake is None or mistake.exit_code != EXIT_CODE
+    assert mistake is None or mistake.exit_code != ResourceError.exit_code
 
 
 def test_the_iteration_is_named() -> None:
@@ -197,7 +197,7 @@ def test_a_command_under_a_memory_limit(trained_run: Path, tmp_path: Path) -> No
         [sys.executable, "-m", "pin_memory.predict", f"checkpoint={trained_run}", "input=large.png", "output=out", "device=cpu"],
         cwd=tmp_path, capture_output=True, text=True, timeout=300, preexec_fn=limited, env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    assert done.returncode == EXIT_CODE, done.stderr
+    assert done.returncode == ResourceError.exit_code, done.stderr
     assert "memory of this machine does not suffice" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list((tmp_path / "out").glob("*.png"))

@@ -13,7 +13,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.plugins import Precision
 from omegaconf import DictConfig, OmegaConf
 
-from pin_memory.cli.mistakes import explain
+from pin_memory.cli.errors import explain
 from pin_memory.domains.stand_ins.writers import StandIns
 from pin_memory.methods.meta_learning import MetaLearning
 from pin_memory.runs import build, checkpoints

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from pin_memory.cli.mistakes import explain
+from pin_memory.cli.errors import explain
 from pin_memory.export import main as export
 from tests.reliability import damaged_documents, damaged_pictures, damaged_tensors
 from tests.reliability.cases import Case, Originals

@@ -158,7 +158,7 @@ def test_settings_that_name_a_function_are_refused(
         "os.system",
         "builtins.exec",
         "torch.load",
-        "torch.optim.lr_scheduler.LambdaLR",
+        "torch.optim.swa_utils.AveragedModel",
         "pin_memory.networks.torch.load",
         "pin_memory.nothing.at_all",
         "pin_memory.methods.torch.optim.SGD",
@@ -241,7 +241,7 @@ HIDDEN: dict[str, tuple[Change, str]] = {
     "a circle": (lambda c, e: c["network"].update(x={"y": "${network}"}), "damaged"),
     "a writer": (called("pin_memory.domains.stand_ins.writers.write_mapillary", root="drawn"), "write_mapillary"),
     "hidden by name": (called("pin_memory.methods.finite._Iteration", a=1), "_Iteration"),
-    "not an optimiser": (called("torch.optim.lr_scheduler.LambdaLR", a=1), "name torch.optim.lr_scheduler.LambdaLR"),
+    "not an optimiser": (called("torch.optim.swa_utils.AveragedModel", a=1), "name torch.optim.swa_utils.AveragedModel"),
 }
 
 

@@ -22,7 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from pin_memory.cli.command import report_failure
-from pin_memory.cli.mistakes import explain
+from pin_memory.cli.errors import explain
 from pin_memory.train import main
 from pin_memory.training import checks
 from pin_memory.training.sweeps import job as sweep_job

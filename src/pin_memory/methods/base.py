@@ -109,9 +109,13 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
 
     def configure_optimizers(self) -> Any:
         """Make the optimiser over all parameters, and its schedule, which `step_optimizer` steps once an iteration."""
-        optimizer, schedule = self._optimizer(self.network.parameters()), self._schedule
-        if is_torch_schedule(schedule):
-            return [optimizer], [schedule(optimizer)]
+        schedule = self._schedule
+        try:
+            optimizer = self._optimizer(self.network.parameters())
+            if is_torch_schedule(schedule):
+                return [optimizer], [schedule(optimizer)]
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"The optimizer or the schedule refuses its settings: {error}.") from error
         # A function, not the object itself: PyTorch would put its settings into checkpoints, and a resumed run would keep the old horizon.
         return [optimizer], [LambdaLR(optimizer, lambda iteration: schedule(iteration) if schedule else 1.0)]
 

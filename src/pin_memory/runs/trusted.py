@@ -74,7 +74,7 @@ def refusal(settings: Any, trust: Sequence[str] = ()) -> str | None:
 
 
 def is_trusted(target: Any, trust: Sequence[str] = ()) -> bool:
-    """Whether settings from a file may call what is named: a class of this library, an optimiser or schedule of PyTorch, anything of a trusted package.
+    """Whether settings from a file may call what is named: a class of this library or of torch.optim, or anything of a trusted package.
 
     It goes by where the object is defined, too: a module of ours has `torch.save` among its attributes. Other functions of this library are
     never called, since some read further files, or write.

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pin_memory.cli.mistakes import explain
+from pin_memory.cli.errors import explain
 from pin_memory.domains import FolderDataModule, Loading, MultiSourceDataModule
 from pin_memory.domains.loading.bad_samples import BadSamples, SkippingBad, substitutes
 from pin_memory.domains.loading.transforms import TrainTransform

@@ -1,0 +1,189 @@
+"""Which exceptions are a user's mistake or a machine that does not suffice, and the message for each.
+
+Everything that `explain` does not know is a defect and keeps its traceback.
+"""
+
+import errno
+import os
+import re
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, InstantiationException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from pin_memory.utils.errors import ResourceError, UserError
+
+_WHERE = "HYDRA_FULL_ERROR=1 before the command shows where it happened."
+_ELSEWHERE = "choose another folder for what is written (paths.output=DIR; output=DIR where the command has that setting)"
+_WRITING = {
+    errno.ENOSPC: ("the disk is full", "Free some space"),
+    errno.EDQUOT: ("your disk quota is used up", "Free some space"),
+    errno.EROFS: ("the file system is read-only", "Mount it writable"),
+    errno.EEXIST: ("a file of this name is in the way", "Move that file"),
+}
+_READING_OR_WRITING = {
+    errno.EACCES: ("you have no permission", "Change the permissions"),
+    errno.EPERM: ("the operation is not permitted", "Change the permissions"),
+    errno.ENOTDIR: ("a part of this path is a file, not a folder", "Move that file"),
+    errno.ENAMETOOLONG: ("a name in it is too long", "Shorten it"),
+}
+_DEAD_JOBS = ("UncompletedJobError", "TerminatedWorkerError")  # of submitit and joblib; by name, to import them nowhere
+
+_IN_TRAINING = "In training lower loading.batch_size or augmentation.crop_size"
+_RESOURCES = (
+    (
+        r"OutOfMemoryError|CUDA out of memory|CUDA error: out of memory|HIP out of memory|STATUS_ALLOC_FAILED",
+        "The GPU's memory does not suffice",
+        f"{_IN_TRAINING}, or save memory with trainer.precision=bf16-mixed or network.backbone.checkpointing=true. In evaluation and"
+        " prediction process less at once: loading.evaluation_batch_size=1, batch_size=1, protocol=sliding_768.",
+    ),
+    (
+        r"(out of|unable to open|unable to allocate) shared memory|</torch_|/dev/shm",
+        "The shared memory does not suffice",
+        "Loading processes pass their images on through /dev/shm: make it larger (docker run --shm-size=8g or --ipc=host), or lower"
+        " loading.num_workers or loading.batch_size.",
+    ),
+    (
+        r"DataLoader worker \(pid(\(s\))? [\d, ]+\) (exited unexpectedly|is killed by signal)",
+        "A loading process ended without a message",
+        "Most often the machine ran out of memory and its kernel killed the process (`dmesg` tells): lower loading.num_workers,"
+        " loading.batch_size or augmentation.crop_size. With loading.num_workers=0 everything is loaded in the process itself, whose"
+        " message says what is wrong. A file that crashes the decoder shows the same way: `pin-memory check deep=true` finds it.",
+    ),
+    (
+        r"MemoryError|[Cc]an(not|'t) allocate memory|not enough memory|std::bad_alloc|Insufficient memory",
+        "The memory of this machine does not suffice",
+        f"{_IN_TRAINING}, and loading.num_workers (each loading process holds images of its own); close other programs, or ask the cluster"
+        " for more memory. In prediction lower batch_size and workers.",
+    ),
+    (
+        r"Too many open files|received 0 items of ancdata",
+        "Too many files are open",
+        "Allow more of them (ulimit -n 65536) or lower loading.num_workers.",
+    ),
+    (
+        r"can't start new thread|Resource temporarily unavailable",
+        "No further process or thread can be started",
+        "Lower loading.num_workers, or allow more (ulimit -u).",
+    ),
+)
+
+
+class Mistake(NamedTuple):
+    """A message for the user, and the exit code of the command."""
+
+    message: str
+    exit_code: int = UserError.exit_code
+
+
+def explain(error: BaseException) -> Mistake | None:
+    """Find the message for what a command raised, or for one of its causes, as Hydra and data loaders wrap exceptions; None: a defect."""
+    chain = list(_chain(error))
+    for link in chain:
+        if isinstance(link, UserError):
+            return Mistake(_text(link), link.exit_code)
+    if isinstance(error, HydraException) and not isinstance(error, InstantiationException):
+        cause = error.__cause__
+        return Mistake(f"{error}\n{cause}" if isinstance(cause, OmegaConfBaseException) else str(error))
+    for link in chain:
+        if message := _resource(link):
+            notes = dict.fromkeys(note for each in chain for note in getattr(each, "__notes__", ()))  # the iteration and its samples
+            return Mistake("\n".join([message, *notes]), ResourceError.exit_code)
+    for link in chain:
+        if type(link).__name__ in _DEAD_JOBS:
+            return Mistake(_dead_job(link), exit_code=1)
+        if message := _storage(link) or _setting(link):
+            return Mistake(message)
+    return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, then what it was raised from or while handling, outermost first."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+
+
+def _text(error: BaseException) -> str:
+    """The message alone, where a data loader's worker has put its traceback into the text."""
+    text = str(error)
+    if not text.startswith("Caught "):
+        return text
+    starts = list(re.finditer(rf"^(?:\w+\.)*{type(error).__name__}: ", text, re.MULTILINE))
+    return text[starts[-1].end() :].rstrip() if starts else text
+
+
+def _resource(error: BaseException) -> str | None:
+    """What ran out, and which settings to lower."""
+    if not isinstance(error, RuntimeError | OSError | MemoryError) and not type(error).__module__.startswith("cv2"):
+        return None
+    text = " ".join(f"{type(error).__name__}: {_text(error)}".split())
+    for pattern, reason, advice in _RESOURCES:
+        if re.search(pattern, text):
+            training = HydraConfig.initialized() and HydraConfig.get().job.config_name == "train"
+            resume = "\nA checkpoint that was written before is intact; resume=RUN continues from it." if training else ""
+            return f"{reason} ({text[:300]}).\n{advice}{resume}"
+    return None
+
+
+def _dead_job(error: BaseException) -> str:
+    """A job of a sweep whose process ended before it could report anything; a job reports its own errors itself."""
+    first = str(error).partition("\n")[0]
+    return (
+        f"A job's process ended without a message: killed, out of memory or at the time limit ({type(error).__name__}: {first})."
+        " The same command resumes the jobs that are not finished."
+    )
+
+
+def _storage(error: BaseException) -> str | None:
+    """A disk that is full, or a path that cannot be used."""
+    text = _text(error)
+    if isinstance(error, RuntimeError) and "inline_container.cc" in text and ("unexpected pos" in text or "failed writing" in text):
+        return f"A checkpoint cannot be written; most likely the disk is full. Free some space or {_ELSEWHERE}."
+    if not isinstance(error, OSError):
+        return None
+    in_text = re.match(r"\[Errno (\d+)\]", text)  # a worker's copy of an OSError carries its number only in the text
+    number, path = error.errno or (int(in_text[1]) if in_text else 0), error.filename2 or error.filename
+    calls = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+    if number == errno.ENOENT and calls[-1:] in (["mkdir"], ["makedirs"]):  # else it may be a defect
+        return f"Cannot make the folder {path}: no folder can be made there. Please {_ELSEWHERE}."
+    if number in _WRITING:
+        reason, advice = _WRITING[number]
+        return f"Cannot write {path or f'a file ({text})'}: {reason}. {advice} or {_ELSEWHERE}."
+    if number not in _READING_OR_WRITING:
+        return None
+    reason, advice = _READING_OR_WRITING[number]
+    if path and (unreadable := _unreadable(Path(os.fsdecode(path)))):
+        return f"Cannot read {path}: {reason} to read {unreadable}. {advice}, or name another place (paths.data=DIR for data sets)."
+    return f"Cannot use {path or f'a file ({text})'}: {reason}. {advice}, name another place for data (paths.data=DIR) or {_ELSEWHERE}."
+
+
+def _unreadable(path: Path) -> Path | None:
+    """The path, or the nearest folder above it that is there, where it may not be read."""
+    there = next((place for place in (path, *path.parents) if os.path.lexists(place)), Path())
+    return None if os.access(there, os.R_OK | (os.X_OK if there.is_dir() else 0)) else there
+
+
+def _setting(error: BaseException) -> str | None:
+    """A setting that is missing, cannot be resolved, or does not fit the class that it is for."""
+    if isinstance(error, MissingMandatoryValue):
+        key = error.full_key or str(error)
+        return f"The setting `{key}` has no value; give it on the command line: {key}=..."
+    if isinstance(error, InstantiationException):  # Hydra names the target, its complaint and the key
+        is_mistake = "Error locating target" in str(error) or isinstance(error.__cause__, TypeError | ValueError | None)
+        return f"{error}\n{_WHERE}" if is_mistake else None
+    if isinstance(error, OmegaConfBaseException):
+        return f"{error}\n{_WHERE}"
+    if isinstance(error, yaml.YAMLError):
+        return f"A YAML file cannot be read: {error}\nEach key once, spaces in place of tabs, plain values, no tags (!!...)."
+    if type(error).__name__ == "MisconfigurationException":  # Lightning's word for a setting of its Trainer; by name, to import it nowhere
+        return f"The Trainer refuses its settings: {error}"
+    return None
