@@ -78,7 +78,7 @@ def rebuilt(build: Callable[[], T], path: Path) -> T:
 
 
 def without_downloads(config: Any) -> None:
-    """Forget in plain containers of settings, in place, which pretrained weights a network began with, so that rebuilding it fetches nothing."""
+    """Forget in plain settings, in place, which pretrained weights a network began with, so that rebuilding it fetches nothing."""
     for key, value in config.items() if isinstance(config, dict) else enumerate(config):
         if key == "pretrained":
             config[key] = None
