@@ -109,9 +109,8 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
 
     def configure_optimizers(self) -> Any:
         """Make the optimiser over all parameters, and its schedule, which `step_optimizer` steps once an iteration."""
-        schedule = self._schedule
         try:
-            optimizer = self._optimizer(self.network.parameters())
+            optimizer, schedule = self._optimizer(self.network.parameters()), self._schedule
             if is_torch_schedule(schedule):
                 return [optimizer], [schedule(optimizer)]
         except (TypeError, ValueError) as error:
