@@ -1,4 +1,4 @@
-"""Check that data sets are there, whole and as expected: `python -m pin_memory.check paths.data=DIR`."""
+"""Check that data sets are there, complete and as expected: `python -m pin_memory.check paths.data=DIR`."""
 
 import sys
 

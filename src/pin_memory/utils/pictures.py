@@ -17,7 +17,7 @@ from pin_memory.utils.labels import CITYSCAPES, IGNORE, LabelSpace
 WRONG = (0, 235, 255)
 """Colour of wrong pixels: a cyan that no class comes near."""
 INK, PAPER = (20, 20, 20), (255, 255, 255)
-_STRIPES = ((0, 0, 0), (48, 48, 48))
+STRIPES = ((0, 0, 0), (48, 48, 48))
 _NEGATIVE, _ZERO, _POSITIVE = (33, 102, 172), (247, 247, 247), (178, 24, 43)  # ends of ColorBrewer's RdBu: told apart by colour-blind eyes
 _GAP = 8
 _LEGEND_WIDTH = 400  # at least
@@ -45,7 +45,7 @@ def overlay(rgb: np.ndarray, mask: np.ndarray, alpha: float = 0.5, space: LabelS
 def hatch(picture: np.ndarray, where: np.ndarray) -> np.ndarray:
     """Cover the pixels that `where` (H, W) selects with dark stripes, since plain ones could pass for a class."""
     rows, columns = np.indices(where.shape)
-    return np.where(where[..., None], np.array(_STRIPES, np.uint8)[(rows + columns) // 6 % 2], picture)
+    return np.where(where[..., None], np.array(STRIPES, np.uint8)[(rows + columns) // 6 % 2], picture)
 
 
 def difference(rgb: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
@@ -158,7 +158,7 @@ def panel(rgb: np.ndarray, truth: np.ndarray, prediction: np.ndarray, title: str
     ]
     body = grid(tiles, columns=2)
     present = np.union1d(truth, prediction)
-    strip = legend(present, body.shape[1], extra=[("wrong", WRONG), ("not evaluated", _STRIPES[1])], space=space)
+    strip = legend(present, body.shape[1], extra=[("wrong", WRONG), ("not evaluated", STRIPES[1])], space=space)
     return framed(np.concatenate([text_line(title, body.shape[1], 20), body, strip]))
 
 

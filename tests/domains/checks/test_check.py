@@ -16,10 +16,9 @@ from PIL import Image
 from pin_memory.domains import GTAV, GTAVDataModule
 from pin_memory.domains.checks.contact_sheets import labelled
 from pin_memory.domains.checks.domain import check_domain
-from pin_memory.domains.checks.files import glance
-from pin_memory.domains.checks.records import Depth, DomainReport, Request
+from pin_memory.domains.checks.records import Depth, DomainReport, Outcome, Request
 from pin_memory.domains.checks.run import run_check
-from pin_memory.domains.checks.text import Outcome
+from pin_memory.domains.readers.decoding import PIXEL_LIMIT
 from pin_memory.domains.stand_ins.writers import StandIns
 from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import ConfigurationError
@@ -33,7 +32,6 @@ DECODING = {
     "empty_image": "empty",
     "text_image": "not_a_picture",
     "cut_jpeg": "truncated",
-    "cut_polygons": "truncated",
     "colour_label": "wrong_encoding",
 }
 """Why the files of the planted faults cannot be decoded."""
@@ -276,13 +274,13 @@ def test_every_file_is_named(data: Path, capsys: pytest.CaptureFixture[str]) -> 
     check(data, GSI, "sample=40")
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     assert all(f"{path} (an empty file)" in lines for path in empty)
-    assert [line.partition(" (")[0] for line in lines if "end chunk" in line] == [str(path) for path in torn[:20]]
+    assert [line.partition(" (")[0] for line in lines if "runcated File" in line] == [str(path) for path in torn[:20]]
     assert "and 5 more, which format=json names" in lines
     check(data, GSI, "sample=40", "format=json")
     findings = json.loads(capsys.readouterr().out)["domains"][0]["findings"]
     found = {finding["kind"]: dict(zip(finding["places"], finding["details"], strict=True)) for finding in findings}
     assert found["empty"] == {str(path): "an empty file" for path in empty}
-    assert found["truncated"] == {str(path): "the end chunk of a PNG is missing" for path in torn}
+    assert found["truncated"] == {str(path): "Truncated File Read" for path in torn}
     assert set(found["unlisted_value"]) == {str(path) for path in unlisted}
     for path, value in unlisted.items():
         # 8 x 8 of 96 x 53 pixels
@@ -290,11 +288,10 @@ def test_every_file_is_named(data: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_pictures_of_too_many_pixels_are_named(data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Pillow refuses them with an exception of its own."""
     for path in pair(data, 5):
         with Image.open(path) as picture:
             picture.resize((960, 530), Image.Resampling.NEAREST).save(path)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 960 * 530 // 3)
+    monkeypatch.setenv(PIXEL_LIMIT, str(960 * 530 - 1))
     outcome = check(data, GSI, "deep=true", f"panel={tmp_path / 'sheets'}")
     assert kinds(outcome) == {"too_large"}
     (found,) = domain(outcome, "gtav").findings
@@ -367,15 +364,23 @@ def test_a_sample_decodes_little_and_sees_all_sizes(data: Path, monkeypatch: pyt
     assert sum(sum(split.sizes.values()) for split in domain(outcome, "gtav").splits) == 199
 
 
-def test_deep_finds_damage_in_the_middle_and_keeps_the_frequencies(data: Path) -> None:
-    path = pair(data, 2)[0]
-    content = bytearray(path.read_bytes())
+def test_without_deep_a_png_is_checked_to_its_end_and_a_jpeg_is_not(data: Path) -> None:
+    png, jpeg = pair(data, 2)[0], sorted((data / "bdd100k").rglob("val/*.jpg"))[1]
+    content = bytearray(png.read_bytes())
     content[len(content) // 2 : len(content) // 2 + 40] = bytes(40)
-    path.write_bytes(content)
-    assert glance(path).problem is None
-    assert not check(data, GSI, "sample=1").failed
-    outcome = check(data, GSI, "deep=true")
+    png.write_bytes(content)
+    cut(jpeg)
+    outcome = check(data, GSI, "sample=1")
+    assert [finding.places for report in outcome.domains for finding in report.findings] == [[str(png)]]
     assert kinds(outcome) == {"undecodable"}
+    outcome = check(data, GSI, "deep=true")
+    assert kinds(outcome) == {"undecodable", "truncated"}
+    (found,) = domain(outcome, "bdd100k").findings
+    assert (found.kind, found.places) == ("truncated", [str(jpeg)])
+
+
+def test_deep_keeps_the_frequencies(data: Path) -> None:
+    outcome = check(data, GSI, "deep=true")
     before = domain(outcome, "gtav").splits[0]
     # A sample afterwards knows the shares of all labels.
     after = domain(check(data, GSI, "sample=1"), "gtav").splits[0]
@@ -435,4 +440,4 @@ def test_labels_are_laid_over_images() -> None:
     mask[:, 4:] = 255
     picture = labelled(image, mask, CITYSCAPES)
     np.testing.assert_array_equal(picture[:, :4], np.broadcast_to([117, 72, 117], (8, 4, 3)))  # 0.3 * 90 + 0.7 * (128, 64, 128)
-    assert {tuple(colour) for colour in picture[:, 4:].reshape(-1, 3).tolist()} == {(30, 30, 30), (40, 40, 40)}
+    assert {tuple(colour) for colour in picture[:, 4:].reshape(-1, 3).tolist()} == {(0, 0, 0), (48, 48, 48)}

@@ -1,4 +1,4 @@
-"""Whether data sets are there, whole and as expected: what `python -m pin_memory.check` looks at."""
+"""Whether a data set is there, complete and as expected."""
 
 import logging
 from collections import Counter
@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import copy
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pin_memory.domains.checks.files import Inspected, glance_pair, inspect_pair
+from pin_memory.domains.checks.files import Inspected, inspect_pair, verify_pair
 from pin_memory.domains.checks.findings import Findings
 from pin_memory.domains.checks.records import Depth, DomainReport, Request, SplitReport
 from pin_memory.domains.loading.class_statistics import class_shares, store_counts, stored_counts
@@ -22,35 +21,28 @@ from pin_memory.domains.readers.missing import MissingDataError
 from pin_memory.domains.readers.splits import evenly_spaced
 from pin_memory.utils.errors import ConfigurationError, DataError
 
-_THREADS = 8  # read the heads and ends of files; more than CPUs, since they mostly wait for the disk
+_THREADS = 8  # verify files; more than CPUs, since they mostly wait for the disk
 
 
 def check_domain(request: Request, depth: Depth) -> tuple[DomainReport, list[Domain]]:
-    """Look at a data set.
-
-    Returns:
-        The report, and the opened splits.
-
-    Raises:
-        ConfigurationError: The options of the reader contradict each other or the data.
-    """
+    """Look at a data set; the second is its opened splits."""
     module, root = request.module, request.module.root
     options = module.reader_options
     findings = Findings(depth.accept, lenient_pairs=options.get("unmatched", module.reader.unmatched) == "report")
     opened: list[Domain] = []
-    with _said_in_the_report_only():
+    with _quiet_readers():
         for split in request.splits:
             try:
                 opened.append(_open(module, split))
             except MissingDataError as error:
-                findings.missing(split, error.report)
+                findings.add("missing", split, error.report)
             except DataError as error:
                 findings.add("unusable", split, str(error))
             except ConfigurationError as error:
                 if request.needed:
                     raise
                 findings.add("note", split, str(error))
-    absent = not opened and _is_empty(root)
+    absent = not opened and (not root.is_dir() or not any(root.iterdir()))
     if opened and not request.needed:
         findings.soften_missing()
     # Stand-ins are few, and a list of one's own may name as few as it likes.
@@ -79,7 +71,7 @@ def survey_splits(module: DomainDataModule) -> list[str]:
 
 
 def _check_split(domain: Domain, depth: Depth, findings: Findings, stand_in: bool, complete: bool) -> SplitReport:
-    """Look at an opened split: count, glance at every file, decode some; `complete` says whether all published pairs are expected."""
+    """Look at an opened split: count, verify every file, decode some; `complete` says whether all published pairs are expected."""
     found, split = domain.found, domain.split
     own_folder = domain.layout.by_folder and domain.split_file is None
     report = SplitReport(
@@ -92,27 +84,27 @@ def _check_split(domain: Domain, depth: Depth, findings: Findings, stand_in: boo
         pairs=len(domain),
         published=domain.official_counts.get(split, domain.official_counts.get(domain.folder_split)),
     )
-    findings.unmatched(domain)
+    findings.add_unpaired(domain)
     if report.published and report.pairs < report.published and complete:
-        findings.fewer(split, report.pairs, report.published)
-    report.sizes = _glance(domain, findings)
+        findings.add_fewer(split, report.pairs, report.published)
+    report.sizes = _verify(domain, findings)
     chosen = evenly_spaced(range(len(domain)), None if depth.deep else depth.sample)
     title = f"{domain.title}: decoding {split}"
     inspected = list(in_parallel(inspect_pair, domain, chosen, depth.workers, title))
     for item in inspected:
-        findings.faults(split, item.faults)
+        findings.add_faults(split, item.faults)
     _count(domain, report, chosen, inspected, findings)
     if not stand_in:  # drawn by taste
-        findings.unexpected_classes(domain, report.class_shares)
+        findings.add_unexpected_classes(domain, report.class_shares)
     return report
 
 
-def _glance(domain: Domain, findings: Findings) -> dict[str, int]:
-    """Look at all files without decoding them; the number of images of each size."""
+def _verify(domain: Domain, findings: Findings) -> dict[str, int]:
+    """Look at all files without decoding them; returns the number of images of each size."""
     sizes: Counter[str] = Counter()
     with ThreadPoolExecutor(_THREADS) as pool:
-        for size, faults in pool.map(glance_pair, domain.samples):
-            findings.faults(domain.split, faults)
+        for size, faults in pool.map(verify_pair, domain.samples):
+            findings.add_faults(domain.split, faults)
             if size:
                 sizes[f"{size[0]}x{size[1]}"] += 1
     return dict(sizes.most_common())
@@ -121,10 +113,10 @@ def _glance(domain: Domain, findings: Findings) -> dict[str, int]:
 def _count(domain: Domain, report: SplitReport, chosen: Sequence[int], inspected: list[Inspected], findings: Findings) -> None:
     """Sum up the pixels that were counted; a complete count is kept, and an earlier one used instead of a sample."""
     report.decoded = len(inspected)
-    whole = [(domain.samples[index].label, item.raw) for index, item in zip(chosen, inspected, strict=True) if item.raw is not None]
-    if whole:
-        report.raw_values = _raw_values(domain, np.stack([raw for _, raw in whole]))
-        findings.unlisted_values(domain, [path for path, _ in whole], np.stack([raw for _, raw in whole]))
+    intact = [(domain.samples[index].label, item.raw) for index, item in zip(chosen, inspected, strict=True) if item.raw is not None]
+    if intact:
+        report.raw_values = _raw_values(domain, np.stack([raw for _, raw in intact]))
+        findings.add_unlisted_values(domain, [path for path, _ in intact], np.stack([raw for _, raw in intact]))
     counted = [item.classes for item in inspected if item.classes is not None]
     counts = np.stack(counted) if counted else np.zeros((0, len(domain.label_space) + 1), np.int64)
     if len(counts) == len(domain):
@@ -146,12 +138,8 @@ def _raw_values(domain: Domain, raw: np.ndarray) -> dict[int, dict[str, Any]]:
     }
 
 
-def _is_empty(root: Path) -> bool:
-    return not root.is_dir() or not any(root.iterdir())
-
-
 @contextmanager
-def _said_in_the_report_only() -> Iterator[None]:
+def _quiet_readers() -> Iterator[None]:
     """Readers log their notes whenever a split is opened; the report has them, each once."""
     logger = logging.getLogger("pin_memory.domains")
     level = logger.level

@@ -1,4 +1,4 @@
-"""What a check finds: one finding for what many files or several splits share."""
+"""What a check finds: kinds of findings and how serious each is, and one finding for what many files or several splits share."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,47 +7,75 @@ from pathlib import Path
 import numpy as np
 
 from pin_memory.domains.checks.files import Fault
-from pin_memory.domains.checks.kinds import DECODING, KINDS
 from pin_memory.domains.readers.base import Domain
 from pin_memory.utils.errors import ConfigurationError, first_names
 
 _SHOWN = 20  # files of a kind in the message; all are in `Finding.places`
 
 
+@dataclass(frozen=True)
+class Kind:
+    """A kind of finding."""
+
+    level: str  # "error", "warning" or "note"
+    one: str = ""  # what is said of one file; empty where each finding has a sentence of its own
+    many: str = ""  # what is said of several
+
+
+_DECODING: Mapping[str, Kind] = {
+    "unreadable": Kind("error", "file cannot be read", "files cannot be read"),
+    "empty": Kind("error", "file is empty", "files are empty"),
+    "not_a_picture": Kind("error", "file is not a picture", "files are not pictures"),
+    "truncated": Kind("error", "file is truncated", "files are truncated"),
+    "too_large": Kind("error", "file has more pixels than can be decoded safely", "files have more pixels than can be decoded safely"),
+    "undecodable": Kind("error", "file is damaged", "files are damaged"),
+    "wrong_encoding": Kind("error", "label is not in the data set's encoding", "labels are not in the data set's encoding"),
+}
+# Why a file cannot be decoded: of one file only one of these is reported, the first that was seen.
+
+KINDS: Mapping[str, Kind] = {
+    "missing": Kind("error"),
+    "unusable": Kind("error"),
+    "unmatched_image": Kind("error", "image has no label", "images have no label"),
+    "unmatched_label": Kind("error", "label has no image", "labels have no image"),
+    **_DECODING,
+    "size_mismatch": Kind("error", "pair differs in size", "pairs differ in size"),
+    "all_ignored": Kind("error", "label has no pixel of any class", "labels have no pixel of any class"),
+    "single_class_label": Kind("error", "label has one class only", "labels have one class only"),
+    "single_colour_image": Kind("error", "image has one colour only", "images have one colour only"),
+    "published_single_colour": Kind(
+        "note", "file is of one colour or class, as published", "files are of one colour or class, as published"
+    ),
+    "unlisted_value": Kind(
+        "error", "label holds raw values that are none of the data set's", "labels hold raw values that are none of the data set's"
+    ),
+    "missing_split": Kind("warning"),
+    "unexpected_class": Kind("warning"),
+    "fewer": Kind("warning"),
+    "note": Kind("note"),
+}
+"""What can be found, most serious first."""
+
+
 @dataclass
 class Finding:
-    """Something that is wrong or worth knowing.
+    """Something that is wrong or worth knowing."""
 
-    Attributes:
-        kind: One of `KINDS`.
-        level: "error", "warning" or "note".
-        message: In a sentence, with the first files; several files are a line each.
-        splits: Where it was seen.
-        places: All files or names that it is about.
-        details: What is wrong with each of them, in a few words; may be empty.
-    """
-
-    kind: str
-    level: str
-    message: str
-    splits: list[str] = field(default_factory=list)
-    places: list[str] = field(default_factory=list)
-    details: list[str] = field(default_factory=list)
+    kind: str  # one of `KINDS`
+    level: str  # "error", "warning" or "note"
+    message: str  # a sentence with the first files; several files are a line each
+    splits: list[str] = field(default_factory=list)  # where it was seen
+    places: list[str] = field(default_factory=list)  # all files or names that it is about
+    details: list[str] = field(default_factory=list)  # what is wrong with each of them, in a few words; may be empty
 
 
 class Findings:
-    """Collects what is found in the splits of one data set."""
+    """Collects what is found in the splits of one data set; kinds in `accept` are no errors.
+
+    With `lenient_pairs`, neither are files without partner, since the data set is published so.
+    """
 
     def __init__(self, accept: Sequence[str] = (), *, lenient_pairs: bool = False) -> None:
-        """Start with nothing.
-
-        Args:
-            accept: Kinds that are no errors.
-            lenient_pairs: Files without partner are no errors, as the data set is published so.
-
-        Raises:
-            ConfigurationError: There is no such kind.
-        """
         if unknown := [kind for kind in accept if kind not in KINDS]:
             raise ConfigurationError(f"accept={unknown}: there is no such kind of finding; choose among {', '.join(KINDS)}.")
         self._lenient = {*accept, *(("unmatched_image", "unmatched_label") if lenient_pairs else ())}
@@ -56,64 +84,52 @@ class Findings:
         self._counts: dict[str, str] = {}
 
     def add(self, kind: str, split: str, sentence: str) -> None:
-        """Note a sentence; the same one of several splits becomes one finding."""
+        """Add a sentence; the same one of several splits becomes one finding."""
         splits = self._sentences.setdefault((kind, sentence), [])
         if split not in splits:
             splits.append(split)
 
-    def faults(self, split: str, faults: Iterable[Fault]) -> None:
-        """Note faults of files; what was found of a file before is not said again."""
+    def add_faults(self, split: str, faults: Iterable[Fault]) -> None:
+        """Add faults of files; that a file cannot be decoded is reported once."""
         for fault in faults:
-            if fault.kind in DECODING and any(fault.where in self._files.get(kind, {}) for kind in DECODING):
+            if fault.kind in _DECODING and any(fault.where in self._files.get(kind, {}) for kind in _DECODING):
                 continue
             self._files.setdefault(fault.kind, {}).setdefault(fault.where, (fault, split))
 
-    def fewer(self, split: str, present: int, published: int) -> None:
-        """Note that images of a split are not there, as after a part of the downloads."""
+    def add_fewer(self, split: str, present: int, published: int) -> None:
+        """Add that images of a split are not there, as after a part of the downloads."""
         self._counts[split] = f"{split} {present:,} of {published:,}"
 
-    def missing(self, split: str, report: str) -> None:
-        """Note a split that is not there."""
-        self.add("missing", split, report)
-
     def soften_missing(self) -> None:
-        """Take missing splits as a warning: others are there, and nobody asked for these."""
+        """Make missing splits a warning: others are there, and nobody asked for these."""
         for kind, report in [key for key in self._sentences if key[0] == "missing"]:
             for split in self._sentences.pop((kind, report)):
                 self.add("missing_split", split, report.partition("\n")[0].rstrip("."))
 
-    def unmatched(self, domain: Domain) -> None:
-        """Note files without partner, and what the reader says about the rest."""
+    def add_unpaired(self, domain: Domain) -> None:
+        """Add files without partner, and what the reader notes on the rest."""
         found = domain.found
         images = [Fault("unmatched_image", str(found.images[key])) for key in found.unpaired_images]
         labels = [Fault("unmatched_label", str(found.labels[key])) for key in found.unpaired_labels]
-        self.faults(domain.split, images + labels)
-        said = tuple(f"{len(files)} {kind} have no" for files, kind in ((images, "images"), (labels, "labels")))
+        self.add_faults(domain.split, images + labels)
+        known = tuple(f"{len(files)} {kind} have no" for files, kind in ((images, "images"), (labels, "labels")))
         for note in domain.notes:
-            if not note.startswith(said):
+            if not note.startswith(known):
                 self.add("note", domain.split, note)
 
-    def unlisted_values(self, domain: Domain, paths: Sequence[Path], raw: np.ndarray) -> None:
-        """Note raw values that the data set does not have.
-
-        Args:
-            domain: The split; readers that say which raw ids exist (`raw_ids`) are judged, others cannot be.
-            paths: The label files.
-            raw: Pixels of each raw id in each of them, (N, 256).
-        """
-        declared = domain.raw_ids
-        if declared is None:
+    def add_unlisted_values(self, domain: Domain, paths: Sequence[Path], raw: np.ndarray) -> None:
+        """Add raw values that the data set does not have, from the pixels of each raw id in each of the label files, (N, 256)."""
+        if domain.raw_ids is None:
             return
-        unlisted = [value for value in np.flatnonzero(raw.sum(axis=0)).tolist() if value not in declared]
+        unlisted = [value for value in np.flatnonzero(raw.sum(axis=0)).tolist() if value not in domain.raw_ids]
         for path, pixels in zip(paths, raw, strict=True):
             if values := [f"{value} on {pixels[value] / pixels.sum():.2%} of the pixels" for value in unlisted if pixels[value]]:
-                self.faults(domain.split, [Fault("unlisted_value", str(path), first_names(values))])
+                self.add_faults(domain.split, [Fault("unlisted_value", str(path), first_names(values))])
 
-    def unexpected_classes(self, domain: Domain, shares: Mapping[str, float]) -> None:
-        """Note classes that are said not to occur in the split that the data set is judged on."""
-        if domain.folder_split != domain.test_split:
-            return
-        if names := [name for name, share in shares.items() if share > 0 and name not in domain.classes]:
+    def add_unexpected_classes(self, domain: Domain, shares: Mapping[str, float]) -> None:
+        """Add classes that should not occur in the split that the data set is evaluated on."""
+        names = [name for name, share in shares.items() if share > 0 and name not in domain.classes]
+        if names and domain.folder_split == domain.test_split:
             self.add("unexpected_class", domain.split, f"these classes should not occur in {domain.title}: {', '.join(names)}")
 
     def merged(self) -> list[Finding]:
@@ -135,7 +151,7 @@ class Findings:
 
 
 def _sentence(kind: str, places: Sequence[str], details: Sequence[str]) -> str:
-    """What is said of one file in a line, or of several with the first of them below."""
+    """One file in a line, or several with the first of them below."""
     lines = [f"{place} ({detail})" if detail else place for place, detail in zip(places, details, strict=True)]
     if len(lines) == 1:
         return f"1 {KINDS[kind].one}: {lines[0]}"

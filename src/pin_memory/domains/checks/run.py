@@ -1,7 +1,6 @@
-"""From the configuration to the outcome of a check: which data sets, looked at one by one, told and pictured."""
+"""From the configuration to the outcome of a check: which data sets, looked at one by one, reported and drawn."""
 
 from pathlib import Path
-from typing import Any
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
@@ -10,8 +9,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from pin_memory.domains.checks.contact_sheets import write_sheet
 from pin_memory.domains.checks.domain import check_domain, survey_splits
-from pin_memory.domains.checks.records import Depth, Request
-from pin_memory.domains.checks.text import Outcome, as_json, as_text
+from pin_memory.domains.checks.records import Depth, Outcome, Request
+from pin_memory.domains.checks.text import as_json, as_text
+from pin_memory.domains.loading.compatibility import identity
 from pin_memory.domains.loading.data_module import DomainDataModule
 from pin_memory.domains.loading.multi_source import MultiSourceDataModule
 from pin_memory.utils.errors import ConfigurationError
@@ -21,18 +21,10 @@ _FORMATS = {"text": as_text, "json": as_json}
 
 
 def run_check(cfg: DictConfig) -> Outcome:
-    """Check the data sets that the configuration trains and tests on, or else all below `paths.data`; print and draw what was found.
-
-    Args:
-        cfg: The composed configuration of `conf/check.yaml`.
-
-    Raises:
-        ConfigurationError: Settings are out of range or contradict each other.
-        OutputError: A contact sheet cannot be written.
-    """
+    """Check the data sets that the configuration trains and tests on, or else all below `paths.data`; print and draw what was found."""
     if cfg.format not in _FORMATS:
         raise ConfigurationError(f"format={cfg.format}: expected {' or '.join(_FORMATS)}.")
-    depth = _depth(cfg)
+    depth = Depth(cfg.deep, cfg.sample, cfg.workers, (cfg.accept,) if isinstance(cfg.accept, str) else tuple(cfg.accept))
     _require_domains(cfg.data)
     data: MultiSourceDataModule = instantiate(cfg.data)
     data.prepare_data()
@@ -48,41 +40,26 @@ def run_check(cfg: DictConfig) -> Outcome:
     return outcome
 
 
-def _depth(cfg: DictConfig) -> Depth:
-    """How closely to look; refuses settings of the wrong kind."""
-    for name, least in (("sample", 1), ("workers", 0)):
-        value = cfg[name]
-        if not (isinstance(value, int) and not isinstance(value, bool) and value >= least) and not (name == "workers" and value is None):
-            raise ConfigurationError(f"{name}={value}: expected a whole number of at least {least}.")
-    if not isinstance(cfg.deep, bool):
-        raise ConfigurationError(f"deep={cfg.deep}: expected true or false.")
-    accept = [cfg.accept] if isinstance(cfg.accept, str) else cfg.accept
-    return Depth(cfg.deep, cfg.sample, cfg.workers, tuple(accept))
-
-
 def _require_domains(data: DictConfig) -> None:
     """Refuse entries that are no data set, such as an option under a mistyped name."""
     for side in ("sources", "targets", "domains"):
         for name, entry in (data.get(side) or {}).items():
             if not (OmegaConf.is_dict(entry) and "_target_" in entry):
                 given = OmegaConf.to_container(entry) if OmegaConf.is_config(entry) else entry
+                known = [str(other) for other, value in data[side].items() if OmegaConf.is_dict(value) and "_target_" in value]
                 raise ConfigurationError(
                     f"data.{side}.{name}: expected a data set, found {given}. The {side} with one are "
-                    f"{', '.join(_with_target(data[side])) or 'none'}; +domain@data.{side}.{name}=OPTION adds one of the group domain."
+                    f"{', '.join(known) or 'none'}; +domain@data.{side}.{name}=OPTION adds one of the group domain."
                 )
-
-
-def _with_target(entries: DictConfig) -> list[str]:
-    return [str(name) for name, entry in entries.items() if OmegaConf.is_dict(entry) and "_target_" in entry]
 
 
 def _needed(data: MultiSourceDataModule) -> list[Request]:
     """What training and testing need; data that are listed under several names are looked at once."""
-    wanted = [(name, module, ["train", "val"]) for name, module in data.sources.items()]
-    wanted += [(name, module, ["test"]) for name, module in data.targets.items()]
+    needed = [(name, module, ["train", "val"]) for name, module in data.sources.items()]
+    needed += [(name, module, ["test"]) for name, module in data.targets.items()]
     requests: list[Request] = []
-    for name, module, splits in wanted:
-        same = next((request for request in requests if _identity(request.module) == _identity(module)), None)
+    for name, module, splits in needed:
+        same = next((request for request in requests if identity(request.module) == identity(module)), None)
         if same is None:
             requests.append(Request(module, [name], splits, needed=True))
         else:
@@ -104,9 +81,5 @@ def _survey(data: str) -> list[Request]:
             module: DomainDataModule = instantiate(cfg.data.sources[name], _convert_="all")
             requests.append(Request(module, [name], survey_splits(module), needed=False))
     # Of several options for one folder, such as ACDC's conditions, the one called like the folder stands for all.
-    whole = {request.module.root for request in requests if request.names[0] == request.module.root.name}
-    return [request for request in requests if request.module.root not in whole or request.names[0] == request.module.root.name]
-
-
-def _identity(module: DomainDataModule) -> tuple[Any, ...]:
-    return module.reader, module.root.resolve(), module.reader_options
+    complete = {request.module.root for request in requests if request.names[0] == request.module.root.name}
+    return [request for request in requests if request.module.root not in complete or request.names[0] == request.module.root.name]

@@ -2,55 +2,16 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
-from pin_memory.domains.checks.records import DomainReport
+from pin_memory.domains.checks.records import DomainReport, Outcome
+from pin_memory.utils.tables import Cell, Table
 
-_COLUMNS = ("data set", "outcome", "layout found", "split", "pairs", "published", "images", "labels", "sizes")
-_RIGHT = {"pairs", "published", "images", "labels"}
+_COLUMNS = ["data set", "outcome", "layout found", "split", "sizes", "pairs", "published", "images", "labels"]
+_TEXT_COLUMNS = 5
 _MARK = {"error": "ERROR", "warning": "warning", "note": "note"}
 _SHARES_PER_TABLE = 8
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a check found.
-
-    Attributes:
-        data: The folder of data sets that was looked at.
-        deep: Whether everything was decoded.
-        domains: The data sets.
-    """
-
-    data: str
-    deep: bool
-    domains: list[DomainReport]
-
-    @property
-    def shown(self) -> list[DomainReport]:
-        """The data sets without those that are absent and not needed."""
-        return [domain for domain in self.domains if domain.needed or not domain.absent]
-
-    @property
-    def missing(self) -> list[str]:
-        """The splits that are not there of the data sets that are shown, as "NAME SPLIT"."""
-        return [
-            f"{domain.names[0]} {split}"
-            for domain in self.shown
-            for finding in domain.findings
-            if finding.kind in ("missing", "missing_split")
-            for split in finding.splits
-        ]
-
-    @property
-    def failed(self) -> bool:
-        """Whether something that is needed is missing or wrong, or there is nothing at all."""
-        return self.count("error") > 0 or all(domain.absent for domain in self.domains)
-
-    def count(self, level: str) -> int:
-        """The number of findings of a level; a data set that is absent and not needed counts none."""
-        return sum(finding.level == level for domain in self.shown for finding in domain.findings)
 
 
 def as_json(outcome: Outcome) -> str:
@@ -68,44 +29,35 @@ def as_json(outcome: Outcome) -> str:
 
 def as_text(outcome: Outcome) -> str:
     """The outcome as tables: what lies where, what was found, which classes."""
-    there = outcome.shown
+    shown = outcome.shown
     parts = [f"Data sets in {outcome.data}" + ("" if outcome.deep else " (labels: a sample; deep=true decodes everything)")]
-    if there:
-        parts.append(_table(_COLUMNS, [row for domain in there for row in _rows(domain)], _RIGHT))
-    if absent := [domain for domain in outcome.domains if domain not in there]:
+    if shown:
+        parts.append(Table([], _COLUMNS, [[row for domain in shown for row in _rows(domain)]], _TEXT_COLUMNS).text())
+    if absent := [domain for domain in outcome.domains if domain not in shown]:
         parts.append("Not there: " + ", ".join(dict.fromkeys(f"{Path(domain.root).name}/" for domain in absent)))
-    if told := "\n".join(line for domain in there for line in _findings(domain)):
-        parts.append(f"What was found\n{told}")
-    parts += _values(there)
-    parts += _shares(there)
+    if found := "\n".join(line for domain in shown for line in _findings(domain)):
+        parts.append(f"What was found\n{found}")
+    parts += _values(shown)
+    parts += _shares(shown)
     parts.append(_conclusion(outcome))
     return "\n\n".join(parts)
 
 
-def _rows(domain: DomainReport) -> list[list[str]]:
-    """A line for each split; what is as in the line above is not said again."""
+def _rows(domain: DomainReport) -> list[list[Cell]]:
+    """A line for each split; what is as in the line above is not repeated."""
     worst = {finding.level for finding in domain.findings}
     outcome = "ERROR" if "error" in worst else "warning" if "warning" in worst else "ok"
     name = ", ".join(domain.names) + (" (stand-in)" if domain.stand_in else "")
-    rows: list[list[str]] = []
+    rows: list[list[Cell]] = []
     before = ""
     for split in domain.splits:
         files = [f"{split.images:,}", f"{split.labels:,}"]
         if not split.own_folder:
-            files = [f"{files[0]} in all", f"{files[1]} in all"] if not rows else ["", ""]
+            files = ["", ""] if rows else [f"{files[0]} in all", f"{files[1]} in all"]
         layout = split.layout if split.encoding in split.layout else f"{split.layout} ({split.encoding})"
-        rows.append(
-            [
-                "" if rows else name,
-                "" if rows else outcome,
-                "" if layout == before else layout,
-                split.split,
-                f"{split.pairs:,}",
-                f"of {split.published:,}" if split.published else "",
-                *files,
-                _sizes(split.sizes),
-            ]
-        )
+        head = ["", ""] if rows else [name, outcome]
+        published = f"of {split.published:,}" if split.published else ""
+        rows.append([*head, "" if layout == before else layout, split.split, _sizes(split.sizes), f"{split.pairs:,}", published, *files])
         before = layout
     return rows or [[name, outcome, "none", *[""] * (len(_COLUMNS) - 3)]]
 
@@ -139,13 +91,10 @@ def _values(domains: Sequence[DomainReport]) -> list[str]:
             for value, seen in split.raw_values.items():
                 shares.setdefault(value, []).append(seen["share"])
                 classes[value] = seen["class"]
-        used = [value for value in sorted(classes) if classes[value] is not None]
-        ignored = [f"{value} ({max(shares[value]):.2%})" for value in sorted(classes) if classes[value] is None]
+        used = _ranges([value for value in sorted(classes) if classes[value] is not None])
+        ignored = ", ".join(f"{value} ({max(shares[value]):.2%})" for value in sorted(classes) if classes[value] is None)
         if classes:
-            lines.append(
-                f"  {', '.join(domain.names)}: {_ranges(used)} are classes; "
-                + (f"ignored: {', '.join(ignored)}" if ignored else "none ignored")
-            )
+            lines.append(f"  {', '.join(domain.names)}: {used} are classes; {f'ignored: {ignored}' if ignored else 'none ignored'}")
     return ["Raw label values seen (largest share of the pixels of a split)\n" + "\n".join(lines)] if lines else []
 
 
@@ -168,11 +117,11 @@ def _shares(domains: Sequence[DomainReport]) -> list[str]:
         names = list(seen[0][1].class_shares)
         group = [item for item in seen if list(item[1].class_shares) == names][:_SHARES_PER_TABLE]
         seen = [item for item in seen if item not in group]
-        rows = [[name, *(_percent(split.class_shares[name]) for _, split in group)] for name in names]
+        rows: list[list[Cell]] = [[name, *(_percent(split.class_shares[name]) for _, split in group)] for name in names]
         rows.append(["ignored", *(_percent(split.ignored_share) for _, split in group)])
         rows.append(["labels counted", *(f"{split.counted:,}" for _, split in group)])
         heads = ["class", *(f"{domain.names[0]} {split.split}" for domain, split in group)]
-        parts.append("Class shares, % of the labelled pixels (ignored: of all)\n" + _table(heads, rows, set(heads[1:])))
+        parts.append(Table(["Class shares, % of the labelled pixels (ignored: of all)"], heads, [rows]).text())
     return parts
 
 
@@ -186,19 +135,7 @@ def _conclusion(outcome: Outcome) -> str:
         return f"No data set was found in {outcome.data}. Each needs its own folder there; name another place with paths.data=DIR."
     counted = f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}"
     if errors:
-        return f"{counted}. Mend the errors, or take a kind of them with accept=[KIND]."
+        return f"{counted}. Fix the errors, or take a kind of them with accept=[KIND]."
     if missing := outcome.missing:
         return f"{counted}. Not there: {', '.join(missing)}. Get what you need of this; the rest can be read."
     return f"{counted}. Ready to train."
-
-
-def _table(heads: Sequence[str], rows: list[list[str]], right: set[str]) -> str:
-    """Columns as wide as their widest cell."""
-    widths = [max(len(row[column]) for row in [list(heads), *rows]) for column in range(len(heads))]
-    lines = [list(heads), ["-" * width for width in widths], *rows]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if head in right else cell.ljust(width) for head, cell, width in zip(heads, line, widths, strict=True)
-        ).rstrip()
-        for line in lines
-    )
