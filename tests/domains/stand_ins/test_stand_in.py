@@ -4,18 +4,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
 from PIL import Image
 
+from pin_memory.domains.stand_ins.contact_sheet import contact_sheet, draw
+from pin_memory.domains.stand_ins.looks import LOOKS
+from pin_memory.utils.config import config_directory
+from pin_memory.utils.errors import ConfigurationError
 
-def stand_in(cwd: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    """Run the command in `cwd`."""
-    command = [sys.executable, "-m", "pin_memory.stand_in", "root=set", *overrides]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
 
-
+@pytest.mark.slow
 def test_a_set_and_its_contact_sheet(tmp_path: Path) -> None:
-    done = stand_in(tmp_path, "images_per_domain=1", "width=96", "contact_sheet=deep/sheet.jpg")
+    overrides = ["root=set", "images_per_domain=1", "width=96", "contact_sheet=deep/sheet.jpg"]
+    command = [sys.executable, "-m", "pin_memory.stand_in", *overrides]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "set" / "stand_in.json").is_file()
     with Image.open(tmp_path / "deep" / "sheet.jpg") as sheet:
@@ -23,11 +27,18 @@ def test_a_set_and_its_contact_sheet(tmp_path: Path) -> None:
         assert sheet.format == "JPEG"
 
 
+def test_the_contact_sheet_has_a_full_row_of_each_look() -> None:
+    sheet = contact_sheet(5, 96)
+    rows = np.split(sheet, len(LOOKS))
+    assert all((row[-150:, -60:] < 250).any() for row in rows)
+
+
 @pytest.mark.parametrize(
     "override", ["images_per_domain=abc", "images_per_domain=2.5", "seed=abc", "width=null", "contact_sheet=foo", "contact_sheet=foo.psd"]
 )
 def test_settings_of_the_wrong_kind(override: str, tmp_path: Path) -> None:
-    done = stand_in(tmp_path, override)
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith("Error: " + override.replace("null", "None"))
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
+        cfg = compose("stand_in", overrides=[f"root={tmp_path / 'set'}", override])
+    with pytest.raises(ConfigurationError, match=f"^{override.partition('=')[0]}"):
+        draw(cfg)
     assert not list(tmp_path.iterdir())

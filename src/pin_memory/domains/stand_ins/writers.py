@@ -3,16 +3,20 @@
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
 from PIL import Image
+from pydantic import Field
 
-from pin_memory.domains.stand_ins.scenes import CODES, LOOKS, Scene, draw_scene
-from pin_memory.utils.errors import ConfigurationError, DataError
+from pin_memory.domains.stand_ins.looks import LOOKS
+from pin_memory.domains.stand_ins.models import CODES
+from pin_memory.domains.stand_ins.scenes import Scene, draw_scene
+from pin_memory.utils.errors import DataError
 from pin_memory.utils.labels import CLASSES, PALETTE
 from pin_memory.utils.safe_load import read_json
+from pin_memory.utils.validation import validated
 
 MARKER = "stand_in.json"
 """File that tells a folder of stand-ins from one of real data."""
@@ -36,6 +40,7 @@ if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # newer OpenCV: one filter instead of tr
 _MOVING = [CODES[name] for name in ("person", "rider", "car", "bus", "motorcycle", "bicycle")]
 
 
+@validated("")
 class StandIns:
     """The six drawn data sets below one folder, made once.
 
@@ -49,16 +54,19 @@ class StandIns:
         ConfigurationError: No images are asked for, or too small ones.
     """
 
-    def __init__(self, root: str | Path, images_per_domain: int = 40, seed: int = 304, width: int = 400) -> None:
-        if not (1 <= images_per_domain <= 100_000 and 96 <= width <= 8192):
-            raise ConfigurationError(
-                f"Stand-ins need images_per_domain within 1..100000 and width within 96..8192, not {images_per_domain} and {width}."
-            )
+    def __init__(
+        self,
+        root: str | Path,
+        images_per_domain: Annotated[int, Field(ge=1, le=100_000)] = 40,
+        seed: int = 304,
+        width: Annotated[int, Field(ge=96, le=8192)] = 400,
+    ) -> None:
         self.root = Path(root)
+        self.images_per_domain, self.seed, self.width = images_per_domain, seed, width
         self.settings = {"version": _VERSION, "images_per_domain": images_per_domain, "seed": seed, "width": width}
 
     def prepare(self) -> bool:
-        """Draw the stand-ins unless `root` already holds these; the folder appears whole or not at all.
+        """Draw the stand-ins unless `root` already holds these; the folder appears complete or not at all.
 
         Returns:
             Whether anything was drawn.
@@ -71,8 +79,7 @@ class StandIns:
         self.root.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.root.parent, prefix=f".{self.root.name}.") as temporary:
             fresh = Path(temporary) / "fresh"  # a folder of its own, since the temporary one is closed to other users
-            for key, look in LOOKS.items():
-                self._write_domain(fresh / look.domain, key)
+            self._write_domains(fresh)
             (fresh / MARKER).write_text(json.dumps({"note": _NOTE, **self.settings}, indent=2) + "\n", encoding="utf-8")
             if self.is_there():  # another process was quicker
                 return False
@@ -103,11 +110,12 @@ class StandIns:
             )
         return False
 
-    def _write_domain(self, folder: Path, look: str) -> None:
-        train = int(self.settings["images_per_domain"])
-        for index in range(train + max(4, train // 4)):
-            scene = draw_scene(look, int(self.settings["seed"]), index, int(self.settings["width"]))
-            _WRITERS[look](folder, "train" if index < train else "val", index, scene)
+    def _write_domains(self, folder: Path) -> None:
+        train = self.images_per_domain
+        for key, look in LOOKS.items():
+            for index in range(train + max(4, train // 4)):
+                scene = draw_scene(key, self.seed, index, self.width)
+                _WRITERS[key](folder / look.domain, "train" if index < train else "val", index, scene)
 
 
 def write_gtav(folder: Path, split: str, index: int, scene: Scene) -> None:
@@ -171,12 +179,9 @@ def write_idd(folder: Path, split: str, index: int, scene: Scene) -> None:
 
 
 def polygons(detail: np.ndarray) -> list[dict[str, Any]]:
-    """Outline all regions of a code map as IDD objects, such that filling them in order gives the map back.
+    """Outline all regions of a code map as IDD objects (label; polygon, (n, 2) of x and y), such that drawing them in order restores it.
 
     An outline swallows its region's holes, so a region must come before what lies in its holes: sorted by bounding box, larger first.
-
-    Returns:
-        "label", the name, and "polygon", the points (n, 2) as x and y, of each region.
     """
     names = sorted(set(_IDD_NAMES))
     regions = np.array([names.index(name) for name in _IDD_NAMES], np.uint8)[detail]
