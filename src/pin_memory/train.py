@@ -5,10 +5,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from pin_memory.cli.command import command, report_failure
-from pin_memory.training.resume.command_line import with_recorded_settings
+from pin_memory.training.resume import complete_arguments
 
 
-@command("train", with_recorded_settings)
+@command("train", complete_arguments)
 def main(cfg: DictConfig) -> float | None:
     """Run one training as the configuration says; in a sweep, return the mean IoU on the sources' validation splits."""
     from pin_memory.training.run import train  # imports torch and Lightning, which `--help` does not need

@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def _overview() -> str:
-    """What is printed without a sub-command."""
+    """The list of all commands, which is printed without one."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {_summary(name)}" for name in COMMANDS]
     return "\n".join(
@@ -44,7 +44,7 @@ def _overview() -> str:
 
 
 def _summary(name: str) -> str:
-    """The first line of a command's docstring, read without importing it: that would import torch."""
+    """The first line of a command's docstring, read without importing the command."""
     source = Path(__file__).parents[1] / f"{name}.py"
     docstring = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) if source.is_file() else None
     return (docstring or "").partition("\n")[0].partition(": `")[0].rstrip(".")
@@ -58,7 +58,7 @@ def _version() -> str:
 
 
 def _unknown(name: str) -> int:
-    """Tell the choices, and the likely one."""
+    """Print the commands that there are, and return the exit code."""
     near = difflib.get_close_matches(name.replace("-", "_"), COMMANDS, n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
     print(f"Error: there is no command '{name}'.{hint} Choose one of: {', '.join(COMMANDS)}.", file=sys.stderr)

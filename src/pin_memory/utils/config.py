@@ -6,11 +6,7 @@ from pin_memory.utils.errors import ConfigurationError
 
 
 def config_directory() -> Path:
-    """The folder of YAML files: inside the installed package, or at the top level of the checkout.
-
-    Raises:
-        ConfigurationError: If neither is there, that is, the installation is broken.
-    """
+    """The folder of YAML files: inside the installed package, or at the top level of the checkout."""
     package = Path(__file__).resolve().parents[1]
     places = [package / "conf", package.parents[1] / "conf"]
     for place in places:

@@ -4,21 +4,14 @@ from pin_memory.utils.errors import ConfigurationError
 
 
 def choose_device(device: str) -> str:
-    """Turn `auto` into a device.
-
-    Args:
-        device: `auto`, `cpu`, `cuda` or `cuda:<number>`.
-
-    Raises:
-        ConfigurationError: If there is no such device.
-    """
-    import torch
+    """Turn `auto` into `cuda` where there is a GPU or else `cpu`, and refuse a device that is not there."""
+    import torch  # only here, as commands import this module before they start
 
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = str(device).partition(":")
     if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
-        raise ConfigurationError(f"device={device}: choose auto, cpu or cuda.")
+        raise ConfigurationError(f"device={device}: expected auto, cpu, cuda or cuda:NUMBER.")
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise ConfigurationError(f"device={device}: PyTorch finds {torch.cuda.device_count()} GPUs here. Choose device=auto or device=cpu.")
     return device

@@ -8,10 +8,7 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake or a missing thing that the user can mend.
-
-    The message says what was expected, what was found, where, and what to do.
-    """
+    """A mistake or a missing thing that the user can fix; the message says what was expected, what was found, where, and what to do."""
 
     exit_code = 2
 
@@ -39,9 +36,9 @@ class NonFiniteError(UserError):
 
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
-
-
-DEFECT = 1  # what Python itself ends with after a traceback
+"""Variable of the environment with which Hydra, and every command, catches nothing."""
+DEFECT = 1
+"""Exit code of a defect, with which Python itself ends after a traceback."""
 
 
 def first_names(names: Iterable[str], count: int = 3) -> str:

@@ -6,20 +6,17 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.files import report_write_errors, write_text
 
+STAND_IN_NOTE = "STAND-IN scenes: not comparable with published numbers"
+"""Line of a caption above scores on drawn scenes."""
+
 
 class Score(NamedTuple):
-    """A fraction that is shown in percent; `-` where there is none.
-
-    Attributes:
-        value: 0..1, or a difference.
-        std: Standard deviation over seeds, if there are several.
-        signed: Whether it is a difference, which always shows its sign.
-    """
+    """A fraction 0..1 that is shown in percent, with its standard deviation over seeds; a signed one is a difference."""
 
     value: float | None
     std: float | None = None
@@ -29,12 +26,12 @@ class Score(NamedTuple):
         """Percent with one decimal: `41.2`, `41.2 ± 0.3`, `+1.0`."""
         if not _known(self.value):
             return "-"
-        text = f"{100 * self.value:{'+' if self.signed else ''}.1f}"  # type: ignore[operator]
-        return f"{text} {plus_minus} {100 * self.std:.1f}" if _known(self.std) else text  # type: ignore[operator]
+        text = f"{100 * self.value:{'+' if self.signed else ''}.1f}"
+        return f"{text} {plus_minus} {100 * self.std:.1f}" if _known(self.std) else text
 
     def exact(self) -> str:
         """Percent with four decimals, for programs; empty where there is none."""
-        return f"{100 * self.value:.4f}" if _known(self.value) else ""  # type: ignore[operator]
+        return f"{100 * self.value:.4f}" if _known(self.value) else ""
 
 
 Cell = str | Score
@@ -42,13 +39,9 @@ Cell = str | Score
 
 @dataclass
 class Table:
-    """Rows in sections, below a caption.
+    """Rows in sections, between which a rule is drawn, below lines that say how the numbers came about.
 
-    Attributes:
-        caption: Lines that say how the numbers came about.
-        head: One name per column.
-        sections: Rows of cells, as many as the head has; a rule is drawn between sections.
-        labels: Leading columns that hold text; the others are aligned as numbers.
+    The first `labels` columns hold text and are aligned on the left, the others on the right.
     """
 
     caption: list[str]
@@ -57,7 +50,7 @@ class Table:
     labels: int = 1
 
     def text(self) -> str:
-        """For a terminal."""
+        """Text for a terminal, in columns of one width."""
         parts = [[self.head], *([[_shown(cell) for cell in row] for row in rows] for rows in self.sections if rows)]
         widths = [max(map(len, column)) for column in zip(*(row for part in parts for row in part), strict=True)]
         lines = [[self._aligned(row, widths).rstrip() for row in part] for part in parts]
@@ -118,31 +111,15 @@ FORMATS: dict[str, tuple[str, Callable[[Table], str]]] = {
 
 
 def check_formats(formats: Sequence[str], setting: str, known: Sequence[str] = tuple(FORMATS)) -> list[str]:
-    """The formats as a list.
-
-    Raises:
-        ConfigurationError: One is unknown.
-    """
+    """Turn the formats that a setting names, one or several, into a list, and refuse unknown ones."""
     formats = [formats] if isinstance(formats, str) else list(formats)
     if unknown := [name for name in formats if name not in known]:
-        raise ConfigurationError(f"{setting}={unknown[0]}: there is no such format; choose of {', '.join(known)}.")
+        raise ConfigurationError(f"{setting}={unknown[0]}: there is no such format; expected some of {', '.join(known)}.")
     return formats
 
 
 def write_table(table: Table, path: Path, formats: Sequence[str]) -> list[Path]:
-    """Write a table once for each format.
-
-    Args:
-        table: What is written.
-        path: Without suffix.
-        formats: Of `FORMATS`.
-
-    Returns:
-        The files.
-
-    Raises:
-        OutputError: One cannot be written.
-    """
+    """Write a table to `path`, which has no suffix, once for each of the `FORMATS` that are named, and return the files."""
     written = []
     for name in formats:
         suffix, write = FORMATS[name]
@@ -153,7 +130,7 @@ def write_table(table: Table, path: Path, formats: Sequence[str]) -> list[Path]:
     return written
 
 
-def _known(value: float | None) -> bool:
+def _known(value: float | None) -> TypeGuard[float]:
     return value is not None and math.isfinite(value)
 
 
@@ -182,6 +159,3 @@ def _latex(text: str) -> str:
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
     special |= {mark: f"\\{mark}" for mark in "&%$#_{}"}
     return "".join(special.get(mark, mark) for mark in text)
-
-
-STAND_IN_NOTE = "STAND-IN scenes: not comparable with published numbers"
