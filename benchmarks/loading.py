@@ -2,6 +2,7 @@
 
 import resource
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +12,25 @@ _BATCH = 4
 
 
 def measure(root: Path, workers: int, draws: int, crop: int) -> dict[str, Any]:
-    """Read one epoch as fast as it comes, after a first batch for which the loading processes start.
+    """Read batches as fast as they come, after a first batch for which the loading processes start.
 
     Args:
         root: The folder of drawn files in GTAV's format.
         workers: Loading processes that are asked for; the library starts no more than there are CPUs.
-        draws: Samples of the epoch.
+        draws: Samples to read.
         crop: Side of the square crop.
 
     Returns:
         Samples per second by the clock, and per second of processor time of this and the loading processes together.
     """
-    settings = Loading(batch_size=_BATCH, num_workers=workers, draws_per_epoch=draws + _BATCH)
+    settings = Loading(batch_size=_BATCH, num_workers=workers)
     loader = GTAVDataModule(root, TrainTransform(crop), settings).train_dataloader()
     used, before, batches = settings.workers, _processor_seconds(), iter(loader)
     next(batches)
     start = time.perf_counter()
-    delivered = sum(len(batch["image"]) for batch in batches)
+    delivered = sum(len(batch["image"]) for batch in islice(batches, draws // _BATCH))
     seconds = time.perf_counter() - start
-    loader._iterator = None  # ends the persistent processes, whose time is known only then
-    del batches
+    batches.close()  # ends the loading processes, whose time is known only then
     spent = _processor_seconds() - before
     return {
         "asked": workers,

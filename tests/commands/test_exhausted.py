@@ -53,7 +53,7 @@ class DyingModule(FolderDataModule):
 def told(root: Path, workers: int) -> Mistake:
     """What is said when image 3 is read in training."""
     plain = TrainTransform(16, (1.0, 1.0), 0.0, (0, 0, 0, 0), 0.0, None)
-    loader = DyingModule(root, plain, Loading(batch_size=2, num_workers=workers, draws_per_epoch=8)).train_dataloader("own")
+    loader = DyingModule(root, plain, Loading(batch_size=2, num_workers=workers)).train_dataloader("own")
     with pytest.raises((RuntimeError, MemoryError)) as caught:
         list(loader)
     mistake = explain(caught.value)

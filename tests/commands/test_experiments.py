@@ -27,7 +27,7 @@ NETWORKS = sorted(path.stem for path in (config_directory() / "network").glob("[
 DRIVES = ("0001TP", "0006R0", "0016E5", "Seq05VD")
 SMALL = [
     "network=deeplab_v3plus_resnet18", "network.backbone.pretrained=null", "network.channels=16", "network.auxiliary_channels=8",
-    "augmentation.crop_size=64", "loading.batch_size=2", "loading.num_workers=0", "loading.draws_per_epoch=4",
+    "augmentation.crop_size=64", "loading.batch_size=2", "loading.num_workers=0",
     "loading.max_val_images=1", "loading.max_test_images=1", "trainer.max_steps=2", "trainer.val_check_interval=1",
     "trainer.log_every_n_steps=1", "trainer.accelerator=cpu", "logger=csv", "paths.output=unused",
 ]  # fmt: skip
@@ -201,6 +201,26 @@ def test_trainers_that_share_wrongly_are_refused(
     method.check_trainer(Trainer(accelerator="cpu", logger=False, devices=2, strategy="ddp", use_distributed_sampler=False))
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"max_epochs": 3}, r"max_epochs=3: training counts iterations"),
+        ({"max_steps": 9, "limit_train_batches": 10}, r"limit_train_batches=10.*overfit_batches"),
+        ({"max_steps": 9, "limit_train_batches": 0.5}, r"limit_train_batches=0\.5"),
+        ({"max_steps": 9, "overfit_batches": 2}, r"limit_train_batches=2"),
+    ],
+)
+def test_a_trainer_of_ones_own_that_would_start_the_draws_anew_is_refused(options: dict[str, Any], expected: str) -> None:
+    """Each of its epochs would train on the same images, and the meta-test augmentation would take the wrong side."""
+    method = build.build_without_weights(composed("experiment=multi_source_gs", "paths.run=unused"))
+    settings = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False}
+    with pytest.raises(ConfigurationError, match=expected):
+        method.check_trainer(Trainer(**settings, **options))
+    method.check_trainer(Trainer(**settings, max_steps=9))
+    method.check_trainer(Trainer(**settings, max_steps=-1, max_epochs=-1))
+    method.check_trainer(Trainer(**settings, fast_dev_run=True))
+
+
 def resumed(tmp_path: Path, data: Path, *overrides: str) -> dict[str, Any]:
     """A run of four steps that goes on from the last checkpoint of `tmp_path/run`."""
     common = ["experiment=multi_source_gs", f"paths.data={data}", f"paths.run={tmp_path / 'second'}"]
@@ -254,11 +274,11 @@ def test_a_checkpoint_may_not_name_foreign_code(tmp_path: Path, data: Path) -> N
 
 
 def test_passes_of_the_memory_initialisation_draw_anew(data: Path) -> None:
-    """Two passes see different draws, as two epochs would."""
+    """Two passes see different draws."""
     cfg = composed("experiment=multi_source_gs", f"paths.data={data}", "paths.run=unused")
     method = build.build_method(cfg)
     method._trainer = type("Trainer", (), {"datamodule": build.build_data(cfg), "precision_plugin": Precision()})()
-    first, again, second = (next(method.source_batches(index))["gtav"]["image"] for index in (0, 0, 1))
+    first, again, second = (next(method.source_batches(number))["gtav"]["image"] for number in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, second)
 

@@ -12,7 +12,7 @@ from tests.helpers.resumption import TINY, differences, left
 
 ROOT = Path(__file__).parents[2]
 CHANGED = [
-    "loading.draws_per_epoch=28", "loading.max_val_images=2", "loading.max_test_images=2", "trainer.max_steps=6", "callbacks.last.every=2",
+    "loading.max_val_images=2", "loading.max_test_images=2", "trainer.max_steps=6", "callbacks.last.every=2",
 ]  # fmt: skip
 DDP = ["trainer=ddp", "trainer.devices=2"]
 

@@ -58,8 +58,8 @@ class TinyDomains(LightningDataModule):
     label_space = CITYSCAPES
 
     def train_dataloader(self) -> DataLoader:
-        """Eight vectors, one per batch."""
-        return DataLoader(torch.ones(8, 2))  # type: ignore[arg-type]
+        """More vectors than there are steps, one per batch."""
+        return DataLoader(torch.ones(1000, 2))  # type: ignore[arg-type]
 
     def val_dataloader(self) -> CombinedLoader:
         """Two vectors per source."""
@@ -82,21 +82,20 @@ def picture(name: str) -> dict[str, Any]:
 def configured(folder: Path) -> dict[str, Any]:
     """The callbacks of `conf/callbacks/default.yaml` for a run in `folder`."""
     callbacks = OmegaConf.load(Path(__file__).parents[2] / "conf" / "callbacks" / "default.yaml")
-    cfg = OmegaConf.create({"paths": {"run": str(folder)}, "callbacks": callbacks})
+    cfg = OmegaConf.create({"seed": 304, "paths": {"run": str(folder)}, "callbacks": callbacks})
     return dict(instantiate(cfg).callbacks)
 
 
 def tiny_trainer(folder: Path, callbacks: list[Any], **options: Any) -> Trainer:
-    """A trainer of 20 steps in passes of 8, validated every 6 steps."""
+    """A trainer of 20 steps, validated every 6 steps."""
     settings = {
         "max_steps": 20, "max_epochs": -1, "val_check_interval": 6, "check_val_every_n_epoch": None, "num_sanity_val_steps": 1,
-        "logger": False,
+        "logger": False, "plugins": [AtomicCheckpointIO()],
     }  # fmt: skip
     return Trainer(
         default_root_dir=folder,
         accelerator="cpu",
         callbacks=callbacks,
-        plugins=[AtomicCheckpointIO()],
         enable_model_summary=False,
         **{**settings, **options},
     )

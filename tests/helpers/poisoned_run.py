@@ -20,7 +20,7 @@ def run(data: Path, folder: Path, *overrides: str, method: str = "pin_the_memory
     """Train four steps on the stand-ins in this process; the run folder, beside which lies what training returned."""
     given = {override.partition("=")[0] for override in overrides}
     tiny = [o for o in TINY if o.partition("=")[0] not in given]
-    fixed = ["trainer.max_steps=4", "loading.draws_per_epoch=6", "test=false", "floors=false", "logger=csv", "trainer.log_every_n_steps=1"]
+    fixed = ["trainer.max_steps=4", "test=false", "floors=false", "logger=csv", "trainer.log_every_n_steps=1"]
     fixed = [o for o in fixed if o.partition("=")[0] not in given] + SMALL
     places = [f"paths.data={data}", f"paths.run={folder}", "paths.output=unused"]
     with initialize_config_dir(str(config_directory()), version_base="1.3"):

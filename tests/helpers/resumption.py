@@ -1,6 +1,5 @@
 """Runs that are stopped and go on, and what has to be the same as without the stop."""
 
-import csv
 import os
 import signal
 from pathlib import Path
@@ -12,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from lightning.pytorch import Callback, Trainer
 
 from pin_memory.networks import BackboneFeatures
+from pin_memory.runs.folder import RunFolder
 from pin_memory.training.run import train
 from pin_memory.utils.config import config_directory
 from tests.helpers.tiny import TinyBackbone
@@ -19,12 +19,12 @@ from tests.helpers.tiny import TinyBackbone
 TINY = [
     "experiment=multi_source_gs", "network=deeplab_v3plus_resnet18", "~network.backbone",
     "+network.backbone={_target_:tests.helpers.tiny.TinyBackbone}", "network.channels=8", "network.auxiliary_channels=4",
-    "augmentation.crop_size=64", "loading.batch_size=2", "loading.num_workers=0", "loading.draws_per_epoch=14",
+    "augmentation.crop_size=64", "loading.batch_size=2", "loading.num_workers=0",
     "loading.max_val_images=1", "loading.max_test_images=1", "initialisation.batches=1", "schedule.horizon=40",
     "trainer.max_steps=18", "trainer.val_check_interval=5", "trainer.log_every_n_steps=1", "trainer.accelerator=cpu",
     "callbacks.last.every=3", "callbacks.panels=null", "logger=csv", "paths.output=unused", "test=false",
 ]  # fmt: skip
-"""Epochs of 7 iterations, a validation after every fifth, a checkpoint after every third; with Gumbel noise and drop-out."""
+"""A validation after every fifth iteration, a checkpoint after every third; with Gumbel noise and drop-out."""
 
 
 class Killed(BaseException):
@@ -75,12 +75,9 @@ def left(run: Path) -> dict[str, Any]:
             "best": {key: callbacks["BestCheckpoint"][key] for key in ("best_model_score", "best_step")},
             "scores": content["pin_memory"]["source_validation"],
             "trace": callbacks.get("MemoryTrace"),
-            "rows": content["metrics_csv"],
             "skipped": content["skipped"],
         }
-    with (run / "metrics.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    found["metrics"] = [{key: value for key, value in row.items() if not key.startswith("time/")} for row in rows]
+    found["metrics"] = {name: series for name, series in RunFolder(run).metrics.items() if not name.startswith("time/")}
     if (run / "memory_trace.npz").is_file():
         with np.load(run / "memory_trace.npz") as arrays:
             found["trace"] = {key: torch.from_numpy(arrays[key]) for key in arrays.files}

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from pin_memory.callbacks.lightning_loops import without_asking_for_signals
+from pin_memory.utils.lightning_private import disable_sigterm_broadcast
 from tests.helpers.poisoned_run import run
 from tests.helpers.stepping import ByHand, ERMByHand, ERMMemoryByHand, MLDGByHand, PinTheMemoryByHand
 from tests.helpers.tiny import tiny_batch, tiny_segmenter
@@ -99,7 +99,7 @@ def test_nothing_around_the_step_waits(data: Path, tmp_path: Path, method: str, 
 
     monkeypatch.setattr(_TrainingEpochLoop, "advance", watched)
     taken = spy(monkeypatch)
-    options = ["loading.draws_per_epoch=20", "loading.num_workers=1", "trainer.max_steps=7", "trainer.val_check_interval=10"]
+    options = ["loading.num_workers=1", "trainer.max_steps=7", "trainer.val_check_interval=10"]
     options += ["trainer.log_every_n_steps=5", "callbacks.memory_trace.every=5", "callbacks.progress.line_seconds=1000"]
     options += ["+split.meta_test=[gtav]"] if method == "pin_the_memory" else []
     run(data, tmp_path / "run", *options, method=method)
@@ -144,6 +144,6 @@ def test_nobody_asks_for_lightnings_signals(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(dist, "broadcast", lambda *args, **_: asked.append(args))
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor()
     assert asked  # what Lightning does by itself
-    without_asking_for_signals(trainer)
+    disable_sigterm_broadcast(trainer)
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor()
     assert len(asked) == 1

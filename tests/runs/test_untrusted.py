@@ -483,7 +483,7 @@ class TestSizes:
         with pytest.raises(ConfigurationError, match=r"crop_size must be one or two whole numbers of pixels, 1\.\.16384"):
             TrainTransform(crop)
 
-    @pytest.mark.parametrize("setting", [{"batch_size": -1}, {"batch_size": 10**9}, {"draws_per_epoch": 10**12}, {"num_workers": "many"}])
+    @pytest.mark.parametrize("setting", [{"batch_size": -1}, {"batch_size": 10**9}, {"seed": 2**64}, {"num_workers": "many"}])
     def test_numbers_of_loading(self, setting: dict[str, Any]) -> None:
         with pytest.raises(ConfigurationError, match=f"loading.{next(iter(setting))} must be a whole number of at least"):
             Loading(**setting)

@@ -78,7 +78,7 @@ def test_whitening_is_planned_with_one_batch(data: Path, tmp_path: Path) -> None
 
 
 def test_a_run_without_an_end_and_domains_with_batches_of_their_own(data: Path, tmp_path: Path) -> None:
-    loading = "{_target_: pin_memory.domains.Loading, batch_size: 3, num_workers: 0, draws_per_epoch: 12, max_val_images: 1}"
+    loading = "{_target_: pin_memory.domains.Loading, batch_size: 3, num_workers: 0, max_val_images: 1}"
     options = ["trainer.max_steps=-1", "schedule.horizon=100", "method=erm", "test=false", f"data.sources.idd.loading={loading}"]
     cfg = composed(data, tmp_path / "run", *options)
     plan = plan_of(cfg, {}, build.build_data(cfg), build.build_without_weights(cfg), DryRunProbe(), done=0)

@@ -3,11 +3,9 @@
 from pin_memory.callbacks.best_checkpoint import BestCheckpoint
 from pin_memory.callbacks.last_checkpoint import LastCheckpoint
 from pin_memory.callbacks.memory_trace import MemoryTrace
-from pin_memory.callbacks.metric_rows import MetricRows
 from pin_memory.callbacks.non_finite_checkpoint import BeforeNonFinite
 from pin_memory.callbacks.panels import PredictionPanels
 from pin_memory.callbacks.progress import TrainingProgress
-from pin_memory.callbacks.rank_buffers import RankBuffers
 from pin_memory.callbacks.sample_names import IterationNames
 from pin_memory.callbacks.step_seeds import StepSeeds
 from pin_memory.callbacks.step_times import StepTimes
@@ -21,9 +19,7 @@ __all__ = [
     "IterationNames",
     "LastCheckpoint",
     "MemoryTrace",
-    "MetricRows",
     "PredictionPanels",
-    "RankBuffers",
     "StepSeeds",
     "StepTimes",
     "TrainingProgress",

@@ -8,22 +8,21 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from pin_memory.callbacks.saving import save_together
-from pin_memory.utils.checkpoint_io import damage
+from pin_memory.callbacks.last_checkpoint import save_together
+from pin_memory.utils.checkpoint_io import DamagedCheckpointError, load_intact
 from pin_memory.utils.distributed import is_first
 from pin_memory.utils.files import atomic_write
-from pin_memory.utils.safe_load import load_weights_only
 
 log = logging.getLogger(__name__)
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """`best.ckpt`, the weights with the best monitored score, which a resumed run goes on to beat.
+    """`best.ckpt`, the weights with the best monitored score, which a resumed run tries to beat.
 
-    Lightning's class forgets the best score when the folder has changed; here the earlier file moves along (as a copy) with its score.
-    And it takes whatever lies under the recorded path for the recorded best; here the file has to be whole and of the recorded step. A run
-    that was killed between writing `best.ckpt` and `last.ckpt` has a newer one: its score is forgotten, and found again, as training goes
-    on from before it.
+    Lightning's class forgets the best score when the folder has changed; here the earlier file is copied with its score. And it takes
+    whatever lies under the recorded path for the recorded best; here the file has to be intact and of the recorded step. A run that was
+    killed between writing `best.ckpt` and `last.ckpt` has a newer one: its score is forgotten, and found again, as training resumes from
+    before it.
 
     Args:
         directory: Folder of the checkpoint.
@@ -44,28 +43,26 @@ class BestCheckpoint(ModelCheckpoint):
         self.best_step: int | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Lightning's state, and the step of the best weights."""
+        """Return Lightning's state, and the step of the best weights."""
         return super().state_dict() | {"best_step": self.best_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the best so far, if its file is still there: in this folder, or where it was."""
-        recorded = state_dict.get("best_model_path")
+        """Continue from the best so far if its file is still in this folder, or where it was."""
+        recorded, step = state_dict.get("best_model_path"), state_dict.get("best_step")
         if not recorded or self.dirpath is None:
             return
-        own, step = Path(self.dirpath) / Path(recorded).name, state_dict.get("best_step")
-        # A checkpoint of before there were steps names the file alone.
-        places = (own, Path(recorded)) if step is not None else (Path(recorded),)
-        earlier = next((place for place in places if _is_of(place, step)), None)
+        path = Path(self.dirpath) / Path(recorded).name
+        earlier = next((place for place in (path, Path(recorded)) if _is_of_step(place, step)), None)
         if earlier is None:
             if is_first():
                 log.info("The best weights so far (%s) are not there any more; the best is looked for from here on.", recorded)
             return
-        if own.resolve() != earlier.resolve() and is_first():
-            own.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_write(own) as temporary:
+        if earlier.resolve() != path.resolve() and is_first():
+            with atomic_write(path) as temporary:
                 shutil.copy2(earlier, temporary)
-        moved = {"best_model_path": str(own), "dirpath": self.dirpath, "last_model_path": "", "kth_best_model_path": str(own)}
-        super().load_state_dict(state_dict | moved | {"best_k_models": {str(own): state_dict["best_model_score"]}})
+        paths = dict.fromkeys(("best_model_path", "kth_best_model_path"), str(path))
+        moved = {"dirpath": self.dirpath, "last_model_path": "", "best_k_models": {str(path): state_dict["best_model_score"]}}
+        super().load_state_dict(state_dict | paths | moved)
         self.best_step = step
 
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
@@ -74,6 +71,8 @@ class BestCheckpoint(ModelCheckpoint):
         save_together(trainer, lambda: super(BestCheckpoint, self)._save_checkpoint(trainer, filepath))
 
 
-def _is_of(path: Path, step: int | None) -> bool:
-    """Whether a whole checkpoint of this step lies there; None: of any."""
-    return path.is_file() and damage(path) is None and step in (None, load_weights_only(path).get("global_step"))
+def _is_of_step(path: Path, step: int | None) -> bool:
+    try:
+        return step is not None and bool(load_intact(path).get("global_step") == step)
+    except (OSError, DamagedCheckpointError):
+        return False

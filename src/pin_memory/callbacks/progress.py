@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks.progress.progress_bar import ProgressBar
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from pin_memory.callbacks.step_times import IterationTimer
+from pin_memory.callbacks.step_times import wait_share
 
 
 class TrainingProgress(ProgressBar):
@@ -18,8 +18,9 @@ class TrainingProgress(ProgressBar):
 
     The time left includes the validations to come, as the rate is the mean since the first step began. The loss terms, and what is logged
     with `prog_bar=True`, stand on a line of their own below the bar: a terminal is rarely wide enough for both. Where the error stream is
-    no terminal (a log file, a batch job), a line is printed every `line_seconds` instead. `data wait 3 %` is the share of the time since
-    the last display that training waited for its images: if it is not near zero, more loading processes (`loading.num_workers`) help.
+    no terminal (a log file, a batch job), a line is printed every `line_seconds` instead. `data wait 3 %` is the share of the time that
+    training waited for its images, as `StepTimes` measured it last: if it is not near zero, more loading processes (`loading.num_workers`)
+    help.
 
     Args:
         line_seconds: Seconds between two lines where there is no terminal.
@@ -32,7 +33,6 @@ class TrainingProgress(ProgressBar):
         self.bar_seconds = bar_seconds
         self._enabled = True
         self._clock = _Clock(0)
-        self._timer, self._wait = IterationTimer(), ""
         self._bar: tqdm | None = None
         self._terms: tqdm | None = None
         self._evaluation: tqdm | None = None
@@ -53,7 +53,6 @@ class TrainingProgress(ProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the bar at the step that training starts or goes on from."""
         self._clock = _Clock(trainer.global_step)
-        self._timer, self._wait = IterationTimer(), ""
         total = _total_steps(trainer)
         if self._enabled and _is_terminal():
             self._bar = _open_bar("training", total, initial=trainer.global_step, unit="it")
@@ -66,11 +65,9 @@ class TrainingProgress(ProgressBar):
         """Count the time from the first step on: before it, the method may have read all sources to initialise its memory."""
         if self._clock.start() and self._bar is not None:
             self._bar.unpause()
-        self._timer.begin(trainer)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Move on by one step; every iteration makes exactly one."""
-        self._timer.end()
         total = _total_steps(trainer)
         if self._clock.due(self.bar_seconds if self._bar is not None else self.line_seconds) or trainer.global_step == total:
             self._show(trainer, total)
@@ -134,15 +131,13 @@ class TrainingProgress(ProgressBar):
         step = trainer.global_step
         losses = _losses(trainer)
         terms = describe_metrics(losses | {name: value for name, value in trainer.progress_bar_metrics.items() if name not in losses})
-        lap = self._timer.lap(trainer)
-        if lap.steps:
-            self._wait = describe_wait(lap.share)
+        wait = describe_wait(wait_share(trainer))
         if self._bar is not None and self._terms is not None:
             self._bar.n = step
             self._bar.refresh()
-            self._terms.set_description_str(", ".join(part for part in (self._wait, terms) if part))
+            self._terms.set_description_str(", ".join(part for part in (wait, terms) if part))
         else:
-            _line("  ".join(part for part in (f"step {step}/{total or '?'}", self._clock.describe(step, total), self._wait, terms) if part))
+            _line("  ".join(part for part in (f"step {step}/{total or '?'}", self._clock.describe(step, total), wait, terms) if part))
 
     def _open_evaluation(self, title: str, batches: float, lines: bool) -> None:
         """Open the bar of one domain, or say on a line what comes (`lines`) where there is no terminal."""

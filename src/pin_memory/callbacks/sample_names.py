@@ -12,7 +12,7 @@ _SHOWN = 8  # names of each domain
 class IterationNames(Callback):
     """Adds to an exception in training which iteration failed and on which samples, by domain.
 
-    The names are a note of the exception (PEP 678), which a traceback shows and `pin_memory.cli.errors` puts into its message.
+    The names are a note of the exception (PEP 678), which a traceback shows, and a command's message of a mistake, too.
     """
 
     def __init__(self) -> None:
@@ -21,22 +21,22 @@ class IterationNames(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Remember the names."""
-        self._names = {domain: list(part["name"]) for domain, part in batch.items() if isinstance(part, dict) and "name" in part}
+        parts = batch.items() if isinstance(batch, dict) else ()
+        self._names = {domain: list(part["name"]) for domain, part in parts if isinstance(part, dict) and "name" in part}
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Forget them: what fails from now on fails on other samples."""
         self._names = {}
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Say them; numbers that are not finite may be those of the iteration before, and are told with their images anyway."""
-        if self._names and isinstance(exception, Exception) and not isinstance(exception, NonFiniteError):
-            # A loading process reads ahead of the iteration in which its end is noticed.
-            ahead = "DataLoader worker" in str(exception)
-            where = "Noticed in iteration {}; what was being loaded comes after " if ahead else "In iteration {}, on "
-            exception.add_note(where.format(trainer.global_step) + "; ".join(map(_words, self._names.items())))
-
-
-def _words(part: tuple[str, list[str]]) -> str:
-    domain, names = part
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{domain}: {', '.join(names[:_SHOWN])}{more}"
+        """Add the names; a message on numbers that are not finite has those of its images anyway."""
+        if not self._names or not isinstance(exception, Exception) or isinstance(exception, NonFiniteError):
+            return
+        parts = []
+        for domain, names in self._names.items():
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            parts.append(f"{domain}: {', '.join(names[:_SHOWN])}{more}")
+        # A loading process reads ahead of the iteration in which its end is noticed.
+        is_late = "DataLoader worker" in str(exception)
+        where = "Noticed in iteration {}; what was being loaded comes after " if is_late else "In iteration {}, on "
+        exception.add_note(where.format(trainer.global_step) + "; ".join(parts))

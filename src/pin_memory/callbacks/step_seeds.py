@@ -8,11 +8,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from pin_memory.utils.distributed import rank
 
-_STEP, _EPOCH, _VALIDATION, _TEST = range(4)
+_STEP, _START, _VALIDATION, _TEST = range(4)
 
 
 class StepSeeds(Callback):
-    """Seeds all generators anew before each iteration, epoch start, validation and test.
+    """Seeds all generators anew before training and before each iteration, validation and test.
 
     A run that is resumed then draws the noise (Gumbel, drop-out) that it would have drawn without the stop. The other way, states of
     generators in the checkpoint, hangs on all that draws between two iterations: validations, passes over the sources, each iterator of a
@@ -26,23 +26,23 @@ class StepSeeds(Callback):
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Before what a method does at the start of an epoch."""
-        self._sow(_EPOCH, trainer.current_epoch)
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Before what a method does ahead of the first iteration."""
+        self._seed(_START, trainer.global_step)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
         """Before an iteration."""
-        self._sow(_STEP, trainer.global_step)
+        self._seed(_STEP, trainer.global_step)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Before a validation, which draws where evaluation is noisy, too."""
-        self._sow(_VALIDATION, trainer.global_step)
+        self._seed(_VALIDATION, trainer.global_step)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Before a test: a run that is only judged scores as one that was judged right after training."""
-        self._sow(_TEST, 0)
+        self._seed(_TEST, 0)
 
-    def _sow(self, phase: int, number: int) -> None:
+    def _seed(self, phase: int, number: int) -> None:
         """Seed the generators of torch (all devices), numpy and Python."""
         words = np.random.SeedSequence([self.seed, rank(), phase, number]).generate_state(3)
         torch.manual_seed(int(words[0]))

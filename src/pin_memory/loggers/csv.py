@@ -15,8 +15,8 @@ from pin_memory.utils.files import atomic_write
 class CSVLogger(Logger):
     """Metrics as rows of one CSV file: `step`, `epoch`, and a column for each metric that was ever logged.
 
-    Unlike Lightning's logger of this name it writes exactly the file it is given, and goes on with a file that is there already, so
-    that a resumed run keeps its history. `state_dict` and `rewind` let it go on from where a checkpoint was made.
+    Unlike Lightning's logger of this name it writes exactly the file it is given, and continues a file that is there already, so
+    that a resumed run keeps its history. Iterations that are made again after a kill then have a second row, which counts (`runs.folder`).
     """
 
     def __init__(self, path: str | Path, flush_every: int = 20) -> None:
@@ -30,7 +30,7 @@ class CSVLogger(Logger):
         self.path = Path(path)
         self.flush_every = flush_every
         self._rows: list[dict[str, float]] = []
-        self._columns, self._written = self._existing()
+        self._columns = self._existing_columns()
 
     @property
     def name(self) -> str:
@@ -74,7 +74,6 @@ class CSVLogger(Logger):
             self._rewrite(columns)
         with self.path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self._columns).writerows(self._plain(self._rows))
-        self._written += len(self._rows)
         self._rows = []
 
     @rank_zero_only
@@ -82,33 +81,12 @@ class CSVLogger(Logger):
         """Write what is left."""
         self.save()
 
-    def state_dict(self) -> dict[str, Any]:
-        """How far the file is, with all that was logged in it: its number of `rows` and its `columns`."""
-        self.save()
-        return {"rows": self._written, "columns": list(self._columns)}
-
-    @rank_zero_only
-    def rewind(self, state: dict[str, Any], steps: int) -> None:
-        """Take the file back to what it was: a run that was killed goes on from before the last rows that it wrote.
-
-        Args:
-            state: What `state_dict` returned then; empty for a checkpoint of before there were such states.
-            steps: Iterations made by then, which decide where there is no state.
-        """
-        self._rows = []
+    def _existing_columns(self) -> list[str]:
+        """The columns of a file that is there already."""
         if not self.path.is_file():
-            return
-        rows = self._existing_rows()
-        kept = rows[: state["rows"]] if state else [row for row in rows if (row.get("step") or "").isdecimal() and int(row["step"]) < steps]
-        self._rewrite(state.get("columns") or self._columns, kept)
-        self._written = len(kept)
-
-    def _existing(self) -> tuple[list[str], int]:
-        """Columns and number of rows of a file that is there already."""
-        if not self.path.is_file():
-            return [], 0
+            return []
         with self.path.open(newline="", encoding="utf-8") as file:
-            return next(csv.reader(file), []), len(self._existing_rows())
+            return next(csv.reader(file), [])
 
     def _existing_rows(self) -> list[dict[str, str]]:
         """The rows of the file, if there is one."""
@@ -117,9 +95,9 @@ class CSVLogger(Logger):
         with self.path.open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
-    def _rewrite(self, columns: list[str], rows: list[dict[str, str]] | None = None) -> None:
-        """Give the file a header with new columns, and other rows or the ones that it has."""
-        rows = self._existing_rows() if rows is None else rows
+    def _rewrite(self, columns: list[str]) -> None:
+        """Give the file a header with new columns."""
+        rows = self._existing_rows()
         with atomic_write(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns, extrasaction="ignore")  # a row cut short by a crash must not stop the next run
             writer.writeheader()

@@ -12,7 +12,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from pin_memory.domains.loading.waiting import Stopwatch
 from pin_memory.inference.batch_norm import RUNNING, BatchNormStatistics
 from pin_memory.inference.protocol import WHOLE, Protocol
 from pin_memory.memory import Reading
@@ -25,6 +24,7 @@ from pin_memory.methods.whitening import InstanceSelectiveWhitening
 from pin_memory.networks import Encoding, MemorySegmenter
 from pin_memory.utils.distributed import mean_over_ranks, rank, world_size
 from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.lightning_private import replaces_samplers
 
 log = logging.getLogger(__name__)
 
@@ -144,12 +144,23 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
         refuse_clipping(trainer.gradient_clip_val)
         if trainer.max_steps == 0:
             raise ConfigurationError("trainer.max_steps=0 trains nothing: give a number of iterations, or -1 to train until it is stopped.")
+        is_trial = getattr(trainer, "fast_dev_run", False)  # which sets both
+        if trainer.max_epochs not in (None, -1) and not is_trial:
+            raise ConfigurationError(
+                f"trainer.max_epochs={trainer.max_epochs}: training counts iterations, not epochs. Set trainer.max_steps, leave max_epochs"
+                " out (both -1 to train until it is stopped)."
+            )
+        if trainer.limit_train_batches != 1.0 and not is_trial:  # overfit_batches sets it, too
+            raise ConfigurationError(
+                f"trainer.limit_train_batches={trainer.limit_train_batches} would start the draws anew again and again: leave it out, and"
+                " overfit_batches, too. Set trainer.max_steps for a shorter run."
+            )
         if trainer.world_size > 1 and not isinstance(trainer.strategy, DDPStrategy):
             raise ConfigurationError(
                 f"trainer.strategy={type(trainer.strategy).__name__} on {trainer.world_size} devices: a method reduces gradients and memory"
                 " itself, over complete replicas. Use trainer=ddp."
             )
-        if trainer.world_size > 1 and trainer._accelerator_connector.use_distributed_sampler:
+        if trainer.world_size > 1 and replaces_samplers(trainer):
             raise ConfigurationError(
                 "trainer.use_distributed_sampler=true would repeat evaluation images to make the devices' shares equal: set it to false;"
                 " the data modules share the images out themselves."
@@ -199,18 +210,14 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
             self.whitening.choose(self.network, passes, self.trainer.datamodule.data_sets)  # type: ignore[attr-defined]
         super().on_train_batch_start(batch, batch_idx)
 
-    def source_batches(self, epoch: int) -> Iterator[DomainBatch]:
-        """A pass over the source loaders with the draws of an epoch of its own."""
-        loader = self.trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
-        loader.waiting = Stopwatch()  # its own: no training step waits for this pass
-        for part in loader.flattened:
-            part.sampler.set_epoch(epoch)
-        for batch, *_ in iter(loader):
+    def source_batches(self, number: int) -> Iterator[DomainBatch]:
+        """A pass over the sources outside of the iterations, with draws of its own by its number."""
+        for batch in self.trainer.datamodule.source_pass(number):  # type: ignore[attr-defined]
             yield self.trainer.precision_plugin.convert_input(batch)  # as the Trainer does for the steps: double images for 64-true
 
-    def _source_images(self, epoch: int) -> Iterator[Tensor]:
+    def _source_images(self, number: int) -> Iterator[Tensor]:
         """The images of such a pass, all sources together."""
-        for batch in self.source_batches(epoch):
+        for batch in self.source_batches(number):
             yield merge(batch).images.to(self.device)
 
 

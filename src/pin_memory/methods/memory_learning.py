@@ -100,7 +100,7 @@ class MemoryLearning(Method):
         super().on_train_start()
         if not self.memory.initialised:
             log.info("Initialising the memory from the source domains.")
-            passes = (islice(self.source_batches(epoch), self.initial_batches) for epoch in range(self.initial_passes))
+            passes = (islice(self.source_batches(number), self.initial_batches) for number in range(self.initial_passes))
             self.initialise_memory(batch for part in passes for batch in part)
 
     @torch.no_grad()

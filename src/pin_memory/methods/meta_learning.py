@@ -16,6 +16,7 @@ from pin_memory.methods.fast_weights import FastWeights
 from pin_memory.networks import MemorySegmenter
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.labels import IGNORE
+from pin_memory.utils.lightning_private import synchronises_batch_norm
 
 
 class Sides(NamedTuple):
@@ -110,7 +111,7 @@ class MetaLearning(Method):
         if self.first_order:
             return
         modules = list(self.network.modules())
-        if getattr(trainer.strategy, "_layer_sync", None) or any(isinstance(module, nn.SyncBatchNorm) for module in modules):
+        if synchronises_batch_norm(trainer) or any(isinstance(module, nn.SyncBatchNorm) for module in modules):
             raise ConfigurationError(
                 "method.first_order=false differentiates twice, which SyncBatchNorm cannot: use trainer.sync_batchnorm=false or"
                 " method.first_order=true."

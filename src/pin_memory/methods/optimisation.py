@@ -13,6 +13,7 @@ from pin_memory.methods.finite import FiniteCheck, StepNumbers
 from pin_memory.networks import MemorySegmenter
 from pin_memory.utils.distributed import mean_over_ranks, world_size
 from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.lightning_private import attached_trainer
 
 
 class ManualOptimizationMixin(LightningModule):
@@ -59,7 +60,7 @@ class ManualOptimizationMixin(LightningModule):
 
     def on_train_batch_start(self, batch: DomainBatch, batch_idx: int) -> None:
         """Begin an iteration: no losses yet, and the running statistics are kept."""
-        every = getattr(self._trainer, "log_every_n_steps", 0)
+        every = getattr(attached_trainer(self), "log_every_n_steps", 0)
         self.should_log = every > 0 and (self.iteration + 1) % every == 0
         self.losses = {}
         self.finite.start(self.network, batch, self.iteration)
@@ -134,5 +135,5 @@ class ManualOptimizationMixin(LightningModule):
     def _is_finite(self, step: StepNumbers | None = None) -> bool:
         """Whether a step may be made; what is not finite is left out and reported, or ends the run."""
         found = self.finite.check(step, self.domains_of)
-        self.finite.handle(found, getattr(self._trainer, "datamodule", None), in_step=step is not None)
+        self.finite.handle(found, getattr(attached_trainer(self), "datamodule", None), in_step=step is not None)
         return found.step is None

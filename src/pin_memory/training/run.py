@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig
 
-from pin_memory.callbacks import MetricRows, PredictionPanels, RankBuffers, StepSeeds
+from pin_memory.callbacks import PredictionPanels, StepSeeds
 from pin_memory.callbacks.run_record import RunRecord, source_scores
 from pin_memory.domains import MultiSourceDataModule
 from pin_memory.evaluation.floors import copied_weights, floor_scores, with_weights
@@ -95,7 +95,7 @@ def _callbacks(cfg: DictConfig, choices: dict[str, str], data: MultiSourceDataMo
     if not any(isinstance(callback, StepSeeds) for callback in chosen):
         log.warning("callbacks.seeds is left out: a resumed run will not draw the noise of one that was never stopped.")
     record = RunRecord(checkpoints.run_record(cfg, choices, Path(cfg.paths.run), data))
-    return [*chosen, MetricRows(), RankBuffers(), record]
+    return [*chosen, record]
 
 
 def _checked_method(cfg: DictConfig, data: MultiSourceDataModule, trainer: Trainer) -> Method:

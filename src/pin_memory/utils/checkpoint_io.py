@@ -1,8 +1,7 @@
-"""Checkpoint files that are whole or absent, also on a full disk."""
+"""Checkpoint files that are complete or absent, also on a full disk, and that are read with their checksums."""
 
 import os
 import zipfile
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,59 +15,78 @@ from pin_memory.utils.safe_load import load_weights_only
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Write a checkpoint beside its place, flush it to the disk, and only then move it into place.
+    """Write a checkpoint next to its place, flush it to the disk, and only then move it into place.
 
-    A crash, a full disk or a power cut therefore leaves the earlier checkpoint of that name as it was. Local files only.
+    A crash, a full disk or a power cut therefore leaves the earlier checkpoint of that name as it was. Local files only. Lightning's own
+    temporary file lies in the system's folder for these, from where it is copied on a cluster, not moved.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Save a checkpoint.
+        """Save a checkpoint; its folder is made if needed.
 
         Args:
             checkpoint: Model and trainer state.
-            path: The file to write; its folder is made if needed.
+            path: The file to write.
             storage_options: Not supported.
 
         Raises:
-            TypeError: If `storage_options` is given.
-            OutputError: If the file cannot be written.
+            TypeError: `storage_options` is given.
+            OutputError: The file cannot be written.
         """
         if storage_options is not None:
             raise TypeError(f"{type(self).__name__} writes local files and takes no `storage_options`.")
+        path = Path(path)
         try:
             with atomic_write(path) as temporary, temporary.open("wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
-            _flush_folder(Path(path).parent)
+            _flush_folder(path.parent)
         except (OSError, RuntimeError) as error:
             # When a write fails, torch.save raises a RuntimeError of its own while closing the archive.
-            cause = next((link for link in _chain(error) if isinstance(link, OSError)), None)
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, OSError):
+                cause = cause.__cause__ or cause.__context__
             if cause is None:
                 raise
-            raise OutputError(_message(Path(path), cause)) from error
+            there = os.path.exists(path)  # noqa: PTH110 - Path.exists raises where the folder may not be read
+            earlier = f"The earlier {path.name} is intact." if there else "No half-written file was left behind."
+            raise OutputError(
+                f"Cannot write the checkpoint {path}: {cause.strerror or cause}. {earlier} Free some space there or choose another folder."
+            ) from error
 
 
-def damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint file, or None if it is whole.
+class DamagedCheckpointError(ConfigurationError):
+    """A checkpoint file that is not as it was written; the message says what is wrong, without the file's name."""
 
-    `torch.load` itself does not compare the checksums that `torch.save` puts beside every tensor: a flipped bit goes unnoticed.
+
+def load_intact(path: Path) -> Any:
+    """Load a checkpoint whose checksums are all correct; no code in it is run.
+
+    `torch.load` itself does not compare the checksums that `torch.save` puts next to every tensor: a flipped bit goes unnoticed.
 
     Args:
-        path: The file; it is read to its end, about 1 GB in a second, and nothing in it is run.
+        path: The file; it is read to its end, about 1 GB in a second, and then loaded.
+
+    Returns:
+        Its content.
+
+    Raises:
+        DamagedCheckpointError: It is empty, cut short, changed or foreign, or holds code.
     """
     if not path.stat().st_size:
-        return "it is empty"
+        raise DamagedCheckpointError("it is empty")
     try:
         with zipfile.ZipFile(path) as archive:
-            if broken := archive.testzip():
-                return f"the checksum of {broken} in it is wrong"
-        load_weights_only(path)
+            broken = archive.testzip()
+        content = load_weights_only(path)
     except ConfigurationError as error:
-        return str(error)
+        raise DamagedCheckpointError(str(error)) from error
     except Exception as error:  # zipfile raises half a dozen kinds for what is no archive, or a damaged one
-        return f"it is no whole archive ({error or type(error).__name__})"
-    return None
+        raise DamagedCheckpointError(f"it is no complete archive ({error or type(error).__name__})") from error
+    if broken:
+        raise DamagedCheckpointError(f"the checksum of {broken} in it is wrong")
+    return content
 
 
 def _flush_folder(folder: Path) -> None:
@@ -81,23 +99,10 @@ def _flush_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what led to it."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _message(path: Path, cause: OSError) -> str:
-    """Say what could not be written, why, and what is left to go on with."""
-    earlier = f"The earlier {path.name} is intact." if _exists(path) else "No half-written file was left behind."
-    reason = cause.strerror or str(cause)
-    return f"Cannot write the checkpoint {path}: {reason}. {earlier} Free some space there or choose another run folder."
-
-
-def _exists(path: Path) -> bool:
-    """Whether the file is there, where that can be seen at all."""
+def damage(path: Path) -> str | None:
+    """Return what is wrong with a checkpoint file, or None if it is intact."""
     try:
-        return path.exists()
-    except OSError:
-        return False
+        load_intact(path)
+    except DamagedCheckpointError as error:
+        return str(error)
+    return None

@@ -1,5 +1,6 @@
 import os
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -187,10 +188,10 @@ def test_images_that_show_a_class() -> None:
 
 def test_training_sees_the_rare_class_more_often(root: Path) -> None:
     def drawn(sampling: str) -> list[int]:
-        loading = Loading(2, 0, 40, seed=3, sampling=sampling, rare_class_temperature=0.05)
+        loading = Loading(2, 0, seed=3, sampling=sampling, rare_class_temperature=0.05)
         loader = GTAVDataModule(root, TrainTransform(16), loading).train_dataloader("gtav")
         assert next(iter(loader))["image"].shape == (2, 3, 16, 16)
-        return [draw.index for draw in loader.sampler]
+        return [draw.index for draw in islice(loader.sampler, 40)]
 
     # Only frame 4 (index 3) has a car.
     assert drawn("uniform").count(3) == 5

@@ -1,5 +1,7 @@
+import multiprocessing
 import os
 import pickle
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +45,7 @@ def write_bdd(root: Path) -> Path:
 
 
 def gtav(root: Path, **loading: Any) -> GTAVDataModule:
-    settings = {"batch_size": 2, "num_workers": 0, "draws_per_epoch": 9} | loading
+    settings = {"batch_size": 2, "num_workers": 0} | loading
     return GTAVDataModule(root, TrainTransform(16), Loading(**settings))
 
 
@@ -62,29 +64,20 @@ def two_sources(data: Path) -> MultiSourceDataModule:
 
 def test_works_alone_with_the_published_settings(data: Path) -> None:
     module = GTAVDataModule(root=str(data / "gtav"))
-    assert module.loading == Loading(4, 4, 2975, 500, None, 304)
-    loader = module.train_dataloader()
-    assert len(loader) == 743
+    assert module.loading == Loading(4, 4, 500, None, 304)
+    assert module.train_dataloader().sampler.batch_size == 4
     assert module.dataset("train")[0]["image"].shape == (3, 20, 30)
 
 
 def test_batches_do_not_depend_on_the_workers(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
-    runs = []
-    for workers in (0, 1, 2):
-        loader = gtav(data / "gtav", num_workers=workers).train_dataloader()
-        assert loader.num_workers == workers
-        epochs = []
-        for number in range(2):
-            loader.sampler.set_epoch(number)  # type: ignore[attr-defined]
-            epochs.append(list(loader))
-        runs.append(epochs)
-    for epochs in runs[1:]:
-        for batch, same in zip(epochs[0] + epochs[1], runs[0][0] + runs[0][1], strict=True):
+    runs = [list(islice(gtav(data / "gtav", num_workers=workers).train_dataloader(), 8)) for workers in (0, 1, 2)]
+    for batches in runs[1:]:
+        for batch, same in zip(batches, runs[0], strict=True):
             assert batch["name"] == same["name"]
             assert torch.equal(batch["image"], same["image"])
             assert torch.equal(batch["label"], same["label"])
-    assert not torch.equal(runs[0][0][0]["image"], runs[0][1][0]["image"])
+    assert len({str(batch["image"].sum()) for batch in runs[0]}) == 8
 
 
 def test_never_more_workers_than_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +86,7 @@ def test_never_more_workers_than_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_transforms_can_go_to_spawned_workers(data: Path) -> None:
-    dataset = gtav(data / "gtav").train_dataloader().dataset
+    dataset = gtav(data / "gtav").train_dataloader().domain
     again = pickle.loads(pickle.dumps(dataset))
     assert again[0]["image"].shape == (3, 16, 16)
 
@@ -119,16 +112,14 @@ def test_stand_ins_are_recognised(data: Path) -> None:
     assert module.stand_in
 
 
-@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"num_workers": -1}, {"draws_per_epoch": 0}, {"max_val_images": 0}])
+@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"num_workers": -1}, {"max_val_images": 0}])
 def test_wrong_loading_is_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ConfigurationError, match=f"loading.{next(iter(wrong))}"):
         Loading(**wrong)
 
 
 def test_training_batch_has_a_part_for_each_source(two_sources: MultiSourceDataModule) -> None:
-    batches = [batch for batch, _, _ in two_sources.train_dataloader()]
-    assert len(batches) == 4
-    for batch in batches:
+    for batch in islice(two_sources.train_dataloader(), 20):
         assert list(batch) == two_sources.source_names == ["a", "b"]
         for part in batch.values():
             assert part["image"].shape == (2, 3, 16, 16)
@@ -138,8 +129,60 @@ def test_training_batch_has_a_part_for_each_source(two_sources: MultiSourceDataM
 
 def test_one_data_set_under_two_names_is_drawn_twice(data: Path) -> None:
     module = MultiSourceDataModule({"a": gtav(data / "gtav"), "b": gtav(data / "gtav")}, {})
-    batches = [batch for batch, _, _ in module.train_dataloader()]
+    batches = list(islice(module.train_dataloader(), 4))
     assert [batch["a"]["name"] for batch in batches] != [batch["b"]["name"] for batch in batches]
+
+
+def test_sources_of_different_batch_sizes_keep_positions_of_their_own(data: Path) -> None:
+    """No draw of a source comes twice, however many the other one takes, and each knows its iteration."""
+    seen: dict[str, list[tuple[int, int]]] = {"a": [], "b": []}
+
+    class Recording(TrainTransform):
+        """Keeps the seeds and iterations that it is asked for."""
+
+        def at(self, iteration: int) -> "Recording":
+            self.iteration = iteration
+            return self
+
+        def __call__(self, image: np.ndarray, label: np.ndarray, seed: int | None = None) -> Any:
+            seen[self.name].append((seed or 0, self.iteration))
+            return super().__call__(image, label, seed)
+
+    sources = {}
+    for name, folder, batch_size in (("a", "gtav", 2), ("b", "second", 3)):
+        augmentation = Recording(16)
+        augmentation.name = name  # type: ignore[attr-defined]
+        sources[name] = GTAVDataModule(data / folder, augmentation, Loading(batch_size=batch_size, num_workers=0))
+    for _ in islice(MultiSourceDataModule(sources).train_dataloader(), 12):
+        pass
+    for name, batch_size in (("a", 2), ("b", 3)):
+        assert len({seed for seed, _ in seen[name]}) == 12 * batch_size
+        assert [iteration for _, iteration in seen[name]] == [number // batch_size for number in range(12 * batch_size)]
+
+
+def test_a_pass_outside_of_the_iterations_has_draws_of_its_own(data: Path) -> None:
+    """As long as it takes to draw the largest source once, and no longer; the same for the same number."""
+    module = MultiSourceDataModule({"a": gtav(data / "gtav"), "b": gtav(data / "second")})  # 8 and 12 training images
+    passes = [[(part["name"], part["image"].sum().item()) for batch in module.source_pass(n) for part in batch.values()] for n in (0, 0, 1)]
+    assert len(passes[0]) == 2 * 12 // 2
+    assert passes[0] == passes[1] != passes[2]
+    training = [(part["name"], part["image"].sum().item()) for batch in islice(module.train_dataloader(), 6) for part in batch.values()]
+    assert training != passes[0]
+
+
+def test_loading_processes_start_with_the_first_batch_and_share_the_cpus(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not before: a method may read the sources before its first iteration, and would have them twice."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    module = MultiSourceDataModule({"a": gtav(data / "gtav", num_workers=8), "b": gtav(data / "second", num_workers=1)})
+    loader = module.train_dataloader()
+    assert [part.workers for part in loader.loaders.values()] == [2, 1]
+    before = set(multiprocessing.active_children())
+    batches = iter(loader)
+    assert set(multiprocessing.active_children()) == before
+    next(batches)
+    assert len(set(multiprocessing.active_children()) - before) == 3
+    batches.close()  # type: ignore[attr-defined]
+    assert set(multiprocessing.active_children()) == before
 
 
 def test_evaluation_goes_domain_by_domain(two_sources: MultiSourceDataModule) -> None:
@@ -284,21 +327,14 @@ def record(data: Path, workers: int = 0, resume: str | None = None, **options: A
     return recorder.seen
 
 
-@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`", "ignore:You're resuming from a checkpoint")
 @pytest.mark.parametrize("workers", [0, 1])
-def test_training_goes_on_as_if_never_interrupted(data: Path, workers: int) -> None:
-    whole = record(data, workers)
-    assert len(whole) == 10
-    assert len({str(step) for step in whole}) == 10
-    # In the first epoch, at its end (an epoch has 4 steps) and in the second.
+def test_training_resumes_as_if_never_interrupted(data: Path, workers: int) -> None:
+    intact = record(data, workers)
+    assert len(intact) == 10
+    assert len({str(step) for step in intact}) == 10
     for step in (2, 4, 7):
-        assert record(data, workers, str(data / f"checkpoints/step={step}.ckpt")) == whole[step:]
-
-
-@pytest.mark.filterwarnings("ignore:You requested to overfit")
-def test_overfitting_one_batch_works(data: Path) -> None:
-    seen = record(data, overfit_batches=1)
-    assert {str([names for names, _ in step]) for step in seen} == {"[['00001', '00002'], ['00001', '00002']]"}
+        assert record(data, workers, str(data / f"checkpoints/step={step}.ckpt")) == intact[step:]
 
 
 def test_a_target_may_not_share_images_with_a_source(tmp_path: Path) -> None:

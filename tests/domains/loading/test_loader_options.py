@@ -1,15 +1,11 @@
-"""What keeps the accelerator fed: loading processes that stay and do not compete, and memory that is copied without waiting."""
-
-from pathlib import Path
+"""What keeps the accelerator fed: loading processes that do not compete, and memory that is copied without waiting."""
 
 import cv2
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from pin_memory.domains import GTAVDataModule, Loading
-from pin_memory.domains.loading.settings import loader_options
-from pin_memory.domains.stand_ins.writers import StandIns
+from pin_memory.domains.loading.loader import loader_options
 
 
 class Threads(Dataset[torch.Tensor]):
@@ -42,13 +38,3 @@ def test_a_loading_process_has_one_thread() -> None:
 def test_memory_is_pinned_where_there_is_a_gpu(gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     assert loader_options(1)["pin_memory"] is gpu
-
-
-def test_the_loading_processes_of_training_stay_and_read_ahead(tmp_path: Path) -> None:
-    StandIns(tmp_path, images_per_domain=8, seed=1, width=160).prepare()
-    workers, none = (
-        GTAVDataModule(tmp_path / "gtav", loading=Loading(num_workers=number, draws_per_epoch=8)).train_dataloader() for number in (1, 0)
-    )
-    assert workers.persistent_workers
-    assert workers.prefetch_factor == 2
-    assert not none.persistent_workers

@@ -1,7 +1,9 @@
 """The augmentation of the meta-test side goes where the method's split goes."""
 
 import pickle
+from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pin_memory.domains import GTAVDataModule, Loading, MultiSourceDataModule, TrainTransform
-from pin_memory.domains.loading.meta_test_augmentation import AugmentationBySide
+from pin_memory.domains.loading.meta_test_augmentation import MetaTestAugmentation
 from pin_memory.methods.domain_split import DomainSplit
 from pin_memory.utils.errors import ConfigurationError
 from tests.domains.readers.domain_cases import write_grey, write_image
@@ -28,43 +30,36 @@ class Constant:
 
 
 def module(root: Path, workers: int = 0) -> MultiSourceDataModule:
-    """Three sources of five training images each, in epochs of seven draws: batches of two, with one draw left over."""
+    """Three sources of five training images each, in batches of two."""
     for name in NAMES:
         for number in range(1, 7):
             write_image(root / name / "images" / f"{number:05}.png", 4, 4)
             write_grey(root / name / "labels" / f"{number:05}.png", np.zeros((4, 4), np.uint8))
-    loading = Loading(batch_size=2, num_workers=workers, draws_per_epoch=7)
+    loading = Loading(batch_size=2, num_workers=workers)
     sources = {name: GTAVDataModule(root / name, Constant(0.0), loading) for name in NAMES}
     return MultiSourceDataModule(sources, split=DomainSplit(seed=3), meta_test_augmentation=Constant(1.0))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_meta_test_side_of_every_iteration_gets_its_augmentation(tmp_path: Path, workers: int) -> None:
-    loader = module(tmp_path, workers).train_dataloader()
-    iteration, sides = 0, set()
-    for epoch in range(4):
-        for part in loader.flattened:
-            part.sampler.set_epoch(epoch)
-        for batch, *_ in iter(loader):
-            meta_test = DomainSplit(seed=3)(NAMES, iteration)[1]
-            assert [name for name in NAMES if bool((batch[name]["image"] == 1).all())] == [name for name in NAMES if name in meta_test]
-            assert all(bool((batch[name]["image"] == 0).all()) for name in NAMES if name not in meta_test)
-            sides.add(tuple(sorted(meta_test)))
-            iteration += 1
-    assert iteration == 12
+    sides = set()
+    for iteration, batch in enumerate(islice(module(tmp_path, workers).train_dataloader(), 12)):
+        meta_test = DomainSplit(seed=3)(NAMES, iteration)[1]
+        assert [name for name in NAMES if bool((batch[name]["image"] == 1).all())] == [name for name in NAMES if name in meta_test]
+        assert all(bool((batch[name]["image"] == 0).all()) for name in NAMES if name not in meta_test)
+        sides.add(tuple(sorted(meta_test)))
     assert len(sides) > 2
 
 
-def test_a_resumed_epoch_goes_on_with_the_right_side(tmp_path: Path) -> None:
+def test_a_resumed_run_continues_with_the_right_side(tmp_path: Path) -> None:
     data = module(tmp_path)
-    loader = data.train_dataloader().iterables["a"]
-    loader.load_state_dict({"epoch": 1, "batches": 1})  # two of the second epoch's three batches are left: iterations 4 and 5
-    found = [bool((batch["image"] == 1).all()) for batch in loader]
-    assert found == ["a" in DomainSplit(seed=3)(NAMES, iteration)[1] for iteration in (4, 5)]
+    data.trainer = SimpleNamespace(global_step=4, training=True)  # type: ignore[assignment]
+    found = [bool((batch["a"]["image"] == 1).all()) for batch in islice(data.train_dataloader(), 6)]
+    assert found == ["a" in DomainSplit(seed=3)(NAMES, iteration)[1] for iteration in range(4, 10)]
 
 
 def test_it_survives_pickling(tmp_path: Path) -> None:
-    dataset = module(tmp_path).train_dataloader().iterables["b"].dataset
+    dataset = module(tmp_path).train_dataloader().loaders["b"].domain
     assert pickle.loads(pickle.dumps(dataset)).transform.name == "b"
 
 
@@ -80,7 +75,7 @@ def test_the_other_side_changes_colours_alone() -> None:
     sources = {"a": GTAVDataModule("a", own), "b": GTAVDataModule("b", own)}
     data = MultiSourceDataModule(sources, split=DomainSplit(seed=3), meta_test_augmentation=harder)
     by_side = data._augmentation("a")
-    assert isinstance(by_side, AugmentationBySide)
+    assert isinstance(by_side, MetaTestAugmentation)
     generator = np.random.default_rng(1)
     image, label = generator.integers(0, 256, (48, 48, 3), np.uint8), generator.integers(0, 19, (48, 48), np.uint8)
     for seed in range(20):

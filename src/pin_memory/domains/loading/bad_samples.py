@@ -90,24 +90,22 @@ class BadSamples:
         self.names: list[str] = []
         self.draws = 0
 
-    def take(self, batch: dict[str, Any], domain: str, samples: int) -> dict[str, Any]:
-        """Count what was skipped for a batch, say each bad sample once, and return the batch without that.
+    def without_skipped(self, batch: dict[str, Any], domain: str, samples: int, trains: bool = True) -> dict[str, Any]:
+        """Count what was skipped for a batch of `collate_skipping`, and return the batch without it.
 
         Args:
-            batch: What `collate_skipping` made.
+            batch: With the names and faults of the skipped samples.
             domain: The name of the domain, for messages.
             samples: The number of samples of the domain.
-
-        Raises:
-            DataError: More than the allowed share of the samples are bad.
+            trains: Whether the batch is trained on, so that its draws count.
         """
         for name, fault in batch.pop(_SKIPPED):
-            self.draws += 1
+            self.draws += trains
             self.add(name, fault, domain, samples)
         return batch
 
     def add(self, name: str, fault: str, domain: str, samples: int) -> None:
-        """Note a bad sample; arguments as of `take`."""
+        """Record a bad sample, with a warning for each new one; too many of them end the run."""
         if name in self.names:
             return
         self.names.append(name)

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from lightning import LightningDataModule
+from lightning import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 
 from pin_memory.domains.loading.bad_samples import BadSamples
 from pin_memory.domains.loading.class_statistics import class_counts
-from pin_memory.domains.loading.samplers import DrawLoader, DrawSampler, RareClassSampler
-from pin_memory.domains.loading.settings import Loading, collate, loader_options
-from pin_memory.domains.loading.training_loader import TrainingLoader
+from pin_memory.domains.loading.loader import DrawLoader, collate, loader_options
+from pin_memory.domains.loading.samplers import DrawSampler, RareClassSampler
+from pin_memory.domains.loading.settings import Loading
 from pin_memory.domains.loading.transforms import TrainTransform
 from pin_memory.domains.loading.views import ViewTransform, find_view
 from pin_memory.domains.readers.base import Domain
@@ -27,10 +27,20 @@ from pin_memory.utils.labels import LabelSpace
 class DomainDataModule(LightningDataModule):
     """The loaders of one data set; a subclass names its reader.
 
-    Works alone, too: `GTAVDataModule(root="data/gtav").train_dataloader()`.
+    Works alone, too: `GTAVDataModule(root="data/gtav").train_dataloader()`, whose batches have no end.
+
+    Args:
+        root: The folder of the data set.
+        augmentation: For the training images; by default the published one.
+        loading: Batch size, workers and limits; by default the published ones.
+        view: Evaluation view of the validation and test images (`views.VIEWS`).
+        reader_options: Passed to the reader, e.g. `drives` of CamVid.
 
     Attributes:
         bad_samples: The training samples that could not be read so far, with `loading.on_bad_sample=skip`.
+
+    Raises:
+        ConfigurationError: There is no such view.
     """
 
     reader: ClassVar[type[Domain]]
@@ -43,18 +53,6 @@ class DomainDataModule(LightningDataModule):
         view: str = "native",
         **reader_options: Any,
     ) -> None:
-        """Keep the settings; nothing is read before it is asked for.
-
-        Args:
-            root: The folder of the data set.
-            augmentation: For the training images; by default the published one.
-            loading: Batch size, workers and limits; by default the published ones.
-            view: Evaluation view of the validation and test images (`views.VIEWS`).
-            reader_options: Passed to the reader, e.g. `drives` of CamVid.
-
-        Raises:
-            ConfigurationError: There is no such view.
-        """
         super().__init__()
         self.root = Path(root).expanduser()
         self.augmentation: Transform = augmentation or TrainTransform()
@@ -79,7 +77,7 @@ class DomainDataModule(LightningDataModule):
         return self.reader.label_space
 
     def dataset(self, split: str, transform: Transform | None = None) -> Domain:
-        """Open a split: "train", "val" or "test" (what a target domain is judged on).
+        """Open a split: "train", "val" or "test" (what a target domain is evaluated on).
 
         Args:
             split: The split.
@@ -87,18 +85,13 @@ class DomainDataModule(LightningDataModule):
 
         Raises:
             DataError: The data set is missing, empty or has images without label.
+            ConfigurationError: The reader has no such option.
         """
-        try:
-            return self.reader(self.root, split, transform, **self.reader_options)
-        except (TypeError, ValueError, AttributeError) as error:
-            if not self.reader_options:
-                raise
-            known = [name for name in inspect.signature(self.reader).parameters if name not in ("root", "split", "transform", "options")]
-            given = ", ".join(f"{name}={value!r}" for name, value in self.reader_options.items())
-            raise ConfigurationError(
-                f"{self.title}: the options {given} do not fit ({error}). Its own options are {', '.join(known) or 'none'}; all have"
-                " split_file and unmatched."
-            ) from error
+        known = [name for name in inspect.signature(self.reader).parameters if name not in ("root", "split", "transform", "options")]
+        known = list(dict.fromkeys([*known, "split_file", "unmatched"]))
+        if unknown := [name for name in self.reader_options if name not in known]:
+            raise ConfigurationError(f"{self.title} has no option {', '.join(unknown)}; its options are {', '.join(known)}.")
+        return self.reader(self.root, split, transform, **self.reader_options)
 
     def check(self, splits: Sequence[str] = SPLITS) -> set[Path]:
         """List the files of the splits, decoding nothing.
@@ -112,35 +105,42 @@ class DomainDataModule(LightningDataModule):
         root = self.root.resolve()  # two ways to one folder are one; the files' own links are not followed, which takes long
         return {root / sample.image.relative_to(self.root) for split in splits for sample in self.dataset(split).samples}
 
-    def train_dataloader(self, stream: str = "", augmentation: Transform | None = None) -> DrawLoader:
-        """Random augmented batches of "image" (B, 3, H, W), "label" (B, H, W) and "name".
+    def train_dataloader(
+        self, stream: str = "", augmentation: Transform | None = None, workers: int | None = None, extra_pass: int | None = None
+    ) -> DrawLoader:
+        """Random augmented batches of "image" (B, 3, H, W), "label" (B, H, W) and "name", without an end.
 
         Args:
             stream: The name of the domain in a run of several; domains of different names get independent draws.
             augmentation: In place of the domain's own.
+            workers: Loading processes; None for those of `loading`.
+            extra_pass: Number of a pass outside of the iterations, which has draws of its own from iteration 0 on. None: the draws of
+                training, from the iteration on that the Trainer is at.
 
         Raises:
             DataError: As `dataset`.
-            ConfigurationError: An epoch does not fill one batch.
         """
         dataset = self.dataset("train", augmentation or self.augmentation)
-        sampler = self._sampler(dataset, stream)
-        options = loader_options(self.loading.workers) | {"persistent_workers": self.loading.workers > 0}
+        if extra_pass is None:
+            sampler = self._sampler(dataset, stream, iterations_made(self.trainer))
+        else:
+            sampler = self._sampler(dataset, f"{stream}, pass {extra_pass}", 0)
         bad = self.bad_samples if self.loading.on_bad_sample == "skip" else None
-        return TrainingLoader(dataset, domain=stream or self.title, bad=bad, sampler=sampler, batch_size=self.loading.batch_size, **options)
+        workers = self.loading.workers if workers is None else workers
+        return DrawLoader(dataset, sampler, stream or self.title, workers, bad, trains=extra_pass is None)
 
-    def _sampler(self, dataset: Domain, stream: str) -> DrawSampler:
-        """The draws of the training images; rare classes have to be counted once for that."""
+    def _sampler(self, dataset: Domain, stream: str, start: int) -> DrawSampler:
+        """Return the draws of the training images; rare classes have to be counted once for that."""
         loading = self.loading
         if loading.sampling == "uniform":
-            return DrawSampler(len(dataset), loading.draws_per_epoch, loading.seed, stream)
+            return DrawSampler(len(dataset), loading.batch_size, loading.seed, stream, start)
 
         def skip(name: str, fault: str) -> None:
             self.bad_samples.add(name, fault, stream or self.title, len(dataset))
 
         counts = class_counts(dataset, loading.workers, skip if loading.on_bad_sample == "skip" else None)
         shape = {"temperature": loading.rare_class_temperature, "min_share": loading.rare_class_min_share}
-        return RareClassSampler(counts, loading.draws_per_epoch, loading.seed, stream, **shape)
+        return RareClassSampler(counts, loading.batch_size, loading.seed, stream, start, **shape)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Validation images one by one, in the evaluation view."""
@@ -170,8 +170,13 @@ class DomainDataModule(LightningDataModule):
         return samples
 
     def _evaluation(self, split: str) -> DataLoader[Any]:
-        """A loader over this process's share of the images, in order."""
+        """Return a loader over this process's part of the images, in order."""
         dataset = self.dataset(split, ViewTransform(self.view.name))
         dataset.samples = list(items_of_rank(self.evaluated(split, world_size())))
         options = loader_options(self.loading.workers)
         return DataLoader(dataset, batch_size=self.loading.evaluation_batch_size, collate_fn=collate, **options)
+
+
+def iterations_made(trainer: Trainer | None) -> int:
+    """Return the iterations that a Trainer has made while it trains; otherwise 0."""
+    return trainer.global_step if trainer is not None and trainer.training else 0

@@ -13,7 +13,7 @@ Split = Callable[[Sequence[str], int], tuple[list[str], list[str]]]
 
 
 @dataclass(frozen=True)
-class AugmentationBySide:
+class MetaTestAugmentation:
     """The augmentation of a source domain, which depends on the side that the domain is on.
 
     The released code meant this, but gives the harder views to the first listed domain for ever. A split is a function of the iteration,

@@ -1,11 +1,10 @@
 """Several source domains to train on and unseen target domains to test on."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from lightning import LightningDataModule
 from lightning.pytorch.utilities import CombinedLoader
 
@@ -20,11 +19,12 @@ from pin_memory.domains.loading.compatibility import (
     require_unseen_images,
 )
 from pin_memory.domains.loading.data_module import DomainDataModule
-from pin_memory.domains.loading.meta_test_augmentation import AugmentationBySide, Split
+from pin_memory.domains.loading.loader import SourceLoader
+from pin_memory.domains.loading.meta_test_augmentation import MetaTestAugmentation, Split
+from pin_memory.domains.loading.parallel import usable_cpus
 from pin_memory.domains.loading.transforms import TrainTransform
-from pin_memory.domains.loading.waiting import Stopwatch, TimedLoader
 from pin_memory.domains.readers.draws import Transform
-from pin_memory.utils.distributed import gather_objects, rank
+from pin_memory.utils.distributed import gather_objects, rank, world_size
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.utils.labels import CITYSCAPES, LabelSpace
 
@@ -46,9 +46,6 @@ class MultiSourceDataModule(LightningDataModule):
 
     A training batch is a dictionary from the source's name to its mini-batch of "image", "label" and "name". Validation runs over the
     sources one after the other, a test over the targets.
-
-    Attributes:
-        waiting: Seconds that training has waited for its batches so far: for the loaders, and for the transfer to the device.
     """
 
     def __init__(
@@ -79,7 +76,6 @@ class MultiSourceDataModule(LightningDataModule):
                 or `views` name what is no source.
         """
         super().__init__()
-        self.waiting = Stopwatch()
         self.sources = dict(sources or {})
         self.targets = dict(targets or {})
         for name in (*self.sources, *self.targets):
@@ -209,22 +205,38 @@ class MultiSourceDataModule(LightningDataModule):
         for domain in self.targets.values() if targets else ():
             domain.evaluated("test", processes)
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Move a batch as Lightning does (without waiting for the copy from pinned memory to a GPU), and count the time in training."""
-        training = self.trainer is not None and self.trainer.training
-        with self.waiting.running() if training else nullcontext():
-            return super().transfer_batch_to_device(batch, device, dataloader_idx)
-
-    def train_dataloader(self) -> CombinedLoader:
-        """One mini-batch of each source in every step; shorter sources start again until the longest ends.
+    def train_dataloader(self) -> SourceLoader:
+        """One mini-batch of each source for every iteration from the one that the Trainer is at, without an end.
 
         Raises:
             ConfigurationError: There are no sources.
             DataError: A source is missing.
         """
+        return self._loader(None)
+
+    def source_pass(self, number: int) -> Iterator[dict[str, dict[str, Any]]]:
+        """One pass over the sources outside of the iterations, with draws of its own: the batches that draw the largest source once.
+
+        Args:
+            number: Of the pass; passes of different numbers have different draws.
+
+        Raises:
+            ConfigurationError: There are no sources.
+            DataError: A source is missing.
+        """
+        sources = self._loader(number)
+        lengths = [len(loader.domain) // (loader.sampler.batch_size * world_size()) for loader in sources.loaders.values()]
+        yield from islice(sources, max(1, *lengths))
+
+    def _loader(self, extra_pass: int | None) -> SourceLoader:
+        """Return the training batches of all sources, which together start no more loading processes than there are CPUs."""
         require_any(self.sources, "source")
-        loaders = {name: domain.train_dataloader(name, self._augmentation(name)) for name, domain in self.sources.items()}
-        return TimedLoader(loaders, "max_size_cycle", self.waiting)
+        loaders = {}
+        for name, domain in self.sources.items():
+            domain.trainer = self.trainer
+            workers = min(domain.loading.workers, max(1, usable_cpus() // len(self.sources)))
+            loaders[name] = domain.train_dataloader(name, self._augmentation(name), workers, extra_pass)
+        return SourceLoader(loaders)
 
     def bad_samples(self) -> dict[str, dict[str, Any]]:
         """The training samples that could not be read and were left out so far, over all processes, which all have to ask.
@@ -266,7 +278,7 @@ class MultiSourceDataModule(LightningDataModule):
             return own
         if isinstance(own, TrainTransform) and isinstance(harder, TrainTransform):
             harder = harder.with_geometry_of(own)
-        return AugmentationBySide(own, harder, self.split, tuple(self.sources), name)
+        return MetaTestAugmentation(own, harder, self.split, tuple(self.sources), name)
 
     def val_dataloader(self) -> CombinedLoader:
         """The sources' validation images, source by source, one by one."""

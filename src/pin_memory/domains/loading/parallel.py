@@ -32,7 +32,7 @@ def in_parallel(
     # A process for a handful of files costs more than it saves.
     count = min(cpus if workers is None else workers, cpus, len(indices) // 4)
     work = _Work(function, domain, indices)
-    loader: DataLoader[Any] = DataLoader(work, batch_size=None, num_workers=count, collate_fn=_as_is, worker_init_fn=_start_worker)
+    loader: DataLoader[Any] = DataLoader(work, batch_size=None, num_workers=count, collate_fn=_as_is, worker_init_fn=start_worker)
     yield from tqdm(loader, desc=title, total=len(indices), disable=None, leave=False, dynamic_ncols=True)  # None: on a terminal only
 
 
@@ -58,5 +58,6 @@ def _as_is(item: T) -> T:
     return item
 
 
-def _start_worker(_: int) -> None:
+def start_worker(_: int) -> None:
+    """Give a loading process one thread: several of OpenCV's own would only compete."""
     cv2.setNumThreads(0)
