@@ -2,10 +2,11 @@
 
     python -m benchmarks.evaluation [--images 2 --depths 18 50 --protocols whole sliding_768 --workers 1 --threads 1 --output DIR]
 
-The images are drawn street scenes with sensor noise in Cityscapes' format (2.2 MB a PNG), read through the real data loader and judged as
-`trainer.test` does: decoded in a loading process, predicted by the protocol, counted. "Network" is what runs inside of it, up to logits at
-the label's size; "scores" is what a protocol does with logits (soft-max, averages, argmax); "wait" is for the loader. Shares are of the
-processor time of the judging process plus its wait, so that other jobs on the machine do not count; images per second are by the clock.
+The images are drawn street scenes with sensor noise in Cityscapes' format (2.2 MB a PNG), read through the real data loader and evaluated
+as `trainer.test` does: decoded in a loading process, predicted by the protocol, counted. "Network" is what runs inside of it, up to
+logits at the label's size; "scores" is what a protocol does with logits (soft-max, averages, argmax); "wait" is for the loader. Shares
+are of the processor time of the evaluating process plus its wait, so that other jobs on the machine do not count; images per second are
+by the clock.
 `--speedup` answers for a device whose network and memory are so many times faster: how many loading processes feed it, and which share
 the network then has. Writes `evaluation.json` and `evaluation.md`.
 """
@@ -74,8 +75,8 @@ def counted(times: dict[str, float], part: str, clock: Callable[[], float]) -> I
 
 
 @torch.inference_mode()
-def judge(network: TimedSegmenter, protocol: Protocol, root: Path, workers: int) -> dict[str, Any]:
-    """Judge all images; seconds of each part and of the whole, for one image."""
+def evaluate(network: TimedSegmenter, protocol: Protocol, root: Path, workers: int) -> dict[str, Any]:
+    """Evaluate all images: seconds of each part for one image, and the share of the network."""
     data = CityscapesDataModule(root / "Cityscapes", loading=Loading(num_workers=workers))
     confusion, times = DomainConfusion(network.num_classes), dict.fromkeys(PARTS, 0.0)
     loader = data.val_dataloader()
@@ -131,7 +132,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         for depth in arguments.depths:
             network = build(depth)
             for name in arguments.protocols:
-                row = judge(network, find_protocol(name), Path(folder), arguments.workers)
+                row = evaluate(network, find_protocol(name), Path(folder), arguments.workers)
                 device = on_a_faster_device(row, loading_seconds, arguments.speedup)
                 rows.append({"network": f"ResNet-{depth}", "protocol": name, **row, "faster_device": device})
                 print(f"ResNet-{depth} {name}: {row['images_per_second']:.3f} images/s", flush=True)

@@ -23,15 +23,7 @@ _STARTS = {None: "random weights", "imagenet": "torchvision's ImageNet weights (
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a model card is made of.
-
-    Attributes:
-        source: What is exported.
-        settings: Its settings.
-        results: Of this checkpoint.
-        name: Of the model.
-        licence: Of the weights, as a hub names it (`cc-by-nc-4.0`); None where it is not stated.
-    """
+    """What a model card is made of; `licence` is that of the weights as a hub names it (`cc-by-nc-4.0`), None where none is stated."""
 
     source: Source
     settings: ExportSettings

@@ -49,37 +49,15 @@ class Classes(BaseModel):
     palette: list[tuple[int, int, int]]
 
 
-class Normalisation(BaseModel):
-    """Mean and standard deviation of the channels, RGB in 0..1."""
-
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
-
-
 class ExportSettings(BaseModel):
-    """The settings of an exported network, as they are written in JSON.
-
-    Attributes:
-        format: Mark and version.
-        network: Settings that build the network; weights are not downloaded.
-        label_space: The classes.
-        normalisation: Of the images.
-        statistics: What batch norm normalises by.
-        protocol: How the network is applied to an image.
-        method: Name of the method.
-        network_name: Name of the network.
-        sources: Names of the source domains.
-        step: Iterations of the training.
-        images_seen: Images of the training.
-        stand_in: Whether some or all data of the run were drawn scenes.
-    """
+    """The settings of an exported network, as they are written in JSON; `stand_in`: some or all data of its run were drawn scenes."""
 
     model_config = ConfigDict(extra="allow")
 
     format: Literal["pin_memory.network@1"] = "pin_memory.network@1"
     network: dict[str, Any]
     label_space: Classes
-    normalisation: Normalisation = Normalisation()
+    normalisation: dict[str, tuple[float, float, float]] = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}  # RGB in 0..1
     statistics: BatchNormStatistics
     protocol: Protocol
     method: str = ""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
+from pin_memory.utils.tensors import at_least_float32
 from pin_memory.utils.validation import Share, validated
 
 
@@ -91,8 +92,7 @@ class _BlendedBatchNorm(TorchFunctionMode):
         """Mean and variance `(C,)` for `(B, C, ...)`; a single value per channel has no variance and leaves the running statistics."""
         if x.numel() == x.shape[1]:
             return mean, variance
-        values = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-        own_variance, own_mean = torch.var_mean(values, dim=[axis for axis in range(x.ndim) if axis != 1], correction=0)
+        own_variance, own_mean = torch.var_mean(at_least_float32(x), dim=[axis for axis in range(x.ndim) if axis != 1], correction=0)
         # Evaluation only: no gradient is taken through the statistics.
         mean = torch.lerp(mean.to(own_mean), own_mean.detach(), self.share)
         return mean, torch.lerp(variance.to(own_variance), own_variance.detach(), self.share)

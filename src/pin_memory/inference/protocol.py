@@ -12,6 +12,7 @@ from pin_memory.inference.batch_norm import RUNNING, BatchNormStatistics
 from pin_memory.inference.scaling import add_resized, resize_images, scaled_size
 from pin_memory.inference.sliding import windows_along
 from pin_memory.networks import MemorySegmenter
+from pin_memory.utils.tensors import at_least_float32
 from pin_memory.utils.validation import validated
 
 _STRIPE = 64
@@ -135,18 +136,15 @@ class Protocol:
     def _group_scores(self, network: MemorySegmenter, images: Tensor, size: tuple[int, int], statistics: BatchNormStatistics) -> Tensor:
         """Averaged scores `(B, K, *size)` of images that are normalised together."""
         if self.single_pass:
-            return _at_least_float32(network.segment(images, size))
+            return at_least_float32(network.segment(images, size))
         # Windows are only batched where no statistics are taken over the batch.
         together = max(1, self.window_batch // len(images)) if statistics.policy == "running" else 1
         total: Tensor | None = None
         passes = [(scale, mirrored) for scale in self.scales for mirrored in ((False, True) if self.flip else (False,))]
         for scale, mirrored in passes:
             scaled = resize_images(images, scaled_size(images.shape[-2], images.shape[-1], scale, self.longest))
-            parts = (
-                self._stripes(network, scaled, size, mirrored)
-                if self.window is None
-                else self._windows(network, scaled, mirrored, together)
-            )
+            stripes = self.window is None
+            parts = self._stripes(network, scaled, size, mirrored) if stripes else self._windows(network, scaled, mirrored, together)
             for scores, source, top, left in parts:
                 if total is None:
                     total = scores.new_zeros(len(images), scores.shape[1], *size)
@@ -158,7 +156,7 @@ class Protocol:
 
     def _stripes(self, network: MemorySegmenter, images: Tensor, size: tuple[int, int], mirrored: bool) -> Iterator[_Part]:
         """Scores of a pass over the whole image, the logits resized straight to the label, in stripes of rows."""
-        logits = _at_least_float32(network.segment(images.flip(-1) if mirrored else images, size))
+        logits = at_least_float32(network.segment(images.flip(-1) if mirrored else images, size))
         for top in range(0, size[0], _STRIPE):
             yield self._to_average(logits[..., top : top + _STRIPE, :], mirrored), size, top, 0
 
@@ -174,7 +172,7 @@ class Protocol:
         for first in range(0, len(places), together):
             batch = places[first : first + together]
             windows = torch.cat([images[..., top : top + down.window, left : left + across.window] for top, left in batch])
-            logits = _at_least_float32(network.segment(windows))
+            logits = at_least_float32(network.segment(windows))
             for (top, left), part in zip(batch, logits.split(len(images)), strict=True):
                 start = width - left - across.window if mirrored else left
                 seen = count[top : top + down.window, start : start + across.window]
@@ -188,11 +186,6 @@ class Protocol:
 
 WHOLE = Protocol("whole")
 """One forward pass at native size; what validation uses, and what checkpoints that name no protocol were evaluated by."""
-
-
-def _at_least_float32(logits: Tensor) -> Tensor:
-    """Half precision would not tell probabilities near 1 apart."""
-    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
 def _softmax_(logits: Tensor) -> Tensor:

@@ -7,17 +7,11 @@ import torch
 from torch import Tensor
 
 _ROUNDING = 0.01
-"""Pixels by which `window * (1 - overlap)` may exceed a whole number: 768 with an overlap written as 0.33333 moves by 512, not by 513."""
+"""Pixels by which `window * (1 - overlap)` may exceed an integer: 768 with an overlap written as 0.33333 moves by 512, not by 513."""
 
 
 class Axis(NamedTuple):
-    """The windows along the rows or the columns of an image.
-
-    Attributes:
-        length: Pixels of the image along the axis.
-        window: Pixels of every window along the axis.
-        starts: First pixel of each window.
-    """
+    """The windows along the rows or the columns of an image: its pixels, those of every window, and the first one of each window."""
 
     length: int
     window: int
@@ -32,15 +26,9 @@ class Axis(NamedTuple):
 
 
 def windows_along(length: int, window: int, overlap: float) -> Axis:
-    """Lay windows along an axis.
+    """Lay windows of one size along an axis, each `ceil(window * (1 - overlap))` pixels after the one before.
 
-    All have the same size: the last one is shifted inwards until it ends with the image, and a window longer than the image is cut to it
-    (one window then sees the whole axis; nothing is padded).
-
-    Args:
-        length: Pixels of the image.
-        window: Pixels of a window.
-        overlap: Share of a window that the next one sees as well, 0..1 without 1; they move by `ceil(window * (1 - overlap))` pixels.
+    The last one is shifted inwards until it ends with the image, and a window longer than the image is cut to it; nothing is padded.
 
     Example:
         >>> windows_along(2048, 768, 1 / 3).starts
