@@ -18,6 +18,7 @@ from pin_memory.analysis.run import analyze as work
 from pin_memory.callbacks.memory_trace import read_trace
 from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import UserError
+from tests.helpers.untrained_run import TRUST
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("sklearn")
@@ -43,6 +44,7 @@ def moved(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "run"
 
 
+@pytest.mark.slow
 def test_a_run_leaves_a_trace_of_its_memory(trained_run: Path) -> None:
     trace = read_trace(trained_run)
     assert trace is not None
@@ -53,6 +55,7 @@ def test_a_run_leaves_a_trace_of_its_memory(trained_run: Path) -> None:
     assert items[0].any()  # the memory was initialised before it was recorded
 
 
+@pytest.mark.slow
 def test_everything_that_a_run_can_have(moved: Path, tmp_path: Path) -> None:
     """By default; the data lie elsewhere, nothing is written there."""
     data = moved.parent / "data"
@@ -91,6 +94,7 @@ def check_numbers(report: dict[str, Any], run: Path, data: Path) -> None:
             assert np.array_equal(found["pixels"], kept[target])
 
 
+@pytest.mark.slow
 def test_gain_over_another_run(moved: Path, tmp_path: Path) -> None:
     """Chosen plots, one domain, both formats; results of the same checkpoint with one class changed by hand."""
     baseline = tmp_path / "baseline"
@@ -124,6 +128,7 @@ def bare(moved: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_network_without_memory_has_the_other_plots(bare: Path, tmp_path: Path) -> None:
     """Confusions are counted on the images at hand: the file has no run folder."""
     options = [f"checkpoint={bare}", f"paths.data={bare.parent / 'data'}", "images=1", "formats=png", "domains=[gtav,bdd100k]"]
@@ -157,9 +162,9 @@ def test_a_network_without_memory_has_the_other_plots(bare: Path, tmp_path: Path
         (["paths.data=nowhere"], ["nowhere", "gtav", "mapillary"]),
     ],
 )
-def test_mistakes(moved: Path, tmp_path: Path, overrides: list[str], expected: list[str]) -> None:
-    """One message that names what to mend."""
-    message = refused(tmp_path, f"checkpoint={moved}", f"paths.data={moved.parent / 'data'}", *overrides)
+def test_mistakes(evaluated_run: Path, tmp_path: Path, overrides: list[str], expected: list[str]) -> None:
+    """One message that names what to fix."""
+    message = refused(tmp_path, f"checkpoint={evaluated_run}", f"paths.data={evaluated_run / 'data'}", TRUST, *overrides)
     for words in expected:
         assert words in message
 

@@ -27,17 +27,18 @@ from pin_memory.runs.build import build_data
 from pin_memory.runs.checkpoints import find_checkpoint, load_method, read_checkpoint
 from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import ConfigurationError
+from tests.helpers.untrained_run import TRUST
 
 
-def run(output: Path, trained: Path, *overrides: str) -> list[dict]:
+def run(output: Path, evaluated: Path, *overrides: str) -> list[dict]:
     """`evaluate` in this process."""
-    data = trained.parents[1] / "stand_ins"
-    more = [] if any(o.startswith("checkpoint=") for o in overrides) else [f"checkpoint={trained}"]
-    given = [*more, f"paths.data={data}", f"paths.run={output}", "accelerator=cpu", *overrides]
+    more = [] if any(o.startswith("checkpoint=") for o in overrides) else [f"checkpoint={evaluated}"]
+    given = [*more, f"paths.data={evaluated / 'data'}", f"paths.run={output}", "accelerator=cpu", TRUST, *overrides]
     with initialize_config_dir(str(config_directory()), version_base="1.3"):
         return [results.to_json() for results in evaluate(compose("evaluate", overrides=given))]
 
 
+@pytest.mark.slow
 def test_a_training_run_keeps_its_counts_tables_and_protocol(trained_run: Path) -> None:
     results = json.loads((trained_run / "results.json").read_text())
     assert (results["protocol"], results["protocol_settings"]["scales"]) == ("whole@1", [1.0])
@@ -53,14 +54,14 @@ def test_a_training_run_keeps_its_counts_tables_and_protocol(trained_run: Path) 
     assert all((trained_run / f"results.{suffix}").is_file() for suffix in ("md", "csv", "tex"))
 
 
-def test_the_protocol_is_applied_and_recorded(trained_run: Path, tmp_path: Path) -> None:
+def test_the_protocol_is_applied_and_recorded(evaluated_run: Path, tmp_path: Path) -> None:
     """The scores are those of the protocol's own predictions, image by image."""
     changes = ["protocol=sliding_768_flip", "protocol.window=[40,56]", "protocol.name=mine", "targets=bdd100k", "tables=csv"]
-    (results,) = run(tmp_path / "out", trained_run, *changes)
+    (results,) = run(tmp_path / "out", evaluated_run, *changes)
     assert results["protocol"] == "mine@1 (window=[40, 56], overlap=0.3333, flip=True)"
     assert {path.name for path in (tmp_path / "out").glob("results.*")} == {"results.json", "results.csv"}
-    method, chosen = load_method(find_checkpoint(trained_run))
-    chosen.cfg.paths.data = str(trained_run.parents[1] / "stand_ins")
+    method, chosen = load_method(find_checkpoint(evaluated_run), ["tests"])
+    chosen.cfg.paths.data = str(evaluated_run / "data")
     data = build_data(chosen.cfg)
     expected = np.zeros((19, 19), np.int64)
     protocol = Protocol("mine", window=(40, 56), flip=True)
@@ -73,10 +74,10 @@ def test_the_protocol_is_applied_and_recorded(trained_run: Path, tmp_path: Path)
         assert np.array_equal(counts["bdd100k"], expected)
 
 
-def test_mapillary_1536_shows_mapillary_by_its_view_and_others_by_theirs(trained_run: Path, tmp_path: Path) -> None:
-    (results,) = run(tmp_path / "out", trained_run, "protocol=mapillary_1536", "targets=[bdd100k]", "tables=[]")
+def test_mapillary_1536_shows_mapillary_by_its_view_and_others_by_theirs(evaluated_run: Path, tmp_path: Path) -> None:
+    (results,) = run(tmp_path / "out", evaluated_run, "protocol=mapillary_1536", "targets=[bdd100k]", "tables=[]")
     assert (results["protocol"], results["targets"]["bdd100k"]["view"]) == ("mapillary_1536@1", "native")
-    chosen = read_checkpoint(find_checkpoint(trained_run))
+    chosen = read_checkpoint(find_checkpoint(evaluated_run))
     data = build_data(chosen.cfg)
     use_views(data, find_protocol("mapillary_1536"))
     assert {name: domain.view.name for name, domain in data.targets.items()} == {
@@ -84,12 +85,13 @@ def test_mapillary_1536_shows_mapillary_by_its_view_and_others_by_theirs(trained
     }  # fmt: skip
 
 
-def test_several_checkpoints_have_a_folder_each_and_one_table(trained_run: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_several_checkpoints_have_a_folder_each_and_one_table(evaluated_run: Path, tmp_path: Path) -> None:
     """One of them is the baseline; the best and the last checkpoint of a run."""
-    best, last = (trained_run / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
+    best, last = (evaluated_run / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
     done = command(
         "evaluate", f"checkpoint=[{best},{last}]", f"baseline={last}", "targets=[bdd100k]", "protocol=whole_flip", "accelerator=cpu",
-        f"paths.data={trained_run.parents[1] / 'stand_ins'}", "hydra.run.dir=out", cwd=tmp_path,
+        f"paths.data={evaluated_run / 'data'}", "hydra.run.dir=out", "trust=[tests]", cwd=tmp_path,
     )  # fmt: skip
     comparison = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert [row["label"] for row in comparison["rows"]] == ["best", "last"]
@@ -105,15 +107,15 @@ def test_several_checkpoints_have_a_folder_each_and_one_table(trained_run: Path,
     for expected in ("gain, mIoU", "STAND-IN", "comparison.md", "comparison.csv", "comparison.tex"):
         assert expected in done.stdout
     # What evaluate left can be compared again, and never with the same run under another protocol in one row.
-    done = command("compare", f"runs=[out,{trained_run}]", "output=again", "formats=[json]", cwd=tmp_path)
+    done = command("compare", f"runs=[out,{evaluated_run}]", "output=again", "formats=[json]", cwd=tmp_path)
     again = json.loads((tmp_path / "again" / "comparison.json").read_text())
     assert sorted(row["protocol"] for row in again["rows"]) == ["whole@1", "whole_flip@1", "whole_flip@1"]
     assert "rows of different protocols cannot be compared" in done.stdout
 
 
-def test_gain_over_an_earlier_run(trained_run: Path, tmp_path: Path) -> None:
-    before = json.loads((trained_run / "results.json").read_text())
-    (results,) = run(tmp_path / "out", trained_run, f"baseline={trained_run}", "targets=[bdd100k]")
+def test_gain_over_an_earlier_run(evaluated_run: Path, tmp_path: Path) -> None:
+    before = json.loads((evaluated_run / "results.json").read_text())
+    (results,) = run(tmp_path / "out", evaluated_run, f"baseline={evaluated_run}", "targets=[bdd100k]")
     assert results["gain"]["targets"]["bdd100k"]["miou"] == pytest.approx(0, abs=1e-9)
     assert results["targets"]["bdd100k"]["miou"] == pytest.approx(before["targets"]["bdd100k"]["miou"])
     assert "gain, road" in (tmp_path / "out" / "results.md").read_text()
@@ -134,41 +136,43 @@ def test_gain_over_an_earlier_run(trained_run: Path, tmp_path: Path) -> None:
         (["checkpoint=[]"], "checkpoint="),
     ],
 )
-def test_mistakes_are_found_before_anything_is_evaluated(trained_run: Path, tmp_path: Path, overrides: list[str], expected: str) -> None:
-    names = {"run": trained_run, "best": trained_run / "checkpoints/best.ckpt", "last": trained_run / "checkpoints/last.ckpt"}
+def test_mistakes_are_found_before_anything_is_evaluated(evaluated_run: Path, tmp_path: Path, overrides: list[str], expected: str) -> None:
+    names = {"run": evaluated_run, "best": evaluated_run / "checkpoints/best.ckpt", "last": evaluated_run / "checkpoints/last.ckpt"}
     with pytest.raises(ConfigurationError, match=expected):
-        run(tmp_path / "out", trained_run, *(o.format(**names) for o in overrides))
+        run(tmp_path / "out", evaluated_run, *(o.format(**names) for o in overrides))
     assert not list(tmp_path.rglob("results.json"))
 
 
-def test_a_checkpoint_that_names_no_protocol_means_the_whole_image(trained_run: Path, tmp_path: Path) -> None:
-    content = torch.load(find_checkpoint(trained_run), weights_only=True)
+def test_a_checkpoint_that_names_no_protocol_means_the_whole_image(evaluated_run: Path, tmp_path: Path) -> None:
+    content = torch.load(find_checkpoint(evaluated_run), weights_only=True)
     config = content["pin_memory"]["config"]
     assert config.pop("protocol")["name"] == "whole"
     assert config["method"].pop("protocol") == "${protocol}"
     torch.save(content, tmp_path / "old.ckpt")
-    assert load_method(tmp_path / "old.ckpt").method.protocol == WHOLE
-    assert load_model(tmp_path / "old.ckpt").protocol == WHOLE
+    assert load_method(tmp_path / "old.ckpt", ["tests"]).method.protocol == WHOLE
+    assert load_model(tmp_path / "old.ckpt", trust=["tests"]).protocol == WHOLE
 
 
-def test_a_model_is_loaded_with_another_protocol(trained_run: Path) -> None:
+def test_a_model_is_loaded_with_another_protocol(evaluated_run: Path) -> None:
     rgb = np.random.default_rng(0).integers(0, 255, (50, 70, 3), np.uint8)
-    sliding = load_model(trained_run, protocol=Protocol("mine", window=32))
-    assert (str(load_model(trained_run).protocol), str(sliding.protocol)) == ("whole@1", "mine@1")
+    sliding = load_model(evaluated_run, trust=["tests"], protocol=Protocol("mine", window=32))
+    assert (str(load_model(evaluated_run, trust=["tests"]).protocol), str(sliding.protocol)) == ("whole@1", "mine@1")
     scores = sliding.probabilities(rgb)
     assert scores.shape == (19, 50, 70)
     assert np.array_equal(sliding.predict(rgb), scores.argmax(0))
-    assert load_model(trained_run, protocol="sliding_768").protocol.window == (768, 768)
+    assert load_model(evaluated_run, trust=["tests"], protocol="sliding_768").protocol.window == (768, 768)
     with pytest.raises(ConfigurationError, match="whole_flip"):
-        load_model(trained_run, protocol="wole")
+        load_model(evaluated_run, trust=["tests"], protocol="wole")
 
 
-def command(name: str, *overrides: str, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """A command as a user types it."""
+def command(name: str, *overrides: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """A command as a user types it, who has the backbone of these tests on the path."""
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
-        [sys.executable, "-m", f"pin_memory.{name}", *overrides], cwd=cwd, capture_output=True, text=True, timeout=300, env=os.environ
-    )
-    assert done.returncode == code, done.stderr + done.stdout
+        [sys.executable, "-m", f"pin_memory.{name}", *overrides],
+        cwd=cwd, capture_output=True, text=True, timeout=300, env=os.environ | {"PYTHONPATH": path},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr + done.stdout
     return done
 
 
@@ -181,14 +185,14 @@ def test_help_of_compare_needs_no_torch(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_several_checkpoints_next_to_an_earlier_run(trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_checkpoints_next_to_an_earlier_run(evaluated_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that is none of the checkpoints gives the gains and has a row of its own; each checkpoint is loaded once, with its data."""
     calls: Counter[str] = Counter()
     for module, name in ((checkpoints, "load_method"), (build, "build_data")):
         monkeypatch.setattr(module, name, functools.partial(counted, calls, getattr(module, name)))
-    shutil.copytree(trained_run, tmp_path / "earlier", ignore=shutil.ignore_patterns("wandb"))
-    best, last = (trained_run / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
-    found = run(tmp_path / "out", trained_run, f"checkpoint=[{best},{last}]", f"baseline={tmp_path / 'earlier'}", "tables=[]")
+    shutil.copytree(evaluated_run, tmp_path / "earlier", ignore=shutil.ignore_patterns("wandb"))
+    best, last = (evaluated_run / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
+    found = run(tmp_path / "out", evaluated_run, f"checkpoint=[{best},{last}]", f"baseline={tmp_path / 'earlier'}", "tables=[]")
     assert calls == {"load_method": 2, "build_data": 2}
     comparison = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert [row["label"].rpartition("/")[2] for row in comparison["rows"]] == ["earlier", "best", "last"]
