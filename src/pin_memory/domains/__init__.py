@@ -30,9 +30,8 @@ from pin_memory.domains.readers.folder import FolderDomain
 from pin_memory.domains.readers.gtav import GTAV
 from pin_memory.domains.readers.idd import IDD
 from pin_memory.domains.readers.kitti import KITTI
-from pin_memory.domains.readers.layouts import Sample
+from pin_memory.domains.readers.layouts import MissingDataError, Sample
 from pin_memory.domains.readers.mapillary import Mapillary
-from pin_memory.domains.readers.missing import MissingDataError
 from pin_memory.domains.readers.nighttime_driving import NighttimeDriving
 from pin_memory.domains.readers.synthia import Synthia
 from pin_memory.domains.readers.wilddash import WildDash

@@ -9,7 +9,6 @@ from torch import Tensor
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """Mean of the ImageNet training images, RGB in 0..1."""
 
-
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """Standard deviation of the ImageNet training images, RGB in 0..1."""
 

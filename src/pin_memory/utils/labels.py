@@ -1,4 +1,4 @@
-"""The 19 Cityscapes evaluation classes: names, train ids and colours."""
+"""What train ids stand for: the 19 Cityscapes evaluation classes with their colours, other class lists, and tables of raw ids."""
 
 from dataclasses import dataclass
 
@@ -59,18 +59,12 @@ PALETTE = np.array(
 
 @dataclass(frozen=True, eq=False)
 class LabelSpace:
-    """What the train ids of a run stand for.
+    """What the train ids of a run stand for."""
 
-    Attributes:
-        names: Class names; the position is the train id.
-        palette: Colours of the classes in pictures, RGB, (K, 3) uint8.
-    """
-
-    names: tuple[str, ...]
-    palette: np.ndarray
+    names: tuple[str, ...]  # of the classes; the position is the train id
+    palette: np.ndarray  # colours of the classes in pictures, RGB, (K, 3) uint8
 
     def __len__(self) -> int:
-        """The number of classes."""
         return len(self.names)
 
 
@@ -97,6 +91,5 @@ def label_table(train_ids: dict[int, int] | list[int]) -> np.ndarray:
 TRAIN_ID_TABLE = label_table(list(range(len(CLASSES))))
 """The identity on train ids, (256,) uint8; whatever is none becomes `IGNORE`."""
 
-
 TRAIN_ID_VALUES = frozenset({*range(len(CLASSES)), IGNORE})
-"""What such a label may hold."""
+"""What a label of train ids may hold."""

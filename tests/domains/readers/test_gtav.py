@@ -194,7 +194,7 @@ def test_complete_counts(tmp_path: Path) -> None:
 
 
 def test_two_trees_are_not_mixed(tmp_path: Path) -> None:
-    """Training frames in split folders and all frames beside them: validation would see what was trained on."""
+    """Training frames in split folders and all frames next to them: validation would see what was trained on."""
     for folder in ("", "train/"):
         for number in range(1, 11):
             write_image(tmp_path / f"images/{folder}{number:05}.png", 12, 12)

@@ -297,12 +297,12 @@ class TestPolygonCache:
     def test_a_damaged_entry_is_drawn_anew(self, domain: IDD, cache: Path, damage: str) -> None:
         self.read(domain)
         (entry,) = self.entries(cache)
-        whole = entry.read_bytes()
-        flipped = bytearray(whole)
-        flipped[whole.index(b"IDAT") + 6] ^= 0xFF
-        entry.write_bytes({"cut": whole[: len(whole) // 2], "emptied": b"", "flipped": bytes(flipped), "no picture": b"x" * 99}[damage])
+        intact = entry.read_bytes()
+        flipped = bytearray(intact)
+        flipped[intact.index(b"IDAT") + 6] ^= 0xFF
+        entry.write_bytes({"cut": intact[: len(intact) // 2], "emptied": b"", "flipped": bytes(flipped), "no picture": b"x" * 99}[damage])
         assert self.read(domain) == {13}
-        assert entry.read_bytes() == whole
+        assert entry.read_bytes() == intact
 
     def test_can_be_switched_off(self, domain: IDD, cache: Path) -> None:
         assert self.read(IDD(domain.root, "val", cache_polygons=False)) == {13}

@@ -17,7 +17,7 @@ from pin_memory.domains.loading.class_statistics import class_shares, store_coun
 from pin_memory.domains.loading.data_module import DomainDataModule
 from pin_memory.domains.loading.parallel import in_parallel
 from pin_memory.domains.readers.base import Domain
-from pin_memory.domains.readers.missing import MissingDataError
+from pin_memory.domains.readers.layouts import MissingDataError
 from pin_memory.domains.readers.splits import evenly_spaced
 from pin_memory.utils.errors import ConfigurationError, DataError
 

@@ -18,8 +18,8 @@ class Kind:
     """A kind of finding."""
 
     level: str  # "error", "warning" or "note"
-    one: str = ""  # what is said of one file; empty where each finding has a sentence of its own
-    many: str = ""  # what is said of several
+    one: str = ""  # the words for one file; empty where each finding has a sentence of its own
+    many: str = ""  # the words for several
 
 
 _DECODING: Mapping[str, Kind] = {
@@ -31,7 +31,7 @@ _DECODING: Mapping[str, Kind] = {
     "undecodable": Kind("error", "file is damaged", "files are damaged"),
     "wrong_encoding": Kind("error", "label is not in the data set's encoding", "labels are not in the data set's encoding"),
 }
-# Why a file cannot be decoded: of one file only one of these is reported, the first that was seen.
+"""Why a file cannot be decoded: of one file only the first of these that was seen is reported."""
 
 KINDS: Mapping[str, Kind] = {
     "missing": Kind("error"),

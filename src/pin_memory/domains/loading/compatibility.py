@@ -6,7 +6,7 @@ from typing import Any
 
 from pin_memory.domains.loading.data_module import DomainDataModule
 from pin_memory.domains.loading.transforms import TrainTransform
-from pin_memory.domains.readers.missing import DEMO, MissingDataError
+from pin_memory.domains.readers.layouts import DEMO, MissingDataError
 from pin_memory.utils.errors import ConfigurationError, DataError
 
 

@@ -1,7 +1,7 @@
 """What the readers of all data sets share: pairs, decoding, one table for the labels, and the messages when something is missing."""
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -11,8 +11,7 @@ from torch.utils.data import Dataset
 
 from pin_memory.domains.readers.decoding import read_indices, read_rgb
 from pin_memory.domains.readers.draws import Draw, Transform, TransformByIteration
-from pin_memory.domains.readers.layouts import SPLITS, Found, Layout, Sample, recognise
-from pin_memory.domains.readers.missing import MissingDataError, contents
+from pin_memory.domains.readers.layouts import SPLITS, Found, Layout, MissingDataError, Sample, contents, recognise
 from pin_memory.domains.readers.splits import SplitFile, listed, split_last_fifth
 from pin_memory.utils.errors import ConfigurationError, DataError, first_names, indent
 from pin_memory.utils.images import EvalTransform
@@ -80,10 +79,8 @@ class Domain(Dataset[dict[str, Any]]):
         if split not in SPLITS:
             raise ConfigurationError(f"{self.title}: there is no split {split!r}; choose one of {', '.join(SPLITS)}.")
         if split == "train" and not self.trainable:
-            raise ConfigurationError(
-                f"{self.title}: only its {self.test_split} frames have labels, so there is nothing to train on. Use it as a target domain "
-                "(data.targets), where these are evaluated on."
-            )
+            reason = f"only its {self.test_split} frames have labels, so there is nothing to train on"
+            raise ConfigurationError(f"{self.title}: {reason}. Use it as a target domain (data.targets).")
         self.root = Path(root).expanduser()
         self.split = split
         self.transform: Transform = transform or EvalTransform()
@@ -119,7 +116,7 @@ class Domain(Dataset[dict[str, Any]]):
 
     def find(self) -> Found:
         """Recognise the layout and list its files."""
-        found = self._recognise(self.searched_splits)
+        found = recognise(self.root, self.layouts, self.inner_roots, self.searched_splits)
         if not found:
             raise self.missing(self.describe_absence())
         if not found[0].images:
@@ -127,19 +124,17 @@ class Domain(Dataset[dict[str, Any]]):
         if not found[0].layout.by_folder and self.searched_splits != SPLITS:
             # Files without split folders next to other splits' folders: the former's split could overlap with the latter.
             by_folder = [layout for layout in self.layouts if layout.by_folder]
-            if (others := self._recognise(SPLITS, by_folder)) and others[0].images and others[0].labels:
+            others = recognise(self.root, by_folder, self.inner_roots, SPLITS)
+            if others and others[0].images and others[0].labels:
                 raise self.missing(
                     f"the split {self.split!r} would come from the tree {found[0].layout.name!r}, but other splits lie in the tree"
                     f" {others[0].layout.name!r}, whose images may be the same; complete or remove one of the two, or give split_file"
                 )
         return found[0]
 
-    def _recognise(self, splits: Sequence[str], layouts: Sequence[Layout] | None = None) -> list[Found]:
-        return recognise(self.root, self.layouts if layouts is None else layouts, self.inner_roots, splits)
-
     def describe_absence(self) -> str:
         """Say in a message what is there instead of a tree with the split."""
-        if others := self._recognise(SPLITS):
+        if others := recognise(self.root, self.layouts, self.inner_roots, SPLITS):
             layout = others[0].layout
             folder = layout.images.replace("{split}", layout.splits.get(self.folder_split, self.folder_split))
             return f"it follows the tree {layout.name!r}, but there is no {folder} with its labels; {contents(self.root)}"
@@ -175,10 +170,10 @@ class Domain(Dataset[dict[str, Any]]):
         """Refuse or note images without label; note labels without image."""
         images, labels = self.found.unpaired_images, self.found.unpaired_labels
         if images and (policy == "raise" or len(images) == len(self.found.images)):
-            names = first_names(str(self.found.images[key]) for key in images)
             raise DataError(
                 f"{self.title}: {len(images)} of {len(self.found.images)} images of the split {self.split!r} below {self.root} have no "
-                f"label: {names}.\nGet the missing labels, or remove these images. Expected below {self.root}:\n{indent(self.tree)}"
+                f"label: {first_names(str(self.found.images[key]) for key in images)}.\n"
+                f"Get the missing labels, or remove these images. Expected below {self.root}:\n{indent(self.tree)}"
             )
         if images:
             self.note(f"{len(images)} images have no label and are left out: {first_names(images)}")
@@ -205,16 +200,13 @@ class Domain(Dataset[dict[str, Any]]):
         """Decode a sample's image and label, which have to be of one size."""
         image, label = self.read_image(sample), self.read_label(sample)
         if image.shape[:2] != label.shape:
-            sizes = [f"{pixels.shape[1]}x{pixels.shape[0]}" for pixels in (image, label)]
             raise DataError(
-                f"{self.title}: image and label differ in size (width x height).\n"
-                f"    {sizes[0]}  {sample.image}\n    {sizes[1]}  {sample.label}\n"
-                "Get both files again, or take this pair out of the data set."
+                f"{self.title}: image and label differ in size (width x height).\n    {image.shape[1]}x{image.shape[0]}  {sample.image}\n"
+                f"    {label.shape[1]}x{label.shape[0]}  {sample.label}\nGet both files again, or take this pair out of the data set."
             )
         return image, label
 
     def __len__(self) -> int:
-        """The number of samples of the split."""
         return len(self.samples)
 
     def __getitem__(self, draw: int | Draw) -> dict[str, Any]:

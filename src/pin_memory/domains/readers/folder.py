@@ -13,8 +13,7 @@ from pin_memory.domains.readers.draws import Transform
 from pin_memory.domains.readers.folder_classes import colour_ids, id_table, label_space_of, raw_ids_of
 from pin_memory.domains.readers.folder_patterns import EVERY_SPLIT, Patterns, repeated, require_below, require_patterns_fit
 from pin_memory.domains.readers.label_codes import CodeTable
-from pin_memory.domains.readers.layouts import SPLITS, Found, Layout, Sample
-from pin_memory.domains.readers.missing import contents
+from pin_memory.domains.readers.layouts import SPLITS, Found, Layout, Sample, contents
 from pin_memory.domains.readers.splits import find_list, read_names
 from pin_memory.utils.errors import ConfigurationError, DataError, first_names
 from pin_memory.utils.labels import IGNORE, label_table

@@ -1,4 +1,4 @@
-"""How a data set lies on disk: the folder trees that a reader recognises, and the files that were found of one."""
+"""How a data set lies on disk: the folder trees that a reader recognises, the files that were found, and the error without any."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pin_memory.utils.errors import DataError
+from pin_memory.utils.errors import DataError, first_names
 from pin_memory.utils.labels import TRAIN_ID_TABLE, TRAIN_ID_VALUES
 
 SPLITS = ("train", "val", "test")
@@ -20,6 +20,21 @@ TRAIN_AND_VAL: Mapping[str, str] = {"train": "train", "val": "val"}
 
 TRAIN_IDS: Mapping[str, Any] = {"table": TRAIN_ID_TABLE, "raw_ids": TRAIN_ID_VALUES}
 """Fields of a `Layout` whose labels hold train ids."""
+
+DEMO = "To see everything run without any data set, on drawn stand-ins:\n    python -m pin_memory.train experiment=demo"
+
+
+class MissingDataError(DataError):
+    """A data set that is not where it was looked for.
+
+    Attributes:
+        report: What was expected, what was found and where to get it, without the hint at the demo that ends the message.
+    """
+
+    def __init__(self, report: str) -> None:
+        """Make the error from its `report`."""
+        self.report = report
+        super().__init__(f"{report}\n\n{DEMO}")
 
 
 @dataclass(frozen=True)
@@ -44,7 +59,7 @@ class Layout:
     name: str  # in reports
     images: str  # folder below the root; "{split}" stands for the folder of the split; without it all splits share the folder
     labels: str  # likewise
-    image: str  # pattern of an image's whole file name, whose first group is the key that image and label share
+    image: str  # pattern of an image's complete file name, whose first group is the key that image and label share
     label: str  # likewise
     splits: Mapping[str, str] = field(default_factory=lambda: {split: split for split in SPLITS})  # folder of each split that exists
     encoding: str = "ids"  # of the labels, for reports and for the reader's `read_raw_label`
@@ -148,10 +163,18 @@ def walk_files(folder: Path, recursive: bool = True) -> Iterator[tuple[str, Path
 
 
 def find_files(folder: Path, name: str, recursive: bool = True) -> dict[str, Path]:
-    """Find the files whose whole name matches a regular expression, by key: its first group, behind the folders below `folder`."""
+    """Find the files whose complete name matches a regular expression, by key: its first group, behind the folders below `folder`."""
     pattern = re.compile(name, re.IGNORECASE)  # cameras and some copies write .JPG
     found = {}
     for relative, path in walk_files(folder, recursive):
         if match := pattern.fullmatch(path.name):
             found[relative.removesuffix(path.name) + match[1]] = path
     return found
+
+
+def contents(folder: Path) -> str:
+    """Describe what lies in a folder, for messages."""
+    if not folder.is_dir():
+        return f"there is no folder {folder}"
+    names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in folder.iterdir())
+    return f"{folder} holds {first_names(names, 6)}" if names else f"{folder} is empty"

@@ -30,7 +30,7 @@ class Look:
     sky: tuple[Colour, Colour] = ((80, 130, 205), (200, 216, 232))  # above, at the horizon
     leaves: tuple[Colour, Colour] = ((30, 50, 22), (112, 144, 66))  # dark, bright
     road: Colour = (106, 106, 110)
-    walk: Colour = (168, 164, 160)
+    sidewalk: Colour = (168, 164, 160)
     soil: Colour = (98, 122, 62)
     walls: tuple[Colour, ...] = ((206, 190, 160), (168, 92, 72), (220, 220, 214), (150, 160, 150), (196, 160, 110))
     cars: tuple[Colour, ...] = ((205, 207, 210), (150, 153, 158), (58, 60, 66), (140, 32, 30), (36, 62, 120))
@@ -55,12 +55,12 @@ LOOKS: dict[str, Look] = {
         grain=0.8, variants=({}, {"sky": ((60, 96, 190), (250, 206, 150)), "gain": (1.2, 1.05, 0.88)}, {})),
     "S": Look("synthia", "S  SYNTHIA: flat shading, odd view points", ((1.0, 0.594),), frozenset({"terrain", "truck", "train"}),
         frozenset({"lane marking"}), focal=(0.6, 0.85), eye=(1.4, 7.5), side=(-5, 5), yaw=(-26, 26), pitch=(1, 16), haze=2000, sun=0.3,
-        sky=((92, 128, 214), (158, 182, 236)), leaves=((30, 104, 60), (64, 150, 84)), road=(98, 100, 122), walk=(176, 166, 176),
+        sky=((92, 128, 214), (158, 182, 236)), leaves=((30, 104, 60), (64, 150, 84)), road=(98, 100, 122), sidewalk=(176, 166, 176),
         walls=((214, 208, 214), (186, 116, 92), (120, 138, 160), (206, 176, 122), (150, 100, 110)), floors=(3, 9),
         cars=((190, 40, 50), (60, 80, 190), (220, 220, 230), (50, 150, 120), (230, 190, 60)), crowd=1.0, gain=(1.0, 0.99, 1.1), grain=0.0),
     "I": Look("idd", "I  IDD: dusty, crowded, unstructured", ignored=frozenset({"licence plate", "kerb"}), side=(-1, 1), yaw=(-7, 7),
         sun=0.3, haze=110, sky=((206, 203, 194), (232, 220, 196)), leaves=((54, 60, 30), (138, 136, 82)), soil=(190, 142, 88),
-        road=(138, 130, 120), walk=(190, 178, 160), walls=((206, 186, 140), (150, 190, 186), (214, 140, 110)), floors=(1, 4),
+        road=(138, 130, 120), sidewalk=(190, 178, 160), walls=((206, 186, 140), (150, 190, 186), (214, 140, 110)), floors=(1, 4),
         crowd=1.3, cars=((240, 240, 236), (236, 236, 232), (150, 40, 36), (60, 66, 80)), marks=0.25, gain=(1.07, 1.0, 0.84), grain=3),
     "C": Look("cityscapes", "C  Cityscapes: overcast, desaturated, own hood in view", ((1.0, 0.5),), eye=(1.2, 1.3), pitch=(1, 3),
         floors=(4, 6), hood=True, sky=((212, 218, 218), (232, 236, 234)), road=(116, 116, 116), saturation=0.45, gain=(1.0, 1.06, 1.0)),
@@ -74,7 +74,7 @@ LOOKS: dict[str, Look] = {
         focal=(0.62, 1.1), eye=(1.3, 2.4), side=(-3, 4.5), yaw=(-18, 18), pitch=(-2, 6), sun=0.5, saturation=1.12, grain=3, variants=(
             {"sky": ((40, 92, 176), (170, 204, 236)), "saturation": 1.4},
             {"leaves": ((116, 56, 16), (232, 160, 48)), "soil": (160, 128, 62), "sky": ((150, 176, 206), (236, 226, 206))},
-            {"leaves": ((110, 112, 112), (226, 232, 238)), "soil": (214, 220, 228), "walk": (196, 200, 208), "road": (142, 144, 150),
+            {"leaves": ((110, 112, 112), (226, 232, 238)), "soil": (214, 220, 228), "sidewalk": (196, 200, 208), "road": (142, 144, 150),
              "sky": ((186, 198, 214), (226, 230, 236)), "gain": (0.95, 1.0, 1.08), "haze": 150, "saturation": 0.8, "sun": 0.0})),
 }  # fmt: skip
 """The six looks by letter, in the order of the real data sets' usual abbreviation: G, S, I, C, B, M."""

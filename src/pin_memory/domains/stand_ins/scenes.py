@@ -106,10 +106,10 @@ class _View:
         if depths.min() < 2 * _NEAR or pixels.max((0, 1)).min() < 0 or (pixels.min((0, 1)) > (16 * self.width, 16 * self.height)).any():
             return
         depth, shades = float(depths.mean()), 1 - abs(normals) @ (0.15, 0, 0.08)
-        plain = np.array([self.colours[material][tint % len(self.colours[material])] for material in materials])
-        colours = self.lit(plain, depth, shades[:, None])
+        unlit = np.array([self.colours[material][tint % len(self.colours[material])] for material in materials])
+        colours = self.lit(unlit, depth, shades[:, None])
         if self.night:
-            colours = np.where([[material in LAMPS] for material in materials], plain, colours)
+            colours = np.where([[material in LAMPS] for material in materials], unlit, colours)
         thick = np.where(thickness > 0, np.rint(thickness * size * self.focal / depth).clip(1), 0).astype(int)
         seen = (normals * (side, 1, side) * (self.position - points[:, 0])).sum(1) >= 0
         seen &= (np.ptp(pixels, axis=1).max(1) >= 24) | (thick > 1)  # a part of hardly a pixel is not worth its time
@@ -128,7 +128,7 @@ class _View:
         self.codes[first:] = cv2.warpPerspective(codes, turn, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
         dark = cv2.warpPerspective(dark, turn, size, borderMode=cv2.BORDER_REPLICATE)
         colours = np.full((len(CODES), 3), 224, np.float32)
-        for name, colour in (("road", look.road), ("sidewalk", look.walk), ("terrain", look.soil), ("kerb", look.walk)):
+        for name, colour in (("road", look.road), ("sidewalk", look.sidewalk), ("terrain", look.soil), ("kerb", look.sidewalk)):
             colours[CODES[name]] = colour
         down = (np.arange(first, self.height) - self.height / 2) / self.focal * self.axes[1, 1] - self.axes[1, 2]
         depth = (eye / np.maximum(down, 1e-3)).astype(np.float32)[:, None, None]
@@ -183,7 +183,7 @@ class _Street:
                     z += self.random.uniform(*gaps)
 
     def place(self, name: str, x: float, z: float, side: int) -> None:
-        """Place a model unless the look lacks it, the place is taken, or it is beside a long one (the middles decide what hides what)."""
+        """Place a model unless the look lacks it, the place is taken, or it is next to a long one (the middles decide what hides what)."""
         size = self.random.uniform(0.88, 1.12)
         width, length, height = (size * model(name).room).tolist()
         clash = any(abs(x - a) < (width + w) / 2 + max(length, d, 6) - 6 and abs(z - b) < (length + d) / 2 for a, b, w, d, _ in self.taken)
@@ -203,7 +203,7 @@ class _Street:
         for line, beyond, name in (("walk", 0.0, "sidewalk"), ("kerb", 0.22, "kerb"), ("kerb", 0.0, "road")):
             paint(codes, CODES[name], -self.lines[-1][line] - beyond, self.lines[1][line] + beyond)
         for lane in range(-self.lanes, self.lanes + 1) if self.random.random() < self.look.marks else ():
-            dash = _FAR if abs(lane) == self.lanes else 4  # the outer lines go on, the others are 4 m every 8 m
+            dash = _FAR if abs(lane) == self.lanes else 4  # the outer lines are solid, the others are 4 m every 8 m
             for start in range(0, _FAR, 2 * dash):
                 paint(codes, CODES["lane marking"], lane * _LANE - 0.08, lane * _LANE + 0.08, start, start + dash)
         for part, value in (("cast", 40 + round(150 * self.look.sun)), ("contact", 170)):

@@ -19,7 +19,7 @@ from pin_memory.utils.safe_load import read_json
 from pin_memory.utils.validation import validated
 
 MARKER = "stand_in.json"
-"""File that tells a folder of stand-ins from one of real data."""
+"""File by which a folder of stand-ins differs from one of real data."""
 
 _VERSION = 4  # of the drawing: raise it when pictures change, so that older ones are drawn anew
 _NOTE = "Drawn stand-ins, not real data: they only show that everything runs. Scores on them say nothing about the real data sets."
