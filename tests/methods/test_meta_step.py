@@ -61,7 +61,7 @@ def test_first_order_equals_an_explicit_copy() -> None:
     for name, parameter in stepped.named_parameters():
         outer = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         torch.testing.assert_close(found[name], inner_gradients[name] + outer, rtol=1e-9, atol=1e-12)
-    assert stepped.require_memory().update.conv.weight.grad is not None  # judged by the memory it wrote
+    assert stepped.require_memory().update.conv.weight.grad is not None  # the outer loss evaluates the memory it wrote
 
 
 @pytest.mark.parametrize("first_order", [True, False])
