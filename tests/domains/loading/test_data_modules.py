@@ -12,6 +12,8 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from pin_memory.domains import (
+    BDD100K,
+    GTAV,
     BDD100KDataModule,
     CamVidDataModule,
     DomainDataModule,
@@ -19,6 +21,7 @@ from pin_memory.domains import (
     IDDDataModule,
     Loading,
     MultiSourceDataModule,
+    Sample,
     SynthiaDataModule,
     TrainTransform,
 )
@@ -366,6 +369,40 @@ def test_evaluation_images_of_one_size_go_together(tmp_path: Path) -> None:
 def test_options_that_do_not_fit_are_named(data: Path, options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=r"foo|unmatched"):
         BDD100KDataModule(data / "bdd100k", **options).dataset("test")
+
+
+def test_a_defect_in_a_reader_is_no_mistake_in_its_options(data: Path) -> None:
+    """It keeps its traceback, also where options are given."""
+
+    class Broken(BDD100K):
+        def select(self, pairs: list[Sample]) -> list[Sample]:
+            raise AttributeError("a defect")
+
+    class BrokenModule(BDD100KDataModule):
+        reader = Broken
+
+    with pytest.raises(AttributeError, match="a defect"):
+        BrokenModule(data / "bdd100k", unmatched="report").dataset("test")
+
+
+def test_each_split_is_listed_once(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever asks for it: the check, training, passes of the method, validation."""
+    listed: list[str] = []
+    find = GTAV.find
+
+    def counted(self: GTAV) -> Any:
+        listed.append(self.split)
+        return find(self)
+
+    monkeypatch.setattr(GTAV, "find", counted)
+    module = MultiSourceDataModule({"a": gtav(data / "gtav")})
+    module.check()
+    next(iter(module.train_dataloader()))
+    for number in range(2):
+        list(module.source_pass(number))
+    assert len(list(module.val_dataloader())) == 2
+    assert len(module.sources["a"].dataset("val")) == 2
+    assert sorted(listed) == ["train", "val"]
 
 
 def test_links_that_lead_back_up_are_walked_once(data: Path) -> None:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,6 +22,7 @@ from pin_memory.domains.readers.layouts import SPLITS, Sample
 from pin_memory.domains.readers.splits import evenly_spaced
 from pin_memory.utils.distributed import items_of_rank, world_size
 from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.images import EvalTransform
 from pin_memory.utils.labels import LabelSpace
 
 
@@ -60,6 +62,7 @@ class DomainDataModule(LightningDataModule):
         self.view = find_view(view)
         self.reader_options = reader_options
         self.bad_samples = BadSamples(self.loading.max_bad_share)
+        self._opened: dict[str, Domain] = {}  # by split and options
 
     @property
     def title(self) -> str:
@@ -77,7 +80,7 @@ class DomainDataModule(LightningDataModule):
         return self.reader.label_space
 
     def dataset(self, split: str, transform: Transform | None = None) -> Domain:
-        """Open a split: "train", "val" or "test" (what a target domain is evaluated on).
+        """Open a split: "train", "val" or "test" (what a target domain is evaluated on); its files are listed once for this data module.
 
         Args:
             split: The split.
@@ -91,7 +94,12 @@ class DomainDataModule(LightningDataModule):
         known = list(dict.fromkeys([*known, "split_file", "unmatched"]))
         if unknown := [name for name in self.reader_options if name not in known]:
             raise ConfigurationError(f"{self.title} has no option {', '.join(unknown)}; its options are {', '.join(known)}.")
-        return self.reader(self.root, split, transform, **self.reader_options)
+        key = f"{split} {self.reader_options!r}"
+        if key not in self._opened:
+            self._opened[key] = self.reader(self.root, split, **self.reader_options)
+        dataset = copy(self._opened[key])
+        dataset.transform = transform or EvalTransform()
+        return dataset
 
     def check(self, splits: Sequence[str] = SPLITS) -> set[Path]:
         """List the files of the splits, decoding nothing.
