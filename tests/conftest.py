@@ -2,7 +2,9 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,14 @@ import torch
 
 torch.set_num_threads(1)
 
+NARROW = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "AVX", "MKL_ENABLE_INSTRUCTIONS": "AVX"}
+"""What makes PyTorch, its convolutions and its matrix products use the instructions of an old processor; read when they are loaded."""
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of reference material beside the checkout."""
     if not SHARED.is_dir():
@@ -65,6 +70,17 @@ def untrained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def data(trained_run: Path) -> Path:
     """The stand-ins of the tiny run."""
     return trained_run.parents[1] / "stand_ins"
+
+
+@pytest.fixture(scope="session")
+def narrow() -> Iterator[Callable[..., Any]]:
+    """Runs a function in a process whose sums are those of an old processor: other vectors, no fused multiply-adds. One process for all."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as processes:
+        with pytest.MonkeyPatch.context() as environment:
+            for name, value in NARROW.items():
+                environment.setenv(name, value)
+            processes.submit(torch.set_num_threads, 1).result()  # starts the process
+        yield lambda function, *arguments: processes.submit(function, *arguments).result()
 
 
 @pytest.fixture
