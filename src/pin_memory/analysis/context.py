@@ -14,19 +14,7 @@ _CAPTIONS = {"before": "before the memory is read", "after": "after the memory i
 
 
 class AnalysisContext:
-    """The subject, features that are computed once, and the folder of the figures.
-
-    Args:
-        subject: What is analysed.
-        folder: For figures.
-        baseline: The run that gains are over.
-        formats: Of the figures.
-        perplexity: Of t-SNE.
-        seed: Of t-SNE.
-
-    Attributes:
-        figures: Files by plot.
-    """
+    """The subject, features that are computed once, the run that gains are over, and the figures: settings, folder, files by plot."""
 
     def __init__(
         self, subject: Subject, folder: Path, baseline: Run | None, formats: Sequence[str], perplexity: float = 30.0, seed: int = 0

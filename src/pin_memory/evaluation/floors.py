@@ -43,20 +43,7 @@ def floor_scores(
     labels_per_source: int = 100,
     protocol: Protocol = WHOLE,
 ) -> Floors:
-    """MIoU on every target of predictors that learned nothing from the pictures.
-
-    The processes of a run that have met share the images, and all have to call this.
-
-    Args:
-        data: The class frequencies are counted on its sources' training labels, so no floor looks at a target.
-        untrained: A network as it was before training; moved to `device`.
-        device: Where it runs.
-        labels_per_source: Labels counted of each source, evenly spaced.
-        protocol: How the untrained network is applied to an image, and at which view the targets are seen.
-
-    Returns:
-        Fractions.
-    """
+    """MIoU of the floors on every target; the processes of a run that have met share the images, and all have to call this."""
     use_views(data, protocol)
     prior = LabelPrior(untrained.num_classes)
     for domain in data.sources.values():

@@ -27,18 +27,7 @@ from pin_memory.utils.tables import FORMATS, write_table
 
 
 def evaluate_targets(method: Method, data: MultiSourceDataModule, trainer: Trainer, choices: Mapping[str, str], **about: Any) -> Results:
-    """Test a method on every target by its protocol, and write the pixel counts into the trainer's folder.
-
-    Args:
-        method: With the weights to evaluate.
-        data: Holds the targets.
-        trainer: Runs the test loop, with its callbacks.
-        choices: Options chosen of the configuration groups; names the network.
-        about: Further fields of the results (seed, selection ...).
-
-    Returns:
-        The scores, and how they were measured.
-    """
+    """Test a method on every target by its protocol, and write the pixel counts; `about` are further fields of the results."""
     use_views(data, method.protocol)
     trainer.test(method, datamodule=data, verbose=False)
     confusions = {name: confusion.compute().cpu() for name, confusion in method.confusions.items()}
@@ -75,18 +64,7 @@ def target_scores(
     subsets: Mapping[str, Sequence[str]] | None = None,
     conditions: Mapping[str, Any] | None = None,
 ) -> TargetScores:
-    """Scores of one target from its confusion matrix.
-
-    Args:
-        confusion: Pixel counts `(K, K)`; rows are the ground truth.
-        classes: Names of the K classes.
-        occurring: The classes that occur in the data set: the means are over these, whatever was predicted. All by default.
-        subsets: Further means by name, e.g. "miou16", and the classes that they are over.
-        conditions: How the target was evaluated.
-
-    Returns:
-        Fractions; None for a class that does not occur or has no ground truth in the images, which the means leave out.
-    """
+    """Scores from pixel counts `(K, K)`, rows are the ground truth; means are over the classes that occur, whatever was predicted."""
     values = dict(zip(classes, class_iou(torch.as_tensor(confusion)).tolist(), strict=True))
     known = set(classes if occurring is None else occurring)
     iou = {name: value if name in known and np.isfinite(value) else None for name, value in values.items()}

@@ -113,18 +113,7 @@ def _fault(found: Checkpoint) -> str:
 
 
 def load_method(path: Path, trust: Sequence[str] = ()) -> Trained:
-    """Rebuild the trained method of a checkpoint.
-
-    Args:
-        path: The checkpoint.
-        trust: Packages, next to this library, whose classes the checkpoint may name, since loading calls them.
-
-    Returns:
-        The method, and the checkpoint with checked settings.
-
-    Raises:
-        ConfigurationError: The file is damaged, foreign, names classes that are not trusted, or its weights do not fit its settings.
-    """
+    """Rebuild the trained method of a checkpoint; classes of the packages in `trust` may be called, next to those of this library."""
     checkpoint = read_checkpoint(path)
     recorded = OmegaConf.to_container(checkpoint.cfg, resolve=False)
     assert isinstance(recorded, dict)

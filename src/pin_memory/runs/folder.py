@@ -66,9 +66,10 @@ class RunFolder:
     @classmethod
     def read(cls, path: str | Path) -> Self:
         """The folder at a path; an error where there is none."""
-        folder = cls(path)
-        if not folder.path.is_dir():
-            raise DataError(f"run={path}: no such folder (looked for {folder.path}). Give a run folder, runs/<experiment>/<time>.")
+        if not (folder := cls(path)).path.is_dir():
+            raise DataError(
+                f"run={path}: no such folder (looked for {folder.path.absolute()}). Give a run folder, runs/<experiment>/<time>."
+            )
         return folder
 
     @cached_property
@@ -90,10 +91,7 @@ class RunFolder:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """The settings with dotted keys; single values that follow from others are filled in.
-
-        Parts that stand elsewhere in full (`method.network`) stay references, so that nothing is named twice.
-        """
+        """The settings by dotted keys; single values that follow from others are filled in, parts that stand elsewhere stay references."""
         for file in (self.path / SETTINGS, self.path / HYDRA_FOLDER / "config.yaml"):
             content = self._mapping(file)
             if "method" in content:
@@ -121,9 +119,8 @@ class RunFolder:
     @cached_property
     def choices(self) -> dict[str, str]:
         """The chosen option of each configuration group, without Hydra's own."""
-        chosen = self._runtime.get("choices")
-        if not isinstance(chosen, dict):
-            return {}
+        found = self._runtime.get("choices")
+        chosen = found if isinstance(found, dict) else {}
         return {str(group): str(option) for group, option in sorted(chosen.items()) if option and not str(group).startswith("hydra")}
 
     @cached_property
@@ -181,8 +178,7 @@ class RunFolder:
         for name in (*evaluated, "checkpoints/best.ckpt", "checkpoints/last.ckpt"):
             if (self.path / name).is_file():
                 return self.path / name
-        best = self.path / "checkpoints" / "best.ckpt"
-        found = f"a folder without {best} or last.ckpt" if self.path.is_dir() else "nothing"
+        found = f"a folder without {self.path / 'checkpoints' / 'best.ckpt'} or last.ckpt" if self.path.is_dir() else "nothing"
         raise ConfigurationError(f"{self.path}: expected a run folder (runs/<experiment>/<time>) or a checkpoint file, found {found}.")
 
     def _part(self, name: str, read: Callable[[], T], otherwise: T) -> T:

@@ -8,7 +8,7 @@ from pin_memory.evaluation.compared_runs import FACTS
 from pin_memory.evaluation.report.page import render, write_page
 from pin_memory.evaluation.rows import is_named
 from pin_memory.runs.results import kind_label, kinds
-from pin_memory.utils.tables import STAND_IN_NOTE
+from pin_memory.utils.tables import STAND_IN_NOTE, Score
 
 
 def write_comparison_report(comparison: Mapping[str, Any], path: str | Path) -> Path:
@@ -64,7 +64,7 @@ def _scores(comparison: Mapping[str, Any], named: Sequence[Mapping[str, Any]]) -
                 {
                     "row": name,
                     "cells": [_cell((row["targets"].get(target) or {}).get(kind), _gain(row, target, kind)) for target in targets]
-                    + [_cell(row["means"].get(kind), _gain_of_mean(row, kind))],
+                    + [_cell(row["means"].get(kind), (row["gain"] or {}).get("means", {}).get(kind))],
                 }
                 for row, name in zip(rows, named, strict=True)
             ],
@@ -97,23 +97,15 @@ def _gain(row: Mapping[str, Any], target: str, kind: str, name: str | None = Non
     return (found or {}).get(name) if name is not None else found
 
 
-def _gain_of_mean(row: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:
-    return ((row["gain"] or {}).get("means") or {}).get(kind)
-
-
-def _sign(gain: Mapping[str, Any] | None) -> str:
-    """`up`, `down`, or neither where it rounds to nothing."""
-    percent = round(100 * gain["mean"], 1) if gain and gain["mean"] is not None else 0
-    return "up" if percent > 0 else "down" if percent < 0 else ""
-
-
 def _cell(score: Mapping[str, Any] | None, gain: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A score with its spread, the values by seed, and the gain as text."""
+    """A score with its spread, the values by seed, and the gain as text; its sign is empty where it rounds to nothing."""
     score = score or {}
-    signed = f"{100 * gain['mean']:+.1f}" if gain and gain["mean"] is not None else None
-    if signed is not None and gain and gain["std"] is not None:
-        signed += f" ± {100 * gain['std']:.1f}"
+    mean = gain["mean"] if gain else None
+    percent = round(100 * (mean or 0), 1)
     return {
-        "value": score.get("mean"), "std": score.get("std"), "gain": signed, "sign": _sign(gain),
-        "seeds": [value for value in (score.get("values") or {}).values() if value is not None] if (score.get("n") or 0) > 1 else [],
-    }  # fmt: skip
+        "value": score.get("mean"),
+        "std": score.get("std"),
+        "gain": Score(mean, gain["std"] if gain else None, signed=True).shown() if mean is not None else None,
+        "sign": "up" if percent > 0 else "down" if percent < 0 else "",
+        "seeds": [value for value in score.get("values", {}).values() if value is not None] if score.get("n", 0) > 1 else [],
+    }
