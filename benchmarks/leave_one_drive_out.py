@@ -1,8 +1,8 @@
-"""All methods on real frames: train on three CamVid drives, judge on the fourth, for every drive and several seeds.
+"""All methods on real frames: train on three CamVid drives, evaluate on the fourth, for every drive and several seeds.
 
     python -m benchmarks.leave_one_drive_out data=DIR output=DIR [jobs=2] [seeds=1,2] [methods=erm,mldg] [steps=300] [override ...]
     python -m benchmarks.leave_one_drive_out data=DIR output=DIR methods=erm,pin_the_memory,mixture,quiet # variants: what holds it back
-    python -m benchmarks.leave_one_drive_out data=DIR output=DIR judged=windows # the same weights, applied otherwise
+    python -m benchmarks.leave_one_drive_out data=DIR output=DIR evaluated=windows # the same weights, applied differently
 
 Runs that are there already are not repeated. Prints the table as Markdown: mean and standard deviation over seeds, and the gain over erm.
 """
@@ -49,16 +49,16 @@ VARIANTS = {
 """Settings that may hold Pin the Memory back, one at a time: its method and overrides. `warm` starts from the backbone that erm trained on
 the same sources with the same seed, in place of random weights: then compare with erm_warm."""
 
-JUDGED = {
+EVALUATED = {
     "image": ["test_statistics=image"],
     "windows": ["protocol=sliding_768", "protocol.window=[128,128]", "protocol.window_batch=20"],
 }  # fmt: skip
-"""Other ways to judge the same weights: batch norm by each image's own statistics; windows of the training crop's size."""
+"""Other ways to evaluate the same weights: batch norm by each image's own statistics; windows of the training crop's size."""
 
 
 def main(arguments: list[str]) -> None:
     """Run what is missing and print the table."""
-    settings = {"jobs": "2", "seeds": "1,2", "methods": ",".join(METHODS), "drives": ",".join(DRIVES), "steps": "300", "judged": ""}
+    settings = {"jobs": "2", "seeds": "1,2", "methods": ",".join(METHODS), "drives": ",".join(DRIVES), "steps": "300", "evaluated": ""}
     overrides = []
     for argument in arguments:
         key, _, value = argument.partition("=")
@@ -80,12 +80,12 @@ def main(arguments: list[str]) -> None:
         changes = [change.format(warm=backbone(warm)) if "{warm}" in change else change for change in variant]
         chosen = [f"method={method}", f"target='{drive}'", f"seed={seed}", *EXTRA.get(method, [])]
         run_one("train", folder, [*fixed, *chosen, *changes])
-        if judged := settings["judged"]:
-            run_one("evaluate", folder / judged, [f"checkpoint={folder}", *JUDGED[judged]])
+        if evaluated := settings["evaluated"]:
+            run_one("evaluate", folder / evaluated, [f"checkpoint={folder}", *EVALUATED[evaluated]])
 
     with ThreadPoolExecutor(int(settings["jobs"])) as pool:  # seed by seed, so that an unfinished study has whole seeds
         list(pool.map(job, product(seeds, drives, methods)))
-    print(table(output, methods, drives, seeds, settings["judged"]))
+    print(table(output, methods, drives, seeds, settings["evaluated"]))
 
 
 def backbone(run: Path) -> Path:
@@ -112,16 +112,16 @@ def run_one(command: str, folder: Path, overrides: list[str]) -> None:
     print(f"{folder}: {'done' if code == 0 else f'failed with exit code {code}'}", file=sys.stderr, flush=True)
 
 
-def scores(folder: Path, method: str, drive: str, seeds: list[int], judged: str) -> dict[int, float]:
+def scores(folder: Path, method: str, drive: str, seeds: list[int], evaluated: str) -> dict[int, float]:
     """Target mIoU in percent of the runs that are there, by seed."""
-    paths = {seed: folder / method / drive / str(seed) / judged / "results.json" for seed in seeds}
+    paths = {seed: folder / method / drive / str(seed) / evaluated / "results.json" for seed in seeds}
     return {seed: 100 * json.loads(path.read_text())["mean_miou"] for seed, path in paths.items() if path.is_file()}
 
 
-def table(folder: Path, methods: list[str], drives: list[str], seeds: list[int], judged: str) -> str:
+def table(folder: Path, methods: list[str], drives: list[str], seeds: list[int], evaluated: str) -> str:
     """A row per method: each drive, the mean over the drives, and its gain over erm, all as mean ± standard deviation over seeds."""
     lines = [f"| method | {' | '.join(drives)} | mean | gain over erm |", f"|---|{'---|' * (len(drives) + 2)}"]
-    found = {method: {drive: scores(folder, method, drive, seeds, judged) for drive in drives} for method in methods}
+    found = {method: {drive: scores(folder, method, drive, seeds, evaluated) for drive in drives} for method in methods}
 
     def means(method: str) -> dict[int, float]:
         whole = [seed for seed in seeds if all(seed in found[method][drive] for drive in drives)]

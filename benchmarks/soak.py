@@ -58,7 +58,7 @@ def look(root: int) -> dict[str, float]:
 
 
 def last_step(run: Path) -> int:
-    """Iterations that the metrics tell of."""
+    """Iterations that are in the metrics."""
     path = run / "metrics.csv"
     if not path.is_file():
         return 0

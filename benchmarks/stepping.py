@@ -71,7 +71,7 @@ def seconds(method: Any, batch: dict[str, dict[str, Any]], dtype: torch.dtype) -
 
 
 def wait(method: Any) -> None:
-    """Until the device has done what it was told."""
+    """Wait until the device has finished."""
     if next(method.parameters()).is_cuda:
         torch.cuda.synchronize()
 
@@ -128,5 +128,5 @@ def write(result: dict[str, Any], text: str, folder: Path, name: str) -> None:
 
 
 def about(settings: dict[str, Any]) -> dict[str, Any]:
-    """What every result tells besides its figures."""
+    """What every result holds besides its figures."""
     return {"settings": settings, "processor": processor(), "provenance": provenance()}
