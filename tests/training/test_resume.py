@@ -184,11 +184,13 @@ def test_a_longer_run_takes_the_schedule_of_its_settings(data: Path, tmp_path: P
     assert rate == pytest.approx(content["lr_schedulers"][0]["base_lrs"][0] * (1 - 9 / 12) ** 0.9)
 
 
-def test_a_checkpoint_file_starts_a_new_run(data: Path, tmp_path: Path) -> None:
-    """In its own folder, with its own rows of metrics; the earlier run stays as it is."""
+def test_a_checkpoint_file_starts_a_new_run(whole: Whole, data: Path, tmp_path: Path) -> None:
+    """In its own folder, with its own rows of metrics; the earlier run stays as it is, and the new one ends as if it had not stopped."""
     fit(data, tmp_path / "run", "trainer.max_steps=6")
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     fit(data, tmp_path / "new", "trainer.max_steps=8", resume=tmp_path / "run" / "checkpoints" / "last.ckpt")
+    ends = [found["last"]["state_dict"] for found in (whole("trainer.max_steps=8"), left(tmp_path / "new"))]
+    assert differences(*ends) == []
     assert before == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     steps, _ = left(tmp_path / "new")["metrics"]["loss/inner_segmentation"]
     assert steps == [7, 8]
