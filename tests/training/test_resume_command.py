@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from pin_memory.training.resume import find
 from pin_memory.training.resume.command_line import with_recorded_settings
-from pin_memory.utils import safe_load
 from pin_memory.utils.errors import ConfigurationError
 from tests.helpers.tiny_run import TINY
 
@@ -64,6 +64,14 @@ def test_what_is_given_now_holds(cwd: Path) -> None:
         "experiment=demo", "method=mldg", "trainer.max_steps=20", "+domain@data.sources.idd=idd", "+x.y=2", "~panels",
         "resume=run", "seed=0", "hydra.verbose=true", *ours("run"),
     ]  # fmt: skip
+
+
+def test_lightnings_name_for_it_means_the_same(cwd: Path) -> None:
+    """`ckpt_path=`, of a run folder and of a file."""
+    begun(cwd / "run", "experiment=demo")
+    assert with_recorded_settings(["ckpt_path=run", "seed=1"]) == ["experiment=demo", "resume=run", "seed=1", *ours("run")]
+    (cwd / "file.ckpt").touch()
+    assert with_recorded_settings(["+ckpt_path=file.ckpt", "seed=1"]) == ["resume=file.ckpt", "seed=1"]
 
 
 def test_what_is_exchanged_takes_two_settings(cwd: Path) -> None:
@@ -151,7 +159,7 @@ def test_auto_finds_the_newest_unfinished_run_of_the_same_settings(cwd: Path, ca
     found = with_recorded_settings(["experiment=demo", "seed=1", "resume=auto"])
     assert found[-2:] == ours("runs/demo/wanted")
     assert found.count("resume='runs/demo/wanted'") == 1
-    assert "going on with runs/demo/wanted" in capsys.readouterr().out
+    assert "resuming runs/demo/wanted" in capsys.readouterr().out
     assert with_recorded_settings(["resume=auto"])[-2:] == ours("runs/demo/other")  # the newest of any settings
     holder = (
         "import sys; from pathlib import Path; from pin_memory.utils.locking import exclusive\n"
@@ -205,8 +213,8 @@ def test_only_checkpoints_of_the_same_settings_are_looked_into(cwd: Path, monkey
         run = begun(cwd / "runs" / "demo" / name, *overrides, test=False)
         torch.save({"global_step": 10 if name == "finished" else 9}, run / "checkpoints" / "last.ckpt")
         os.utime(run / "checkpoints" / "last.ckpt", (number, number))
-    loaded, load = [], safe_load.load_weights_only
-    monkeypatch.setattr(safe_load, "load_weights_only", lambda path: loaded.append(path.parents[1].name) or load(path))
+    loaded, load = [], find.load_weights_only
+    monkeypatch.setattr(find, "load_weights_only", lambda path: loaded.append(path.parents[1].name) or load(path))
     assert with_recorded_settings([*given, "resume=auto"])[-2:] == ours("runs/demo/wanted")
     assert loaded == ["finished", "wanted"]
 

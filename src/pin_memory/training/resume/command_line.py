@@ -6,25 +6,26 @@ stranger's, what is on record may not call code; `trust=[package]` next to `resu
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
+from pin_memory.runs.folder import HYDRA_FOLDER, RunFolder
 from pin_memory.runs.trusted import refusal
-from pin_memory.training.resume.find import CONFIG_DIR, HYDRA_FOLDER, find_unfinished, recorded_overrides
+from pin_memory.training.resume.find import find_unfinished, given_directory
 from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.utils.safe_load import read_yaml
 
 AUTO = "auto"
-"""What `resume` is set to for the newest unfinished run of the same settings."""
+"""The value of `resume` for the newest unfinished run of the same settings."""
 _FOLDER = "hydra.run.dir"
-_SPOKEN_ONLY = ("-h", "--help", "--hydra-help", "--version", "--info", "-sc", "--shell-completion")  # nothing is trained
+_INFORMATION = ("-h", "--help", "--hydra-help", "--version", "--info", "-sc", "--shell-completion")  # nothing is trained
 _MULTIRUN = ("-m", "--multirun")
+_ALIAS = re.compile(r"^\+*ckpt_path=")  # as Lightning calls it
 _NOT_THE_RUNS = re.compile(r"(resume|trust|paths\.run)$|(.*@([\w.]*\.)?)?/?hydra([./]|$)")
 """Settings on record that are not taken over: the run's folder is the one that is resumed, and Hydra's own could name code."""
 
@@ -37,78 +38,78 @@ class _Given(NamedTuple):
 
     @property
     def key(self) -> str:
-        """What it sets, without a leading `+` or `~`."""
+        """The key or group that it sets, without a leading `+` or `~`."""
         return self.parsed.key_or_group + (f"@{self.parsed.package}" if self.parsed.package is not None else "")
-
-    @property
-    def identity(self) -> tuple[str, bool]:
-        """The key, and whether it is deleted: what is deleted first and added then takes both."""
-        return self.key, self.parsed.is_delete()
 
 
 def with_recorded_settings(arguments: Sequence[str]) -> list[str]:
     """Complete a command line that resumes a run folder.
 
-    Args:
-        arguments: What was typed behind the command.
-
-    Returns:
-        The same where nothing is resumed, the resumption starts a new run (from a checkpoint file, or with another `hydra.run.dir`), or
-        the command line cannot be parsed, which Hydra will tell.
-
-    Raises:
-        ConfigurationError: The run's settings are not on record and none are given.
+    It stays as it is where nothing is resumed, the resumption starts a new run (from a checkpoint file, or in another `hydra.run.dir`), or
+    it cannot be parsed, which Hydra will report.
     """
-    arguments = list(arguments)
+    arguments = [_ALIAS.sub("resume=", argument) for argument in arguments]
     given = _parsed(argument for argument in arguments if not argument.startswith("-"))
     resume = _value(given, "resume")
-    if not resume or any(argument.startswith(_SPOKEN_ONLY) for argument in arguments):
+    if not resume or any(argument.startswith(_INFORMATION) for argument in arguments):
         return arguments
-    trust = _packages(given)
-    arguments = _without(arguments, given, "trust")
-    given = [setting for setting in given if setting.key != "trust"]
-    if any(argument in _MULTIRUN for argument in arguments):  # a sweep goes on with its unfinished jobs by itself
-        return [*_without(arguments, given, "resume"), "resume=null"] if resume == AUTO else arguments
+    trust = [str(name) for value in _values(given, "trust") if value for name in (value if isinstance(value, list) else [value])]
+    arguments, given = _without(arguments, given, "trust")
+    if any(argument in _MULTIRUN for argument in arguments):  # a sweep resumes its unfinished jobs by itself
+        return [*_without(arguments, given, "resume")[0], "resume=null"] if resume == AUTO else arguments
     if resume == AUTO:
         found = find_unfinished(arguments, [setting.text for setting in given], _value(given, _FOLDER))
-        arguments = [*_without(arguments, given, "resume"), f"resume={_quoted(found)}" if found else "resume=null"]
+        arguments, given = _without(arguments, given, "resume")
         if found is None:
-            return arguments
-        given, resume = _parsed(argument for argument in arguments if not argument.startswith("-")), str(found)
+            return [*arguments, "resume=null"]
+        resume, given = str(found), [*given, *_parsed([f"resume={_quoted(found)}"])]
     run, folder = Path(resume).expanduser(), _value(given, _FOLDER)
-    if not ((run / HYDRA_FOLDER).is_dir() or (run / "checkpoints").is_dir()) or (folder and not _same(Path(folder), run)):
+    elsewhere = folder is not None and Path(folder).expanduser().resolve() != run.resolve()
+    if elsewhere or not ((run / HYDRA_FOLDER).is_dir() or (run / "checkpoints").is_dir()):
         return arguments
-    return _completed(arguments, given, run, trust)
+    flags = [argument for argument in arguments if argument.startswith("-") or argument not in {setting.text for setting in given}]
+    return _completed(flags, given, RunFolder(run), trust)
 
 
-def _completed(arguments: list[str], given: list[_Given], run: Path, trust: list[str]) -> list[str]:
+def _completed(flags: list[str], given: list[_Given], run: RunFolder, trust: Sequence[str]) -> list[str]:
     """The command line with the run's settings, and its folder."""
-    recorded = recorded_overrides(run)
-    if recorded is None and all(setting.key == "resume" or setting.key.startswith("hydra.") for setting in given):
+    record = run.path / HYDRA_FOLDER / "overrides.yaml"
+    if run.overrides is None and all(setting.key == "resume" or setting.key.startswith("hydra.") for setting in given):
         raise ConfigurationError(
-            f"resume={run}: its settings ({run / HYDRA_FOLDER / 'overrides.yaml'}) are missing or empty."
-            " Give those that it was started with again, beside resume=."
+            f"resume={run.path}: its settings ({record}) are missing or empty. Give those that it was started with again, next to resume=."
         )
-    if recorded and not _parsed(recorded):
-        raise ConfigurationError(f"resume={run}: its settings ({run / HYDRA_FOLDER / 'overrides.yaml'}) are damaged: {recorded}.")
-    old = [setting for setting in _parsed([*(recorded or ()), *_moved(run)]) if not _NOT_THE_RUNS.match(setting.key)]
-    old = list({setting.identity: setting for setting in old}.values())  # a later one of the same key holds
-    now = {setting.identity: setting for setting in given}
-    known = {setting.identity for setting in old}
-    annulled = {key for key, deletes in now if deletes and (key, True) not in known and (key, False) in known}
-    for before in old:
-        if before.key not in annulled and before.identity not in now:
-            _check_recorded(before, run, trust)
-    texts = [_instead(before, now.get(before.identity, before)) for before in old if before.key not in annulled]
-    added = {setting.key for setting in old if setting.key in annulled and setting.parsed.is_add()}  # and thus are not there at all
-    rest = [argument for argument in arguments if argument.startswith("-") or argument not in {setting.text for setting in given}]
-    new = [setting.text for setting in given if setting.identity not in known and setting.key not in {*added, _FOLDER}]
-    # Hydra would write over the settings on record, not at once: they are kept by `run_folder.make_ready`.
-    ours = [f"{_FOLDER}={_quoted(run)}", "hydra.output_subdir=null"]
-    return [*rest, *_config_directory(arguments, run), *texts, *new, *ours]
+    recorded = _parsed(run.overrides or ())
+    if run.overrides and not recorded:
+        raise ConfigurationError(f"resume={run.path}: its settings ({record}) are damaged: {run.overrides}.")
+    recorded = [setting for setting in [*recorded, *_moved_data(run)] if not _NOT_THE_RUNS.match(setting.key)]
+    merged = _merged(recorded, [setting for setting in given if setting.key != _FOLDER])
+    keys = {setting.key for setting in given}
+    for setting in recorded:
+        if setting.text in merged and setting.key not in keys:
+            _check_recorded(setting, run, trust)
+    # Hydra would overwrite the settings on record in place: they are kept by `resume.folder.run_folder`.
+    return [*flags, *_config_directory(flags, run), *merged, f"{_FOLDER}={_quoted(run.path)}", "hydra.output_subdir=null"]
 
 
-def _check_recorded(setting: _Given, run: Path, trust: Sequence[str]) -> None:
+def _merged(recorded: Iterable[_Given], given: Iterable[_Given]) -> list[str]:
+    """The settings on record, with what is given now in their place; deletions on record stay as they are.
+
+    What was added has to be added again, and a deletion of it only takes it out.
+    """
+    merged = {("~" if setting.parsed.is_delete() else "") + setting.key: setting.text for setting in recorded}
+    for setting in given:
+        before = merged.get(setting.key, "")
+        if not setting.parsed.is_delete():
+            prefix = "" if setting.text.startswith("+") else before[: len(before) - len(before.lstrip("+"))]
+            merged[setting.key] = prefix + setting.text
+            continue
+        merged.pop(setting.key, None)
+        if not before.startswith("+"):
+            merged.setdefault(f"~{setting.key}", setting.text)
+    return list(merged.values())
+
+
+def _check_recorded(setting: _Given, run: RunFolder, trust: Sequence[str]) -> None:
     """Refuse a setting on record by which a stranger's run folder could run code."""
     if setting.parsed.is_delete():
         return
@@ -118,79 +119,56 @@ def _check_recorded(setting: _Given, run: Path, trust: Sequence[str]) -> None:
         reason = "may read settings from elsewhere, which could name code"
     if reason:
         raise ConfigurationError(
-            f"resume={run}: its settings on record (.hydra/overrides.yaml) hold {setting.text}; they {reason}. A run folder may be a"
+            f"resume={run.path}: its settings on record (.hydra/overrides.yaml) hold {setting.text}; they {reason}. A run folder may be a"
             " stranger's, so this is not taken over. If it is as you want it, give this setting again next to resume=."
         )
 
 
-def _instead(before: _Given, now: _Given) -> str:
-    """The setting of now at the place of the one on record; what was added has to be added again."""
-    adds = before.parsed.is_add() and not (now.parsed.is_add() or now.parsed.is_force_add())
-    return f"+{now.text}" if adds else now.text
-
-
-def _runtime(run: Path) -> dict[str, Any]:
-    """Where Hydra was when the run was started: folder (`cwd`) and sources of configuration files."""
-    try:
-        return dict(read_yaml(run / HYDRA_FOLDER / "hydra.yaml")["hydra"]["runtime"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-
-
-def _moved(run: Path) -> list[str]:
+def _moved_data(run: RunFolder) -> list[_Given]:
     """The data folder that the run was started with, where the command is typed in another folder now."""
-    before = _runtime(run).get("cwd")
-    if not before or Path(before).resolve() == Path.cwd().resolve():
+    before, paths = run.working_directory, run.config.get("paths")
+    data = paths.get("data") if isinstance(paths, dict) else None
+    if before is None or data is None or before.resolve() == Path.cwd().resolve():
         return []
-    try:
-        data = read_yaml(run / "config.yaml")["paths"]["data"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-    return [f"paths.data={_quoted(Path(before) / data)}"]
+    return _parsed([f"paths.data={_quoted(before / data)}"])
 
 
-def _config_directory(arguments: list[str], run: Path) -> list[str]:
-    """The user's own YAML files that the run was started with."""
-    if any(argument.partition("=")[0] in CONFIG_DIR for argument in arguments):
+def _config_directory(flags: Sequence[str], run: RunFolder) -> list[str]:
+    """The arguments for the user's own YAML files that the run was started with."""
+    folder = run.config_directory
+    if folder is None or given_directory(flags) is not None:
         return []
-    sources = [source for source in _runtime(run).get("config_sources", ()) if source.get("provider") == "command-line"]
-    if not sources:
-        return []
-    folder = Path(sources[0]["path"])
-    if folder.resolve() != config_directory().resolve():
+    if folder != config_directory().resolve():
         raise ConfigurationError(
-            f"resume={run}: it was started with --config-dir {folder}. YAML files may name code, and a run folder may be a stranger's: give"
-            " --config-dir again next to resume=."
+            f"resume={run.path}: it was started with --config-dir {folder}. YAML files may name code, and a run folder may be a stranger's:"
+            " give --config-dir again next to resume=."
         )
     return ["--config-dir", str(folder)]
 
 
-def _parsed(texts: Any) -> list[_Given]:
-    """The settings among the arguments; empty where one is none, which Hydra will tell."""
+def _parsed(texts: Iterable[str]) -> list[_Given]:
+    """The settings among the arguments; empty where one cannot be parsed, which Hydra will report."""
     try:
         return [_Given(text, OverridesParser.create().parse_override(text)) for text in texts if "=" in text or text.startswith("~")]
     except HydraException:
         return []
 
 
-def _value(given: list[_Given], key: str) -> str | None:
-    """The value of a setting as text, where it is given."""
-    values = [setting.parsed.value() for setting in given if setting.key == key]
+def _values(given: Iterable[_Given], key: str) -> list[object]:
+    """The values that are given for a setting."""
+    return [setting.parsed.value() for setting in given if setting.key == key]
+
+
+def _value(given: Iterable[_Given], key: str) -> str | None:
+    """The last value that is given for a setting, as text."""
+    values = _values(given, key)
     return str(values[-1]) if values and values[-1] is not None else None
 
 
-def _packages(given: list[_Given]) -> list[str]:
-    """The packages that `trust=` names."""
-    values = [setting.parsed.value() for setting in given if setting.key == "trust"]
-    return [str(name) for value in values if value for name in (value if isinstance(value, list) else [value])]
-
-
-def _without(arguments: list[str], given: list[_Given], key: str) -> list[str]:
-    return [argument for argument in arguments if argument not in {setting.text for setting in given if setting.key == key}]
-
-
-def _same(one: Path, other: Path) -> bool:
-    return one.expanduser().resolve() == other.resolve()
+def _without(arguments: Sequence[str], given: Sequence[_Given], key: str) -> tuple[list[str], list[_Given]]:
+    """The command line without a setting: arguments, and the settings among them."""
+    texts = {setting.text for setting in given if setting.key == key}
+    return [argument for argument in arguments if argument not in texts], [setting for setting in given if setting.key != key]
 
 
 def _quoted(path: Path) -> str:

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from pin_memory.runs.folder import HYDRA_FOLDER, RunFolder
 from pin_memory.runs.provenance import provenance
 from pin_memory.runs.results import RESULTS
 from pin_memory.training.resume.checkpoint import Resumption
-from pin_memory.training.resume.find import HYDRA_FOLDER
 from pin_memory.utils.distributed import is_first
 from pin_memory.utils.errors import OutputError
 from pin_memory.utils.files import TEMPORARY, write_text
 from pin_memory.utils.locking import exclusive
-from pin_memory.utils.safe_load import read_yaml
 from pin_memory.utils.signals import StopSignals
 
 log = logging.getLogger(__name__)
@@ -63,10 +62,9 @@ def _prepare(cfg: DictConfig, run: Path, start: Resumption, step: int) -> None:
         (run / "metrics.csv").unlink(missing_ok=True)
     elif (results := run / RESULTS).is_file() and not 0 < cfg.trainer.max_steps <= step:
         results.replace(run / f"old_{RESULTS}")  # of fewer iterations; a run without results is one that is not finished
-    with suppress(OSError, ValueError):  # nothing on record to compare with
-        before, now = read_yaml(run / "config.yaml"), yaml.safe_load(OmegaConf.to_yaml(cfg, resolve=True))  # as the file was written
-        if changed := changed_settings(before, now, most=8, matters=_is_compared):
-            log.info("Other settings than before: %s.", "; ".join(changed))
+    before, now = RunFolder(run).config, yaml.safe_load(OmegaConf.to_yaml(cfg, resolve=True))  # as the file was written
+    if before and (changed := changed_settings(before, now, most=8, matters=_is_compared)):
+        log.info("Other settings than before: %s.", "; ".join(changed))
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.RUN:  # a job of a sweep has its settings from the sweep
         _keep_settings(run, cfg, HydraConfig.get())
 
