@@ -107,7 +107,7 @@ def _output(arguments: Sequence[str], settings: Sequence[str]) -> Path:
 
 def given_directory(arguments: Sequence[str]) -> Path | None:
     """The folder of the user's own YAML files that a command line names, as an absolute path."""
-    for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
+    for flag, value in zip(arguments, [*arguments, ""][1:], strict=True):
         if flag.partition("=")[0] in CONFIG_DIR:
             return Path(flag.partition("=")[2] or value).resolve()
     return None
