@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pin_memory.training.resume import find
+from pin_memory.training.resume import complete_arguments, find
 from pin_memory.training.resume.command_line import with_recorded_settings
 from pin_memory.utils.errors import ConfigurationError
 from tests.helpers.tiny_run import TINY
@@ -69,7 +69,7 @@ def test_what_is_given_now_holds(cwd: Path) -> None:
 def test_lightnings_name_for_it_means_the_same(cwd: Path) -> None:
     """`ckpt_path=`, of a run folder and of a file."""
     begun(cwd / "run", "experiment=demo")
-    assert with_recorded_settings(["ckpt_path=run", "seed=1"]) == ["experiment=demo", "resume=run", "seed=1", *ours("run")]
+    assert complete_arguments(["ckpt_path=run", "seed=1"]) == ["experiment=demo", "resume=run", "seed=1", *ours("run")]
     (cwd / "file.ckpt").touch()
     assert with_recorded_settings(["+ckpt_path=file.ckpt", "seed=1"]) == ["resume=file.ckpt", "seed=1"]
 

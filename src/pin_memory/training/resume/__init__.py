@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 def complete_arguments(arguments: Sequence[str]) -> list[str]:
     """Complete a command line that resumes a run folder; the code for that is imported only then."""
-    if not any(argument.lstrip("+").startswith("resume=") for argument in arguments):
+    if not any(argument.lstrip("+").startswith(("resume=", "ckpt_path=")) for argument in arguments):
         return list(arguments)
     from pin_memory.training.resume.command_line import with_recorded_settings
 
