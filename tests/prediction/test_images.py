@@ -136,7 +136,7 @@ def test_what_is_not_done_is_done_again(photos: Path, tmp_path: Path, change: st
 
 
 def test_results_of_other_settings_are_not_mixed(photos: Path, tmp_path: Path) -> None:
-    """Not even when making everything anew is interrupted."""
+    """Not even when making everything again is interrupted."""
     output = tmp_path / "out"
     output.mkdir()
     first = open_record(output, {"ids": "train", "digest": "1" * 64, "checkpoint": "a.ckpt"})

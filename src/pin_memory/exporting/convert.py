@@ -81,7 +81,9 @@ def write_official(run_or_checkpoint: Path, output: Path) -> None:
     tensors = {name.removeprefix(_NETWORK): tensor for name, tensor in content["state_dict"].items() if name.startswith(_NETWORK)}
     items = tensors.pop(MEMORY_ITEMS, None)
     state = _by_official_names(tensors)
-    extras = dict(content[RECORD].get(ORIGIN) or _new_extras(content))
+    scores = list(content[RECORD]["source_validation"].values())
+    new_extras = {"epoch": content["epoch"], "mean_iu": sum(scores) / len(scores) if scores else 0.0}
+    extras = dict(content[RECORD].get(ORIGIN) or new_extras)
     names = extras.pop("names", None) or [official_names.WRAPPER + name for name in state]
     written: dict[str, Any] = {"state_dict": {name: state[official_names.unwrapped(name)] for name in names}, **extras}
     if items is not None:
@@ -89,12 +91,6 @@ def write_official(run_or_checkpoint: Path, output: Path) -> None:
     AtomicCheckpointIO().save_checkpoint(written, output)
     left_out = "" if "optimizer" in extras else "; without the state of optimiser and schedule"
     print(f"Wrote {output} in the authors' format: {len(names)} tensors{'' if items is None else ' and the memory'}{left_out}.")
-
-
-def _new_extras(content: dict[str, Any]) -> dict[str, Any]:
-    """Epoch and mean IoU of a run of ours; the mean over the sources' validation splits, 0 before the first validation."""
-    scores = list(content[RECORD]["source_validation"].values())
-    return {"epoch": content["epoch"], "mean_iu": sum(scores) / len(scores) if scores else 0.0}
 
 
 def _by_official_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -111,9 +107,10 @@ def _fitted(released: Released, own: dict[str, Tensor], source: Path, network: s
     if released.items is not None:
         found["memory"] = released.items
     if problems := _misfits(found, expected):
+        method = "method=pin_the_memory (or erm_memory), " if released.has_memory else "method=erm (or mldg, ibn_net), "
         raise ConfigurationError(
-            f"source={source} does not fit the network {network}: tensors {'; '.join(problems)}."
-            f" Set what it was trained with: {_missing_choice(released, MEMORY_ITEMS in own)}network=NAME, network.num_classes=K,"
+            f"source={source} does not fit the network {network}: tensors {'; '.join(problems)}. Set what it was trained with:"
+            f" {method if released.has_memory != (MEMORY_ITEMS in own) else ''}network=NAME, network.num_classes=K,"
             " network.backbone.instance_norm=ibn, ..."
         )
     renamed = {official_names.to_ours(name): tensor for name, tensor in released.state.items()}
@@ -136,10 +133,3 @@ def _refuse_source(source: Path, output: Path) -> None:
     """Refuse to write over the source."""
     if output.exists() and output.samefile(source):
         raise ConfigurationError(f"output={output} is the source itself. Choose another file.")
-
-
-def _missing_choice(released: Released, with_memory: bool) -> str:
-    """The method to set when one of file and network has a memory and the other has none; empty otherwise."""
-    if released.has_memory == with_memory:
-        return ""
-    return "method=pin_the_memory (or erm_memory), " if released.has_memory else "method=erm (or mldg, ibn_net), "

@@ -62,9 +62,13 @@ def check_exportable(network: MemorySegmenter, statistics: BatchNormStatistics) 
 
 
 def traced(graph: InferenceGraph) -> ExportedProgram:
-    """The graph for any number of images of any height and width above the network's output stride."""
+    """The graph for any number of images of any height and width above the network's output stride; its network, a copy, is changed."""
+    for module in list(graph.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.MaxPool2d):
+                setattr(module, name, _DensePooling(child))
     shapes = {INPUT: dict.fromkeys(AXES, Dim.DYNAMIC)}
-    return torch.export.export(_with_dense_pooling(graph), (_example(graph),), dynamic_shapes=shapes, strict=False)
+    return torch.export.export(graph, (_example(graph),), dynamic_shapes=shapes, strict=False)
 
 
 class _DensePooling(nn.Module):
@@ -84,15 +88,6 @@ class _DensePooling(nn.Module):
         for axis, stride in zip((2, 3), self.strides, strict=True):
             pooled = pooled.index_select(axis, torch.arange(0, pooled.shape[axis], stride, device=maps.device))
         return pooled
-
-
-def _with_dense_pooling(graph: InferenceGraph) -> InferenceGraph:
-    """The graph with `_DensePooling`, itself changed: its network is a copy."""
-    for module in list(graph.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, nn.MaxPool2d):
-                setattr(module, name, _DensePooling(child))
-    return graph
 
 
 def onnx_program(graph: InferenceGraph, opset: int) -> "torch.onnx.ONNXProgram":

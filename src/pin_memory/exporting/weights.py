@@ -75,7 +75,9 @@ def load_safetensors(
     weights = find_weights(Path(path).expanduser())
     if weights is None:
         raise ConfigurationError(f"{path}: expected a {SUFFIX} file, or a folder with {WEIGHTS}.")
-    settings_file = _settings_file(weights)
+    settings_file = weights.with_suffix(".json")
+    if weights.name == WEIGHTS and not settings_file.is_file():  # in a hub folder
+        settings_file = weights.with_name(SETTINGS)
     settings = ExportSettings.read(settings_file)
     checked = trusted_settings({"network": settings.network}, settings_file, trust)
     without_downloads(checked)
@@ -85,12 +87,6 @@ def load_safetensors(
     _load_weights(network, weights)
     chosen = find_protocol(protocol) if isinstance(protocol, str) else protocol
     return Predictor(network, device, settings.classes, settings.statistics, chosen or settings.protocol)
-
-
-def _settings_file(weights: Path) -> Path:
-    """Where the settings of a file of weights lie: next to it under its name, or in the hub folder that it is in."""
-    own, hub = weights.with_suffix(".json"), weights.with_name(SETTINGS)
-    return hub if weights.name == WEIGHTS and not own.is_file() else own
 
 
 def _load_weights(network: MemorySegmenter, path: Path) -> None:

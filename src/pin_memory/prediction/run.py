@@ -27,7 +27,8 @@ def predict(cfg: DictConfig) -> None:
     for setting in ("batch_size", "workers"):
         if not isinstance(cfg[setting], int) or cfg[setting] < 1:
             raise ConfigurationError(f"{setting}={cfg[setting]}: expected a whole number of at least 1.")
-    saving = Saving(_save(cfg), cfg.ids, cfg.alpha)
+    kinds: Any = (cfg.save,) if isinstance(cfg.save, str) else None if cfg.save is None else tuple(cfg.save)
+    saving = Saving(kinds, cfg.ids, cfg.alpha)
     prepare_output(output)
     path = find_model(Path(str(cfg.checkpoint)))
     model = _load(cfg, path)
@@ -59,10 +60,6 @@ def _inputs(cfg: DictConfig, output: Path) -> Inputs:
     if cfg.input == "-":
         return find_inputs(read_list(sys.stdin), output)
     return find_inputs([str(path) for path in cfg.input] if isinstance(cfg.input, ListConfig) else str(cfg.input), output)
-
-
-def _save(cfg: DictConfig) -> Any:
-    return None if cfg.save is None else (cfg.save,) if isinstance(cfg.save, str) else tuple(cfg.save)
 
 
 def _load(cfg: DictConfig, path: Path) -> Predictor:
