@@ -99,6 +99,7 @@ def wait_for(happened: Callable[[], bool], process: subprocess.Popen[bytes], sec
         time.sleep(0.2)
 
 
+@pytest.mark.slow
 def test_too_few_images_for_the_processes_are_told_before_training(tmp_path: Path) -> None:
     """And nothing is left behind but what Hydra makes."""
     command = [sys.executable, "-m", "pin_memory.train", "experiment=demo", *TINY, *DDP, "loading.max_test_images=1", "hydra.run.dir=run"]
@@ -108,6 +109,7 @@ def test_too_few_images_for_the_processes_are_told_before_training(tmp_path: Pat
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_a_sweep_on_several_devices_is_refused(tmp_path: Path) -> None:
     """The processes that Lightning starts would run the sweep again."""
     command = [sys.executable, "-m", "pin_memory.train", "-m", "experiment=demo", *TINY, *DDP, "seed=1"]

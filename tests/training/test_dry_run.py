@@ -69,6 +69,7 @@ def test_the_numbers_are_those_of_the_run(data: Path, tmp_path: Path, trained_ru
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_whitening_is_planned_with_one_batch(data: Path, tmp_path: Path) -> None:
     """Covariances are chosen from a batch in place of hundreds of images."""
     options = ["method=isw", "method.whitening.warmup_iterations=0", "test=false", "logger=csv"]

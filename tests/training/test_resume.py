@@ -46,13 +46,13 @@ def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
 
 STOPS = [
     pytest.param("on_train_batch_start", 3, "SIGTERM", id="in an iteration"),
-    pytest.param("on_train_batch_start", 6, "SIGINT", id="by Ctrl-C in an iteration"),
-    pytest.param("on_validation_batch_end", 5, "SIGUSR1", id="in a validation"),
-    pytest.param("on_train_batch_start", 9, "SIGTERM", id="in the iteration before a validation"),
-    pytest.param("on_train_batch_end", 2, "kill", id="killed before the first checkpoint"),
+    pytest.param("on_train_batch_start", 6, "SIGINT", id="by Ctrl-C in an iteration", marks=pytest.mark.slow),
+    pytest.param("on_validation_batch_end", 5, "SIGUSR1", id="in a validation", marks=pytest.mark.slow),
+    pytest.param("on_train_batch_start", 9, "SIGTERM", id="in the iteration before a validation", marks=pytest.mark.slow),
+    pytest.param("on_train_batch_end", 2, "kill", id="killed before the first checkpoint", marks=pytest.mark.slow),
     pytest.param("on_train_batch_end", 14, "kill", id="killed in an iteration"),
     pytest.param("on_validation_batch_end", 10, "kill", id="killed in a validation"),
-    pytest.param("on_train_end", 18, "kill", id="killed when all is done"),
+    pytest.param("on_train_end", 18, "kill", id="killed when all is done", marks=pytest.mark.slow),
 ]
 
 
@@ -70,6 +70,7 @@ def test_a_stopped_run_ends_as_one_that_was_not_stopped(whole: Whole, data: Path
     assert not [path for path in run.rglob(".*") if path.is_file() and path.name != ".lock"]
 
 
+@pytest.mark.slow
 def test_stops_one_after_the_other(whole: Whole, data: Path, tmp_path: Path) -> None:
     """The validation that was left is made again, once, also when the next stop comes right after it."""
     run = tmp_path / "run"
@@ -85,6 +86,7 @@ def test_stops_one_after_the_other(whole: Whole, data: Path, tmp_path: Path) -> 
     assert differences(whole(), left(run)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [5, 6, 8])
 def test_a_choice_before_an_iteration_is_the_same(whole: Whole, data: Path, tmp_path: Path, step: int) -> None:
     """Before it, right before it, and after it."""
@@ -96,6 +98,7 @@ def test_a_choice_before_an_iteration_is_the_same(whole: Whole, data: Path, tmp_
     assert differences(whole(*WHITENED), found) == []
 
 
+@pytest.mark.slow
 def test_noise_in_validation_and_workers(whole: Whole, data: Path, tmp_path: Path) -> None:
     """Loaders draw the seeds of their workers from the generator that makes the noise."""
     overrides = ["loading.num_workers=2", "network.memory.gumbel_in_evaluation=true", "trainer.max_steps=10"]
@@ -128,7 +131,7 @@ def test_a_kill_between_best_and_last(whole: Whole, data: Path, tmp_path: Path, 
     assert differences(whole(), left(tmp_path / "run")) == []
 
 
-@pytest.mark.parametrize("harm", ["cut", "empty", "flipped", "pickle"])
+@pytest.mark.parametrize("harm", ["flipped", *(pytest.param(harm, marks=pytest.mark.slow) for harm in ("cut", "empty", "pickle"))])
 def test_a_damaged_newest_checkpoint_is_told_and_the_one_before_taken(
     whole: Whole, data: Path, tmp_path: Path, harm: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -165,6 +168,7 @@ def test_no_whole_checkpoint_is_an_error_that_names_all(data: Path, tmp_path: Pa
         fit(data, tmp_path / "new", resume=run / "checkpoints" / "last.ckpt")
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on_when_more_steps_are_asked_for(whole: Whole, data: Path, tmp_path: Path) -> None:
     """As one that was to make them from the start."""
     fit(data, tmp_path / "run", "trainer.max_steps=11")
@@ -233,6 +237,7 @@ def test_a_run_that_another_process_is_at_is_left_alone(data: Path, tmp_path: Pa
         pass
 
 
+@pytest.mark.slow
 def test_seed_zero_is_a_seed(data: Path, tmp_path: Path) -> None:
     """Two runs of it are equal; another seed is another run."""
     runs = {}
