@@ -39,12 +39,12 @@ class StepSeeds(Callback):
         self._seed(_VALIDATION, trainer.global_step)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Before a test: a run that is only judged scores as one that was judged right after training."""
+        """Before a test: a run that is only evaluated scores as one that was evaluated right after training."""
         self._seed(_TEST, 0)
 
     def _seed(self, phase: int, number: int) -> None:
         """Seed the generators of torch (all devices), numpy and Python."""
-        words = np.random.SeedSequence([self.seed, rank(), phase, number]).generate_state(3)
-        torch.manual_seed(int(words[0]))
-        np.random.seed(int(words[1]))  # noqa: NPY002 - the global one is what others draw from
-        random.seed(int(words[2]))
+        seeds = np.random.SeedSequence([self.seed, rank(), phase, number]).generate_state(3)
+        torch.manual_seed(int(seeds[0]))
+        np.random.seed(int(seeds[1]))  # noqa: NPY002 - the global one is what others draw from
+        random.seed(int(seeds[2]))

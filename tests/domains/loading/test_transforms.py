@@ -167,7 +167,7 @@ def test_eval_transform_normalises_at_native_size() -> None:
     [{"crop_size": 0}, {"scale": (2, 1)}, {"scale": (0, 1)}, {"flip": 1.5}, {"color_jitter": (0.1, 0.1, 0.1, 0.6)}, {"blur_sigma": (2, 1)}],
 )
 def test_wrong_settings_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError, match="Augmentation"):
+    with pytest.raises(ConfigurationError, match="augmentation"):
         TrainTransform(**wrong)
 
 

@@ -34,14 +34,7 @@ class SkippingBad(Dataset[dict[str, Any]]):
         return len(self.domain)
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
-        """Read a draw's sample, or the first readable one of its substitutes.
-
-        Returns:
-            As of `Domain`, and "skipped": the name and the fault of each sample that could not be read.
-
-        Raises:
-            DataError: None of many in a row could be read.
-        """
+        """Read a draw's sample, or the first readable one of its substitutes, with name and fault of those skipped under "skipped"."""
         skipped: list[tuple[str, str]] = []
         for index in substitutes(draw, len(self.domain)):
             try:
@@ -57,12 +50,7 @@ class SkippingBad(Dataset[dict[str, Any]]):
 
 
 def substitutes(draw: Draw, samples: int) -> Iterator[int]:
-    """The index of a draw, then those that take its place one after the other, each sample at most once.
-
-    Args:
-        draw: Its seed decides.
-        samples: Number of samples of the domain.
-    """
+    """The index of a draw, then those that take its place one after the other, each sample at most once."""
     yield draw.index
     order = np.random.default_rng([draw.seed, _STREAM]).permutation(samples)
     yield from (int(index) for index in order[:_TRIES] if index != draw.index)
@@ -91,14 +79,7 @@ class BadSamples:
         self.draws = 0
 
     def without_skipped(self, batch: dict[str, Any], domain: str, samples: int, trains: bool = True) -> dict[str, Any]:
-        """Count what was skipped for a batch of `collate_skipping`, and return the batch without it.
-
-        Args:
-            batch: With the names and faults of the skipped samples.
-            domain: The name of the domain, for messages.
-            samples: The number of samples of the domain.
-            trains: Whether the batch is trained on, so that its draws count.
-        """
+        """Count what was skipped for a batch of `collate_skipping`, and return the batch without it; draws count where it is trained on."""
         for name, fault in batch.pop(_SKIPPED):
             self.draws += trains
             self.add(name, fault, domain, samples)
@@ -114,7 +95,7 @@ class BadSamples:
         if len(self.names) > self.limit * samples:
             raise DataError(
                 f"{domain}: {len(self.names)} of {samples} training samples cannot be read, more than loading.max_bad_share={self.limit:g}"
-                f" allows. The last: {fault} Mend the data set (`pin-memory check deep=true` lists all), or raise the share."
+                f" allows. The last: {fault} Fix the data set (`pin-memory check deep=true` lists all), or raise the share."
             )
 
     def state_dict(self) -> dict[str, Any]:
@@ -122,5 +103,5 @@ class BadSamples:
         return {"names": list(self.names), "draws": self.draws} if self.names else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from the count of the run that is resumed."""
+        """Continue the count of the run that is resumed."""
         self.names, self.draws = list(state.get("names", [])), int(state.get("draws", 0))

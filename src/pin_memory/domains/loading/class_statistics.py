@@ -21,20 +21,12 @@ _VERSION = 1  # of what is stored: raise it when the meaning changes
 def class_counts(domain: Domain, workers: int | None = None, skip: Callable[[str, str], None] | None = None) -> np.ndarray:
     """Count the pixels of each class in each label of a split; from the cache where nothing changed since they were counted.
 
-    Args:
-        domain: The split, without a transform's effect: labels are counted as they are decoded.
-        workers: Processes that decode; None for one per CPU.
-        skip: Is told name and fault of each sample whose label cannot be read, which then counts as without pixels; None to raise.
-
-    Returns:
-        Pixels of each class and, last, ignored, for each of `domain.samples`, (N, K + 1) int64.
-
-    Raises:
-        DataError: A label cannot be read or decoded.
+    Pixels of each class and, last, ignored, for each of `domain.samples`, (N, K + 1) int64. `skip` gets name and fault of each sample whose
+    label cannot be read, which then counts as without pixels; without it, that raises a DataError.
     """
     try:
         fingerprint(domain)
-    except OSError as error:  # said before many labels are decoded in vain
+    except OSError as error:  # before many labels are decoded in vain
         if skip is not None:
             return _readable_counts(domain, workers, skip)
         raise DataError(
@@ -55,15 +47,15 @@ def class_counts(domain: Domain, workers: int | None = None, skip: Callable[[str
 def _readable_counts(domain: Domain, workers: int | None, skip: Callable[[str, str], None]) -> np.ndarray:
     """As `class_counts` with `skip`; kept in the cache only where all labels could be read."""
     counts = np.zeros((len(domain), len(domain.label_space) + 1), np.int64)
-    whole = True
+    complete = True
     found = in_parallel(_count_or_fault, domain, range(len(domain)), workers, f"{domain.title}: counting classes")
     for sample, row, own in zip(domain.samples, counts, found, strict=True):
         if isinstance(own, str):
-            whole = False
+            complete = False
             skip(sample.name, own)
         else:
             row[:] = own
-    if whole:
+    if complete:
         store_counts(domain, counts)
     return counts
 
@@ -79,12 +71,7 @@ def stored_counts(domain: Domain) -> np.ndarray | None:
 
 
 def store_counts(domain: Domain, counts: np.ndarray) -> None:
-    """Keep counts for the next time; a cache that cannot be written is said and left alone, and so is a split that cannot be read.
-
-    Args:
-        domain: The split.
-        counts: As `class_counts` returns them.
-    """
+    """Keep counts for the next time; a cache that cannot be written is only reported, and a split that cannot be read is left out."""
     try:
         path = _cache_file(domain)
     except OSError:  # a label went away meanwhile: the counts are of files that are no more
@@ -97,11 +84,7 @@ def store_counts(domain: Domain, counts: np.ndarray) -> None:
 
 
 def fingerprint(domain: Domain) -> str:
-    """A name for what the counts of a split depend on: the label files (place below the root, length, time), encoding and table.
-
-    Raises:
-        OSError: A label file is not there or cannot be read.
-    """
+    """A name for what the counts of a split depend on: the label files (place below the root, length, time), encoding and table."""
     digest = hashlib.sha256()
     reader = f"{type(domain).__module__}.{type(domain).__qualname__}"
     digest.update(repr((_VERSION, reader, domain.layout.name, domain.layout.encoding, domain.label_space.names)).encode())
@@ -113,11 +96,7 @@ def fingerprint(domain: Domain) -> str:
 
 
 def class_shares(counts: np.ndarray) -> np.ndarray:
-    """Share of each class of the labelled pixels, (K,) float64 that sums to 1, or all 0 where no pixel is labelled.
-
-    Args:
-        counts: Pixels of each class and, last, ignored, (N, K + 1).
-    """
+    """Share of each class of the labelled pixels, (K,) float64 that sums to 1, or all 0 where no pixel is labelled."""
     labelled = counts[:, :-1].sum(axis=0, dtype=np.float64)
     return labelled / max(labelled.sum(), 1.0)
 
@@ -125,15 +104,7 @@ def class_shares(counts: np.ndarray) -> np.ndarray:
 def rare_class_probabilities(counts: np.ndarray, temperature: float) -> np.ndarray:
     """How often rare-class sampling asks for each class: softmax((1 - f) / T) over the classes that occur (Hoyer et al., DAFormer, eq. 5).
 
-    Args:
-        counts: Pixels of each class and, last, ignored, (N, K + 1).
-        temperature: T; the lower, the more the rarest classes are preferred.
-
-    Returns:
-        (K,) float64 that sums to 1; 0 for classes that never occur.
-
-    Raises:
-        ConfigurationError: No pixel has a class.
+    From the pixels of each class and, last, ignored, (N, K + 1), to (K,) float64 that sums to 1; 0 for classes that never occur.
     """
     shares = class_shares(counts)
     present = shares > 0
@@ -145,15 +116,7 @@ def rare_class_probabilities(counts: np.ndarray, temperature: float) -> np.ndarr
 
 
 def images_with(counts: np.ndarray, min_share: float) -> Sequence[np.ndarray]:
-    """The images that show each class well.
-
-    Args:
-        counts: Pixels of each class and, last, ignored, (N, K + 1).
-        min_share: Least share of an image's pixels. Where no image has so much of a class, all that have any of it count.
-
-    Returns:
-        For each class, indices of images, ascending.
-    """
+    """For each class, the indices of the images with at least so large a share of it; where there is none, of all that have any of it."""
     needed = np.maximum(min_share * counts.sum(axis=1), 1)
     found = []
     for pixels in counts[:, :-1].T:
@@ -183,11 +146,6 @@ def _below(path: Path, root: Path) -> str:
 
 
 def count_classes(label: np.ndarray, classes: int) -> np.ndarray:
-    """Count the pixels of each class and, last, of all other values, (classes + 1,) int64.
-
-    Args:
-        label: Train ids, (H, W) uint8.
-        classes: Number of classes.
-    """
+    """Count the pixels of each class and, last, of all other values, (classes + 1,) int64."""
     counts = np.bincount(label.ravel(), minlength=256)
     return np.append(counts[:classes], counts[classes:].sum())

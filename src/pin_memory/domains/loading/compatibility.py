@@ -11,7 +11,7 @@ from pin_memory.utils.errors import ConfigurationError, DataError
 
 
 def require_any(domains: Mapping[str, Any], kind: str) -> None:
-    """Refuse to go on without any domain of a kind ("source" or "target")."""
+    """Refuse to continue without any domain of a kind ("source" or "target")."""
     if not domains:
         raise ConfigurationError(f"No {kind} domain is configured: add one to data.{kind}s.")
 
@@ -23,11 +23,7 @@ def require_sources(setting: str, names: Sequence[str], sources: Mapping[str, An
 
 
 def require_one_crop(sources: Mapping[str, DomainDataModule]) -> None:
-    """Refuse sources of different crop sizes, whose images cannot be put into one batch.
-
-    Raises:
-        ConfigurationError: There are.
-    """
+    """Refuse sources of different crop sizes, whose images cannot be put into one batch."""
     augmentations = {name: domain.augmentation for name, domain in sources.items()}
     sizes = {name: augmentation.crop_size for name, augmentation in augmentations.items() if isinstance(augmentation, TrainTransform)}
     first = next(iter(sizes), "")
@@ -41,27 +37,23 @@ def require_one_crop(sources: Mapping[str, DomainDataModule]) -> None:
 
 
 def require_unseen(sources: Mapping[str, DomainDataModule], targets: Mapping[str, DomainDataModule]) -> None:
-    """Refuse a target whose data a source has under whatever name: its score would count as one on an unseen domain.
-
-    Raises:
-        ConfigurationError: There is one.
-    """
-    for target, judged in targets.items():
+    """Refuse a target whose data a source has under whatever name: its score would count as one on an unseen domain."""
+    for target, evaluated in targets.items():
         for source, trained in sources.items():
-            if identity(judged) == identity(trained):
+            if identity(evaluated) == identity(trained):
                 raise ConfigurationError(
-                    f"The target {target!r} is the same data as the source {source!r} ({judged.title} in {judged.root}), but targets are"
-                    f" to be unseen in training. Take one of the two out: ~data.targets.{target} or ~data.sources.{source}."
+                    f"The target {target!r} is the same data as the source {source!r} ({evaluated.title} in {evaluated.root}), but targets"
+                    f" are to be unseen in training. Take one of the two out: ~data.targets.{target} or ~data.sources.{source}."
                 )
 
 
 def require_unseen_images(sources: Mapping[str, set[Path]], targets: Mapping[str, set[Path]]) -> None:
-    """Refuse a target that has images in common with a source, such as one condition of a data set that is a source as a whole."""
-    for target, judged in targets.items():
+    """Refuse a target that has images in common with a source, such as one condition of a data set that is a source as well."""
+    for target, evaluated in targets.items():
         for source, trained in sources.items():
-            if common := judged & trained:
+            if common := evaluated & trained:
                 raise ConfigurationError(
-                    f"{len(common)} of the {len(judged)} images of the target {target!r} are also among those of the source {source!r},"
+                    f"{len(common)} of the {len(evaluated)} images of the target {target!r} are also among those of the source {source!r},"
                     f" such as {min(common)}, but targets are to be unseen in training. Take one of the two out, or separate their images."
                 )
 
@@ -74,7 +66,7 @@ def require_one_label_space(domains: Mapping[str, DomainDataModule]) -> None:
         if first is not None and classes != named[first]:
             raise ConfigurationError(
                 f"The domains {first!r} and {name!r} have different class lists ({', '.join(named[first])}; {', '.join(classes)}), but one"
-                " network is trained and judged on all. Give them the same `classes`."
+                " network is trained and evaluated on all. Give them the same `classes`."
             )
 
 

@@ -82,7 +82,7 @@ class MultiSourceDataModule(LightningDataModule):
             domain = self.sources.get(name) or self.targets.get(name)
             if not isinstance(domain, DomainDataModule):
                 raise ConfigurationError(
-                    f"data.sources.{name} or data.targets.{name} is no data set ({domain!r}): add one as a whole, as in"
+                    f"data.sources.{name} or data.targets.{name} is no data set ({domain!r}): add a complete one, as in"
                     f" +domain@data.sources.{name}=gtav."
                 )
             if not isinstance(name, str):
@@ -169,24 +169,24 @@ class MultiSourceDataModule(LightningDataModule):
 
         Raises:
             DataError: One error for everything that is missing or unusable, with where to get it.
-            ConfigurationError: A source trains or validates on images that a target is judged on.
+            ConfigurationError: A source trains or validates on images that a target is evaluated on.
         """
-        wanted: list[tuple[str, DomainDataModule, Sequence[str]]] = []
+        requested: list[tuple[str, DomainDataModule, Sequence[str]]] = []
         if sources:
-            wanted += [(name, domain, ("train", "val")) for name, domain in self.sources.items()]
+            requested += [(name, domain, ("train", "val")) for name, domain in self.sources.items()]
         if targets:
-            wanted += [(name, domain, ("test",)) for name, domain in self.targets.items()]
+            requested += [(name, domain, ("test",)) for name, domain in self.targets.items()]
         problems: dict[str, DataError] = {}
         images: dict[str, set[Path]] = {}
-        for name, domain, splits in wanted:
+        for name, domain, splits in requested:
             try:
                 images[name] = domain.check(splits)
             except DataError as error:
                 problems.setdefault(name, error)
         if problems:
             raise DataError(report(problems))
-        trained, judged = ({name: images[name] for name in side if name in images} for side in (self.sources, self.targets))
-        require_unseen_images(trained, judged)
+        trained, evaluated = ({name: images[name] for name in side if name in images} for side in (self.sources, self.targets))
+        require_unseen_images(trained, evaluated)
 
     def check_shares(self, processes: int, targets: bool = True) -> None:
         """See that every process has images to evaluate, before hours of training.
@@ -263,9 +263,9 @@ class MultiSourceDataModule(LightningDataModule):
         return {"bad_samples": kept} if kept else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting, on any number of processes.
+        """Continue the count, on any number of processes.
 
-        All know the names, so that none is told again; the first one alone has the number of draws, which are summed over the processes.
+        All know the names, so that none is reported again; the first one alone has the number of draws, summed over the processes.
         """
         for name, state in state_dict.get("bad_samples", {}).items():
             if name in self.sources:

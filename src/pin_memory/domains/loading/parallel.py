@@ -16,17 +16,9 @@ T = TypeVar("T")
 def in_parallel(
     function: Callable[[Domain, int], T], domain: Domain, indices: Sequence[int], workers: int | None, title: str
 ) -> Iterator[T]:
-    """Apply a function to samples of a domain in several processes, with a progress bar.
+    """Apply a function, importable by name, to samples of a domain, and yield the results in order, with a progress bar.
 
-    Args:
-        function: Of the domain and a sample's index; importable by name.
-        domain: The data.
-        indices: Of the samples.
-        workers: Processes besides this one; None for one per CPU, 0 for none.
-        title: What the bar is about.
-
-    Yields:
-        The results, in the order of `indices`.
+    `workers` are processes besides this one; None for one per CPU, 0 for none.
     """
     cpus = usable_cpus()
     # A process for a handful of files costs more than it saves.

@@ -5,14 +5,13 @@ that part is resized, which gives the pixels of scaling first and cropping after
 """
 
 import copy
-import math
 import os
 import random
-from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from PIL import Image
+from pydantic import AfterValidator, Field, Strict
 from torch import Tensor
 
 from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD, EvalTransform
@@ -22,75 +21,68 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 import albumentations as A
 
-from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.labels import IGNORE
+from pin_memory.utils.validation import Share, increasing, validated
 
-_MAX_CROP = 16_384  # pixels of a side; a slip of the keyboard must not ask for all memory
-_MAX_SCALE = 100
+_Side = Annotated[int, Field(gt=0, le=16_384)]  # a slip of the keyboard must not ask for all memory
+_Scale = Annotated[float, Field(gt=0, le=100)]
+_Change = Annotated[float, Field(ge=0)]
+_Hue = Annotated[float, Field(ge=0, le=0.5)]
+_Positive = Annotated[float, Field(gt=0)]
 
 
+@validated("augmentation")
 class TrainTransform:
     """The published augmentation: random scale and crop, flip, colour jitter, Gaussian blur, normalisation.
 
     Everything random about a call follows from its seed.
+
+    Args:
+        crop_size: Side of the square crop in pixels, or (height, width).
+        scale: Range of the uniform scale factor.
+        flip: Probability of a left-right flip.
+        color_jitter: Largest change of brightness, contrast, saturation (factor 1 ± x) and hue (turn ± x, at most 0.5).
+        jitter_probability: Probability of the colour jitter.
+        blur_sigma: Range of the standard deviation of the Gaussian blur in pixels; None for no blur.
+        gamma: Range of an exponent on the brightness in 0..1: above 1 makes pictures darker, below 1 lighter; None for none.
+        grey: Probability of a picture without colours.
+        noise_sigma: Range of the standard deviation of Gaussian noise, as a share of the brightness range; None for none.
+        mean: As in `EvalTransform`.
+        std: As in `EvalTransform`.
+
+    Raises:
+        ConfigurationError: A value is out of its range.
     """
 
     def __init__(
         self,
-        crop_size: int | tuple[int, int] = 768,
-        scale: tuple[float, float] = (0.5, 2.0),
-        flip: float = 0.5,
-        color_jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1),
-        jitter_probability: float = 0.5,
-        blur_sigma: tuple[float, float] | None = (0.15, 1.3),
-        gamma: tuple[float, float] | None = None,
-        grey: float = 0.0,
-        noise_sigma: tuple[float, float] | None = None,
+        crop_size: _Side | Annotated[tuple[_Side, _Side], Strict(False)] = 768,
+        scale: Annotated[tuple[_Scale, _Scale], Strict(False), AfterValidator(increasing)] = (0.5, 2.0),
+        flip: Share = 0.5,
+        color_jitter: Annotated[tuple[_Change, _Change, _Change, _Hue], Strict(False)] = (0.4, 0.4, 0.4, 0.1),
+        jitter_probability: Share = 0.5,
+        blur_sigma: Annotated[tuple[_Change, _Change], Strict(False), AfterValidator(increasing)] | None = (0.15, 1.3),
+        gamma: Annotated[tuple[_Positive, _Positive], Strict(False), AfterValidator(increasing)] | None = None,
+        grey: Share = 0.0,
+        noise_sigma: Annotated[tuple[Share, Share], Strict(False), AfterValidator(increasing)] | None = None,
         mean: tuple[float, float, float] = IMAGENET_MEAN,
         std: tuple[float, float, float] = IMAGENET_STD,
     ) -> None:
-        """Set the strength of each step.
-
-        Args:
-            crop_size: Side of the square crop, or (height, width), in pixels after scaling.
-            scale: Range of the uniform scale factor.
-            flip: Probability of a left-right flip.
-            color_jitter: Largest change of brightness, contrast, saturation (factor 1 ± x) and hue (turn ± x, at most 0.5).
-            jitter_probability: Probability of the colour jitter.
-            blur_sigma: Range of the standard deviation of the Gaussian blur in pixels; None for no blur.
-            gamma: Range of an exponent on the brightness in 0..1: above 1 makes pictures darker, below 1 lighter; None for none.
-            grey: Probability of a picture without colours.
-            noise_sigma: Range of the standard deviation of Gaussian noise, as a share of the brightness range; None for none.
-            mean: As in `EvalTransform`.
-            std: As in `EvalTransform`.
-
-        Raises:
-            ConfigurationError: A value is out of its range.
-        """
-        height, width = _sides(crop_size)
-        _check_ranges(scale, flip, color_jitter, jitter_probability, blur_sigma, gamma, grey, noise_sigma)
-        _require(0 < scale[0] <= scale[1] <= _MAX_SCALE, f"scale must be an increasing range above 0 and up to {_MAX_SCALE}, found {scale}")
-        _require(0 <= flip <= 1 and 0 <= jitter_probability <= 1, "flip and jitter_probability must lie in 0..1")
-        _require(min(color_jitter) >= 0 and color_jitter[3] <= 0.5, f"color_jitter must not be negative, hue at most 0.5: {color_jitter}")
+        size = (crop_size, crop_size) if isinstance(crop_size, int) else crop_size
         factors = [(max(0.0, 1 - change), 1 + change) for change in color_jitter[:3]]
-        hue = (-color_jitter[3], color_jitter[3])
         steps: list[Any] = [
-            RandomScaleCrop((height, width), (scale[0], scale[1])),
+            RandomScaleCrop(size, scale),
             A.HorizontalFlip(p=flip),
-            A.ColorJitter(*factors, hue, p=jitter_probability),
+            A.ColorJitter(*factors, (-color_jitter[3], color_jitter[3]), p=jitter_probability),
         ]
         if blur_sigma is not None:
-            _require(0 <= blur_sigma[0] <= blur_sigma[1], f"blur_sigma must be an increasing range, found {blur_sigma}")
-            steps.append(A.GaussianBlur(blur_limit=0, sigma_limit=tuple(blur_sigma), p=1.0))
-        _require(0 <= grey <= 1, f"grey must lie in 0..1, found {grey}")
+            steps.append(A.GaussianBlur(blur_limit=0, sigma_limit=blur_sigma, p=1.0))
         if gamma is not None:
-            _require(0 < gamma[0] <= gamma[1], f"gamma must be an increasing range above 0, found {gamma}")
             steps.append(A.RandomGamma(gamma_limit=(100 * gamma[0], 100 * gamma[1]), p=1.0))
         if grey:
             steps.append(A.ToGray(p=grey))
         if noise_sigma is not None:
-            _require(0 <= noise_sigma[0] <= noise_sigma[1] <= 1, f"noise_sigma must be an increasing range in 0..1, found {noise_sigma}")
-            steps.append(A.GaussNoise(std_range=tuple(noise_sigma), p=1.0))
+            steps.append(A.GaussNoise(std_range=noise_sigma, p=1.0))
         self._steps = steps
         self._augment = A.Compose(steps)
         self.to_tensors = EvalTransform(mean, std)
@@ -142,12 +134,7 @@ class RandomScaleCrop(A.DualTransform):
         self.scale = scale
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        """Draw the factor and the window.
-
-        Returns:
-            Per axis (rows first): "source", the interval of the original that is shown, in pixels; "target", the pixels of the crop it
-            fills.
-        """
+        """Draw the factor and the window: by axis, the interval of the original that is shown, and the pixels of the crop it fills."""
         factor = self.py_random.uniform(*self.scale)
         axes = [self._axis(length, crop, factor) for length, crop in zip(params["shape"][:2], self.size, strict=True)]
         return {"source": [source for source, _ in axes], "target": [target for _, target in axes]}
@@ -192,33 +179,3 @@ def _reach(interval: tuple[float, float], out: int, length: int) -> slice:
     low, high = interval
     support = 2 * max(1.0, (high - low) / out) + 1
     return slice(max(0, int(low - support)), min(length, int(high + support) + 1))
-
-
-def _sides(crop_size: Any) -> tuple[int, int]:
-    """Height and width of the crop.
-
-    Raises:
-        ConfigurationError: It is no size, or one that no machine trains with.
-    """
-    whole = isinstance(crop_size, int) and not isinstance(crop_size, bool)
-    sides = (crop_size, crop_size) if whole else tuple(crop_size) if isinstance(crop_size, Sequence) else ()
-    fine = len(sides) == 2 and all(isinstance(side, int) and not isinstance(side, bool) and 0 < side <= _MAX_CROP for side in sides)
-    _require(fine, f"crop_size must be one or two whole numbers of pixels, 1..{_MAX_CROP}, found {crop_size!r}")
-    return sides[0], sides[1]
-
-
-def _check_ranges(*settings: Any) -> None:
-    """Refuse what is neither a finite number, nor a sequence of these, nor None.
-
-    Raises:
-        ConfigurationError: Something is.
-    """
-    for value in settings:
-        parts = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-        fine = all(part is None or (isinstance(part, int | float) and math.isfinite(part)) for part in parts)
-        _require(fine and len(parts) in (1, 2, 4), f"expected finite numbers or ranges of two, found {value!r}")
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ConfigurationError(f"Augmentation: {message}.")

@@ -1,4 +1,4 @@
-"""Evaluation views: at which size images are judged, by name, since scores of different views cannot be compared."""
+"""Evaluation views: at which size images are evaluated, by name, since scores of different views cannot be compared."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class View:
-    """How a pair is shown to the network, and at which size the prediction is judged.
+    """How a pair is shown to the network, and at which size the prediction is evaluated.
 
     Attributes:
         name: As in the configuration.
@@ -35,11 +35,6 @@ class ViewTransform:
     """Show a pair through a view and turn it into normalised tensors."""
 
     def __init__(self, view: str) -> None:
-        """Take the view of that name.
-
-        Raises:
-            ConfigurationError: There is none.
-        """
         self.view = find_view(view).name
         self._to_tensors = EvalTransform()
 
@@ -49,11 +44,7 @@ class ViewTransform:
 
 
 def find_view(name: str) -> View:
-    """The view of a name.
-
-    Raises:
-        ConfigurationError: There is none.
-    """
+    """Return the view of a name; an unknown one is a ConfigurationError."""
     if name not in VIEWS:
         raise ConfigurationError(f"view={name}: there is no such evaluation view; choose one of {', '.join(VIEWS)}.")
     return VIEWS[name]
@@ -73,7 +64,7 @@ def _half_image(image: np.ndarray, label: np.ndarray) -> Pair:
 
 
 def _centre_1536(image: np.ndarray, label: np.ndarray) -> Pair:
-    """Resize to 1536 rows and cut out the middle 1536 columns; a narrower picture lies in the middle, its sides not judged."""
+    """Resize to 1536 rows and cut out the middle 1536 columns; a narrower picture lies in the middle, its sides not evaluated."""
     side, (height, width) = 1536, label.shape
     columns = max(1, round(width * side / height))
     image, label = _resized(image, side, columns), _resized(label, side, columns, Image.Resampling.NEAREST)
