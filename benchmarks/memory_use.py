@@ -3,8 +3,8 @@
     python -m benchmarks.memory_use RUN [RUN ...] [--images 60] [--data DIR]
 
 `shuffled` gives every class the item of another, `mean` gives all classes the same item. Where neither changes the score, the network does
-not use what distinguishes the items. The mean cosine of different classes' items, and the entropy of the read weights as
-a share of that of equal weights. Prints a table as Markdown.
+not use what distinguishes the items. It also prints the mean cosine of different classes' items, and the entropy of the read weights as
+a share of that of equal weights, in a table as Markdown.
 """
 
 import argparse
