@@ -1,6 +1,7 @@
 """GTAV: palette label ids, four ways to split, frames that are known to be invalid."""
 
 import logging
+import os
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -202,3 +203,19 @@ def test_two_trees_are_not_mixed(tmp_path: Path) -> None:
     assert len(GTAV(tmp_path, "train")) == 10
     with pytest.raises(DataError, match="would come from the tree"):
         GTAV(tmp_path, "val")
+
+
+@pytest.mark.parametrize("folder", ["images", "labels"])
+def test_a_folder_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+    """Not an empty one; by a stand-in for the system's refusal, since the tests may run as root."""
+    root, scandir = write_frames(tmp_path, 1, 2, 3), os.scandir
+
+    def refuse(path: Any = ".") -> Any:
+        if Path(path) == root / folder:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refuse)
+        with pytest.raises(DataError, match=rf"{folder}: .* cannot be read \(Permission denied\)"):
+            GTAV(root, "train")

@@ -1,5 +1,6 @@
 """How a data set lies on disk: the folder trees that a reader recognises, the files that were found, and the error without any."""
 
+import logging
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -20,6 +21,8 @@ TRAIN_AND_VAL: Mapping[str, str] = {"train": "train", "val": "val"}
 
 TRAIN_IDS: Mapping[str, Any] = {"table": TRAIN_ID_TABLE, "raw_ids": TRAIN_ID_VALUES}
 """Fields of a `Layout` whose labels hold train ids."""
+
+log = logging.getLogger(__name__)
 
 DEMO = "To see everything run without any data set, on drawn stand-ins:\n    python -m pin_memory.train experiment=demo"
 
@@ -146,8 +149,14 @@ def walk_files(folder: Path, recursive: bool = True) -> Iterator[tuple[str, Path
 
     Links are followed, but never back up to a folder that the walk is already in, which would have no end.
     """
+
+    def report_unreadable(error: OSError) -> None:
+        if error.filename == str(folder):
+            raise DataError(f"{folder}: this folder of the data set cannot be read ({error.strerror}). Check its permissions.") from error
+        log.warning("%s cannot be read (%s) and is left out.", error.filename, error.strerror)
+
     trail: dict[Path, tuple[tuple[int, int], ...]] = {}
-    for name, folders, files in os.walk(folder, followlinks=True):
+    for name, folders, files in os.walk(folder, onerror=report_unreadable, followlinks=True):
         place = Path(name)
         status = place.stat()
         above, here = trail.get(place.parent, ()), (status.st_dev, status.st_ino)
