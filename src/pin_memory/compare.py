@@ -1,4 +1,4 @@
-"""Put the results of runs beside each other, over seeds and against a baseline."""
+"""Compare the results of runs, over seeds and against a baseline."""
 
 from omegaconf import DictConfig
 

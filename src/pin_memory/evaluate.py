@@ -1,4 +1,4 @@
-"""Judge trained networks on their target domains."""
+"""Evaluate trained networks on their target domains."""
 
 from omegaconf import DictConfig
 
@@ -7,7 +7,7 @@ from pin_memory.cli.command import command
 
 @command("evaluate")
 def main(cfg: DictConfig) -> None:
-    """Judge the checkpoints of the configuration."""
+    """Evaluate the checkpoints of the configuration."""
     from pin_memory.evaluation.evaluate import evaluate  # imports torch and Lightning, which `--help` does not need
 
     evaluate(cfg)
