@@ -331,7 +331,7 @@ def test_a_job_whose_process_was_killed_is_told_plainly() -> None:
         told = explain(error)
         assert told is not None
         assert told.exit_code == 1
-        assert "The same command goes on" in told.message
+        assert "The same command resumes" in told.message
         assert "more" not in told.message
 
 
