@@ -4,6 +4,7 @@ What a file claims is not checked beforehand: one that needs more memory than th
 imported by the functions that need them, since this module is imported before every command.
 """
 
+import errno
 import json
 import re
 from collections.abc import Sequence
@@ -55,9 +56,9 @@ def load_weights_only(path: Path, allowed: Sequence[Any] = ()) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except MemoryError:
         raise
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read ({error.strerror or error}).") from error
     except Exception as error:  # torch raises half a dozen kinds for a file that is cut, foreign or holds code
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # that one: torch looks for the end of an archive that is cut
+            raise ConfigurationError(f"{path} cannot be read ({error.strerror or error}).") from error
         raise ConfigurationError(_load_failure(path, str(error) or type(error).__name__)) from error
 
 
