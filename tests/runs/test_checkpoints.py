@@ -9,8 +9,9 @@ import pytest
 import torch
 import torchvision
 import yaml
+from lightning.pytorch import LightningModule, Trainer
 
-from pin_memory.callbacks.run_record import RECORD
+from pin_memory.callbacks.run_record import RECORD, RunRecord
 from pin_memory.runs.build import build_data
 from pin_memory.runs.checkpoints import load_method
 from pin_memory.runs.folder import RunFolder
@@ -48,6 +49,16 @@ def test_a_checkpoint_of_0_1_0_is_loaded(recorded: dict[str, Any], tmp_path: Pat
     assert not method.network.training
     data = build_data(checkpoint.cfg)
     assert (data.source_names, data.target_names, data.uses_stand_ins) == (["gtav", "synthia"], ["cityscapes"], True)
+
+
+def test_a_checkpoint_of_0_1_0_loses_the_states_of_its_loaders_when_training_resumes() -> None:
+    """Loaders are endless now, and Lightning refuses states that no loader takes."""
+    loops = {"fit_loop": {"state_dict": {"combined_loader": [{"epoch": 0, "batches": 4}] * 3}, "epoch_progress": {}}}
+    record = RunRecord({})
+    record.on_load_checkpoint(Trainer(logger=False), LightningModule(), {"loops": loops, RECORD: {"source_validation": {"gtav": 0.5}}})
+    assert loops == {"fit_loop": {"state_dict": {}, "epoch_progress": {}}}
+    assert record.earlier_scores == {"gtav": 0.5}
+    record.on_load_checkpoint(Trainer(logger=False), LightningModule(), {})  # one that is only evaluated
 
 
 def test_settings_of_a_run_of_0_1_0_are_compared_in_the_words_of_today(recorded: dict[str, Any], tmp_path: Path) -> None:

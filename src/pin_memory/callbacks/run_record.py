@@ -4,6 +4,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from pin_memory.utils.lightning_private import forget_loader_states
+
 RECORD = "pin_memory"
 """Key of a checkpoint under which the record lies."""
 
@@ -20,7 +22,8 @@ class RunRecord(Callback):
         self.earlier_scores: dict[str, float] = {}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Know the newest scores until the first validation after a resumption."""
+        """Know the newest scores until the first validation after a resumption; a checkpoint of 0.1.0 loses the state of its loaders."""
+        forget_loader_states(checkpoint)
         self.earlier_scores = checkpoint.get(RECORD, {}).get("source_validation", {})
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -60,6 +60,11 @@ def rewind_begun_iteration(checkpoint: dict[str, Any]) -> None:
         progress.update(dict.fromkeys(("ready", "started", "processed"), progress["completed"]))
 
 
+def forget_loader_states(checkpoint: dict[str, Any]) -> None:
+    """Drop the states of training loaders, which 0.1.0 kept: an endless loader loads none (loops/fit_loop.py: `on_load_checkpoint`)."""
+    checkpoint.get("loops", {}).get("fit_loop", {}).get("state_dict", {}).pop("combined_loader", None)
+
+
 def disable_sigterm_broadcast(trainer: Trainer) -> None:
     """Spare several processes the question whether the first got a SIGTERM (loops/training_epoch_loop.py: `_broadcast_sigterm_tensor`).
 

@@ -13,6 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from pin_memory.runs.folder import HYDRA_FOLDER, RunFolder
+from pin_memory.runs.old_settings import current_settings
 from pin_memory.runs.provenance import provenance
 from pin_memory.runs.results import RESULTS
 from pin_memory.training.resume.checkpoint import Resumption
@@ -62,7 +63,7 @@ def _prepare(cfg: DictConfig, run: Path, start: Resumption, step: int) -> None:
         (run / "metrics.csv").unlink(missing_ok=True)
     elif (results := run / RESULTS).is_file() and not 0 < cfg.trainer.max_steps <= step:
         results.replace(run / f"old_{RESULTS}")  # of fewer iterations; a run without results is one that is not finished
-    before, now = RunFolder(run).config, yaml.safe_load(OmegaConf.to_yaml(cfg, resolve=True))  # as the file was written
+    before, now = current_settings(RunFolder(run).config), yaml.safe_load(OmegaConf.to_yaml(cfg, resolve=True))  # as the file was written
     if before and (changed := changed_settings(before, now, most=8, matters=_is_compared)):
         log.info("Other settings than before: %s.", "; ".join(changed))
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.RUN:  # a job of a sweep has its settings from the sweep
