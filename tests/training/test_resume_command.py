@@ -56,6 +56,12 @@ def test_the_settings_of_the_run_are_taken_over(cwd: Path) -> None:
     assert with_recorded_settings(["resume=run"]) == ["experiment=demo", "seed=3", "resume=run", *ours("run")]
 
 
+def test_settings_of_0_1_0_that_are_gone_are_left_out(cwd: Path) -> None:
+    """Hydra would refuse them, since there is nothing left that they could set."""
+    begun(cwd / "run", "experiment=demo", "loading.draws_per_epoch=4", "method.late_look=true", "seed=3")
+    assert with_recorded_settings(["resume=run"]) == ["experiment=demo", "seed=3", "resume=run", *ours("run")]
+
+
 def test_what_is_given_now_holds(cwd: Path) -> None:
     """In the place of what was given before; what was added has to be added again, and a deletion of it is none at all."""
     begun(cwd / "run", "experiment=demo", "method=erm", "trainer.max_steps=10", "+domain@data.sources.idd=idd", "+x.y=1", "+z=1", "~panels")

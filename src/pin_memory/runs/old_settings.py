@@ -17,6 +17,11 @@ _GONE = {
 """Settings that no longer exist, by how the name of their class begins; none of them matters to a trained network."""
 
 
+def is_gone(key: str) -> bool:
+    """Whether a setting that was given to 0.1.0 on the command line no longer exists."""
+    return key.endswith(("loading.draws_per_epoch", "method.late_look", "whitening.warmup_epochs", "augmentation.mean", "augmentation.std"))
+
+
 def current_settings(settings: Any) -> Any:
     """Plain settings of any version with the names that classes have now, without settings that are gone."""
     if isinstance(settings, list):

@@ -15,6 +15,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from pin_memory.runs.folder import HYDRA_FOLDER, RunFolder
+from pin_memory.runs.old_settings import is_gone
 from pin_memory.runs.trusted import refusal
 from pin_memory.training.resume.find import find_unfinished, given_directory
 from pin_memory.utils.config import config_directory
@@ -81,7 +82,7 @@ def _completed(flags: list[str], given: list[_Given], run: RunFolder, trust: Seq
     recorded = _parsed(run.overrides or ())
     if run.overrides and not recorded:
         raise ConfigurationError(f"resume={run.path}: its settings ({record}) are damaged: {run.overrides}.")
-    recorded = [setting for setting in [*recorded, *_moved_data(run)] if not _NOT_THE_RUNS.match(setting.key)]
+    recorded = [one for one in [*recorded, *_moved_data(run)] if not _NOT_THE_RUNS.match(one.key) and not is_gone(one.key)]
     merged = _merged(recorded, [setting for setting in given if setting.key != _FOLDER])
     keys = {setting.key for setting in given}
     for setting in recorded:
