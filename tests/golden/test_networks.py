@@ -152,6 +152,7 @@ def double(request: pytest.FixtureRequest, shared: Path) -> InDouble:
     return InDouble(request.param, golden, meta, network, terms, items, kinks.sides)
 
 
+@pytest.mark.slow
 def test_training_in_float64(shared: Path, double: InDouble, golden_error: Report) -> None:
     """Every loss term, the written memory, the running statistics and a digest of every parameter's gradient."""
     name, golden, meta, network, terms, items, _ = double
@@ -167,6 +168,7 @@ def test_training_in_float64(shared: Path, double: InDouble, golden_error: Repor
     _check(golden_error, f"network {name}: running statistics (file in float32)", worst, 1e-6)
 
 
+@pytest.mark.slow
 def test_training_in_float32(shared: Path, double: InDouble, golden_error: Report) -> None:
     """Losses and memory as the released float32 run; no gradient further from float64 than a multiple of what rounding does to it."""
     name, golden, meta, *_ = double

@@ -202,6 +202,7 @@ def single_step(shared: Path, case: str, sides: list[np.ndarray]) -> tuple[dict[
     return {name: value.detach().numpy() for name, value in found.items()}, kinks.furthest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_an_iteration_in_float32(shared: Path, golden_error: Report, narrow: Callable[..., Any], case: str) -> None:
     """No tensor is further from float64 than a multiple of what rounding does to it, with wide vectors and with narrow ones."""
