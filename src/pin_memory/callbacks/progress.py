@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from pin_memory.callbacks.step_times import wait_share
 
 _TOTALS = ("loss/inner", "loss/outer", "loss/total")
+_BAR_SECONDS = 0.25  # between two updates of the bar
 
 
 class TrainingProgress(TQDMProgressBar):
@@ -64,9 +65,12 @@ class TrainingProgress(TQDMProgressBar):
                 self.train_progress_bar.unpause()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Advance by one step."""
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, trainer.global_step - 1)
-        if time.monotonic() - self._shown >= self.line_seconds or trainer.global_step == _total_steps(trainer):
+        """Show the step if it is time to: reading the losses of a device waits for it."""
+        now, last = time.monotonic(), trainer.global_step == _total_steps(trainer)
+        if not self.train_progress_bar.disable and (last or now - self._shown >= _BAR_SECONDS):
+            self._shown = now
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, trainer.global_step - 1)
+        elif self.train_progress_bar.disable and (last or now - self._shown >= self.line_seconds):
             self._print_step(trainer, _metrics(trainer, _TOTALS))
 
     def on_validation_batch_start(
