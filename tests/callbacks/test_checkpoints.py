@@ -309,6 +309,7 @@ def saved_by(rank: int, full: bool) -> str:
     return "saved"
 
 
+@pytest.mark.slow
 def test_two_processes_learn_how_a_save_went() -> None:
     """None waits for the other for good, and the group is whole afterwards."""
     assert on_two_ranks(saved_by, True) == ["the disk is full", "exit code 0"]

@@ -15,6 +15,8 @@ from pin_memory import load_model
 from pin_memory.domains.stand_ins.writers import StandIns
 from tests.helpers.tiny_run import SAID, TINY
 
+pytestmark = pytest.mark.slow
+
 
 def command(name: str, *overrides: str, cwd: Path, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command in `cwd` and check its exit code."""

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import pytest
 import torch
 
 from pin_memory.utils.errors import NonFiniteError
@@ -41,6 +42,7 @@ def with_a_bad_loss(rank: int) -> tuple[int, int, bool]:
     return method.finite.skipped["steps"], int(method.images_seen), same
 
 
+@pytest.mark.slow
 def test_a_bad_image_of_one_rank_stops_all_with_one_message() -> None:
     """Nobody steps, nobody waits for the other."""
     (first, kept), (second, also_kept) = on_two_ranks(with_a_bad_image)

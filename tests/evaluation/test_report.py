@@ -259,6 +259,7 @@ def test_a_run_that_went_on_in_its_folder_has_each_step_once(tmp_path: Path) -> 
     assert json.loads(data)["lines"] == [{"label": "inner", "steps": [1, 2, 3], "values": [4.0, 30.0, 20.0]}]
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_report_of_a_trained_run_again(trained_run: Path, tmp_path: Path) -> None:
     assert (trained_run / "report.html").is_file()  # the training itself wrote one
     command = [sys.executable, "-m", "pin_memory.report", f"run={trained_run}", "output=again.html"]

@@ -79,6 +79,7 @@ def test_checkpointing_with_standardised_maps() -> None:
     same(two_iterations("erm", checkpointing=True, instance_norm="isw"), two_iterations("erm", instance_norm="isw"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["erm", "pin_the_memory"])
 def test_compiled_stages_change_nothing(method: str) -> None:
     """Traced by PyTorch, with the network's weights and with fast ones."""
@@ -137,6 +138,7 @@ def test_half_precision_keeps_losses_and_reads_in_float32() -> None:
     assert {reading.similarity.dtype, logits.dtype, auxiliary.dtype, items.dtype} == {torch.float32}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first_order", [True, False])
 def test_half_precision_weights_of_a_pass_without_graph_are_not_taken_for_one_with(first_order: bool) -> None:
     """Autocast keeps weights that it has cast; those of the write pass, cast without a graph, would give the outer pass no gradient."""

@@ -490,7 +490,7 @@ class TestSizes:
 
     @pytest.mark.parametrize("setting", [{"images_per_domain": 10**9}, {"width": 10**9}, {"width": -1}])
     def test_stand_ins(self, setting: dict[str, int], tmp_path: Path) -> None:
-        with pytest.raises(ConfigurationError, match="must be (greater|less) than or equal to"):
+        with pytest.raises(ConfigurationError, match=r"must be (greater|less) than or equal to"):
             StandIns(tmp_path, **setting)
 
 

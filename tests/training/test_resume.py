@@ -110,6 +110,7 @@ def test_noise_in_validation_and_workers(whole: Whole, data: Path, tmp_path: Pat
     assert differences(alike, left(tmp_path / "run")) == []
 
 
+@pytest.mark.slow
 def test_a_kill_between_best_and_last(whole: Whole, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The newer best.ckpt is none that the older state knows of."""
     save = LastCheckpoint.on_validation_end

@@ -225,6 +225,7 @@ def test_only_checkpoints_of_the_same_settings_are_looked_into(cwd: Path, monkey
     assert loaded == ["finished", "wanted"]
 
 
+@pytest.mark.slow
 def test_runs_with_other_yaml_files_are_others(cwd: Path) -> None:
     """The same experiment of two folders is not the same run."""
     for number, name in enumerate(("mine", "yours")):
