@@ -51,9 +51,16 @@ def every(method: Any, steps: int) -> Any:
     return method.prepare()
 
 
+def iterate(method: Any, step: int) -> None:
+    """Make one iteration, as a Trainer does."""
+    batch = tiny_batch()
+    method.on_train_batch_start(batch, step)
+    method.training_step(batch, step)
+
+
 def test_norms_are_those_of_the_gradients_and_of_the_fast_weights() -> None:
     method = every(LoggingPinTheMemory(tiny_segmenter(), SGD, inner_lr=0.3, anneal_inner_lr=False), 1)
-    method.training_step(tiny_batch(), 0)
+    iterate(method, 0)
     logged = method.logged
     assert logged["grad_norm/total"] == pytest.approx(norm(method.gradients), rel=1e-5)
     assert logged["grad_norm/inner"] == pytest.approx(norm(method.fast.inner_gradients), rel=1e-5)
@@ -66,7 +73,7 @@ def test_norms_are_those_of_the_gradients_and_of_the_fast_weights() -> None:
 
 def test_a_method_without_inner_step_logs_its_gradient_alone() -> None:
     method = every(LoggingERM(tiny_segmenter(memory=False), SGD), 1)
-    method.training_step(tiny_batch(), 0)
+    iterate(method, 0)
     assert set(method.logged) == {"grad_norm/total", "lr"}
     assert method.logged["lr"] == SGD.keywords["lr"]
     assert method.logged["grad_norm/total"] == pytest.approx(norm(method.gradients), rel=1e-5)
@@ -77,7 +84,7 @@ def test_norms_are_computed_only_in_the_iterations_that_are_written() -> None:
     found = []
     for step in range(6):
         method.logged = {}
-        method.training_step(tiny_batch(), step)
+        iterate(method, step)
         found.append("grad_norm/total" in method.logged and "fast_weights/norm" in method.logged)
     assert found == [False, False, True, False, False, True]
 
@@ -85,5 +92,5 @@ def test_norms_are_computed_only_in_the_iterations_that_are_written() -> None:
 def test_without_a_trainer_nothing_is_logged() -> None:
     method = LoggingPinTheMemory(tiny_segmenter(), SGD).prepare()
     method.logged = {}  # type: ignore[attr-defined]
-    method.training_step(tiny_batch(), 0)
+    iterate(method, 0)
     assert method.logged == {}  # type: ignore[attr-defined]

@@ -126,7 +126,7 @@ MISTAKES = [
     ("~data.sources.synthia", "train without meta-learning (method=erm)"),
     ("split.meta_test=[idd]", "Correct the names or set it to null"),
     ("+domain@data.targets.gtav=gtav", "Take one of the two out: ~data.targets.gtav or ~data.sources.gtav"),
-    ("network.num_classes=11", "Say network.num_classes=19"),
+    ("network.num_classes=11", "Set network.num_classes=19"),
     ("network.memory=null", "method=pin_the_memory needs a network with a memory"),
     ("test_statistics.policy=sometimes", "sometimes"),
     ("selection=target", "selection must be 'best' or 'last', found 'target'"),
