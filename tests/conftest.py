@@ -1,5 +1,6 @@
 """What all tests share: one thread, nothing over the network, and the reference material where it is at hand."""
 
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -42,6 +43,16 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("PIN_MEMORY_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def no_log_left() -> Iterator[None]:
+    """Take away the log file of a run that a test made in this process, whose folder may be gone when the next one logs."""
+    yield
+    for handler in list(logging.getLogger().handlers):
+        if isinstance(handler, logging.FileHandler) and Path(handler.baseFilename).name == "log.txt":
+            logging.getLogger().removeHandler(handler)
+            handler.close()
 
 
 @pytest.fixture(scope="session")

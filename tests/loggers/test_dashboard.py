@@ -72,7 +72,7 @@ def test_panels_have_masks_whose_classes_can_be_switched(trained_run: Path) -> N
     labels = run.config["_wandb"]["mask/class_labels"]
     for mask in ("prediction", "ground truth"):
         (names,) = (value["value"] for key, value in labels.items() if "panels/mapillary" in key and key.endswith(mask))
-        assert list(names.values()) == [*CLASSES, "not judged"]
+        assert list(names.values()) == [*CLASSES, "not evaluated"]
 
 
 def test_the_settings_are_the_resolved_ones(trained_run: Path) -> None:
