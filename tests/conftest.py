@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
+from hydra.core.hydra_config import HydraConfig
 
 from tests.helpers.tiny_run import train_tiny
 
@@ -46,9 +47,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture(autouse=True)
-def no_log_left() -> Iterator[None]:
-    """Take away the log file of a run that a test made in this process, whose folder may be gone when the next one logs."""
+def no_command_left() -> Iterator[None]:
+    """Take away what a command that a test called in this process leaves: its settings in Hydra, and the log file in a folder that may be gone."""
     yield
+    HydraConfig.instance().cfg = None
     for handler in list(logging.getLogger().handlers):
         if isinstance(handler, logging.FileHandler) and Path(handler.baseFilename).name == "log.txt":
             logging.getLogger().removeHandler(handler)
