@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pin_memory.analysis import load_subject
 from pin_memory.analysis.subject import Subject
+from pin_memory.domains import normalize
 from pin_memory.memory import operations
 from pin_memory.metrics import DomainConfusion, class_iou, mean_iou
 
@@ -70,7 +71,7 @@ def weight_entropy(subject: Subject) -> float:
     entropies = []
     for batches in subject.targets.values():
         for batch in batches:
-            scores = memory.read(network.encode(batch["image"]).features).similarity / memory.read_temperature
+            scores = memory.read(network.encode(normalize(batch["image"])).features).similarity / memory.read_temperature
             logs = scores.log_softmax(dim=1)
             entropies.append(float(-(logs.exp() * logs).sum(dim=1).mean()) / math.log(len(memory.items)))
     return sum(entropies) / len(entropies)

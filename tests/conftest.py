@@ -48,7 +48,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture(autouse=True)
 def no_command_left() -> Iterator[None]:
-    """Take away what a command that a test called in this process leaves: its settings in Hydra, and the log file in a folder that may be gone."""
+    """Take away what a command called in this process leaves: its settings in Hydra, its log file in a folder that may be gone."""
     yield
     HydraConfig.instance().cfg = None
     for handler in list(logging.getLogger().handlers):

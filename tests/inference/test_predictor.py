@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pin_memory.inference import Predictor, Protocol
-from pin_memory.utils.images import EvalTransform
+from pin_memory.utils.images import normalize, to_tensors
 from tests.helpers.tiny import tiny_segmenter
 
 
@@ -16,8 +16,8 @@ def test_scores_against_float64(protocol: Protocol) -> None:
     found, masks_only = model.segment(images, confidence=True, logits=True), model.segment(images)
     exact = tiny_segmenter().eval().double()
     for rgb, scored, mask_only in zip(images, found, masks_only, strict=True):
-        image, _ = EvalTransform()(rgb, rgb[..., 0])
-        probabilities = protocol.probabilities(exact, image[None].double())[0].numpy()
+        image, _ = to_tensors(rgb, rgb[..., 0])
+        probabilities = protocol.probabilities(exact, normalize(image[None]).double())[0].numpy()
         top = np.sort(probabilities, axis=0)
         clear = top[-1] - top[-2] > 1e-5
         assert clear.mean() > 0.9

@@ -154,6 +154,7 @@ def test_denormalize_undoes_the_normalisation() -> None:
         :, None, None
     ]
     assert (denormalize(normal) == rgb).all()
+    assert (denormalize(torch.from_numpy(rgb).permute(2, 0, 1)) == rgb).all()
 
 
 def test_masks_are_written_as_they_are(tmp_path: Path) -> None:

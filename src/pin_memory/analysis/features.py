@@ -12,6 +12,7 @@ from pin_memory.memory import operations
 from pin_memory.methods.batches import evaluation_mode
 from pin_memory.networks import MemorySegmenter
 from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.images import normalize
 from pin_memory.utils.tensors import at_least_float32
 
 MEMORY_ITEM = -1
@@ -81,7 +82,7 @@ def class_features(
 
     Args:
         network: The trained network, with or without memory, on its device.
-        batches: Of "image" `(B, 3, H, W)`, normalised, "label" `(B, H', W')` train ids, and "name", as an evaluation loader gives them.
+        batches: Of "image" `(B, 3, H, W)`, uint8 or normalised, "label" `(B, H', W')` train ids, and "name", as of evaluation loaders.
         statistics: What batch norm normalises by.
 
     Returns:
@@ -94,7 +95,7 @@ def class_features(
         for batch in batches:
             names += [str(name) for name in batch["name"]]
             labels = batch["label"].to(device)
-            for images in statistics.groups(batch["image"].to(device)):
+            for images in statistics.groups(normalize(batch["image"].to(device))):
                 found += _pooled(network, images, labels[: len(images)])
                 labels = labels[len(images) :]
     if not found:

@@ -13,6 +13,7 @@ from pin_memory.memory import operations
 from pin_memory.memory.similarity import similarity
 from pin_memory.methods.batches import evaluation_mode
 from pin_memory.networks import MemorySegmenter
+from pin_memory.utils.images import normalize
 from pin_memory.utils.tensors import at_least_float32
 
 
@@ -74,7 +75,7 @@ def activation_maps(
 
     Args:
         network: With a memory.
-        image: Normalised, `(3, H, W)`.
+        image: `(3, H, W)`, uint8 or normalised.
         size: The maps are resized to it, as the cohesion loss does; by default to that of the image.
         statistics: What batch norm normalises by.
 
@@ -85,7 +86,7 @@ def activation_maps(
         TypeError: The network has no memory.
     """
     items = network.require_memory().items
-    image = image.unsqueeze(0).to(items.device)
+    image = normalize(image.unsqueeze(0).to(items.device))
     with evaluation_mode(network), statistics.applied(network):
         queries = operations.unit(at_least_float32(network.encode(image).features))
     scores = operations.similarity(queries, items.to(queries))

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from pin_memory.utils.errors import OutputError
 from pin_memory.utils.files import file_name, report_write_errors, write_text
-from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD, denormalize
+from pin_memory.utils.images import denormalize
 from pin_memory.utils.labels import LabelSpace
 from pin_memory.utils.pictures import palette, panel, resize, size_within, write_image, wrong_share
 
@@ -32,8 +31,6 @@ class PredictionPanels(Callback):
     Args:
         directory: Folder of the panels.
         per_target: Pictures per target.
-        mean: Mean that the images were normalised with.
-        std: Standard deviation that the images were normalised with.
         tiles: Also keep image, ground truth and prediction of each panel as separate files, for the report, in the folder `tiles` next
             to `directory`.
 
@@ -45,15 +42,11 @@ class PredictionPanels(Callback):
         self,
         directory: str | Path,
         per_target: int = 4,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
         tiles: bool = True,
     ) -> None:
         super().__init__()
         self.directory = Path(directory)
         self.per_target = per_target
-        self.mean = tuple(mean)
-        self.std = tuple(std)
         self.tiles = self.directory.with_name(TILES) if tiles else None
         self.paths: list[Path] = []
         self._index: list[dict[str, Any]] = []
@@ -71,7 +64,7 @@ class PredictionPanels(Callback):
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         target, name, space = data.target_names[dataloader_idx], str(batch["name"][0]), data.label_space
-        rgb = denormalize(batch["image"][0], self.mean, self.std)
+        rgb = denormalize(batch["image"][0])
         truth, prediction = (mask[0].cpu().numpy() for mask in (batch["label"], outputs["prediction"]))
         stem = file_name(f"{target}_{name}")
         try:

@@ -35,7 +35,7 @@ from pin_memory.domains.readers.mapillary import Mapillary
 from pin_memory.domains.readers.nighttime_driving import NighttimeDriving
 from pin_memory.domains.readers.synthia import Synthia
 from pin_memory.domains.readers.wilddash import WildDash
-from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD, EvalTransform
+from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD, normalize, to_tensors
 from pin_memory.utils.labels import CLASSES, IGNORE, PALETTE, label_table
 
 __all__ = [
@@ -60,7 +60,6 @@ __all__ = [
     "Domain",
     "DomainDataModule",
     "Draw",
-    "EvalTransform",
     "FolderDataModule",
     "FolderDomain",
     "GTAVDataModule",
@@ -80,4 +79,6 @@ __all__ = [
     "WildDash",
     "WildDashDataModule",
     "label_table",
+    "normalize",
+    "to_tensors",
 ]

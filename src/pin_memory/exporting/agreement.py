@@ -12,7 +12,7 @@ from torch import Tensor
 from pin_memory.exporting.graph import INPUT, require
 from pin_memory.networks import MemorySegmenter
 from pin_memory.utils.errors import ConfigurationError, OutputError
-from pin_memory.utils.images import EvalTransform
+from pin_memory.utils.images import normalize
 
 Size = tuple[int, int, int]
 """Number of images, height, width."""
@@ -56,11 +56,11 @@ class Comparison:
 
 def _difference(run: Runner, network: MemorySegmenter, size: Size, normalise: bool) -> float:
     """Largest absolute difference between the logits of the graph and those of the network itself, in eval mode."""
-    transform, generator = EvalTransform(), np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     count, height, width = size
     images = [_image(height, width, generator) for _ in range(count)]
-    normalised = torch.stack([transform(image, np.zeros((height, width), np.uint8))[0] for image in images])
     raw = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+    normalised = normalize(raw)
     with torch.inference_mode():
         expected = network.segment(normalised)
         logits = run(raw if normalise else normalised)

@@ -38,7 +38,7 @@ class InferenceGraph(nn.Module):
         if self.network.memory is not None:
             self.network.memory.update = nn.Identity()  # type: ignore[assignment]
             self.network.memory.classifier = nn.Identity()  # type: ignore[assignment]
-        # As EvalTransform does it, so that both give the same numbers.
+        # As utils.images.normalize does it, so that both give the same numbers.
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1) * 255, persistent=False)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from pin_memory.inference.batch_norm import RUNNING, BatchNormStatistics
 from pin_memory.inference.protocol import WHOLE, Protocol
 from pin_memory.networks import MemorySegmenter
-from pin_memory.utils.images import EvalTransform
+from pin_memory.utils.images import to_tensors
 from pin_memory.utils.labels import CITYSCAPES, LabelSpace
 
 _SMALLEST = 1e-30
@@ -53,7 +53,6 @@ class Predictor:
         self.label_space, self.statistics, self.protocol = label_space, statistics, protocol
         self.device = torch.device(device)
         self.network = network.to(self.device).eval()
-        self._transform = EvalTransform()
 
     def predict(self, rgb: np.ndarray) -> np.ndarray:
         """Segment one image.
@@ -110,12 +109,12 @@ class Predictor:
         return [Segmentation(_array(mask, torch.uint8), *rest) for mask, *rest in zip(masks, highest, logarithms, strict=True)]
 
     def _batch(self, images: Sequence[np.ndarray]) -> Tensor:
-        """The images as the network takes them, `(B, 3, H, W)` on its device."""
+        """The images `(B, 3, H, W)` uint8 on the network's device."""
         for rgb in images:
             if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.shape != images[0].shape:
                 raise ValueError(f"expected RGB images (H, W, 3) uint8 of one size, found {rgb.shape} {rgb.dtype}")
         label = np.zeros(images[0].shape[:2], np.uint8)
-        return torch.stack([self._transform(rgb, label)[0] for rgb in images]).to(self.device)
+        return torch.stack([to_tensors(rgb, label)[0] for rgb in images]).to(self.device)
 
 
 def _array(tensor: Tensor, dtype: torch.dtype) -> np.ndarray:

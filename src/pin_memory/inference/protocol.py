@@ -12,6 +12,7 @@ from pin_memory.inference.batch_norm import RUNNING, BatchNormStatistics
 from pin_memory.inference.scaling import add_resized, resize_images, scaled_size
 from pin_memory.inference.sliding import windows_along
 from pin_memory.networks import MemorySegmenter
+from pin_memory.utils.images import normalize
 from pin_memory.utils.tensors import at_least_float32
 from pin_memory.utils.validation import validated
 
@@ -121,14 +122,14 @@ class Protocol:
 
         Args:
             network: In eval mode.
-            images: Normalised, `(B, 3, H, W)`.
+            images: `(B, 3, H, W)`, uint8 or normalised.
             size: Of the label, which the scores are resized to; by default that of the images.
             statistics: What batch norm normalises by. "image": every window by its own, "batch": by the same window of all images.
 
         Returns:
             `(B, K, *size)`, float32 at least; of a single pass the logits themselves.
         """
-        size = size or (images.shape[-2], images.shape[-1])
+        images, size = normalize(images), size or (images.shape[-2], images.shape[-1])
         with statistics.applied(network):
             groups = [self._group_scores(network, group, size, statistics) for group in statistics.groups(images)]
         return groups[0] if len(groups) == 1 else torch.cat(groups)

@@ -212,13 +212,14 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
 
     def source_batches(self, number: int) -> Iterator[DomainBatch]:
         """A pass over the sources outside of the iterations, with draws of its own by its number."""
-        for batch in self.trainer.datamodule.source_pass(number):  # type: ignore[attr-defined]
-            yield self.trainer.precision_plugin.convert_input(batch)  # as the Trainer does for the steps: double images for 64-true
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        for batch in data.source_pass(number):  # moved and normalised as the Trainer does it for the steps
+            yield data.on_after_batch_transfer(data.transfer_batch_to_device(batch, self.device, 0), 0)
 
     def _source_images(self, number: int) -> Iterator[Tensor]:
         """The images of such a pass, all sources together."""
         for batch in self.source_batches(number):
-            yield merge(batch).images.to(self.device)
+            yield merge(batch).images
 
 
 def refuse_memory(method: Method) -> None:

@@ -110,8 +110,8 @@ class MemoryLearning(Method):
         with evaluation_mode(self.network):
             for batch in batches:
                 images, labels = merge(batch)
-                features = at_least_float32(self.network.encode(images.to(self.device)).features)
-                sums += self.memory.class_sums(operations.unit(features), labels.to(self.device))[0]
+                features = at_least_float32(self.network.encode(images).features)
+                sums += self.memory.class_sums(operations.unit(features), labels)[0]
         (sums,) = sum_over_ranks([sums])
         items = operations.unit(sums)
         if bad := (~torch.isfinite(items).all(dim=1)).nonzero().flatten().tolist():

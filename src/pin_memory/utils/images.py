@@ -1,6 +1,6 @@
-"""Images as tensors: ImageNet's normalisation and the way back."""
+"""Images as tensors: bytes until they are on the device, ImageNet's normalisation there, and the way back."""
 
-from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import torch
@@ -13,45 +13,56 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 """Standard deviation of the ImageNet training images, RGB in 0..1."""
 
 
-class EvalTransform:
-    """Normalise an image at its native size; the label only changes its type."""
-
-    def __init__(self, mean: tuple[float, float, float] = IMAGENET_MEAN, std: tuple[float, float, float] = IMAGENET_STD) -> None:
-        """Set the normalisation.
-
-        Args:
-            mean: Subtracted from the RGB channels in 0..1.
-            std: The channels are divided by it afterwards.
-        """
-        self._mean = torch.tensor(tuple(mean)).view(3, 1, 1) * 255
-        self._std = torch.tensor(tuple(std)).view(3, 1, 1) * 255
-
-    def __call__(self, image: np.ndarray, label: np.ndarray, seed: int | None = None) -> tuple[Tensor, Tensor]:
-        """Turn a pair into tensors.
-
-        Args:
-            image: (H, W, 3) uint8 RGB.
-            label: (H, W) uint8 train ids.
-            seed: Not used; nothing here is random.
-
-        Returns:
-            Image (3, H, W) float32, normalised, and label (H, W) int64.
-        """
-        # PyTorch takes writable arrays only; these are copied where they are not.
-        pixels, classes = (torch.from_numpy(np.require(array, requirements=["C", "W"])) for array in (image, label))
-        return pixels.permute(2, 0, 1).contiguous().float().sub_(self._mean).div_(self._std), classes.long()
-
-
-def denormalize(image: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> np.ndarray:
-    """Turn a normalised tensor back into a picture.
+def to_tensors(image: np.ndarray, label: np.ndarray, seed: int | None = None) -> tuple[Tensor, Tensor]:
+    """Turn a pair into tensors, at its size and with its values.
 
     Args:
-        image: (3, H, W) float.
-        mean: Mean of each channel, in the range 0..1.
-        std: Standard deviation of each channel, in the range 0..1.
+        image: (H, W, 3) uint8 RGB.
+        label: (H, W) uint8 train ids.
+        seed: Not used; nothing here is random.
+
+    Returns:
+        Image (3, H, W) uint8, and label (H, W) int64.
+    """
+    # PyTorch takes writable arrays only; these are copied where they are not.
+    pixels, classes = (torch.from_numpy(np.require(array, requirements=["C", "W"])) for array in (image, label))
+    return pixels.permute(2, 0, 1).contiguous(), classes.long()
+
+
+def normalize(images: Tensor) -> Tensor:
+    """Subtract ImageNet's mean from images of bytes and divide by its standard deviation, on the device where they are.
+
+    Args:
+        images: (..., 3, H, W), RGB: uint8, or floats that are normalised already.
+
+    Returns:
+        float32 for uint8; floats are returned as they are.
+    """
+    if images.is_floating_point():
+        return images
+    mean, std = _statistics(images.device)
+    return images.float().sub_(mean).div_(std)
+
+
+@cache
+def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    """ImageNet's mean and standard deviation in 0..255, each (3, 1, 1), copied to a device once."""
+    with torch.inference_mode(False):  # what is made in inference mode could not be used in training afterwards
+        mean, std = ((torch.tensor(values).view(3, 1, 1) * 255).to(device) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return mean, std
+
+
+def denormalize(image: Tensor) -> np.ndarray:
+    """Turn an image as the network gets it, or as a data set has it, into a picture.
+
+    Args:
+        image: (3, H, W), normalised floats or uint8.
 
     Returns:
         Image (H, W, 3) uint8.
     """
-    pixels = image.detach().float().cpu().numpy().transpose(1, 2, 0) * np.asarray(std) + np.asarray(mean)
+    pixels = image.detach().cpu().numpy().transpose(1, 2, 0)
+    if pixels.dtype == np.uint8:
+        return pixels
+    pixels = pixels.astype(np.float32) * np.asarray(IMAGENET_STD) + np.asarray(IMAGENET_MEAN)
     return (pixels.clip(0, 1) * 255).round().astype(np.uint8)

@@ -24,6 +24,7 @@ from pin_memory.domains import (
     Sample,
     SynthiaDataModule,
     TrainTransform,
+    normalize,
 )
 from pin_memory.methods.domain_split import DomainSplit
 from pin_memory.utils.errors import ConfigurationError, DataError
@@ -289,6 +290,55 @@ def test_stand_ins_are_drawn_when_asked_for() -> None:
     assert not MultiSourceDataModule({"a": GTAVDataModule("nowhere")}, {}).uses_stand_ins
     module.prepare_data()
     assert drawer.drawn == 1
+
+
+class Arrived(LightningModule):
+    """Keeps the image tensors of training, validation and tests, and learns nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+        self.seen: list[torch.Tensor] = []
+
+    def training_step(self, batch: dict[str, Any], _: int) -> torch.Tensor:
+        self.seen += [part["image"] for part in batch.values()]
+        return self.layer(self.layer.weight.new_ones(1, 1)).sum()
+
+    def validation_step(self, batch: dict[str, Any], _: int, dataloader_idx: int = 0) -> None:
+        self.seen.append(batch["image"])
+
+    test_step = validation_step
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+class Watched(MultiSourceDataModule):
+    """Keeps the image tensors that are moved to the device."""
+
+    moved: list[torch.Tensor]
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        self.moved += [batch["image"]] if "image" in batch else [part["image"] for part in batch.values()]
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("32-true", torch.float32), ("64-true", torch.float64)])
+def test_images_travel_as_bytes_and_arrive_normalised(data: Path, precision: Any, expected: torch.dtype) -> None:
+    """In training, validation and tests, in the floating point type that the Trainer computes in."""
+    bdd = BDD100KDataModule(data / "bdd100k", loading=Loading(num_workers=0))
+    module, method = Watched({"a": gtav(data / "gtav"), "b": gtav(data / "second")}, {"bdd": bdd}), Arrived()
+    module.moved = []
+    options: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = Trainer(max_steps=2, precision=precision, accelerator="cpu", **options)
+    trainer.fit(method, module)
+    trainer.test(method, module, verbose=False)
+    assert len(method.seen) > 2 * 2 + 6
+    assert len(module.moved) >= len(method.seen)
+    assert {images.dtype for images in module.moved} == {torch.uint8}
+    for before, after in zip(module.moved[-6:], method.seen[-6:], strict=True):
+        torch.testing.assert_close(after, normalize(before).to(expected), rtol=0, atol=0)
+    assert {images.dtype for images in method.seen} == {expected}
 
 
 class Recorder(LightningModule):

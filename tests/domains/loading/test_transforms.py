@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pin_memory.domains import IGNORE, IMAGENET_MEAN, IMAGENET_STD, EvalTransform, TrainTransform
+from pin_memory.domains import IGNORE, IMAGENET_MEAN, IMAGENET_STD, TrainTransform, normalize, to_tensors
 from pin_memory.domains.loading.transforms import RandomScaleCrop
 from pin_memory.utils.errors import ConfigurationError
 
@@ -14,9 +14,9 @@ PLAIN: dict[str, Any] = {"flip": 0.0, "jitter_probability": 0.0, "blur_sigma": N
 
 
 def pixels(image: torch.Tensor) -> np.ndarray:
-    """Undo the normalisation, (H, W, 3) in 0..255."""
-    back = image * torch.tensor(IMAGENET_STD)[:, None, None] + torch.tensor(IMAGENET_MEAN)[:, None, None]
-    return back.permute(1, 2, 0).numpy() * 255
+    """(H, W, 3) in 0..255, as floats, whose differences may be negative."""
+    assert image.dtype == torch.uint8
+    return image.permute(1, 2, 0).numpy().astype(float)
 
 
 def picture(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -148,18 +148,30 @@ def test_strength_of_the_blur() -> None:
 def test_shapes_and_types() -> None:
     image, label = picture(60, 90)
     shown, shown_label = TrainTransform((24, 40))(image, label, 0)
-    assert (shown.shape, shown.dtype) == ((3, 24, 40), torch.float32)
+    assert (shown.shape, shown.dtype) == ((3, 24, 40), torch.uint8)
     assert (shown_label.shape, shown_label.dtype) == ((24, 40), torch.int64)
     assert shown.is_contiguous()
 
 
-def test_eval_transform_normalises_at_native_size() -> None:
+def test_a_pair_becomes_tensors_as_it_is() -> None:
     image, label = picture(30, 50)
-    shown, shown_label = EvalTransform()(image, label)
-    np.testing.assert_allclose(pixels(shown), image, atol=1e-3)
-    assert shown_label.tolist() == label.tolist()
-    plain, _ = EvalTransform(mean=(0, 0, 0), std=(1, 1, 1))(image, label)
-    assert 0 <= plain.min() <= plain.max() <= 1
+    shown, shown_label = to_tensors(image, label)
+    assert np.array_equal(pixels(shown), image)
+    assert (shown_label.dtype, shown_label.tolist()) == (torch.int64, label.tolist())
+    assert shown.is_contiguous()
+
+
+def test_normalisation_equals_float64() -> None:
+    """Of one image and of a batch; floats are normalised already, and stay the tensor that they are."""
+    image, label = picture(30, 50)
+    shown, _ = to_tensors(image, label)
+    expected = (image / 255 - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD)
+    for found in (normalize(shown), normalize(torch.stack([shown, shown]))[1]):
+        assert found.dtype == torch.float32
+        np.testing.assert_allclose(found.permute(1, 2, 0).numpy(), expected, rtol=0, atol=1e-6)
+    assert shown.dtype == torch.uint8
+    assert normalize(found) is found
+    assert normalize(found.double()).dtype == torch.float64
 
 
 @pytest.mark.parametrize(
@@ -179,9 +191,9 @@ def test_looks_change_the_pixels_as_named() -> None:
     still: dict[str, Any] = {"crop_size": 32, "scale": (1, 1), "flip": 0, "jitter_probability": 0, "blur_sigma": None}
 
     def shown(pixels: np.ndarray, **look: Any) -> torch.Tensor:
-        result, mask = TrainTransform(**still, **look, mean=(0, 0, 0), std=(1, 1, 1))(pixels, label, seed=1)
+        result, mask = TrainTransform(**still, **look)(pixels, label, seed=1)
         assert torch.equal(mask, torch.from_numpy(label).long())
-        return result
+        return result / 255
 
     plain = shown(image)
     torch.testing.assert_close(shown(image, gamma=(2.0, 2.0)), plain**2, rtol=0, atol=0.02)

@@ -1,7 +1,7 @@
 """One data set as a Lightning data module."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,7 +22,7 @@ from pin_memory.domains.readers.layouts import SPLITS, Sample
 from pin_memory.domains.readers.splits import evenly_spaced
 from pin_memory.utils.distributed import items_of_rank, world_size
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.utils.images import EvalTransform
+from pin_memory.utils.images import normalize, to_tensors
 from pin_memory.utils.labels import LabelSpace
 
 
@@ -84,7 +84,7 @@ class DomainDataModule(LightningDataModule):
 
         Args:
             split: The split.
-            transform: Applied to every pair; by default pairs are only normalised.
+            transform: Applied to every pair; by default pairs only become tensors.
 
         Raises:
             DataError: The data set is missing, empty or has images without label.
@@ -98,7 +98,7 @@ class DomainDataModule(LightningDataModule):
         if key not in self._opened:
             self._opened[key] = self.reader(self.root, split, **self.reader_options)
         dataset = copy(self._opened[key])
-        dataset.transform = transform or EvalTransform()
+        dataset.transform = transform or to_tensors
         return dataset
 
     def check(self, splits: Sequence[str] = SPLITS) -> set[Path]:
@@ -116,7 +116,7 @@ class DomainDataModule(LightningDataModule):
     def train_dataloader(
         self, stream: str = "", augmentation: Transform | None = None, workers: int | None = None, extra_pass: int | None = None
     ) -> DrawLoader:
-        """Random augmented batches of "image" (B, 3, H, W), "label" (B, H, W) and "name", without an end.
+        """Random augmented batches of "image" (B, 3, H, W) uint8, "label" (B, H, W) and "name", without an end.
 
         Args:
             stream: The name of the domain in a run of several; domains of different names get independent draws.
@@ -183,6 +183,18 @@ class DomainDataModule(LightningDataModule):
         dataset.samples = list(items_of_rank(self.evaluated(split, world_size())))
         options = loader_options(self.loading.workers)
         return DataLoader(dataset, batch_size=self.loading.evaluation_batch_size, collate_fn=collate, **options)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Normalise images on the device, where they have come as bytes."""
+        return normalized(batch, self.trainer)
+
+
+def normalized(batch: Mapping[str, Any], trainer: Trainer | None) -> dict[str, Any]:
+    """Normalise the images of a batch, or of each domain's, in the floating point type that the Trainer computes in."""
+    if "image" not in batch:
+        return {name: normalized(part, trainer) for name, part in batch.items()}
+    images = normalize(batch["image"])
+    return {**batch, "image": images if trainer is None else trainer.precision_plugin.convert_input(images)}
 
 
 def iterations_made(trainer: Trainer | None) -> int:

@@ -18,7 +18,7 @@ from pin_memory.domains.loading.compatibility import (
     require_unseen,
     require_unseen_images,
 )
-from pin_memory.domains.loading.data_module import DomainDataModule
+from pin_memory.domains.loading.data_module import DomainDataModule, normalized
 from pin_memory.domains.loading.loader import SourceLoader
 from pin_memory.domains.loading.meta_test_augmentation import MetaTestAugmentation, Split
 from pin_memory.domains.loading.parallel import usable_cpus
@@ -289,6 +289,10 @@ class MultiSourceDataModule(LightningDataModule):
         """The targets' test images, target by target, one by one at their native size."""
         require_any(self.targets, "target")
         return CombinedLoader({name: domain.test_dataloader() for name, domain in self.targets.items()}, "sequential")
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Normalise images on the device, where they have come as bytes."""
+        return normalized(batch, self.trainer)
 
 
 def _number(name: str) -> float | None:

@@ -1,4 +1,4 @@
-"""Augmentation for training and normalisation for evaluation (section "Constants" of the method: scale, crop, flip, jitter, blur).
+"""Augmentation for training (section "Constants" of the method: scale, crop, flip, jitter, blur).
 
 Geometry is applied to image and label together. The scaled image is never made in full: the crop window is cut out of the original and only
 that part is resized, which gives the pixels of scaling first and cropping afterwards at the cost of one crop.
@@ -14,7 +14,7 @@ from PIL import Image
 from pydantic import AfterValidator, Field, Strict
 from torch import Tensor
 
-from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD, EvalTransform
+from pin_memory.utils.images import to_tensors
 
 # Must be set before the import, which otherwise asks a server whether there is a newer version.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -33,7 +33,7 @@ _Positive = Annotated[float, Field(gt=0)]
 
 @validated("augmentation")
 class TrainTransform:
-    """The published augmentation: random scale and crop, flip, colour jitter, Gaussian blur, normalisation.
+    """The published augmentation: random scale and crop, flip, colour jitter, Gaussian blur.
 
     Everything random about a call follows from its seed.
 
@@ -47,8 +47,6 @@ class TrainTransform:
         gamma: Range of an exponent on the brightness in 0..1: above 1 makes pictures darker, below 1 lighter; None for none.
         grey: Probability of a picture without colours.
         noise_sigma: Range of the standard deviation of Gaussian noise, as a share of the brightness range; None for none.
-        mean: As in `EvalTransform`.
-        std: As in `EvalTransform`.
 
     Raises:
         ConfigurationError: A value is out of its range.
@@ -65,8 +63,6 @@ class TrainTransform:
         gamma: Annotated[tuple[_Positive, _Positive], Strict(False), AfterValidator(increasing)] | None = None,
         grey: Share = 0.0,
         noise_sigma: Annotated[tuple[Share, Share], Strict(False), AfterValidator(increasing)] | None = None,
-        mean: tuple[float, float, float] = IMAGENET_MEAN,
-        std: tuple[float, float, float] = IMAGENET_STD,
     ) -> None:
         size = (crop_size, crop_size) if isinstance(crop_size, int) else crop_size
         factors = [(max(0.0, 1 - change), 1 + change) for change in color_jitter[:3]]
@@ -85,7 +81,6 @@ class TrainTransform:
             steps.append(A.GaussNoise(std_range=noise_sigma, p=1.0))
         self._steps = steps
         self._augment = A.Compose(steps)
-        self.to_tensors = EvalTransform(mean, std)
 
     @property
     def crop_size(self) -> tuple[int, int]:
@@ -108,12 +103,12 @@ class TrainTransform:
             seed: Decides everything random; None for fresh randomness.
 
         Returns:
-            Image (3, crop, crop) float32, normalised, and label (crop, crop) int64, `IGNORE` beside the image.
+            Image (3, crop, crop) uint8 RGB, and label (crop, crop) int64, `IGNORE` outside the image.
         """
-        return self.to_tensors(*self.augment(image, label, seed))
+        return to_tensors(*self.augment(image, label, seed))
 
     def augment(self, image: np.ndarray, label: np.ndarray, seed: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """The augmentation alone: the crop (crop, crop, 3) uint8 RGB, not normalised, and its label (crop, crop) uint8."""
+        """The augmentation alone: the crop (crop, crop, 3) uint8 RGB and its label (crop, crop) uint8."""
         # One pair of generators for all steps. `set_random_seed` would give every step its own copy of the *same* generator, so that
         # flip and jitter, say, always happened together.
         self._augment.set_random_state(np.random.default_rng(seed), random.Random(seed))

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.utils.images import EvalTransform
+from pin_memory.utils.images import to_tensors
 from pin_memory.utils.labels import IGNORE
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -32,15 +32,14 @@ class View:
 
 
 class ViewTransform:
-    """Show a pair through a view and turn it into normalised tensors."""
+    """Show a pair through a view and turn it into tensors."""
 
     def __init__(self, view: str) -> None:
         self.view = find_view(view).name
-        self._to_tensors = EvalTransform()
 
     def __call__(self, image: np.ndarray, label: np.ndarray, seed: int | None = None) -> tuple[Tensor, Tensor]:
-        """Map (H, W, 3) uint8 RGB and (H, W) uint8 train ids to (3, h, w) float32 and (h', w') int64; nothing is random."""
-        return self._to_tensors(*VIEWS[self.view].apply(image, label))
+        """Map (H, W, 3) uint8 RGB and (H, W) uint8 train ids to (3, h, w) uint8 and (h', w') int64; nothing is random."""
+        return to_tensors(*VIEWS[self.view].apply(image, label))
 
 
 def find_view(name: str) -> View:

@@ -14,7 +14,7 @@ from pin_memory.domains.readers.draws import Draw, Transform, TransformByIterati
 from pin_memory.domains.readers.layouts import SPLITS, Found, Layout, MissingDataError, Sample, contents, recognise
 from pin_memory.domains.readers.splits import SplitFile, listed, split_last_fifth
 from pin_memory.utils.errors import ConfigurationError, DataError, first_names, indent
-from pin_memory.utils.images import EvalTransform
+from pin_memory.utils.images import to_tensors
 from pin_memory.utils.labels import CITYSCAPES, CLASSES, LabelSpace
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class Domain(Dataset[dict[str, Any]]):
         Args:
             root: The folder of the data set, as it was unpacked.
             split: "train", "val" or "test" (what a target domain is evaluated on).
-            transform: Applied to every pair; without one, pairs are only normalised.
+            transform: Applied to every pair; without one, pairs only become tensors.
             split_file: Lists that say which images belong to which split, instead of folders or the default rule (see `splits.listed`).
             unmatched: Overrides what happens when an image has no label.
 
@@ -83,7 +83,7 @@ class Domain(Dataset[dict[str, Any]]):
             raise ConfigurationError(f"{self.title}: {reason}. Use it as a target domain (data.targets).")
         self.root = Path(root).expanduser()
         self.split = split
-        self.transform: Transform = transform or EvalTransform()
+        self.transform: Transform = transform or to_tensors
         self.split_file = split_file
         self.notes: list[str] = []
         self.found = self.find()
@@ -216,7 +216,7 @@ class Domain(Dataset[dict[str, Any]]):
             draw: The sample's index; a `Draw` also sets the seed of a random transform.
 
         Returns:
-            "image": (3, H, W) float32, normalised; "label": (H, W) int64 train ids; "name": the sample's name.
+            "image": (3, H, W) uint8 RGB; "label": (H, W) int64 train ids; "name": the sample's name.
 
         Raises:
             DataError: The pair cannot be read.

@@ -27,7 +27,7 @@ class Transform(Protocol):
     """Turns a decoded pair into tensors."""
 
     def __call__(self, image: np.ndarray, label: np.ndarray, seed: int | None = None) -> tuple[Tensor, Tensor]:
-        """Map (H, W, 3) uint8 RGB and (H, W) uint8 train ids to (3, h, w) float32 and (h, w) int64."""
+        """Map (H, W, 3) uint8 RGB and (H, W) uint8 train ids to (3, h, w) uint8 and (h, w) int64."""
 
 
 @runtime_checkable
