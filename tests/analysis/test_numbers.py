@@ -18,7 +18,7 @@ from pin_memory.analysis import (
     row_shares,
     tsne,
 )
-from pin_memory.analysis.embedding import used_perplexity
+from pin_memory.analysis.features import used_perplexity
 from pin_memory.inference import Protocol
 from pin_memory.runs.results import Results
 from pin_memory.utils.errors import ConfigurationError

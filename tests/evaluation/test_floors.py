@@ -7,7 +7,7 @@ import torch
 
 from pin_memory.domains import CityscapesDataModule, GTAVDataModule, Loading, MultiSourceDataModule
 from pin_memory.domains.stand_ins.writers import StandIns
-from pin_memory.evaluation.floors import copied_weights, floor_scores, with_weights
+from pin_memory.evaluation.targets import copied_weights, floor_scores, with_weights
 from tests.helpers.tiny import tiny_segmenter
 
 

@@ -15,7 +15,7 @@ from pin_memory.exporting import official_names
 from pin_memory.exporting.weights import load_safetensors
 from pin_memory.networks.backbones import ResNetBackbone
 from pin_memory.runs import build, checkpoints
-from pin_memory.runs.confusions import read_confusions
+from pin_memory.runs.results import read_confusions
 from tests.reliability import mutations
 from tests.reliability.cases import VALID, Case, Originals
 

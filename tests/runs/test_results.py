@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from pin_memory.evaluation.targets import target_scores
-from pin_memory.runs.confusions import read_confusions, write_confusions
-from pin_memory.runs.results import Gain, Results, TargetScores, write_json
+from pin_memory.runs.results import Gain, Results, TargetScores, read_confusions, write_confusions, write_json
 from pin_memory.runs.score_table import score_table
 from pin_memory.utils.errors import ConfigurationError, DataError, OutputError
 from pin_memory.utils.labels import CLASSES

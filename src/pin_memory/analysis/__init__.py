@@ -1,16 +1,14 @@
 """Looking into a trained network: features over domains, what the memory has learned, what is confused, what was gained."""
 
 from pin_memory.analysis.distances import DomainDistances, domain_distances
-from pin_memory.analysis.embedding import tsne
 from pin_memory.analysis.feature_figures import plot_domain_distances, plot_domain_pairs, plot_tsne
-from pin_memory.analysis.features import ClassFeatures, FeaturePoints, class_features, feature_points, memory_items
+from pin_memory.analysis.features import ClassFeatures, FeaturePoints, class_features, feature_points, memory_items, tsne
 from pin_memory.analysis.memory import MemoryDrift, activation_maps, memory_drift, memory_similarity
 from pin_memory.analysis.memory_figures import blend, plot_activation_maps, plot_memory_drift, plot_memory_similarity
-from pin_memory.analysis.score_figures import plot_confusion, plot_gain
-from pin_memory.analysis.scores import ClassGain, class_gain, confusion_matrix, row_shares
+from pin_memory.analysis.scores import ClassGain, class_gain, confusion_matrix, plot_confusion, plot_gain, row_shares
 from pin_memory.analysis.style import save_figure
 from pin_memory.analysis.subject import Subject, load_subject
-from pin_memory.runs.confusions import read_confusions
+from pin_memory.runs.results import read_confusions
 
 __all__ = [
     "ClassFeatures",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pin_memory.analysis.memory import MemoryDrift
-from pin_memory.analysis.style import SEQUENTIAL, TWO_COLUMNS, UNKNOWN, class_axis, new_figure, styled
+from pin_memory.analysis.style import SEQUENTIAL, TWO_COLUMNS, UNKNOWN, class_axis, heat_map, new_figure, styled
 from pin_memory.utils.labels import CITYSCAPES, IGNORE, LabelSpace
 from pin_memory.utils.pictures import colorize
 
@@ -171,20 +171,3 @@ def plot_memory_drift(drift: MemoryDrift, space: LabelSpace = CITYSCAPES, chosen
             axes.annotate("checkpoint", (chosen, -0.5), (0, 1), textcoords="offset points", ha="center", va="bottom", fontsize=5.5)
     right.tick_params(left=False)
     return figure
-
-
-def heat_map(axes: "Axes", matrix: np.ndarray, space: LabelSpace, low: float, high: float, label: str, form: str) -> None:
-    """Draw a matrix `(K, K)` of classes with a number in every cell, grey where it has none; `form` is the numbers' format."""
-    image = axes.imshow(matrix, cmap=SEQUENTIAL, vmin=low, vmax=high)
-    axes.set_facecolor(UNKNOWN)
-    axes.spines[:].set_visible(False)
-    class_axis(axes, space.names, side="x")
-    class_axis(axes, space.names, space.palette)
-    for (row, column), value in np.ndenumerate(matrix):
-        text = form.format(value)
-        if np.isfinite(value) and text != "0":  # the zeros of shares would only hide the others
-            bright = (value - low) / max(high - low, 1e-12) > 0.6
-            text = text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
-            axes.text(column, row, text, ha="center", va="center", fontsize=5.2, color="black" if bright else "white")
-    assert axes.figure is not None
-    axes.figure.colorbar(image, ax=axes, shrink=0.7, pad=0.02, aspect=30, label=label)

@@ -9,6 +9,7 @@ import numpy as np
 
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.files import atomic_write, report_write_errors
+from pin_memory.utils.labels import LabelSpace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -122,3 +123,20 @@ def class_axis(axes: "Axes", names: Iterable[str], palette: np.ndarray | None = 
             places = axes.get_yaxis_transform() + ScaledTranslation(-6 / 72, 0, axes.figure.dpi_scale_trans)  # next to the left edge
             patches: dict[str, Any] = {"marker": "s", "s": 26, "clip_on": False, "transform": places, "zorder": 4}
             axes.scatter(np.zeros(len(names)), range(len(names)), c=colours(palette), **patches)
+
+
+def heat_map(axes: "Axes", matrix: np.ndarray, space: LabelSpace, low: float, high: float, label: str, form: str) -> None:
+    """Draw a matrix `(K, K)` of classes with a number in every cell, grey where it has none; `form` is the numbers' format."""
+    image = axes.imshow(matrix, cmap=SEQUENTIAL, vmin=low, vmax=high)
+    axes.set_facecolor(UNKNOWN)
+    axes.spines[:].set_visible(False)
+    class_axis(axes, space.names, side="x")
+    class_axis(axes, space.names, space.palette)
+    for (row, column), value in np.ndenumerate(matrix):
+        text = form.format(value)
+        if np.isfinite(value) and text != "0":  # the zeros of shares would only hide the others
+            bright = (value - low) / max(high - low, 1e-12) > 0.6
+            text = text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
+            axes.text(column, row, text, ha="center", va="center", fontsize=5.2, color="black" if bright else "white")
+    assert axes.figure is not None
+    axes.figure.colorbar(image, ax=axes, shrink=0.7, pad=0.02, aspect=30, label=label)

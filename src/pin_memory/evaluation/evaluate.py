@@ -16,8 +16,7 @@ from pin_memory.domains import MultiSourceDataModule
 from pin_memory.evaluation.compare import compare
 from pin_memory.evaluation.compare_tables import comparison_table, write_comparison
 from pin_memory.evaluation.compared_runs import Run, read_run, read_runs
-from pin_memory.evaluation.floors import floor_scores
-from pin_memory.evaluation.targets import evaluate_targets, use_views, write_evaluation
+from pin_memory.evaluation.targets import evaluate_targets, floor_scores, use_views, write_evaluation
 from pin_memory.inference import BatchNormStatistics
 from pin_memory.inference.protocols import recorded_name
 from pin_memory.methods import Method

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass
 
-from pin_memory.utils.errors import ConfigurationError
-from pin_memory.utils.files import report_write_errors, write_text
-from pin_memory.utils.safe_load import read_json
+from pin_memory.utils.errors import ConfigurationError, DataError
+from pin_memory.utils.files import atomic_write, report_write_errors, write_text
+from pin_memory.utils.safe_load import load_arrays, read_json
 
 RESULTS = "results.json"
 """Scores of an evaluated run, in its folder."""
@@ -241,3 +242,39 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return str(value) if isinstance(value, Path) else value
+
+
+CONFUSIONS = "confusions.npz"
+"""An int64 array `(K, K)` per target, rows are the ground truth; in the run folder."""
+
+
+def write_confusions(path: Path, confusions: Mapping[str, Any]) -> None:
+    """Write the pixel counts behind the scores, one int64 array `(K, K)` per target with the ground truth in rows."""
+    arrays: dict[str, Any] = {name: np.asarray(counts, np.int64) for name, counts in confusions.items()}
+    with report_write_errors(path), atomic_write(path) as temporary:
+        np.savez_compressed(temporary, **arrays)
+
+
+def read_confusions(run: str | Path) -> dict[str, np.ndarray]:
+    """The confusion matrices behind the scores of a run.
+
+    Args:
+        run: The run folder.
+
+    Returns:
+        Pixels `(K, K)` int64 by target, rows are the ground truth; empty if the run kept none.
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    path = Path(run) / CONFUSIONS
+    if not path.is_file():
+        return {}
+    try:
+        confusions = load_arrays(path)
+    except DataError as error:
+        raise DataError(f"{error} Expected a confusion matrix for each target. Evaluate again.") from error
+    for name, counts in confusions.items():
+        if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or counts.dtype.kind != "i":
+            raise DataError(f"{path}: expected a confusion matrix (K, K) of counts for each target; {name} is none. Evaluate again.")
+    return confusions

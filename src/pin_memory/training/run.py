@@ -11,9 +11,8 @@ from omegaconf import DictConfig
 from pin_memory.callbacks import PredictionPanels, StepSeeds
 from pin_memory.callbacks.run_record import RunRecord, source_scores
 from pin_memory.domains import MultiSourceDataModule
-from pin_memory.evaluation.floors import copied_weights, floor_scores, with_weights
 from pin_memory.evaluation.report import try_report
-from pin_memory.evaluation.targets import evaluate_targets, write_evaluation
+from pin_memory.evaluation.targets import copied_weights, evaluate_targets, floor_scores, with_weights, write_evaluation
 from pin_memory.loggers import finish_wandb
 from pin_memory.methods import Method
 from pin_memory.runs import build, checkpoints
