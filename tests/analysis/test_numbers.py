@@ -150,7 +150,7 @@ def results(**changes: Any) -> Results:
     """Results of two targets, the first with changes."""
     target = {"miou": 0.3, "iou": {"road": 0.5, "car": 0.1, "bus": None}, "classes": ["road", "car"], "images": 5}
     target |= {"view": "native", "layout": "x", "image_scale": 1.0, "label_scale": 1.0}
-    return Results.from_json({"protocol": "whole@1", "statistics": "running", "targets": {"a": target | changes, "b": target}})
+    return Results.model_validate({"protocol": "whole@1", "statistics": "running", "targets": {"a": target | changes, "b": target}})
 
 
 def test_gain_by_hand() -> None:

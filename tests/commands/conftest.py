@@ -27,5 +27,5 @@ def evaluated_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         given = [f"checkpoint={best}", f"paths.data={run / 'data'}", f"paths.run={run}", "accelerator=cpu", TRUST]
         (results,) = evaluate(compose("evaluate", overrides=given))
     content = {key: value for key, value in results.to_json().items() if key not in ("label", "experiment")}  # as a training leaves them
-    Results.from_json(content | {"checkpoint": "checkpoints/best.ckpt"}).write(run / "results.json")
+    Results.model_validate(content | {"checkpoint": "checkpoints/best.ckpt"}).write(run / "results.json")
     return run

@@ -95,7 +95,7 @@ def test_gain_without_common_seed_is_the_difference_of_means_and_says_so(tmp_pat
     assert any("no seed in common" in note for note in found["notes"])
 
 
-def test_stand_ins_never_stand_beside_real_scores(tmp_path: Path) -> None:
+def test_stand_ins_never_stand_next_to_real_scores(tmp_path: Path) -> None:
     write(tmp_path / "a", "erm", 1, {"cityscapes": scored(0.2, 0.4)})
     write(tmp_path / "b", "erm", 2, {"cityscapes": scored(0.4, 0.6)}, stand_in=True)
     with pytest.raises(ConfigurationError, match=r"STAND-IN.*b was evaluated on drawn stand-ins.*a on real"):
@@ -236,7 +236,7 @@ def test_gain_of_one_run_over_another() -> None:
     two = {"protocol": "whole@1", "mean_miou": 0.3, "targets": {"a": scored(0.4, 0.3), "b": scored(0.1, 0.1, view="half")}}
 
     def gain(other: dict[str, Any]) -> dict[str, Any]:
-        return gain_over(Results.from_json(one), Results.from_json(other), "two").to_json()
+        return gain_over(Results.model_validate(one), Results.model_validate(other), "two").model_dump()
 
     found = gain(two)
     assert found["targets"]["a"]["iou"] == pytest.approx({"road": 0.1, "sky": 0.0})

@@ -19,7 +19,7 @@ def run(method: str, seed: int, miou: float, stand_in: bool = True, folder: str 
     found = results(stand_in=stand_in)
     targets = {name: target | {"miou": miou, "iou": {"road": miou, "sky": miou, "car": None}} for name, target in found["targets"].items()}
     about = {"label": f"{method}-{seed}", "experiment": "mine", "method": method, "seed": seed, "mean_miou": miou, "targets": targets}
-    return Run(Path(folder or f"/runs/{method}/{seed}"), Results.from_json(found | about | more))
+    return Run(Path(folder or f"/runs/{method}/{seed}"), Results.model_validate(found | about | more))
 
 
 def comparison(method: str = "pin", stand_in: bool = True) -> dict[str, Any]:

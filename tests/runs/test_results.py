@@ -64,7 +64,7 @@ def test_table_shows_the_further_means_and_the_views(results: Results) -> None:
     for target in content["targets"].values():
         target["miou16"] = 0.25
     content["targets"]["mapillary"]["view"] = "centre_1536"
-    lines = lines_of(Results.from_json(content))
+    lines = lines_of(Results.model_validate(content))
     rows = {line[:9].strip(): line[9:].split() for line in lines}
     assert rows["mIoU16"] == ["25.0"] * 4
     assert "evaluation view: mapillary centre_1536" in lines
@@ -141,7 +141,7 @@ def test_results_are_read_as_they_were_written(results: Results, tmp_path: Path)
     path = tmp_path / "results.json"
     gain = Gain(baseline="a", targets={"cityscapes": None, "mapillary": results.targets["mapillary"]}, mean_miou=None)
     about = {"floors": {"constant": {"mapillary": None}}, "source_validation": None, "gain": gain}
-    for found in (changed(results, **about), Results.from_json({"targets": {"a": TARGET}, "of_a_later_version": [1]})):
+    for found in (changed(results, **about), Results.model_validate({"targets": {"a": TARGET}, "of_a_later_version": [1]})):
         found.write(path)
         assert Results.read(path) == found
         assert Results.read(path).to_json() == json.loads(path.read_text()) == found.to_json()
@@ -187,7 +187,7 @@ def test_files_hold_the_table_in_every_form(results: Results, tmp_path: Path) ->
 
 def test_gains_are_shown_with_their_sign_by_class_in_files_alone(results: Results) -> None:
     targets = {"cityscapes": {"miou": -0.021, "iou": {"road": 0.3}}, "bdd100k": {"miou": 0.06, "iou": {}}, "mapillary": None}
-    run = changed(results, gain=Gain.from_json({"baseline": "runs/erm", "targets": targets, "mean_miou": None}))
+    run = changed(results, gain=Gain.model_validate({"baseline": "runs/erm", "targets": targets, "mean_miou": None}))
     lines = [line.split() for line in lines_of(run)]
     assert lines[-1] == ["gain,", "mIoU", "-2.1", "+6.0", "-", "-"]  # of other targets than the baseline's there is no mean
     assert ["gain", "over", "runs/erm"] in lines
@@ -198,7 +198,7 @@ def test_gains_are_shown_with_their_sign_by_class_in_files_alone(results: Result
     assert "| gain, mIoU | -2.1 | +6.0 | - | - |" in table.markdown()
     assert '\n"gain, mIoU",-2.1000,6.0000,,\n' in table.csv()
     same = {"baseline": "erm", "targets": {name: {"miou": 0.02, "iou": {}} for name in results.targets}, "mean_miou": 0.02}
-    assert lines_of(changed(results, gain=Gain.from_json(same)))[-1].split()[2:] == ["+2.0"] * 4
+    assert lines_of(changed(results, gain=Gain.model_validate(same)))[-1].split()[2:] == ["+2.0"] * 4
 
 
 def test_statistics_of_batch_norm_are_named_where_they_are_not_the_usual_ones(results: Results) -> None:

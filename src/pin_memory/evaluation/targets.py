@@ -99,7 +99,7 @@ def write_evaluation(results: Results, folder: Path, pictures: Sequence[Path], t
     print(f"Results   {folder / RESULTS}")
     for path in pictures:
         print(f"Picture   {path}")
-    log_targets(results.to_json())
+    log_targets(results.to_json(), results.kinds())
     if written := try_report(folder):
         print(f"Report    {written}")
 

@@ -40,29 +40,17 @@ def find_checkpoint(run_or_checkpoint: str | Path) -> Path:
 
 
 class Checkpoint(NamedTuple):
-    """The content of a checkpoint.
+    """The content of a checkpoint."""
 
-    Attributes:
-        cfg: The settings; nothing may be built from them before `load_method` has checked them.
-        recorded: The settings, unchecked, with their references.
-        choices: Options of the configuration groups.
-        state: Tensors by name.
-        step: Iterations made.
-        label_space: Of the classes.
-        sources: Names of the source domains.
-        source_validation: mIoU by source.
-        converted: Whether it comes from the authors' format.
-    """
-
-    cfg: DictConfig
-    recorded: DictConfig
-    choices: dict[str, str]
-    state: dict[str, Any]
-    step: int
+    cfg: DictConfig  # nothing may be built from it before `load_method` has checked it
+    recorded: DictConfig  # the settings, unchecked, with their references
+    choices: dict[str, str]  # options of the configuration groups
+    state: dict[str, Any]  # tensors by name
+    step: int  # iterations made
     label_space: LabelSpace
-    sources: list[str]
-    source_validation: dict[str, float]
-    converted: bool
+    sources: list[str]  # names of the source domains
+    source_validation: dict[str, float]  # mIoU by source
+    converted: bool  # whether it comes from the authors' format
 
 
 class Trained(NamedTuple):

@@ -3,11 +3,13 @@
 import csv
 import math
 from collections.abc import Callable, Mapping
-from functools import cached_property, partial
+from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
-from omegaconf import Container, DictConfig, OmegaConf
+import numpy as np
+from omegaconf import Container, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
@@ -16,29 +18,27 @@ from pin_memory.runs.results import RESULTS, Results
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.utils.safe_load import read_json, read_yaml
 
-if TYPE_CHECKING:
-    import numpy as np
-
 T = TypeVar("T")
 
 SETTINGS = "settings.yaml"
 """Settings of the run that an evaluation is of, next to its results; a training run has them in `.hydra/config.yaml`."""
 HYDRA_FOLDER = ".hydra"
 """Folder in a run's in which Hydra keeps the settings."""
+_HYDRA_CONFIG = f"{HYDRA_FOLDER}/config.yaml"
 
 Series = dict[str, tuple[list[int], list[float]]]
 """Iterations and values by the name of a metric."""
 
 
 class Tile(BaseModel):
-    """One entry of `tiles/index.json`: the names of its files, and the share of evaluated pixels that are wrong."""
+    """One entry of `tiles/index.json`: a panel with the names of its files."""
 
     target: str
     name: str
     image: str
     truth: str
     prediction: str
-    wrong: float | None = None
+    wrong: float | None = None  # share of the evaluated pixels
 
 
 class Tiles(BaseModel):
@@ -50,33 +50,24 @@ class Tiles(BaseModel):
 
 
 class RunFolder:
-    """The folder of a training or an evaluation. A part that is missing is empty or None; one that cannot be read is, too, and is listed.
-
-    Args:
-        path: The folder; it need not exist.
-
-    Attributes:
-        unread: Files that are there and could not be read, with the reason; grows as parts are used.
-    """
+    """The folder of a training or an evaluation. A part that is missing or cannot be read is empty or None."""
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).expanduser()
-        self.unread: list[str] = []
+        self.path = Path(path).expanduser()  # it need not exist
+        self.unread: list[str] = []  # files that are there and could not be read, with the reason; grows as parts are used
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
         """The folder at a path; an error where there is none."""
         if not (folder := cls(path)).path.is_dir():
-            raise DataError(
-                f"run={path}: no such folder (looked for {folder.path.absolute()}). Give a run folder, runs/<experiment>/<time>."
-            )
+            where = folder.path.absolute()
+            raise DataError(f"run={path}: no such folder (looked for {where}). Give a run folder, runs/<experiment>/<time>.")
         return folder
 
     @cached_property
     def results(self) -> Results | None:
         """`results.json`; None where the run has no scores."""
-        path = self.path / RESULTS
-        return self._part(path.name, lambda: Results.read(path) if path.is_file() else None, None)
+        return self._part(RESULTS, Results.read, None)
 
     def results_of(self, checkpoint: Path) -> Results | None:
         """The results, if they are those of this very checkpoint."""
@@ -86,16 +77,14 @@ class RunFolder:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The settings, nested, with interpolations where the file has them; of an evaluation those of the run that was evaluated."""
-        files = (self.path / SETTINGS, self.path / "config.yaml", self.path / HYDRA_FOLDER / "config.yaml")
-        return next((found for file in files if (found := self._mapping(file))), {})
+        return next((found for file in (SETTINGS, "config.yaml", _HYDRA_CONFIG) if (found := self._mapping(file))), {})
 
     @cached_property
     def settings(self) -> dict[str, Any]:
         """The settings by dotted keys; single values that follow from others are filled in, parts that stand elsewhere stay references."""
-        for file in (self.path / SETTINGS, self.path / HYDRA_FOLDER / "config.yaml"):
-            content = self._mapping(file)
-            if "method" in content:
-                return self._part(file.name, partial(_resolved, content), {})
+        for file in (SETTINGS, _HYDRA_CONFIG):
+            if "method" in self._mapping(file):
+                return self._part(file, lambda path: _resolved(read_yaml(path)), {})
         return {}
 
     @property
@@ -112,16 +101,15 @@ class RunFolder:
     @cached_property
     def overrides(self) -> list[str] | None:
         """What was typed behind the command when the run was started or resumed last; None where that is not on record."""
-        path = self.path / HYDRA_FOLDER / "overrides.yaml"
-        found = self._part(path.name, lambda: read_yaml(path) if path.is_file() else None, None)
+        found = self._part(f"{HYDRA_FOLDER}/overrides.yaml", read_yaml, None)
         return [str(override) for override in found] if isinstance(found, list) else None
 
     @cached_property
     def choices(self) -> dict[str, str]:
         """The chosen option of each configuration group, without Hydra's own."""
         found = self._runtime.get("choices")
-        chosen = found if isinstance(found, dict) else {}
-        return {str(group): str(option) for group, option in sorted(chosen.items()) if option and not str(group).startswith("hydra")}
+        chosen = sorted(found.items()) if isinstance(found, dict) else ()
+        return {str(group): str(option) for group, option in chosen if option and not str(group).startswith("hydra")}
 
     @cached_property
     def config_directory(self) -> Path | None:
@@ -140,37 +128,31 @@ class RunFolder:
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """`provenance.json`."""
-        return self._mapping(self.path / "provenance.json", read_json)
+        return self._mapping("provenance.json", read_json)
 
     @cached_property
     def metrics(self) -> Series:
         """The columns of `metrics.csv` without their empty cells; iterations count from 1."""
-        path, series = self.path / "metrics.csv", Series()
-        self._part(path.name, lambda: _read_metrics(path, series) if path.is_file() else None, None)
+        series = Series()
+        self._part("metrics.csv", lambda path: _read_metrics(path, series), None)
         return series
 
     @cached_property
-    def trace(self) -> "tuple[np.ndarray, np.ndarray] | None":
+    def trace(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Iterations `(T,)` and memory items `(T, K, C)` of `memory_trace.npz`; None without a record."""
-        from pin_memory.callbacks.memory_trace import read_trace  # imports torch
+        from pin_memory.callbacks.memory_trace import FILE, read_trace  # imports torch
 
-        found = self._part("", lambda: read_trace(self.path), None)
+        found = self._part(FILE, lambda path: read_trace(path.parent), None)
         return found if found is not None and len(found[0]) else None
 
     @cached_property
     def tiles(self) -> Tiles:
         """`tiles/index.json`."""
-        path = self.tiles_folder / "index.json"
         try:
-            return Tiles.model_validate(self._mapping(path, read_json))
+            return Tiles.model_validate(self._mapping("tiles/index.json", read_json))
         except ValidationError as error:
-            self.unread.append(f"{path.name}: not as this library writes it ({error.errors()[0]['msg']})")
+            self.unread.append(f"index.json: not as this library writes it ({error.errors()[0]['msg']})")
             return Tiles()
-
-    @property
-    def tiles_folder(self) -> Path:
-        """Where the pictures of the panels lie."""
-        return self.path / "tiles"
 
     def checkpoint(self) -> Path:
         """The checkpoint that the results are of, else the best by source validation, else the last; an error where there is none."""
@@ -181,25 +163,26 @@ class RunFolder:
         found = f"a folder without {self.path / 'checkpoints' / 'best.ckpt'} or last.ckpt" if self.path.is_dir() else "nothing"
         raise ConfigurationError(f"{self.path}: expected a run folder (runs/<experiment>/<time>) or a checkpoint file, found {found}.")
 
-    def _part(self, name: str, read: Callable[[], T], otherwise: T) -> T:
-        """What `read` returns; where that fails, `otherwise`, and the reason is noted."""
+    def _part(self, name: str, read: Callable[[Path], T], otherwise: T) -> T:
+        """What `read` makes of a file; `otherwise` where there is none, and where that fails, with a note of the reason."""
+        path = self.path / name
         try:
-            return read()
+            return read(path) if path.is_file() else otherwise
         except (ConfigurationError, DataError) as error:  # these name the file
             self.unread.append(str(error))
         except (OSError, ValueError, csv.Error, OmegaConfBaseException) as error:
-            self.unread.append(f"{name}: {error}")
+            self.unread.append(f"{path.name}: {error}")
         return otherwise
 
-    def _mapping(self, path: Path, read: Callable[[Path], Any] = read_yaml) -> dict[str, Any]:
-        found: Any = self._part(path.name, lambda: read(path) if path.is_file() else {}, {})
+    def _mapping(self, name: str, read: Callable[[Path], Any] = read_yaml) -> dict[str, Any]:
+        found: Any = self._part(name, read, {})
         return found if isinstance(found, dict) else {}
 
     @cached_property
     def _runtime(self) -> dict[str, Any]:
         """What Hydra has on record about how the run was started."""
         try:
-            return dict(self._mapping(self.path / HYDRA_FOLDER / "hydra.yaml")["hydra"]["runtime"])
+            return dict(self._mapping(f"{HYDRA_FOLDER}/hydra.yaml")["hydra"]["runtime"])
         except (KeyError, TypeError, ValueError):
             return {}
 
@@ -214,31 +197,24 @@ def dotted(settings: Any, prefix: str = "") -> dict[str, Any]:
 def _resolved(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings by dotted keys; references to single values are followed, but for that to the seed, which tells nothing of its own."""
     settings = current_settings(settings)
-    cfg = OmegaConf.create(settings)
-    return {key: _followed(cfg, key, value) for key, value in dotted(settings).items()}
-
-
-def _followed(cfg: DictConfig, key: str, value: Any) -> Any:
-    if not isinstance(value, str) or "${" not in value or value == "${seed}":
-        return value
-    try:
-        found = OmegaConf.select(cfg, key)
-    except OmegaConfBaseException:  # of a resolver that only the run itself knows
-        return value
-    return value if isinstance(found, Container) else found
+    cfg, found = OmegaConf.create(settings), dotted(settings)
+    for key, value in found.items():
+        if isinstance(value, str) and "${" in value and value != "${seed}":
+            with suppress(OmegaConfBaseException):  # of a resolver that only the run itself knows
+                followed = OmegaConf.select(cfg, key)
+                found[key] = value if isinstance(followed, Container) else followed
+    return found
 
 
 def _read_metrics(path: Path, series: Series) -> None:
     """Add the rows of a CSV file to the columns; a row that a crash cut short loses only its last cells."""
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            step = _number(row.get("step"))
-            if step is None or not math.isfinite(step):
-                continue
-            for name, cell in row.items():
-                value = _number(cell) if name not in ("step", "epoch", None) else None
-                if value is not None:
-                    steps, values = series.setdefault(str(name), ([], []))
+            numbers = {str(name): value for name, cell in row.items() if (value := _number(cell)) is not None}
+            step = numbers.pop("step", math.nan)
+            for name, value in numbers.items() if math.isfinite(step) else ():
+                if name != "epoch":
+                    steps, values = series.setdefault(name, ([], []))
                     while steps and steps[-1] > step:  # a run that was cut off was resumed from a checkpoint before its last rows
                         del steps[-1], values[-1]
                     steps.append(int(step) + 1)  # the file counts from 0
@@ -248,5 +224,5 @@ def _read_metrics(path: Path, series: Series) -> None:
 def _number(cell: Any) -> float | None:
     try:
         return float(cell)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError):  # empty, cut short, or a list of cells without a column
         return None

@@ -1,4 +1,4 @@
-"""The scores of a run as `results.json` holds them, and the gain of one run over another."""
+"""The scores of a run (`results.json`), the pixel counts behind them (`confusions.npz`), and the gain of one run over another."""
 
 import json
 import math
@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic.dataclasses import dataclass
+from pydantic import BaseModel, ConfigDict, ValidationError, model_serializer, model_validator
 
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.utils.files import atomic_write, report_write_errors, write_text
@@ -16,43 +15,44 @@ from pin_memory.utils.safe_load import load_arrays, read_json
 
 RESULTS = "results.json"
 """Scores of an evaluated run, in its folder."""
+CONFUSIONS = "confusions.npz"
+"""An int64 array `(K, K)` per target, rows are the ground truth; in the run folder."""
 CONDITIONS = ("view", "image_scale", "label_scale", "layout", "images", "classes")
 """What two scores on a target must share, besides the protocol, to be of the same pixels and classes."""
 
 Scores = dict[str, float | None]
 """Fractions, or differences of fractions, by name; None where there is no ground truth."""
-_STRICT = ConfigDict(strict=True)
 
 
-@dataclass(frozen=True, config=_STRICT)
-class TargetScores:
-    """The scores of one target.
+class TargetScores(BaseModel):
+    """The scores of one target; in `results.json` means and conditions stand next to `iou`."""
 
-    Attributes:
-        means: "miou", the mean over the classes that the data set has, and with SYNTHIA as a source "miou16" and "miou13".
-        iou: Of each class.
-        conditions: What the scores depend on besides network and protocol: `CONDITIONS`.
-    """
+    model_config = ConfigDict(frozen=True, strict=True)
 
-    means: Scores
-    iou: Scores
-    conditions: dict[str, Any]
+    means: Scores  # "miou", over the classes that the data set has, and with SYNTHIA as a source "miou16" and "miou13"
+    iou: Scores  # of each class
+    conditions: dict[str, Any] = {}  # what the scores depend on besides network and protocol: `CONDITIONS`
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_json(cls, content: Any) -> Any:
+        if not isinstance(content, Mapping) or "means" in content:
+            return content
+        if not {"miou", "iou"} <= content.keys():
+            raise ValueError("expected miou and the iou of the classes")
+        means = {kind: content[kind] for kind in kinds([content])}
+        conditions = {key: value for key, value in content.items() if key not in means and key != "iou"}
+        return {"means": means, "iou": content["iou"], "conditions": conditions}
+
+    @model_serializer
+    def to_json(self) -> dict[str, Any]:
+        """As `results.json` has them."""
+        return {**self.means, "iou": self.iou, **self.conditions}
 
     @property
     def miou(self) -> float | None:
         """Mean IoU."""
         return self.means["miou"]
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """The scores as `results.json` has them: means and conditions next to `iou`."""
-        means = {kind: content[kind] for kind in dict.fromkeys(("miou", *kinds([content])))}
-        conditions = {key: value for key, value in content.items() if key not in means and key != "iou"}
-        return cls(means=means, iou=content["iou"], conditions=conditions)
-
-    def to_json(self) -> dict[str, Any]:
-        """As `from_json` reads it."""
-        return {**self.means, "iou": self.iou, **self.conditions}
 
     def differing(self, other: "TargetScores") -> list[str]:
         """The conditions in which two scores differ, which then cannot be compared."""
@@ -62,113 +62,57 @@ class TargetScores:
         """The differences of the means and classes that both have."""
         means = {kind: difference(value, other.means[kind]) for kind, value in self.means.items() if kind in other.means}
         iou = {name: difference(value, other.iou[name]) for name, value in self.iou.items() if name in other.iou}
-        return TargetScores(means=means, iou=iou, conditions={})
+        return TargetScores(means=means, iou=iou)
 
 
-@dataclass(frozen=True, config=_STRICT)
-class Gain:
-    """Differences of a run's scores to those of another.
+class Gain(BaseModel):
+    """Differences of a run's scores to those of another."""
 
-    Attributes:
-        baseline: Name of the other run.
-        targets: None for a target that is not comparable.
-        mean_miou: None unless the two means are over the same targets, all of them comparable.
-        statistics: Of batch norm, in the other run.
-    """
+    model_config = ConfigDict(frozen=True, strict=True)
 
-    baseline: str
-    targets: dict[str, TargetScores | None]
-    mean_miou: float | None
-    statistics: str | None = None
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """The gain as `results.json` has it."""
-        targets = {name: scores and TargetScores.from_json(scores) for name, scores in content["targets"].items()}
-        more = {key: content.get(key) for key in ("mean_miou", "statistics")}
-        return cls(baseline=content["baseline"], targets=targets, **more)
-
-    def to_json(self) -> dict[str, Any]:
-        """As `from_json` reads it."""
-        targets = {name: scores and scores.to_json() for name, scores in self.targets.items()}
-        return {"baseline": self.baseline, "statistics": self.statistics, "targets": targets, "mean_miou": self.mean_miou}
+    baseline: str  # name of the other run
+    statistics: str | None = None  # of batch norm, in the other run
+    targets: dict[str, TargetScores | None]  # None for a target that is not comparable
+    mean_miou: float | None  # None unless the two means are over the same targets, all of them comparable
 
 
 class Results(BaseModel):
-    """The content of a `results.json`. A field that the file does not have has its default and is not written either.
-
-    Attributes:
-        method: Name of the method.
-        network: Name of the network.
-        sources: Names of the source domains.
-        protocol: Name and version, and what was changed in it.
-        protocol_settings: All of its settings.
-        statistics: What batch norm normalised by.
-        stand_in: Whether the scenes were drawn.
-        images_seen: Images that the checkpoint was trained on.
-        targets: Scores by target.
-        mean_miou: Unweighted mean of the targets' mIoU.
-        revision: Of the code.
-        experiment: Name of the experiment, of an evaluation.
-        label: Name of the checkpoint among several, of an evaluation.
-        seed: Of the training.
-        devices: That trained.
-        floors: mIoU by name of the floor and target.
-        checkpoint: The file; a run names its own relative to its folder.
-        selection: How the checkpoint was chosen.
-        source_validation: mIoU by source on the validation splits.
-        skipped: Iterations that were left out because a number was not finite.
-        bad_samples: Training samples that could not be read, by source.
-        gain: Over a baseline.
-    """
+    """The content of a `results.json`. A field that the file does not have has its default and is not written either."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow")
 
     method: str = ""
     network: str = ""
-    sources: list[str] = []
-    protocol: str = ""
-    protocol_settings: dict[str, Any] = {}
-    statistics: str | None = None
-    stand_in: bool = False
-    images_seen: int | None = None
+    sources: list[str] = []  # names of the source domains
+    protocol: str = ""  # name and version, and what was changed in it
+    protocol_settings: dict[str, Any] = {}  # all of its settings
+    statistics: str | None = None  # what batch norm normalised by
+    stand_in: bool = False  # whether the scenes were drawn
+    images_seen: int | None = None  # images that the checkpoint was trained on
     targets: dict[str, TargetScores]
-    mean_miou: float | None = None
-    revision: str | None = None
-    experiment: str | None = None
-    label: str | None = None
-    seed: int | None = None
-    devices: int | None = None
-    floors: dict[str, Scores] | None = None
-    checkpoint: str | None = None
-    selection: str | None = None
-    source_validation: Scores | None = None
-    skipped: int | None = None
-    bad_samples: dict[str, Any] | None = None
-    gain: Gain | None = None
-
-    @classmethod
-    def from_json(cls, content: Any) -> Self:
-        """The results as `results.json` has them.
-
-        Raises:
-            ValueError: They are something else; says what was expected.
-        """
-        try:
-            targets = {name: TargetScores.from_json(scores) for name, scores in content["targets"].items()}
-            gain = {"gain": Gain.from_json(content["gain"])} if content.get("gain") else {}
-            return cls(**content | {"targets": targets} | gain)
-        except ValidationError as error:
-            found = error.errors()[0]
-            raise ValueError(f"{'.'.join(map(str, found['loc']))}: {found['msg'].replace('Input should be', 'expected')}") from error
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError("expected targets, each with its miou and the iou of the classes") from error
+    mean_miou: float | None = None  # unweighted mean of the targets' mIoU
+    revision: str | None = None  # of the code
+    experiment: str | None = None  # its name, of an evaluation
+    label: str | None = None  # name of the checkpoint among several, of an evaluation
+    seed: int | None = None  # of the training
+    devices: int | None = None  # that trained
+    floors: dict[str, Scores] | None = None  # mIoU by name of the floor and target
+    checkpoint: str | None = None  # the file; a run names its own relative to its folder
+    selection: str | None = None  # how the checkpoint was chosen
+    source_validation: Scores | None = None  # mIoU by source on the validation splits
+    skipped: int | None = None  # iterations that were left out because a number was not finite
+    bad_samples: dict[str, Any] | None = None  # training samples that could not be read, by source
+    gain: Gain | None = None  # over a baseline
 
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read a `results.json`; an error where it cannot be read, is damaged, or holds something else."""
         try:
-            return cls.from_json(read_json(path))
+            return cls.model_validate(read_json(path))
+        except ValidationError as error:
+            found = error.errors()[0]
+            reason = f"{'.'.join(map(str, found['loc']))}: {found['msg'].replace('Input should be', 'expected')}"
+            raise ConfigurationError(f"{path} is no readable results file of this library: {reason}.") from error
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"{path} is no readable results file of this library: {error}.") from error
 
@@ -177,10 +121,8 @@ class Results(BaseModel):
         write_json(path, self.to_json())
 
     def to_json(self) -> dict[str, Any]:
-        """As `from_json` reads it."""
-        content = {name: value for name, value in self if name in self.model_fields_set}
-        content["targets"] = {name: scores.to_json() for name, scores in self.targets.items()}
-        return content | ({"gain": self.gain.to_json()} if self.gain else {})
+        """As `results.json` has them."""
+        return self.model_dump(exclude_unset=True)
 
     def kinds(self) -> list[str]:
         """Names of the means that a target has: miou, and with SYNTHIA as a source miou16 and miou13."""
@@ -200,7 +142,7 @@ def gain_over(results: Results, baseline: Results, name: str) -> Gain:
         targets[target] = scores.minus(other) if other is not None and comparable else None
     complete = results.targets.keys() == baseline.targets.keys() and all(targets.values())
     mean = difference(results.mean_miou, baseline.mean_miou) if complete else None
-    return Gain(name, targets, mean, baseline.statistics)
+    return Gain(baseline=name, statistics=baseline.statistics, targets=targets, mean_miou=mean)
 
 
 def difference(one: float | None, other: float | None) -> float | None:
@@ -242,10 +184,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return str(value) if isinstance(value, Path) else value
-
-
-CONFUSIONS = "confusions.npz"
-"""An int64 array `(K, K)` per target, rows are the ground truth; in the run folder."""
 
 
 def write_confusions(path: Path, confusions: Mapping[str, Any]) -> None:

@@ -29,18 +29,9 @@ _LONE_DOLLAR = re.compile(r"\$(?!\{)|\\\$")  # with other texts it could become 
 
 
 def trusted_settings(settings: Mapping[Any, Any], path: Path, trust: Sequence[str] = ()) -> dict[Any, Any]:
-    """Refuse settings of a file that would call anything but trusted classes when objects are built from them.
+    """The settings of a file to build from; refused if they would call anything but trusted classes and what the packages in `trust` hold.
 
-    Args:
-        settings: Plain containers with references. Nested parts of `trainer` are left out: nothing is built from them.
-        path: The file, for the message.
-        trust: Packages besides this library whose classes and functions may be called.
-
-    Returns:
-        The settings to build from.
-
-    Raises:
-        ConfigurationError: They name something else, call a resolver, or are damaged.
+    Nested parts of `trainer` are left out: nothing is built from them.
     """
     checked = dict(settings)
     if isinstance(trainer := checked.get("trainer"), dict):

@@ -27,7 +27,7 @@ def panels(run: RunFolder) -> dict[str, list[dict[str, Any]]]:
     shown: dict[str, list[dict[str, Any]]] = {}
     for tile in run.tiles.panels:
         try:
-            panel = _panel(run.tiles_folder, tile)
+            panel = _panel(run.path / "tiles", tile)
         except (DataError, *PILLOW_ERRORS) as error:
             log.warning("The report leaves out the panel %s of %s: %s", tile.name, tile.target, error)
             continue
