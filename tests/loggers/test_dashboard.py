@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory, trained_run: Path) -> list[OfflineRun]:
-    """Two jobs of one sweep, which go on from the same checkpoint."""
+    """Two jobs of one sweep, which resume from the same checkpoint."""
     cwd = tmp_path_factory.mktemp("sweep")
     overrides = [o for o in TINY if not o.startswith(("trainer.max_steps", "trainer.val_check_interval"))]
     more = ["trainer.max_steps=5", "trainer.val_check_interval=1", "trainer.log_every_n_steps=1", "test=false", "hydra.sweep.dir=sweep"]

@@ -103,7 +103,7 @@ def test_a_run_that_somebody_else_has_open_is_neither_written_into_nor_ended(run
     assert own.summary["test/mean_miou"] == 0.5
 
 
-def test_the_id_lies_beside_the_checkpoints_and_a_resumed_run_takes_it_over(runs: Path) -> None:
+def test_the_id_lies_next_to_the_checkpoints_and_a_resumed_run_takes_it_over(runs: Path) -> None:
     assert (runs / "1" / "checkpoints" / "wandb_id.txt").read_text() == f"{read_offline_run(runs / '1').id}\n"
     resumed = read_offline_run(runs / "resumed_file")
     assert resumed.id == read_offline_run(runs / "resumed_folder").id == read_offline_run(runs / "0").id

@@ -1,4 +1,4 @@
-"""Which W&B run a resumed training goes on in."""
+"""Which W&B run a resumed training continues."""
 
 from pathlib import Path
 

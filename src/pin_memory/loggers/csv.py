@@ -2,7 +2,6 @@
 
 import csv
 from argparse import Namespace
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ class CSVLogger(Logger):
         self.path = Path(path)
         self.flush_every = flush_every
         self._rows: list[dict[str, float]] = []
-        self._columns = self._existing_columns()
+        self._columns = self._read()[0]
 
     @property
     def name(self) -> str:
@@ -54,7 +53,7 @@ class CSVLogger(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Collect a row; metrics of the step that was logged last join its row."""
-        row = {name: float(value) for name, value in metrics.items()}
+        row = {name: int(value) if name == "epoch" else float(value) for name, value in metrics.items()}
         row["step"] = -1 if step is None else step
         last = self._rows[-1] if self._rows else {}
         if last.get("step") == row["step"] and not (last.keys() & row.keys()) - {"step", "epoch"}:
@@ -71,9 +70,14 @@ class CSVLogger(Logger):
             return
         columns = list(dict.fromkeys([*self._columns, *("step", "epoch"), *(key for row in self._rows for key in row)]))
         if columns != self._columns:
-            self._rewrite(columns)
+            rows = self._read()[1]
+            with atomic_write(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, columns, extrasaction="ignore")  # a row cut short by a crash must not stop the next run
+                writer.writeheader()
+                writer.writerows(rows)
+            self._columns = columns
         with self.path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, self._columns).writerows(self._plain(self._rows))
+            csv.DictWriter(file, columns).writerows(self._rows)
         self._rows = []
 
     @rank_zero_only
@@ -81,31 +85,10 @@ class CSVLogger(Logger):
         """Write what is left."""
         self.save()
 
-    def _existing_columns(self) -> list[str]:
-        """The columns of a file that is there already."""
+    def _read(self) -> tuple[list[str], list[dict[str, str]]]:
+        """Columns and rows of the file that is there already."""
         if not self.path.is_file():
-            return []
+            return [], []
         with self.path.open(newline="", encoding="utf-8") as file:
-            return next(csv.reader(file), [])
-
-    def _existing_rows(self) -> list[dict[str, str]]:
-        """The rows of the file, if there is one."""
-        if not self.path.is_file():
-            return []
-        with self.path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
-
-    def _rewrite(self, columns: list[str]) -> None:
-        """Give the file a header with new columns."""
-        rows = self._existing_rows()
-        with atomic_write(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns, extrasaction="ignore")  # a row cut short by a crash must not stop the next run
-            writer.writeheader()
-            writer.writerows(rows)
-        self._columns = columns
-
-    @staticmethod
-    def _plain(rows: list[dict[str, float]]) -> Iterator[dict[str, float]]:
-        """Whole numbers without a decimal point."""
-        for row in rows:
-            yield {name: int(value) if name in ("step", "epoch") else value for name, value in row.items()}
+            reader = csv.DictReader(file)
+            return list(reader.fieldnames or []), list(reader)

@@ -8,7 +8,7 @@ import re
 import secrets
 import string
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from pin_memory.utils.files import write_text
 log = logging.getLogger(__name__)
 
 MODES = ("auto", "online", "offline", "disabled")
-"""What `logger.wandb.mode` may be."""
+"""What `logger.wandb.mode` may be; auto: WANDB_MODE of the environment if set, else online with an API key, offline without."""
 RUN_ID = "wandb_id.txt"
 """Name of the file with the id of the W&B run, in a run's folder of checkpoints."""
 
@@ -48,18 +48,14 @@ def wandb_logger(
 ) -> WandbLogger | None:
     """Start a W&B run that keeps its files in `<save_dir>/wandb`, uploads no code and never asks for anything.
 
-    The run's configuration is what lies in the run folder: `config.yaml`, resolved, and `provenance.json`; also, as `choices`, the option
-    of each configuration group. The run's id is kept in `<save_dir>/checkpoints/wandb_id.txt`.
-
     Args:
-        save_dir: The run folder.
+        save_dir: The run folder. `config.yaml` and `provenance.json` in it are the run's configuration; its id is kept in `checkpoints/`.
         project: The project that the run belongs to.
         name: The run's name; W&B invents one if None.
         group: The group that runs are compared in, normally the experiment's name.
         job_type: The kind of run ("train").
         tags: Labels to filter runs by.
-        mode: "auto" (the environment variable WANDB_MODE if set; else online with an API key, offline without), "online", "offline" or
-            "disabled". Where the server refuses or does not answer within 20 s, an online run becomes an offline one.
+        mode: One of `MODES`. Where the server refuses or does not answer within 20 s, an online run becomes an offline one.
         resume: The run folder or checkpoint that training resumes from: the same W&B run is continued where its id is found there.
 
     Returns:
@@ -74,15 +70,9 @@ def wandb_logger(
     log.info("W&B: %s (%s)", mode, reason)
     if mode == "disabled":
         return None
-    global _own_run
-    finish_wandb()  # of an earlier training that was left open
     run = Path(save_dir)
     run.mkdir(parents=True, exist_ok=True)  # W&B turns to a temporary folder where there is none
-    # An id of our own: one in the environment (WANDB_RUN_ID) would be shared by all jobs of a sweep.
-    run_id = (earlier_run_id(resume, run) if resume else None) or _new_id()
-    options = {"project": project, "name": name, "group": group, "job_type": job_type, "tags": list(tags), "dir": str(run), "id": run_id}
-    _own_run = _start(mode, options | {"config": _settings_of(run) | _choices()})
-    _keep_run_id(run, _own_run.id)
+    _start(run, mode, resume, {"project": project, "name": name, "group": group, "job_type": job_type, "tags": list(tags)})
     return WandbLogger(experiment=_own_run, save_dir=str(run), project=project, log_model=False)
 
 
@@ -108,7 +98,7 @@ def wandb_mode(mode: str = "auto") -> tuple[str, str]:
 
 
 def own_run() -> Any:
-    """Return the W&B run that `wandb_logger` started and `finish_wandb` has not ended yet, or None; never a run of somebody else."""
+    """The W&B run that `wandb_logger` started and `finish_wandb` has not ended yet, or None; never a run of somebody else."""
     return _own_run
 
 
@@ -121,7 +111,7 @@ def finish_wandb() -> None:
 
 
 def earlier_run_id(resume: str | Path, run: Path) -> str | None:
-    """Return the id of the W&B run that a training resumes, or None where there is none.
+    """The id of the W&B run that a training resumes, or None where there is none.
 
     In a sweep only a job that resumes in its own folder (`run`) has one: jobs that start from one checkpoint are different continuations,
     which must not write into one W&B run.
@@ -142,13 +132,32 @@ def earlier_run_id(resume: str | Path, run: Path) -> str | None:
     return found
 
 
-def _start(mode: Any, options: dict[str, Any]) -> Any:
+def _start(folder: Path, mode: str, resume: str | Path | None, options: dict[str, Any]) -> None:
+    """Make the run of this training, and keep its id next to the checkpoints."""
+    global _own_run
+    finish_wandb()  # of an earlier training that was left open
+    # An id of our own: one in the environment (WANDB_RUN_ID) would be shared by all jobs of a sweep.
+    run_id = (earlier_run_id(resume, folder) if resume else None) or _new_id()
+    _own_run = _init(mode, options | {"dir": str(folder), "id": run_id, "config": _settings_of(folder)})
+    _own_run.define_metric("trainer/global_step")  # as Lightning does
+    _own_run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+    try:
+        write_text(folder / "checkpoints" / RUN_ID, f"{_own_run.id}\n")
+    except OSError as error:
+        log.warning("Cannot write the id of the W&B run in %s: %s. A resumed training will start a new W&B run.", folder, error)
+
+
+def _init(mode: Any, options: dict[str, Any]) -> Any:
     """Start a run next to whichever other run is open; offline where the server refuses or does not answer."""
     import wandb
 
+    settings: dict[str, Any] = {"silent": True, "console": "off", "save_code": False, "disable_code": True, "disable_git": True}
+    settings["init_timeout"] = _INIT_SECONDS
+    if "finish_timeout" in wandb.Settings.model_fields:  # newer than our version floor; what is not uploaded then stays on disk
+        settings["finish_timeout"] = _FINISH_SECONDS
     try:
         with _without_environment():
-            run = wandb.init(mode=mode, reinit="create_new", settings=_wandb_settings(), **options)
+            run = wandb.init(mode=mode, reinit="create_new", settings=wandb.Settings(**settings), **options)
     except (wandb.errors.Error, OSError) as error:
         if mode == "offline":
             raise
@@ -157,9 +166,7 @@ def _start(mode: Any, options: dict[str, Any]) -> Any:
             wandb.teardown()  # W&B's own process keeps the id of the run that failed
         else:  # which would end the run of somebody else
             options = options | {"id": _new_id()}
-        return _start("offline", options)
-    run.define_metric("trainer/global_step")  # as Lightning does
-    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+        return _init("offline", options)
     if mode == "online":
         log.info("W&B: %s", run.url)
     return run
@@ -177,43 +184,32 @@ def _without_environment() -> Iterator[None]:
 
 
 def _has_key() -> bool:
-    """Return whether W&B would find credentials without asking: in the environment, its settings, or the user's netrc file."""
+    """Whether W&B would find credentials without asking: in the environment, its settings, or the user's netrc file."""
     import wandb
 
     settings = wandb.setup().settings
     if os.environ.get("WANDB_API_KEY") or settings.api_key or getattr(settings, "identity_token_file", None):
         return True
     host = urlsplit(os.environ.get("WANDB_BASE_URL") or str(settings.base_url)).netloc
-    for file in (os.environ.get("NETRC"), Path.home() / ".netrc", Path.home() / "_netrc"):
-        try:
-            found = netrc(str(file)).authenticators(host) if file and Path(file).is_file() else None
-        except (NetrcParseError, OSError):
-            continue
-        if found and found[2]:
-            return True
+    for file in (Path(os.environ.get("NETRC", "")), Path.home() / ".netrc", Path.home() / "_netrc"):
+        with suppress(NetrcParseError, OSError):
+            if file.is_file() and (found := netrc(str(file)).authenticators(host)) and found[2]:
+                return True
     return False
 
 
-def _keep_run_id(run: Path, run_id: str) -> None:
-    """Write the id next to the checkpoints of a run; a failure costs the resumption in W&B alone."""
-    try:
-        write_text(run / "checkpoints" / RUN_ID, f"{run_id}\n")
-    except OSError as error:
-        log.warning("Cannot write the id of the W&B run in %s: %s. A resumed training will start a new W&B run.", run, error)
-
-
 def _is_sweep() -> bool:
-    """Return whether this is a job of `--multirun`."""
+    """Whether this is a job of `--multirun`."""
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def _new_id() -> str:
-    """Return eight characters, as W&B's own ids; not from the seeded generators, by which all runs of one seed would be one."""
+    """Eight characters, as W&B's own ids; not from the seeded generators, by which all runs of one seed would be one."""
     return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
 
 
 def _settings_of(run: Path) -> dict[str, Any]:
-    """Return the resolved settings and the provenance that lie in the run folder; what is not there is left out."""
+    """The resolved settings and the provenance that lie in the run folder, as far as they do, and the chosen options of the groups."""
     settings: dict[str, Any] = {}
     try:
         config = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"), resolve=True)
@@ -221,23 +217,7 @@ def _settings_of(run: Path) -> dict[str, Any]:
         settings["provenance"] = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, OmegaConfBaseException) as error:
         log.debug("Settings for W&B are incomplete: %s", error)
+    if HydraConfig.initialized():  # such as the name of the method, which the settings themselves do not have
+        chosen = HydraConfig.get().runtime.choices.items()
+        settings["choices"] = {str(group): str(option) for group, option in chosen if option and not str(group).startswith("hydra/")}
     return settings
-
-
-def _choices() -> dict[str, Any]:
-    """Return the option chosen of each configuration group, such as the name of the method, which the settings themselves do not have."""
-    if not HydraConfig.initialized():
-        return {}
-    chosen = HydraConfig.get().runtime.choices.items()
-    return {"choices": {str(group): str(option) for group, option in chosen if option and not str(group).startswith("hydra/")}}
-
-
-def _wandb_settings() -> Any:
-    """Return settings of the W&B client: print nothing, upload no code, do not wait forever."""
-    import wandb
-
-    settings: dict[str, Any] = {"silent": True, "console": "off", "save_code": False, "disable_code": True, "disable_git": True}
-    settings["init_timeout"] = _INIT_SECONDS
-    if "finish_timeout" in wandb.Settings.model_fields:  # newer than our version floor; what is not uploaded then stays on disk
-        settings["finish_timeout"] = _FINISH_SECONDS
-    return wandb.Settings(**settings)
