@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 
@@ -138,6 +140,52 @@ MISTAKES = [
 def test_a_mistake_is_told_before_anything_heavy(sets: Path, tmp_path: Path, override: str, expected: str) -> None:
     """One wrong setting."""
     assert expected in told(sets, tmp_path / "run", override)
+
+
+class Parent:
+    """Takes a size."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+
+class Child(Parent):
+    """Its constructor is the parent's."""
+
+
+class Defective(Parent):
+    """Its constructor has a defect of each kind."""
+
+    def __init__(self, kind: str = "") -> None:
+        if kind == "call":
+            isinstance()  # type: ignore[call-arg]
+        elif kind == "helper":
+            defective(1)  # type: ignore[call-arg]
+        super().__init__(int("no number"))
+
+
+def defective() -> None:
+    """Takes no argument."""
+
+
+@pytest.mark.parametrize(
+    ("target", "arguments", "is_mistake"),
+    [
+        ("Parent", {"size": 1, "colour": "red"}, True),
+        ("Child", {"colour": "red"}, True),
+        ("Child", {}, True),
+        ("Nowhere", {}, True),
+        ("Defective", {"kind": ""}, False),
+        ("Defective", {"kind": "call"}, False),
+        ("Defective", {"kind": "helper"}, False),
+    ],
+)
+def test_a_defect_in_a_constructor_is_no_mistake_of_the_user(target: str, arguments: dict[str, Any], is_mistake: bool) -> None:
+    """Only arguments that the class itself refuses are; a defect keeps its traceback."""
+    with pytest.raises(InstantiationException) as caught:
+        instantiate({"_target_": f"{__name__}.{target}"} | arguments)
+    mistake = explain(caught.value)
+    assert (mistake is not None) == is_mistake
 
 
 MEMORY = "{_target_:pin_memory.memory.CategoricalMemory,num_classes:19,channels:16}"
