@@ -90,8 +90,9 @@ def _start(task: Task, config_name: str, prepare: Callable[[Sequence[str]], list
         sys.argv[1:] = prepare(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(config_directory()), config_name=config_name)(task)()
     except BaseException:
-        if sweeps := sys.modules.get("pin_memory.training.sweeps.summary"):  # what was never imported has no sweep
-            sweeps.SweepSummary.end_early()
+        from pin_memory.training.sweeps import SweepSummary  # which most commands never need
+
+        SweepSummary.end_early()
         raise
 
 
