@@ -180,6 +180,17 @@ def test_a_finished_run_goes_on_when_more_steps_are_asked_for(whole: Whole, data
     assert differences(wanted, found) == []
 
 
+def test_the_checkpoint_is_read_once_and_once_more_by_lightning(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its checksums, its content for the checks of the settings, and its state for training."""
+    run = tmp_path / "run"
+    fit(data, run, "trainer.max_steps=2")
+    read: list[str] = []
+    load = torch.load
+    monkeypatch.setattr(torch, "load", lambda file, *rest, **options: read.append(str(file)) or load(file, *rest, **options))
+    fit(data, run, "trainer.max_steps=3", resume=run)
+    assert len([name for name in read if name.endswith("last.ckpt")]) <= 2, read
+
+
 def test_a_longer_run_takes_the_schedule_of_its_settings(data: Path, tmp_path: Path) -> None:
     """PyTorch would bring back the old horizon, at whose end nothing is learned any more."""
     fit(data, tmp_path / "run", "schedule=polynomial", "schedule.horizon=6", "trainer.max_steps=6")

@@ -34,14 +34,15 @@ def test_checking_a_method_leaves_the_log_level_alone(monkeypatch: pytest.Monkey
 
 
 def test_all_callbacks_are_those_of_the_settings(caplog: pytest.LogCaptureFixture) -> None:
-    """But for the record of the run; that the seeds are left out is reported, as a resumption needs them."""
+    """But for the record of the run; that one is left out which a resumption needs is reported."""
     cfg = composed()
     kinds = [type(callback) for callback in run._callbacks(cfg, {}, build.build_data(cfg))]
     assert kinds[0] is StepSeeds  # others may draw
     assert IterationNames in kinds
-    assert "callbacks.seeds" not in caplog.text
-    run._callbacks(composed("~callbacks.seeds"), {}, build.build_data(cfg))
+    assert not caplog.records
+    run._callbacks(composed("~callbacks.seeds", "~callbacks.last"), {}, build.build_data(cfg))
     assert "callbacks.seeds is left out" in caplog.text
+    assert "callbacks.last is left out: the run saves no last.ckpt, so it cannot be resumed" in caplog.text
 
 
 def test_the_run_folder_of_another_run_is_not_taken(tmp_path: Path) -> None:

@@ -60,9 +60,9 @@ class Trained(NamedTuple):
     checkpoint: Checkpoint
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint of this or an older version; weights only, no code in it is run."""
-    content = load_weights_only(path)
+def read_checkpoint(path: Path, content: Any = None) -> Checkpoint:
+    """Read a checkpoint of this or an older version, or the `content` that is loaded already; weights only, no code in it is run."""
+    content = load_weights_only(path) if content is None else content
     if not isinstance(content, dict) or RECORD not in content:
         raise ConfigurationError(f"{path} holds no settings of a pin_memory run; expected a checkpoint that pin_memory.train wrote.")
     record = content[RECORD]

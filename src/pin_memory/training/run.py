@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig
 
-from pin_memory.callbacks import PredictionPanels, StepSeeds
+from pin_memory.callbacks import LastCheckpoint, PredictionPanels, StepSeeds
 from pin_memory.callbacks.run_record import RunRecord, source_scores
 from pin_memory.domains import MultiSourceDataModule
 from pin_memory.evaluation.report import try_report
@@ -26,6 +26,12 @@ from pin_memory.utils.distributed import is_first
 from pin_memory.utils.errors import first_names
 
 log = logging.getLogger(__name__)
+
+_NEEDED = (
+    ("seeds", StepSeeds, "a resumed run will not draw the noise of one that was never stopped"),
+    ("last", LastCheckpoint, "the run saves no last.ckpt, so it cannot be resumed where it was stopped"),
+)
+"""Callbacks that a resumption needs: their key in the settings, and what is lost without them."""
 
 
 def train(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
@@ -50,6 +56,7 @@ def train(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
     trainer = build_trainer(cfg, _callbacks(cfg, choices, data), [])  # loggers need the run folder
     method = _checked_method(cfg, data, trainer)
     step = check_resumption(cfg, start, method, data)
+    start = start._replace(content=None)  # frees its memory; Lightning reads the file for itself
     if cfg.dry_run:
         return dry_run(cfg, choices, data, method, step)
     if start.in_place and (results := finished_results(cfg, run, step)):
@@ -91,8 +98,9 @@ def _checked_data(cfg: DictConfig) -> MultiSourceDataModule:
 def _callbacks(cfg: DictConfig, choices: dict[str, str], data: MultiSourceDataModule) -> list[Callback]:
     """The callbacks of `cfg.callbacks`, and the record of the run, without which no checkpoint could be evaluated or resumed."""
     chosen: list[Callback] = [instantiate(node) for node in cfg.callbacks.values() if node]
-    if not any(isinstance(callback, StepSeeds) for callback in chosen):
-        log.warning("callbacks.seeds is left out: a resumed run will not draw the noise of one that was never stopped.")
+    for key, kind, consequence in _NEEDED:
+        if not any(isinstance(callback, kind) for callback in chosen):
+            log.warning("callbacks.%s is left out: %s.", key, consequence)
     record = RunRecord(checkpoints.run_record(cfg, choices, Path(cfg.paths.run), data))
     return [*chosen, record]
 

@@ -97,12 +97,3 @@ def _flush_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def damage(path: Path) -> str | None:
-    """Return what is wrong with a checkpoint file, or None if it is intact."""
-    try:
-        load_intact(path)
-    except DamagedCheckpointError as error:
-        return str(error)
-    return None

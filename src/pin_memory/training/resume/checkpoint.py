@@ -12,7 +12,7 @@ from pin_memory.methods import Method
 from pin_memory.runs import checkpoints
 from pin_memory.runs.results import RESULTS
 from pin_memory.training.resume.command_line import AUTO
-from pin_memory.utils.checkpoint_io import damage
+from pin_memory.utils.checkpoint_io import DamagedCheckpointError, load_intact
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.safe_load import read_json
 
@@ -25,10 +25,12 @@ class Resumption(NamedTuple):
     Attributes:
         checkpoint: Intact; None for a start from the beginning.
         in_place: The run continues in its own folder, rather than a new one from its state.
+        content: Of the checkpoint, as `load_intact` returned it.
     """
 
     checkpoint: Path | None = None
     in_place: bool = False
+    content: Any = None
 
 
 def find_resumption(resume: str | None, run: Path) -> Resumption:
@@ -37,31 +39,34 @@ def find_resumption(resume: str | None, run: Path) -> Resumption:
         return Resumption()
     path = run if resume == AUTO else Path(resume).expanduser()
     if path.is_file():
-        if fault := damage(path):
+        try:
+            return Resumption(path, path.resolve().is_relative_to(run.resolve()), load_intact(path))
+        except DamagedCheckpointError as error:
             raise ConfigurationError(
-                f"resume={path} is damaged: {fault}. Name the run's folder to resume from its newest intact checkpoint."
-            )
-        return Resumption(path, path.resolve().is_relative_to(run.resolve()))
+                f"resume={path} is damaged: {error}. Name the run's folder to resume from its newest intact checkpoint."
+            ) from error
     in_place = path.resolve() == run.resolve()
     folder = path / "checkpoints"
     states = [folder / LAST, *(state for state, _ in earlier_states(folder)), folder / "best.ckpt"]  # the newest first
     if states := [state for state in states if state.is_file()]:
-        return Resumption(_newest_intact(states), in_place)
+        return _newest_intact(states, in_place)
     if in_place:
         return Resumption(None, folder.is_dir())
-    return Resumption(checkpoints.find_checkpoint(path), in_place)  # which says what is wrong with it
+    return _newest_intact([checkpoints.find_checkpoint(path)], in_place)  # the first of which says what is wrong with the folder
 
 
-def _newest_intact(states: list[Path]) -> Path:
+def _newest_intact(states: list[Path], in_place: bool) -> Resumption:
     """The first checkpoint that is intact; those before it are reported."""
     faults: list[str] = []
     for path in states:
-        fault = damage(path)
-        if fault is None:
-            if faults:
-                log.warning("Damaged: %s. Resuming from %s.", "; ".join(faults), path)
-            return path
-        faults.append(f"{path} ({fault})")
+        try:
+            found = Resumption(path, in_place, load_intact(path))
+        except DamagedCheckpointError as error:
+            faults.append(f"{path} ({error})")
+            continue
+        if faults:
+            log.warning("Damaged: %s. Resuming from %s.", "; ".join(faults), path)
+        return found
     raise ConfigurationError(
         f"No checkpoint of the run is intact: {'; '.join(faults)}. Restore one from a backup, or start anew in another folder."
     )
@@ -72,7 +77,7 @@ def check_resumption(cfg: DictConfig, start: Resumption, method: Method, data: M
     path = start.checkpoint
     if path is None:
         return 0
-    earlier = checkpoints.read_checkpoint(path)
+    earlier = checkpoints.read_checkpoint(path, start.content)
     if earlier.converted:
         raise ConfigurationError(
             f"resume={path}: a converted checkpoint holds no state of training; it can be evaluated and used for predictions."
