@@ -24,7 +24,6 @@ from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.bdd100k import BDD100K
 from pin_memory.domains.readers.camvid import CamVid
 from pin_memory.domains.readers.cityscapes import Cityscapes
-from pin_memory.domains.readers.dark_zurich import DarkZurich
 from pin_memory.domains.readers.draws import Draw
 from pin_memory.domains.readers.folder import FolderDomain
 from pin_memory.domains.readers.gtav import GTAV
@@ -32,7 +31,7 @@ from pin_memory.domains.readers.idd import IDD
 from pin_memory.domains.readers.kitti import KITTI
 from pin_memory.domains.readers.layouts import MissingDataError, Sample
 from pin_memory.domains.readers.mapillary import Mapillary
-from pin_memory.domains.readers.nighttime_driving import NighttimeDriving
+from pin_memory.domains.readers.night import DarkZurich, NighttimeDriving
 from pin_memory.domains.readers.synthia import Synthia
 from pin_memory.domains.readers.wilddash import WildDash
 from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD, normalize, to_tensors

@@ -5,13 +5,12 @@ from pin_memory.domains.readers.acdc import ACDC
 from pin_memory.domains.readers.bdd100k import BDD100K
 from pin_memory.domains.readers.camvid import CamVid
 from pin_memory.domains.readers.cityscapes import Cityscapes
-from pin_memory.domains.readers.dark_zurich import DarkZurich
 from pin_memory.domains.readers.folder import FolderDomain, label_space_of
 from pin_memory.domains.readers.gtav import GTAV
 from pin_memory.domains.readers.idd import IDD
 from pin_memory.domains.readers.kitti import KITTI
 from pin_memory.domains.readers.mapillary import Mapillary
-from pin_memory.domains.readers.nighttime_driving import NighttimeDriving
+from pin_memory.domains.readers.night import DarkZurich, NighttimeDriving
 from pin_memory.domains.readers.synthia import Synthia
 from pin_memory.domains.readers.wilddash import WildDash
 from pin_memory.utils.labels import LabelSpace

@@ -124,11 +124,14 @@ class Tree:
 class DomainCase:
     """What every reader has to do. Splits without an official list are written in one go as the split "".
 
-    A subclass says where files lie and how labels are written; in `trees`, it lists what else has to be recognised.
+    A subclass says where files lie (`image` and `label`: paths below the root, with the `fields` of a frame in braces) and, unless they are
+    grey pictures of raw ids, how labels are written; in `trees`, it lists what else has to be recognised.
     """
 
     name: ClassVar[str]
     module: ClassVar[type[DomainDataModule]]
+    image: ClassVar[str]
+    label: ClassVar[str]
     expected: ClassVar[dict[int, int]]  # raw id: train id, with some that no class has
     written: ClassVar[dict[str, int]] = {"train": 4, "val": 2}
     sizes: ClassVar[dict[str, int]] = {"train": 4, "val": 2, "test": 2}
@@ -139,18 +142,16 @@ class DomainCase:
     def reader(self) -> type[Domain]:
         return self.module.reader
 
-    def image_path(self, root: Path, split: str, number: int) -> Path:
-        raise NotImplementedError
-
-    def label_path(self, root: Path, split: str, number: int) -> Path:
-        raise NotImplementedError
+    def fields(self, split: str, number: int) -> dict[str, Any]:
+        return {"split": split, "number": number}
 
     def write_label(self, path: Path, raw: np.ndarray) -> None:
-        raise NotImplementedError
+        write_grey(path, raw)
 
     def write_pair(self, root: Path, split: str, number: int, raw: np.ndarray) -> None:
-        write_image(self.image_path(root, split, number), raw.shape[0], raw.shape[1], seed=number)
-        self.write_label(self.label_path(root, split, number), raw)
+        fields = self.fields(split, number)
+        write_image(root / self.image.format(**fields), *raw.shape, seed=number)
+        self.write_label(root / self.label.format(**fields), raw)
 
     @pytest.fixture(scope="class")
     @classmethod

@@ -1,4 +1,4 @@
-"""The test case for data sets that have labels to judge on, but none to train on."""
+"""The test case for data sets that have labels to evaluate on, but none to train on."""
 
 from pathlib import Path
 from typing import ClassVar

@@ -25,19 +25,12 @@ class TestACDC(IndexLabelCase):
     expected: ClassVar = {train: train for train in range(19)} | {19: 255, 33: 255, 255: 255}
     written: ClassVar = {"train": 8, "val": 4}
     sizes: ClassVar = {"train": 8, "val": 4, "test": 4}
+    image = "rgb_anon/{stem}_rgb_anon.png"
+    label = "gt/{stem}_gt_labelTrainIds.png"
 
-    def stem(self, split: str, number: int) -> str:
+    def fields(self, split: str, number: int) -> dict[str, Any]:
         sequence = f"{'GOPR' if split == 'train' else 'GP02'}{number:04}"
-        return f"{CONDITIONS[number % 4]}/{split}/{sequence}/{sequence}_frame_000{number:03}"
-
-    def image_path(self, root: Path, split: str, number: int) -> Path:
-        return root / f"rgb_anon/{self.stem(split, number)}_rgb_anon.png"
-
-    def label_path(self, root: Path, split: str, number: int) -> Path:
-        return root / f"gt/{self.stem(split, number)}_gt_labelTrainIds.png"
-
-    def write_label(self, path: Path, raw: np.ndarray) -> None:
-        write_grey(path, raw)
+        return {"stem": f"{CONDITIONS[number % 4]}/{split}/{sequence}/{sequence}_frame_000{number:03}"}
 
     def test_values_that_labels_may_hold(self, root: Path) -> None:
         assert set(ACDC(root, "train", **self.options).raw_ids) == {*range(19), 255}

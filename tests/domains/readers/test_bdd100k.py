@@ -35,15 +35,8 @@ class TestBDD100K(IndexLabelCase):
         tree("images and labels (2018 or RobustNet), _train_id.png", "bdd-100k/images", "bdd-100k/labels", "_train_id"),
         tree("images and labels (2018 or RobustNet)", "bdd-100k/images", "bdd-100k/labels"),
     ]
-
-    def image_path(self, root: Path, split: str, number: int) -> Path:
-        return root / f"images/10k/{split}/{split}0-{number:08x}.jpg"
-
-    def label_path(self, root: Path, split: str, number: int) -> Path:
-        return root / f"labels/sem_seg/masks/{split}/{split}0-{number:08x}.png"
-
-    def write_label(self, path: Path, raw: np.ndarray) -> None:
-        write_grey(path, raw)
+    image = "images/10k/{split}/{split}0-{number:08x}.jpg"
+    label = "labels/sem_seg/masks/{split}/{split}0-{number:08x}.png"
 
     def test_grey_photo_becomes_rgb(self, root: Path) -> None:
         domain = self.open(root)

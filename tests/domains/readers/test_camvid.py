@@ -39,15 +39,8 @@ class TestCamVid(IndexLabelCase):
     written: ClassVar = {"train": 4, "val": 2, "test": 3}
     sizes: ClassVar = {"train": 4, "val": 2, "test": 3}
     options: ClassVar[dict[str, Any]] = {}
-
-    def image_path(self, root: Path, split: str, number: int) -> Path:
-        return root / f"images/{split}/{split}_{number:05}.jpg"
-
-    def label_path(self, root: Path, split: str, number: int) -> Path:
-        return root / f"labels/{split}/{split}_{number:05}.png"
-
-    def write_label(self, path: Path, raw: np.ndarray) -> None:
-        write_grey(path, raw)
+    image = "images/{split}/{split}_{number:05}.jpg"
+    label = "labels/{split}/{split}_{number:05}.png"
 
     def test_unlisted_ids_are_ignored(self, root: Path) -> None:
         """Not here: an id that the order does not have shows that it is the wrong one."""
@@ -81,12 +74,11 @@ class TestCamVidDrives(TestCamVid):
     written: ClassVar = {"train": 3, "val": 2, "test": 6}
     sizes: ClassVar = {"train": 5, "val": 1, "test": 6}
     options: ClassVar[dict[str, Any]] = {"drives": ["0001TP"]}
+    image = "images/{split}/{drive}_{split}{number}.jpg"
+    label = "labels/{split}/{drive}_{split}{number}.png"
 
-    def image_path(self, root: Path, split: str, number: int) -> Path:
-        return root / f"images/{split}/{self.drive(number)}_{split}{number}.jpg"
-
-    def label_path(self, root: Path, split: str, number: int) -> Path:
-        return root / f"labels/{split}/{self.drive(number)}_{split}{number}.png"
+    def fields(self, split: str, number: int) -> dict[str, Any]:
+        return {"split": split, "number": number, "drive": self.drive(number)}
 
     @pytest.mark.parametrize("removed", ["files"])
     def test_missing_split_is_reported(self, root: Path, removed: str) -> None:
@@ -125,12 +117,11 @@ class TestCamVidColours(DomainCase):
     sizes: ClassVar = {"train": 4, "val": 2, "test": 3}
     options: ClassVar[dict[str, Any]] = {"encoding": "colours32"}
     frames: ClassVar = {"train": "0006R0_f{:05}", "val": "0016E5_08{:03}", "test": "Seq05VD_f{:05}"}
+    image = "701_StillsRaw_full/{frame}.png"
+    label = "LabeledApproved_full/{frame}_L.png"
 
-    def image_path(self, root: Path, split: str, number: int) -> Path:
-        return root / f"701_StillsRaw_full/{self.frames[split].format(number)}.png"
-
-    def label_path(self, root: Path, split: str, number: int) -> Path:
-        return root / f"LabeledApproved_full/{self.frames[split].format(number)}_L.png"
+    def fields(self, split: str, number: int) -> dict[str, Any]:
+        return {"frame": self.frames[split].format(number)}
 
     def write_label(self, path: Path, raw: np.ndarray) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -43,12 +43,8 @@ class TestCityscapes(IndexLabelCase):
             ("blurred faces", "leftImg8bit_blurred", "leftImg8bit_blurred"),
         )
     ]
-
-    def image_path(self, root: Path, split: str, number: int) -> Path:
-        return root / frame("leftImg8bit", split, number, "leftImg8bit")
-
-    def label_path(self, root: Path, split: str, number: int) -> Path:
-        return root / frame("gtFine", split, number, "gtFine_labelIds")
+    image = "leftImg8bit/{split}/{split}burg/{split}burg_00000{number}_000019_leftImg8bit.png"
+    label = "gtFine/{split}/{split}burg/{split}burg_00000{number}_000019_gtFine_labelIds.png"
 
     def write_label(self, path: Path, raw: np.ndarray) -> None:
         write_grey(path, raw)

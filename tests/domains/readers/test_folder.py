@@ -31,15 +31,11 @@ class TestFolders(IndexLabelCase):
     written: ClassVar = {"": 10}
     sizes: ClassVar = {"train": 8, "val": 2, "test": 2}
     options: ClassVar[dict[str, Any]] = {}
+    image = "images/drive{drive}/{number:03}.jpg"
+    label = "labels/drive{drive}/{number:03}.png"
 
-    def image_path(self, root: Path, split: str, number: int) -> Path:
-        return root / f"images/drive{number % 2}/{number:03}.jpg"
-
-    def label_path(self, root: Path, split: str, number: int) -> Path:
-        return root / f"labels/drive{number % 2}/{number:03}.png"
-
-    def write_label(self, path: Path, raw: np.ndarray) -> None:
-        write_grey(path, raw)
+    def fields(self, split: str, number: int) -> dict[str, Any]:
+        return {"drive": number % 2, "number": number}
 
     def test_names_say_the_folders(self, root: Path) -> None:
         assert [sample.name for sample in self.open(root, "val").samples] == ["drive1_007", "drive1_009"]
@@ -77,15 +73,11 @@ class TestSplitFolders(IndexLabelCase):
         "ids": {7: "road", 8: 1, 30: "car", 31: "ignore", 32: None, 33: 255},
         "test_split": "test",
     }
+    image = "{folder}/img/{number:03}.png"
+    label = "{folder}/seg/{number:03}.png"
 
-    def image_path(self, root: Path, split: str, number: int) -> Path:
-        return root / f"{self.options['splits'][split]}/img/{number:03}.png"
-
-    def label_path(self, root: Path, split: str, number: int) -> Path:
-        return root / f"{self.options['splits'][split]}/seg/{number:03}.png"
-
-    def write_label(self, path: Path, raw: np.ndarray) -> None:
-        write_grey(path, raw)
+    def fields(self, split: str, number: int) -> dict[str, Any]:
+        return {"folder": self.options["splits"][split], "number": number}
 
     def test_lists_the_splits(self, root: Path) -> None:
         """Frames of different splits may have the same name, so the general test does not hold."""
@@ -108,7 +100,7 @@ class TestSplitFolders(IndexLabelCase):
     def test_classes_are_those_of_the_ids(self, root: Path) -> None:
         assert self.open(root).classes == ("road", "sidewalk", "car")
 
-    def test_a_target_is_judged_on_what_is_asked(self, root: Path) -> None:
+    def test_a_target_is_evaluated_on_what_is_asked(self, root: Path) -> None:
         sizes = {split: len(FolderDomain(root, "test", **(self.options | {"test_split": split}))) for split in ("val", "test", "all")}
         assert sizes == {"val": 2, "test": 3, "all": 9}
 
@@ -129,12 +121,11 @@ class TestPatternsAndColours(DomainCase):
         "classes": ["ground", "vehicle"],
         "test_split": "all",
     }
+    image = "town{town}/rgb/cam_{number}.jpg"
+    label = "town{town}/seg/{number}_mask.png"
 
-    def image_path(self, root: Path, split: str, number: int) -> Path:
-        return root / f"town{number % 2}/rgb/cam_{number}.jpg"
-
-    def label_path(self, root: Path, split: str, number: int) -> Path:
-        return root / f"town{number % 2}/seg/{number}_mask.png"
+    def fields(self, split: str, number: int) -> dict[str, Any]:
+        return {"town": number % 2, "number": number}
 
     def write_label(self, path: Path, raw: np.ndarray) -> None:
         write_colours(path, raw, self.colours)

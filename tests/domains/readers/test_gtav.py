@@ -47,12 +47,11 @@ class TestGTAV(IndexLabelCase):
         split_folders("", ""),
         split_folders("robustnet/", "_labelTrainIds", write=write_grey, train_ids=True),
     ]
+    image = "images/{number:05}.png"
+    label = "labels/{number:05}.png"
 
-    def image_path(self, root: Path, split: str, number: int) -> Path:
-        return root / f"images/{number + 1:05}.png"
-
-    def label_path(self, root: Path, split: str, number: int) -> Path:
-        return root / f"labels/{number + 1:05}.png"
+    def fields(self, split: str, number: int) -> dict[str, Any]:
+        return {"number": number + 1}
 
     def write_label(self, path: Path, raw: np.ndarray) -> None:
         write_palette(path, raw)

@@ -83,12 +83,11 @@ class TestIDD(DomainCase):
         tree("as published, csTrainIds", "leftImg8bit", "gtFine", "labelcsTrainIds.png", write=write_grey, train_ids=True),
         tree("archives' folders, csTrainIds", *ZIPS, "labelcstrainids.png", write=write_grey, train_ids=True),
     ]
+    image = "leftImg8bit/{split}/{drive:03}/{split}{number:04}_leftImg8bit.{suffix}"
+    label = "gtFine/{split}/{drive:03}/{split}{number:04}_gtFine_polygons.json"
 
-    def image_path(self, root: Path, split: str, number: int) -> Path:
-        return root / f"leftImg8bit/{split}/{number // 2:03}/{split}{number:04}_leftImg8bit.{'png' if number % 2 else 'jpg'}"
-
-    def label_path(self, root: Path, split: str, number: int) -> Path:
-        return root / f"gtFine/{split}/{number // 2:03}/{split}{number:04}_gtFine_polygons.json"
+    def fields(self, split: str, number: int) -> dict[str, Any]:
+        return {"split": split, "drive": number // 2, "number": number, "suffix": "png" if number % 2 else "jpg"}
 
     def write_label(self, path: Path, raw: np.ndarray) -> None:
         write_polygons(path, raw)

@@ -16,12 +16,8 @@ class TestKITTI(IndexLabelCase):
     expected: ClassVar = LABEL_IDS
     written: ClassVar = {"": 10}
     sizes: ClassVar = {"train": 8, "val": 2, "test": 10}
-
-    def image_path(self, root: Path, split: str, number: int) -> Path:
-        return root / f"training/image_2/{number:06}_10.png"
-
-    def label_path(self, root: Path, split: str, number: int) -> Path:
-        return root / f"training/semantic/{number:06}_10.png"
+    image = "training/image_2/{number:06}_10.png"
+    label = "training/semantic/{number:06}_10.png"
 
     def write_label(self, path: Path, raw: np.ndarray) -> None:
         write_grey(path, raw)
@@ -34,7 +30,7 @@ class TestKITTI(IndexLabelCase):
     def test_values_that_labels_may_hold(self, root: Path) -> None:
         assert set(self.open(root).raw_ids or ()) == set(range(34))
 
-    def test_all_are_judged_on(self, root: Path) -> None:
+    def test_all_are_evaluated_on(self, root: Path) -> None:
         assert [sample.name for sample in self.open(root, "test").samples] == [f"{number:06}_10" for number in range(10)]
 
 

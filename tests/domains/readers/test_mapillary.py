@@ -67,12 +67,11 @@ class TestMapillary(IndexLabelCase):
             train_ids=True,
         ),
     ]
+    image = "{folder}/images/{key}.jpg"
+    label = "{folder}/labels/{key}.png"
 
-    def image_path(self, root: Path, split: str, number: int) -> Path:
-        return root / f"{FOLDERS[split]}/images/{key(split, number)}.jpg"
-
-    def label_path(self, root: Path, split: str, number: int) -> Path:
-        return root / f"{FOLDERS[split]}/labels/{key(split, number)}.png"
+    def fields(self, split: str, number: int) -> dict[str, Any]:
+        return {"folder": FOLDERS[split], "key": key(split, number)}
 
     def write_label(self, path: Path, raw: np.ndarray) -> None:
         write_palette(path, raw)
@@ -107,9 +106,7 @@ class TestMapillary2(TestMapillary):
     options: ClassVar = {"labels": "v2.0"}
     expected: ClassVar = dict(enumerate(V20)) | {124: 255, 255: 255}
     trees: ClassVar = [published("v2.0 archive", "v2.0/labels")]
-
-    def label_path(self, root: Path, split: str, number: int) -> Path:
-        return root / f"{FOLDERS[split]}/v2.0/labels/{key(split, number)}.png"
+    label = "{folder}/v2.0/labels/{key}.png"
 
     def test_converted_copies_are_noted(self, tmp_path: Path) -> None:
         tree = published("v2.0 archive, labelTrainIds", "v2.0/labels", "_labelTrainIds", write=write_grey, train_ids=True)

@@ -42,12 +42,8 @@ class TestSynthia(DomainCase):
         split_folders(""),
         split_folders("_labelTrainIds", write=write_grey, train_ids=True),
     ]
-
-    def image_path(self, root: Path, split: str, number: int) -> Path:
-        return root / f"RAND_CITYSCAPES/RGB/{number:07}.png"
-
-    def label_path(self, root: Path, split: str, number: int) -> Path:
-        return root / f"RAND_CITYSCAPES/GT/LABELS/{number:07}.png"
+    image = "RAND_CITYSCAPES/RGB/{number:07}.png"
+    label = "RAND_CITYSCAPES/GT/LABELS/{number:07}.png"
 
     def write_label(self, path: Path, raw: np.ndarray) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -43,12 +43,8 @@ class TestWildDash(DomainCase):
     expected: ClassVar = {raw: CATEGORIES[raw] for raw in (*range(39), 60, VOID)}
     written: ClassVar = {"": 10}
     sizes: ClassVar = {"train": 8, "val": 2, "test": 10}
-
-    def image_path(self, root: Path, split: str, number: int) -> Path:
-        return root / f"images/aa{number:04}_100000.jpg"
-
-    def label_path(self, root: Path, split: str, number: int) -> Path:
-        return root / f"panoptic/aa{number:04}_100000.png"
+    image = "images/aa{number:04}_100000.jpg"
+    label = "panoptic/aa{number:04}_100000.png"
 
     def write_label(self, path: Path, raw: np.ndarray) -> None:
         write_panoptic(path, raw)

@@ -1,9 +1,9 @@
 """ACDC (Sakaridis et al., ICCV 2021): 1,600 training and 406 validation frames in fog, at night, in rain and in snow."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.cityscapes import ENCODINGS
@@ -37,17 +37,16 @@ class ConditionFolders(Layout):
     def find(self, root: Path, splits: Sequence[str]) -> Found | None:
         """List the files of all conditions; None when one is missing."""
         parts = self.parts(root, splits)
-        if len(parts) < len(self.conditions):
-            return None
         images = {f"{condition}/{key}": path for condition, part in parts.items() for key, path in part.images.items()}
         labels = {f"{condition}/{key}": path for condition, part in parts.items() for key, path in part.labels.items()}
-        return Found(self, root, images, labels)
+        return Found(self, root, images, labels) if len(parts) == len(self.conditions) else None
 
 
-_TREES: Mapping[str, tuple[type[Layout], str]] = {
+_TREES: dict[str, tuple[type[Layout], str]] = {
     "by condition": (ConditionFolders, "/{condition}/{split}"),
     "conditions in one folder": (Layout, "/{split}"),
 }
+_IMAGE = r"(.+)_rgb_anon\.png"
 _IMAGES = {"": "rgb_anon", ", image zip's folder": "rgb_anon_trainvaltest/rgb_anon"}
 _LABELS = {"": "gt", ", label zip's folder": "gt_trainval/gt"}
 
@@ -65,31 +64,22 @@ class ACDC(Domain):
         ConfigurationError: As `Domain`; also when there is no such condition.
     """
 
-    title: ClassVar[str] = "ACDC"
+    title = "ACDC"
     tree = """
 rgb_anon/{fog,night,rain,snow}/{train,val}/<seq>/<seq>_frame_<number>_rgb_anon.png
 gt/{fog,night,rain,snow}/{train,val}/<seq>/<seq>_frame_<number>_gt_labelTrainIds.png    (or _gt_labelIds.png)
 """
-    download: ClassVar[str] = "rgb_anon_trainvaltest.zip and gt_trainval.zip from acdc.vision.ee.ethz.ch (after registration)"
+    download = "rgb_anon_trainvaltest.zip and gt_trainval.zip from acdc.vision.ee.ethz.ch (after registration)"
     table = TRAIN_ID_TABLE
-    layouts: tuple[Layout, ...] = tuple(
-        kind(
-            f"{tree}{image_part}{label_part}, {encoding}",
-            images + inner,
-            labels + inner,
-            r"(.+)_rgb_anon\.png",
-            rf"(.+)_gt_{encoding}\.png",
-            TRAIN_AND_VAL,
-            encoding,
-            **ENCODINGS[encoding],
-        )
-        for tree, (kind, inner) in _TREES.items()
-        for encoding in ("labelTrainIds", "labelIds")
-        for image_part, images in _IMAGES.items()
-        for label_part, labels in _LABELS.items()
+    layouts = tuple(
+        tree(f"{name}{one}{two}, {kind}", images + inner, labels + inner, _IMAGE, rf"(.+)_gt_{kind}\.png", TRAIN_AND_VAL, kind, **fields)
+        for name, (tree, inner) in _TREES.items()
+        for kind, fields in ENCODINGS.items()
+        for one, images in _IMAGES.items()
+        for two, labels in _LABELS.items()
     )
-    official_counts: Mapping[str, int] = {"train": 400 * len(CONDITIONS), "val": sum(_VAL_COUNTS.values())}
-    unique_file_names: ClassVar[bool] = True  # they say the sequence
+    official_counts = {"train": 400 * len(CONDITIONS), "val": sum(_VAL_COUNTS.values())}
+    unique_file_names = True  # they say the sequence
 
     def __init__(
         self, root: str | Path, split: str, transform: Transform | None = None, condition: str | None = None, **options: Any

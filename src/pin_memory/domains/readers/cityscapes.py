@@ -1,7 +1,7 @@
 """Cityscapes (Cordts et al., CVPR 2016): 2,975 training and 500 validation frames with fine labels."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.layouts import TRAIN_AND_VAL, TRAIN_IDS, Layout
@@ -18,38 +18,29 @@ ENCODINGS: Mapping[str, Mapping[str, Any]] = {
 }
 """Fields of a `Layout` by the ending of its label files, for data sets that follow Cityscapes; unlabelled pixels of these may be 255."""
 
-_LABELS = {"": "gtFine", ", label zip's folder": "gtFine_trainvaltest/gtFine"}
 _IMAGES = {
-    "as published": ("leftImg8bit", "leftImg8bit"),
-    "image zip's folder": ("leftImg8bit_trainvaltest/leftImg8bit", "leftImg8bit"),
-    "blurred faces": ("leftImg8bit_blurred", "leftImg8bit_blurred"),
+    "as published": ("leftImg8bit/{split}", "leftImg8bit"),
+    "image zip's folder": ("leftImg8bit_trainvaltest/leftImg8bit/{split}", "leftImg8bit"),
+    "blurred faces": ("leftImg8bit_blurred/{split}", "leftImg8bit_blurred"),
 }
+_LABELS = {"": "gtFine/{split}", ", label zip's folder": "gtFine_trainvaltest/gtFine/{split}"}
 
 
 class Cityscapes(Domain):
     """Cityscapes: grey PNGs of label ids. Evaluated on the validation split, since the test labels are not published."""
 
-    title: ClassVar[str] = "Cityscapes"
+    title = "Cityscapes"
     tree = """
 leftImg8bit/{train,val}/<city>/<city>_<seq>_<frame>_leftImg8bit.png
 gtFine/{train,val}/<city>/<city>_<seq>_<frame>_gtFine_labelIds.png
 """
-    download: ClassVar[str] = "leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip from cityscapes-dataset.com (after registration)"
+    download = "leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip from cityscapes-dataset.com (after registration)"
     table = LABEL_IDS
-    layouts: tuple[Layout, ...] = tuple(
-        Layout(
-            f"{tree}{label_part}, {encoding}",
-            f"{images}/{{split}}",
-            f"{labels}/{{split}}",
-            rf"(.+)_{ending}\.png",
-            rf"(.+)_gtFine_{encoding}\.png",
-            TRAIN_AND_VAL,
-            encoding,
-            **fields,
-        )
+    layouts = tuple(
+        Layout(f"{tree}{part}, {kind}", images, labels, rf"(.+)_{ending}\.png", rf"(.+)_gtFine_{kind}\.png", TRAIN_AND_VAL, kind, **fields)
         for tree, (images, ending) in _IMAGES.items()
-        for encoding, fields in {"labelIds": {"raw_ids": range(34)}, "labelTrainIds": TRAIN_IDS}.items()
-        for label_part, labels in _LABELS.items()
+        for kind, fields in {"labelIds": {"raw_ids": range(34)}, "labelTrainIds": TRAIN_IDS}.items()
+        for part, labels in _LABELS.items()
     )
-    official_counts: Mapping[str, int] = {"train": 2975, "val": 500}
-    unique_file_names: ClassVar[bool] = True  # they say the city
+    official_counts = {"train": 2975, "val": 500}
+    unique_file_names = True  # they say the city

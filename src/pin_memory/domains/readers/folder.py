@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from pin_memory.domains.readers.draws import Transform
 from pin_memory.domains.readers.folder_classes import colour_ids, id_table, label_space_of, raw_ids_of
 from pin_memory.domains.readers.folder_patterns import EVERY_SPLIT, Patterns, repeated, require_below, require_patterns_fit
 from pin_memory.domains.readers.label_codes import CodeTable
-from pin_memory.domains.readers.layouts import SPLITS, Found, Layout, Sample, contents
+from pin_memory.domains.readers.layouts import SPLITS, Found, Sample, contents
 from pin_memory.domains.readers.splits import find_list, read_names
 from pin_memory.utils.errors import ConfigurationError, DataError, first_names
 from pin_memory.utils.labels import IGNORE, label_table
@@ -47,14 +47,14 @@ class FolderDomain(Domain):
         ConfigurationError: The options do not fit together, or name a class that is not in the list.
     """
 
-    title: ClassVar[str] = "Own data (folder domain)"
+    title = "Own data (folder domain)"
     tree = """
 images: images
 labels: labels
 """
-    download: ClassVar[str] = "your own data; say where images and labels lie with root, images and labels"
+    download = "your own data; say where images and labels lie with root, images and labels"
     table = id_table(None, Domain.label_space.names)
-    layouts: tuple[Layout, ...] = (Patterns("own folders", "images", "labels", "", ""),)
+    layouts = (Patterns("own folders", "images", "labels", "", ""),)
 
     def __init__(
         self,

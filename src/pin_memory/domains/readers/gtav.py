@@ -1,8 +1,7 @@
 """GTAV ("Playing for Data", Richter et al., ECCV 2016): 24,966 rendered frames with Cityscapes label ids."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.cityscapes import LABEL_IDS
@@ -24,9 +23,9 @@ _TREES = {
     "labels/labels": ("images", "labels/labels", False),
     "as published": ("images", "labels", False),
 }
-_LABELS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
-    "": (r"(\d{5})\.png", "ids", {"raw_ids": range(35)}),  # 34 is the licence plate, which is ignored
-    ", labelTrainIds": (r"(\d{5})_labelTrainIds\.png", "train ids", TRAIN_IDS),
+_LABELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "": (r"(\d{5})\.png", {"raw_ids": range(35)}),  # 34 is the licence plate, which is ignored
+    ", labelTrainIds": (r"(\d{5})_labelTrainIds\.png", {"encoding": "train ids", **TRAIN_IDS}),
 }
 
 
@@ -46,24 +45,24 @@ class GTAV(Domain):
         ConfigurationError: As `Domain`; also when an option has another value.
     """
 
-    title: ClassVar[str] = "GTAV (Playing for Data)"
+    title = "GTAV (Playing for Data)"
     tree = """
 images/00001.png ... 24966.png
 labels/00001.png ... 24966.png    (palette PNGs as published)
 read_mapping/split.mat            (optional: the published split)
 """
-    download: ClassVar[str] = "the 10 image and 10 label archives of the project page download.visinf.tu-darmstadt.de/data/from_games"
+    download = "the 10 image and 10 label archives of the project page download.visinf.tu-darmstadt.de/data/from_games"
     table = LABEL_IDS
-    layouts: tuple[Layout, ...] = tuple(
-        Layout(tree + converted, images, labels, r"(\d{5})\.png", label, _FOLDERS, encoding, recursive=recursive, **fields)
-        for converted, (label, encoding, fields) in _LABELS.items()
+    layouts = tuple(
+        Layout(tree + kind, images, labels, r"(\d{5})\.png", label, _FOLDERS, recursive=recursive, **fields)
+        for kind, (label, fields) in _LABELS.items()
         for tree, (images, labels, recursive) in _TREES.items()
     )
     # The published lists name these, whether they are there or not.
     ignore_missing = frozenset(f"{number:05}" for number in INVALID_FRAMES | SINGLE_COLOUR)
     known_single_colour = frozenset(f"{number:05}" for number in (*SINGLE_COLOUR, 15617))
-    official_counts: Mapping[str, int] = {"train": _TRAIN, "val": _VAL}
-    unique_file_names: ClassVar[bool] = True
+    official_counts = {"train": _TRAIN, "val": _VAL}
+    unique_file_names = True
 
     def __init__(
         self,
@@ -82,7 +81,8 @@ read_mapping/split.mat            (optional: the published split)
             raise ConfigurationError(f"GTAV: train_on={train_on!r} is none of 'split' and 'all'.")
         self.reads_all_splits = train_on == "all" and split == "train"
         self.dropped = INVALID_FRAMES | SINGLE_COLOUR if drop_single_colour else INVALID_FRAMES
-        self.published_split = None if split_file is not None else _find_split_mat(Path(root).expanduser())
+        places = [Path(root).expanduser() / folder / "split.mat" for folder in ("", "read_mapping", "code/read_mapping")]
+        self.published_split = next((path for path in places if split_file is None and path.is_file()), None)
         super().__init__(root, split, transform, split_file=split_file or self.published_split, **options)
         self.official_counts = self._complete_counts()
 
@@ -115,9 +115,3 @@ read_mapping/split.mat            (optional: the published split)
         if self.layout.by_folder:  # RobustNet's, which lack the frames of a single colour
             return {"train": _TRAIN - 1 - len(SINGLE_COLOUR), "val": _VAL - _INVALID_VAL}
         return {"train": usable - usable // 5, "val": usable // 5}
-
-
-def _find_split_mat(root: Path) -> Path | None:
-    """The published split below `root`, if it is there."""
-    places = (root / folder / "split.mat" for folder in ("", "read_mapping", "code/read_mapping"))
-    return next((path for path in places if path.is_file()), None)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -32,8 +32,8 @@ _KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     _LOSSY: (r"(.+)_gtFine_(?i:labellevel3Ids)\.png", {"table": label_table(_LEVEL_3), "raw_ids": frozenset({*range(26), IGNORE})}),
 }
 _TREES = {
-    "as published": ("leftImg8bit", "gtFine"),
-    "archives' folders": ("leftImg8bit_trainvaltest/leftImg8bit", "gtFine_trainvaltest/gtFine"),
+    "as published": ("leftImg8bit/{split}", "gtFine/{split}"),
+    "archives' folders": ("leftImg8bit_trainvaltest/leftImg8bit/{split}", "gtFine_trainvaltest/gtFine/{split}"),
 }
 # Training frames of part II are not listed anywhere public.
 _COUNTS: Mapping[tuple[int, ...], Mapping[str, int]] = {(1,): {"train": 6993, "val": 981}, (2,): {"val": 1055}, (1, 2): {"val": 2036}}
@@ -53,33 +53,24 @@ class IDD(Domain):
         ConfigurationError: As `Domain`; also when there is no such part.
     """
 
-    title: ClassVar[str] = "IDD (India Driving Dataset, segmentation)"
+    title = "IDD (India Driving Dataset, segmentation)"
     tree = """
 leftImg8bit/{train,val}/<drive>/<frame>_leftImg8bit.png    (or .jpg)
 gtFine/{train,val}/<drive>/<frame>_gtFine_polygons.json    (or _labelids.png, _labelcsTrainIds.png, _labellevel3Ids.png)
 (or both below IDD_Segmentation/ and, part II, idd20kII/)
 """
-    download: ClassVar[str] = (
+    download = (
         "idd-segmentation.tar.gz (IDD Segmentation, IDD 20k part I) and idd-20k-II.tar.gz (part II) from idd.insaan.iiit.ac.in "
         "(after registration)"
     )
     table = ID_TABLE
-    layouts: tuple[Layout, ...] = tuple(
-        Layout(
-            f"{tree}, {kind}",
-            f"{images}/{{split}}",
-            f"{labels}/{{split}}",
-            r"(.+)_leftImg8bit\.(?:png|jpg)",
-            label,
-            TRAIN_AND_VAL,
-            kind,
-            **fields,
-        )
+    layouts = tuple(
+        Layout(f"{tree}, {kind}", images, labels, r"(.+)_leftImg8bit\.(?:png|jpg)", label, TRAIN_AND_VAL, kind, **fields)
         for kind, (label, fields) in _KINDS.items()
         for tree, (images, labels) in _TREES.items()
     )
-    inner_roots: ClassVar[tuple[str, ...]] = ("", "IDD_Segmentation", "idd20kII")
-    official_counts: Mapping[str, int] = _COUNTS[(1,)]
+    inner_roots = ("", "IDD_Segmentation", "idd20kII")
+    official_counts = _COUNTS[(1,)]
 
     def __init__(
         self,
@@ -110,7 +101,12 @@ gtFine/{train,val}/<drive>/<frame>_gtFine_polygons.json    (or _labelids.png, _l
             if kind == _LOSSY and any(found.labels for found in kinds.values()):
                 break
             kinds[kind] = self._find_kind(kind)
-            self._require_parts(kinds[kind].images)
+            if absent := set(self.parts) - {part_of(key) for key in kinds[kind].images}:
+                drives = {1: "part I (drives 0 to 199)", 2: "part II (drives from 201 on)"}
+                raise self.missing(
+                    f"no image of {' and '.join(drives[part] for part in sorted(absent))} for the split {self.split!r}; "
+                    f"the option parts={list(self.parts)} names what to read"
+                )
             if not kinds[kind].unpaired_images:
                 break
         missing = {kind: len(found.unpaired_images) for kind, found in kinds.items() if found.labels} or {_POLYGONS: 0}
@@ -124,32 +120,14 @@ gtFine/{train,val}/<drive>/<frame>_gtFine_polygons.json    (or _labelids.png, _l
         """The images of the parts, and their labels of a kind, from all trees; the first tree counts for what lies in two."""
         layouts = [layout for layout in self.layouts if layout.encoding == kind]
         hits = [layout.find(self.root / inner, self.searched_splits) for layout in layouts for inner in self.inner_roots]
-        founds = [self._keep_parts(hit) for hit in hits if hit and hit.images]
+        founds = [hit for hit in hits if hit and hit.images]
         if not founds:
             return super().find()
-        first, *others = [found for found in founds if found.images] or founds
-        if not others:
-            return first
-        names = " + ".join(dict.fromkeys(found.layout.name for found in (first, *others)))
-        images = {key: path for found in (*others, first) for key, path in found.images.items()}
-        labels = {key: path for found in (*others, first) for key, path in found.labels.items()}
-        return Found(replace(first.layout, name=names), self.root, images, labels)
-
-    def _keep_parts(self, found: Found) -> Found:
-        """Those of the files that belong to the parts."""
-        images, labels = (
-            {key: path for key, path in files.items() if part_of(key) in self.parts} for files in (found.images, found.labels)
-        )
-        return replace(found, images=images, labels=labels)
-
-    def _require_parts(self, images: Mapping[str, Path]) -> None:
-        """Refuse to continue without one of the parts that were asked for."""
-        if absent := set(self.parts) - {part_of(key) for key in images}:
-            drives = {1: "part I (drives 0 to 199)", 2: "part II (drives from 201 on)"}
-            raise self.missing(
-                f"no image of {' and '.join(drives[part] for part in sorted(absent))} for the split {self.split!r}; "
-                f"the option parts={list(self.parts)} names what to read"
-            )
+        founds = [found for found in founds if any(part_of(key) in self.parts for key in found.images)] or founds[:1]
+        names = " + ".join(dict.fromkeys(found.layout.name for found in founds))
+        images = {key: path for found in reversed(founds) for key, path in found.images.items() if part_of(key) in self.parts}
+        labels = {key: path for found in reversed(founds) for key, path in found.labels.items() if part_of(key) in self.parts}
+        return Found(replace(founds[0].layout, name=names), self.root, images, labels)
 
     def read_raw_label(self, path: Path) -> np.ndarray:
         """Read ids, or draw the polygons of a frame, (H, W) uint8."""

@@ -2,71 +2,35 @@
 
 import hashlib
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pin_memory.domains.readers.decoding import max_pixels
+from pin_memory.domains.readers.decoding import max_pixels, read_indices
 from pin_memory.utils.errors import DataError
 from pin_memory.utils.files import atomic_write, cache_folder
-from pin_memory.utils.labels import IGNORE, label_table
+from pin_memory.utils.labels import CLASSES, label_table
 from pin_memory.utils.safe_load import read_json
 
-# Every class of the data set, in the order of its ids, with its train id.
-_CLASSES = {
-    "road": 0,
-    "parking": IGNORE,
-    "drivable fallback": IGNORE,
-    "sidewalk": 1,
-    "rail track": IGNORE,
-    "non-drivable fallback": 9,
-    "person": 11,
-    "animal": IGNORE,
-    "rider": 12,
-    "motorcycle": 17,
-    "bicycle": 18,
-    "autorickshaw": IGNORE,
-    "car": 13,
-    "truck": 14,
-    "bus": 15,
-    "caravan": IGNORE,
-    "trailer": IGNORE,
-    "train": 16,
-    "vehicle fallback": IGNORE,
-    "curb": IGNORE,
-    "wall": 3,
-    "fence": 4,
-    "guard rail": IGNORE,
-    "billboard": IGNORE,
-    "traffic sign": 7,
-    "traffic light": 6,
-    "pole": 5,
-    "polegroup": IGNORE,
-    "obs-str-bar-fallback": IGNORE,
-    "building": 2,
-    "bridge": IGNORE,
-    "tunnel": IGNORE,
-    "vegetation": 8,
-    "sky": 10,
-    "fallback background": IGNORE,
-    "unlabeled": IGNORE,
-    "ego vehicle": IGNORE,
-    "rectification border": IGNORE,
-    "out of roi": IGNORE,
-    "license plate": IGNORE,
-}
-_IDS = {name: number for number, name in enumerate(_CLASSES)}
+# Every class of the data set, in the order of its ids. A name that is one of the 19 means that class.
+_CLASSES = (
+    "road, parking, drivable fallback, sidewalk, rail track, non-drivable fallback, person, animal, rider, motorcycle, bicycle, "
+    "autorickshaw, car, truck, bus, caravan, trailer, train, vehicle fallback, curb, wall, fence, guard rail, billboard, traffic sign, "
+    "traffic light, pole, polegroup, obs-str-bar-fallback, building, bridge, tunnel, vegetation, sky, fallback background, unlabeled, "
+    "ego vehicle, rectification border, out of roi, license plate"
+)
+_IDS = {name: number for number, name in enumerate(_CLASSES.split(", "))}
 _MAX_SIDE = 20_000  # pixels, ten times that of the data set
 _MAX_BYTES = 2**26  # of a file: 64 MiB, a hundred times that of the data set
 _VERSION = 1  # of the drawing: raise it when maps change, so that older ones are drawn anew
 
-ID_TABLE = label_table(list(_CLASSES.values()))
+ID_TABLE = label_table({_IDS[name]: train_id for train_id, name in enumerate(CLASSES) if name in _IDS} | {_IDS["non-drivable fallback"]: 9})
 """Train id of each id of IDD, (256,) uint8."""
 
-IDS = len(_CLASSES)
+IDS = len(_IDS)
 """The number of ids of IDD."""
 
 log = logging.getLogger(__name__)
@@ -110,9 +74,15 @@ def cached_polygons(path: Path) -> np.ndarray:
 
     A file that changed (another size or time) is drawn anew, and so is one whose map is damaged.
     """
-    entry = _cache_entry(path)
-    if (kept := _read_entry(entry)) is not None:
-        return kept
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    key = f"{_VERSION}\n{path.absolute()}\n{state.st_size}\n{state.st_mtime_ns}"
+    digest = hashlib.sha256(key.encode()).hexdigest()[:32]
+    entry = cache_folder("idd_polygons", digest[:2]) / f"{digest}.png"
+    with suppress(DataError):  # not there yet, or damaged
+        return read_indices(entry)
     label = read_polygons(path)
     try:
         with atomic_write(entry) as temporary:
@@ -120,27 +90,3 @@ def cached_polygons(path: Path) -> np.ndarray:
     except OSError as error:
         log.warning("IDD: drawn polygons cannot be kept in %s (%s); they are drawn each time.", entry.parent, error)
     return label
-
-
-def _cache_entry(path: Path) -> Path:
-    """Where the map of a polygons file is kept."""
-    try:
-        state = path.stat()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    key = f"{_VERSION}\n{path.absolute()}\n{state.st_size}\n{state.st_mtime_ns}"
-    digest = hashlib.sha256(key.encode()).hexdigest()[:32]
-    return cache_folder("idd_polygons", digest[:2]) / f"{digest}.png"
-
-
-def _read_entry(entry: Path) -> np.ndarray | None:
-    """A map from the cache; None when there is none, or a damaged one."""
-    try:
-        data = np.fromfile(entry, np.uint8)
-    except OSError:
-        return None
-    try:
-        label = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
-    except cv2.error:
-        return None
-    return label if label is not None and label.ndim == 2 and label.dtype == np.uint8 else None

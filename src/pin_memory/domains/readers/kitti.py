@@ -1,8 +1,5 @@
 """KITTI semantics (Abu Alhaija et al., IJCV 2018): 200 labelled frames."""
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.cityscapes import LABEL_IDS
 from pin_memory.domains.readers.layouts import Layout
@@ -19,17 +16,15 @@ class KITTI(Domain):
     `testing/`, which have no labels, though their names are among those of `training/`, too.
     """
 
-    title: ClassVar[str] = "KITTI semantics"
+    title = "KITTI semantics"
     tree = """
 training/image_2/<number>_10.png
 training/semantic/<number>_10.png
 (or both below data_semantics/)
 """
-    download: ClassVar[str] = "data_semantics.zip from cvlibs.net/datasets/kitti (semantic segmentation; after registration)"
+    download = "data_semantics.zip from cvlibs.net/datasets/kitti (semantic segmentation; after registration)"
     table = LABEL_IDS
-    layouts: tuple[Layout, ...] = (
-        Layout("as published", "training/image_2", "training/semantic", _FRAME, _FRAME, encoding="labelIds", raw_ids=range(34)),
-    )
-    inner_roots: ClassVar[tuple[str, ...]] = ("", "data_semantics")
+    layouts = (Layout("as published", "training/image_2", "training/semantic", _FRAME, _FRAME, encoding="labelIds", raw_ids=range(34)),)
+    inner_roots = ("", "data_semantics")
     split_rule = staticmethod(last_fifth_or_all)
-    official_counts: Mapping[str, int] = {"train": 160, "val": 40, "test": 200}
+    official_counts = {"train": 160, "val": 40, "test": 200}

@@ -1,8 +1,7 @@
 """SYNTHIA-RAND-CITYSCAPES (Ros et al., CVPR 2016): 9,400 rendered frames with ids of its own."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -20,9 +19,9 @@ CLASSES_13 = tuple(name for name in CLASSES_16 if name not in ("wall", "fence", 
 
 _TABLE = [255, 10, 2, 0, 1, 4, 8, 5, 13, 7, 11, 18, 17, 255, 255, 6, 9, 12, 14, 15, 16, 3, 255]
 _TREES = {"split folders": ("/{split}", True), "as published": ("", False)}
-_LABELS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
-    "": (r"(\d{7})\.png", "class in 16-bit red", {"raw_ids": range(len(_TABLE))}),
-    ", labelTrainIds": (r"(\d{7})_labelTrainIds\.png", "train ids", TRAIN_IDS),
+_LABELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "": (r"(\d{7})\.png", {"encoding": "class in 16-bit red", "raw_ids": range(len(_TABLE))}),
+    ", labelTrainIds": (r"(\d{7})_labelTrainIds\.png", {"encoding": "train ids", **TRAIN_IDS}),
 }
 
 
@@ -33,35 +32,25 @@ class Synthia(Domain):
     frames by name is validated and tested on.
     """
 
-    title: ClassVar[str] = "SYNTHIA-RAND-CITYSCAPES"
+    title = "SYNTHIA-RAND-CITYSCAPES"
     tree = """
 RAND_CITYSCAPES/RGB/0000000.png ... 0009399.png
 RAND_CITYSCAPES/GT/LABELS/0000000.png ... 0009399.png    (16-bit RGB; GT/COLOR is not used)
 (or RGB/ and GT/ directly)
 """
-    download: ClassVar[str] = "the archive SYNTHIA-RAND-CITYSCAPES from synthia-dataset.net (Downloads)"
+    download = "the archive SYNTHIA-RAND-CITYSCAPES from synthia-dataset.net (Downloads)"
     table = label_table(_TABLE)
-    layouts: tuple[Layout, ...] = tuple(
-        Layout(
-            tree + converted,
-            f"RGB{inner}",
-            f"GT/LABELS{inner}",
-            r"(\d{7})\.png",
-            label,
-            TRAIN_AND_VAL,
-            encoding,
-            recursive=recursive,
-            **fields,
-        )
-        for converted, (label, encoding, fields) in _LABELS.items()
+    layouts = tuple(
+        Layout(tree + kind, f"RGB{inner}", f"GT/LABELS{inner}", r"(\d{7})\.png", label, TRAIN_AND_VAL, recursive=recursive, **fields)
+        for kind, (label, fields) in _LABELS.items()
         for tree, (inner, recursive) in _TREES.items()
     )
-    inner_roots: ClassVar[tuple[str, ...]] = ("", "RAND_CITYSCAPES", "SYNTHIA_RAND_CITYSCAPES", "SYNTHIA_RAND_CITYSCAPES/RAND_CITYSCAPES")
+    inner_roots = ("", "RAND_CITYSCAPES", "SYNTHIA_RAND_CITYSCAPES", "SYNTHIA_RAND_CITYSCAPES/RAND_CITYSCAPES")
     classes = CLASSES_16
-    score_subsets: ClassVar[Mapping[str, tuple[str, ...]]] = {"miou16": CLASSES_16, "miou13": CLASSES_13}
+    score_subsets = {"miou16": CLASSES_16, "miou13": CLASSES_13}
     # There is no official split: these are the parts of the 9,400 frames by the last fifth.
-    official_counts: Mapping[str, int] = {"train": 7520, "val": 1880}
-    unique_file_names: ClassVar[bool] = True
+    official_counts = {"train": 7520, "val": 1880}
+    unique_file_names = True
 
     def __init__(self, root: str | Path, split: str, transform: Transform | None = None, **options: Any) -> None:
         super().__init__(root, split, transform, **options)

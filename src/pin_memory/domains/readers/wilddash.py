@@ -1,9 +1,8 @@
 """WildDash 2 (Zendel et al., CVPR 2022): 4,256 public frames from all over the world, labelled as panoptic segments."""
 
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -40,34 +39,27 @@ class WildDash(Domain):
         ConfigurationError: As `Domain`; also when pickups are neither.
     """
 
-    title: ClassVar[str] = "WildDash 2"
+    title = "WildDash 2"
     tree = """
 images/<name>.jpg
 panoptic/<name>.png
 panoptic.json
 (or all below wd_public_02/ or wd_public_v2p0/)
 """
-    download: ClassVar[str] = "the public ground truth package of WildDash 2 from wilddash.cc (after registration)"
+    download = "the public ground truth package of WildDash 2 from wilddash.cc (after registration)"
     table = _TABLE
-    layouts: tuple[Layout, ...] = tuple(
-        Layout(
-            name,
-            "images",
-            folder,
-            r"(.+)\.(?:jpg|png)",
-            r"(.+)\.png",
-            encoding=encoding,
-            raw_ids=frozenset({*range(39), IGNORE}),  # the categories, and what is read where there is no segment
-        )
+    layouts = tuple(
+        # Raw ids are the categories, and what is read where there is no segment.
+        Layout(name, "images", folder, r"(.+)\.(?:jpg|png)", r"(.+)\.png", encoding=encoding, raw_ids=frozenset({*range(39), IGNORE}))
         for name, folder, encoding in (
             ("panoptic as published", "panoptic", "panoptic"),
             ("category ids in labels", "labels", "ids"),
             ("category ids in semantic", "semantic", "ids"),
         )
     )
-    inner_roots: ClassVar[tuple[str, ...]] = ("", "wd_public_02", "wd_public_v2p0")
+    inner_roots = ("", "wd_public_02", "wd_public_v2p0")
     split_rule = staticmethod(last_fifth_or_all)
-    official_counts: Mapping[str, int] = {"train": 3405, "val": 851, "test": 4256}
+    official_counts = {"train": 3405, "val": 851, "test": 4256}
 
     def __init__(self, root: str | Path, split: str, transform: Transform | None = None, pickup: str = "truck", **options: Any) -> None:
         if pickup not in ("truck", "car"):
@@ -76,40 +68,43 @@ panoptic.json
         self.table[_PICKUP] = CLASSES.index(pickup)
         super().__init__(root, split, transform, **options)
         if self.layout.encoding == "panoptic" and not self.label_sources():
-            index = self.found.root / "panoptic.json"
-            raise self.missing(f"there are panoptic pictures, but no file {index}, which says what their segments are")
+            raise self.missing(f"there are panoptic pictures, but no file {self._index}, which says what their segments are")
+
+    @property
+    def _index(self) -> Path:
+        """The file that says which category a segment has."""
+        return self.found.root / "panoptic.json"
 
     def label_sources(self) -> list[Path]:
-        """The file that says which category a segment has."""
-        index = self.found.root / "panoptic.json"
-        return [index] if index.is_file() else []
+        """The file that says which category a segment has, where it is there."""
+        return [self._index] if self._index.is_file() else []
 
     def read_raw_label(self, path: Path) -> np.ndarray:
         """Read the categories, (H, W) uint8; pixels of no segment become 255."""
         if self.layout.encoding == "ids":
             return read_indices(path)
         # Opened here rather than when listing, so that a reader is small when it is sent to a loading process.
-        index = self.found.root / "panoptic.json"
-        segments = _segments(index, index.stat().st_mtime_ns) if index.is_file() else {}
+        segments = _segments(self._index, self._index.stat().st_mtime_ns) if self._index.is_file() else {}
         if path.stem not in segments:
-            raise DataError(f"{path}: {index} has no annotation for this file. Both should be of the same release: get them again.")
+            raise DataError(f"{path}: {self._index} has no annotation for this file. Both should be of the same release: get them again.")
         return segments[path.stem].decode(read_codes(path))
 
 
 @lru_cache(maxsize=2)
 def _segments(path: Path, _changed: int) -> dict[str, CodeTable]:
-    """The category of each segment of each frame, read once per process and state of the file."""
+    """The category of each segment of each frame, read once per process and state of the file.
+
+    0, the number of unlabelled pixels, and categories that the data set does not have are void.
+    """
+    found: dict[str, CodeTable] = {}
     try:
-        annotations = read_json(path)["annotations"]
-        return {Path(item["file_name"]).stem: _categories(item["segments_info"]) for item in annotations}
+        for frame in read_json(path)["annotations"]:
+            categories = {int(segment["id"]): int(segment["category_id"]) for segment in frame["segments_info"]}
+            ids = {code: category if 0 <= category < IGNORE else IGNORE for code, category in categories.items()}
+            found[Path(frame["file_name"]).stem] = CodeTable(ids | {0: IGNORE})
     except (OSError, ValueError, OverflowError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path}: not a complete panoptic annotation: expected JSON with annotations of file_name and segments_info (id, category_id), "
             f"found {type(error).__name__}: {error}. Get this file again."
         ) from error
-
-
-def _categories(segments: list[dict[str, Any]]) -> CodeTable:
-    """The category of each segment; 0, the number of unlabelled pixels, and categories that the data set does not have are void."""
-    categories = {int(segment["id"]): int(segment["category_id"]) for segment in segments}
-    return CodeTable({code: raw if 0 <= raw < IGNORE else IGNORE for code, raw in categories.items()} | {0: IGNORE})
+    return found
