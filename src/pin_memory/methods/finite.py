@@ -43,7 +43,6 @@ class Problem(NamedTuple):
     iteration: int
     terms: list[str]
     images: dict[str, list[str]]
-    invalid_images: list[str]
 
 
 class Found(NamedTuple):
@@ -77,7 +76,6 @@ class FiniteCheck:
         self.skipped = {"steps": 0, "memory_writes": 0}
         self.in_a_row, self.step_skipped = 0, False
         self._newest = -1  # iteration with something left out, from 1
-        self._batch: DomainBatch = {}
         self._iteration = _Iteration(0, {})
         self._buffers: list[Tensor] = []
         self._copies: list[Tensor] = []
@@ -86,7 +84,7 @@ class FiniteCheck:
 
     def start(self, network: nn.Module, batch: DomainBatch, iteration: int) -> None:
         """Keep the images of an iteration (from 0) and a copy of the running statistics of `network`."""
-        self._batch, self.step_skipped = batch, False
+        self.step_skipped = False
         self._iteration = _Iteration(iteration, {name: list(part["name"]) for name, part in batch.items()})
         self._buffers = list(network.buffers())
         if [(copy.shape, copy.dtype, copy.device) for copy in self._copies] != [(b.shape, b.dtype, b.device) for b in self._buffers]:
@@ -111,10 +109,10 @@ class FiniteCheck:
         (count,) = sum_over_ranks([torch.cat(flags).sum()])
         if not count.item():  # the only place in an iteration where the host waits for the device
             return Found()
-        step_problem = _problem(self._iteration, *_step_causes(step, self._batch), domains_of) if step else None
+        step_problem = _problem(self._iteration, _causes(step), domains_of) if step else None
         rows = enumerate(write[0].tolist() if write else ())
         causes = [("memory", f"memory row {number}") for number, bad in rows if bad]
-        write_problem = _problem(write[1], causes, [], domains_of) if write else None
+        write_problem = _problem(write[1], causes, domains_of) if write else None
         self.step_skipped = step_problem is not None
         return Found(step_problem, write_problem)
 
@@ -174,13 +172,11 @@ class FiniteCheck:
                 self._files[domain] = {sample.name: sample.image for sample in sources[domain].dataset("train").samples}
             files = self._files.get(domain, {})
             lines.append(f"  Images of {domain}: " + ", ".join(str(files.get(name, name)) for name in names))
-        if problem.invalid_images:
-            lines.append("  Pixels that are not finite themselves: " + ", ".join(problem.invalid_images))
         return "\n".join(lines)
 
 
-def _step_causes(step: StepNumbers, batch: DomainBatch) -> tuple[list[tuple[str, str]], list[str]]:
-    """Terms of this rank that are not finite, in the order of computation, with words for each, and the names of images that are not."""
+def _causes(step: StepNumbers) -> list[tuple[str, str]]:
+    """Terms of this rank that are not finite, in the order of computation, with words for each; the total gradient has no name."""
     values = {name: value.item() for name, value in step.losses.items()}
     losses = [(name, f"loss term {name} is {value}") for name, value in values.items() if not math.isfinite(value)]
     causes = [cause for cause in losses if not cause[0].startswith("outer")]
@@ -189,9 +185,7 @@ def _step_causes(step: StepNumbers, batch: DomainBatch) -> tuple[list[tuple[str,
     total = _first_parameter("gradient", step.gradients)
     if not total and not step.norm.isfinite():
         total = ["norm of the gradient, which is too large for its number format"]
-    finite = {name: part["image"].isfinite().flatten(1).all(dim=1).tolist() for name, part in batch.items()}
-    invalid = [image for name, part in batch.items() for image, fine in zip(part["name"], finite[name], strict=False) if not fine]
-    return [*causes, *(("", text) for text in total)], invalid
+    return [*causes, *(("", text) for text in total)]
 
 
 def _first_parameter(kind: str, gradients: Mapping[str, Tensor]) -> list[str]:
@@ -200,17 +194,17 @@ def _first_parameter(kind: str, gradients: Mapping[str, Tensor]) -> list[str]:
     return [f"{kind} of {bad[0]}" + (f" (of {len(bad)} parameters in all)" if len(bad) > 1 else "")] if bad else []
 
 
-def _problem(iteration: _Iteration, causes: list[tuple[str, str]], invalid: list[str], domains_of: Domains) -> Problem | None:
+def _problem(iteration: _Iteration, causes: list[tuple[str, str]], domains_of: Domains) -> Problem | None:
     """The causes of all ranks, which all have to call this, as one problem; None without any."""
     names = iteration.names
     domains = domains_of(causes[0][0], list(names), iteration.number) if causes and causes[0][0] and names else list(names)
-    own = Problem(iteration.number + 1, [text for _, text in causes], {name: names[name] for name in domains}, invalid)
+    own = Problem(iteration.number + 1, [text for _, text in causes], {name: names[name] for name in domains})
     bad = [problem for problem in gather_objects(own) if problem.terms]
     if not bad:
         return None
     images = {name: [image for problem in bad for image in problem.images.get(name, [])] for problem in bad for name in problem.images}
     terms = list(dict.fromkeys(term for problem in bad for term in problem.terms))
-    return Problem(own.iteration, terms, images, [image for problem in bad for image in problem.invalid_images])
+    return Problem(own.iteration, terms, images)
 
 
 @torch.no_grad()
