@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pin_memory.methods import ERM, MLDG, ERMMemory, PinTheMemory
-from pin_memory.methods.domain_split import DomainSplit
+from pin_memory.methods.batches import DomainSplit
 from pin_memory.methods.finite import FiniteCheck, Found
 from pin_memory.methods.whitening import InstanceSelectiveWhitening
 from pin_memory.networks import MemorySegmenter, ResNetBackbone

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from pin_memory.methods import Method
-from pin_memory.methods.domain_split import DomainSplit
+from pin_memory.methods.batches import DomainSplit
 from pin_memory.methods.finite import FiniteCheck, Found, Problem
 from pin_memory.methods.whitening import InstanceSelectiveWhitening
 from pin_memory.networks import MemorySegmenter, ResNetBackbone

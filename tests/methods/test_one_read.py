@@ -105,7 +105,7 @@ def test_nothing_around_the_step_waits(data: Path, tmp_path: Path, method: str, 
     run(data, tmp_path / "run", *options, method=method)
     ordinary = (1, 2, 3, 5)  # the first iteration makes metrics, the fifth writes them, the last is shown
     assert [len(found[index]) for index in ordinary] == [1, 1, 1, 1], found
-    assert {name for number, name in taken if number in ordinary} <= {"finite.py", "domain_split.py"}  # of the CPU's own generator
+    assert {name for number, name in taken if number in ordinary} <= {"finite.py", "batches.py"}  # of the CPU's own generator
 
 
 def spy(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:

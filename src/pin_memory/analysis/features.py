@@ -13,7 +13,6 @@ from pin_memory.methods.batches import evaluation_mode
 from pin_memory.networks import MemorySegmenter
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.images import normalize
-from pin_memory.utils.tensors import at_least_float32
 
 MEMORY_ITEM = -1
 """In place of the number of a domain, for points that are memory items."""
@@ -157,8 +156,8 @@ def unit_rows(vectors: np.ndarray) -> np.ndarray:
 def _pooled(network: MemorySegmenter, images: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor | None, Tensor]]:
     """The three sums of each image."""
     features = network.encode(images).features
-    queries = operations.unit(at_least_float32(features))
-    fused = None if network.memory is None else operations.unit(at_least_float32(network.read(features).fused))
+    queries = operations.unit(operations.at_least_float32(features))
+    fused = None if network.memory is None else operations.unit(operations.at_least_float32(network.read(features).fused))
     found = []
     for number in range(len(images)):
         one = slice(number, number + 1)

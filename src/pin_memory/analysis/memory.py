@@ -14,7 +14,6 @@ from pin_memory.memory.similarity import similarity
 from pin_memory.methods.batches import evaluation_mode
 from pin_memory.networks import MemorySegmenter
 from pin_memory.utils.images import normalize
-from pin_memory.utils.tensors import at_least_float32
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def activation_maps(
     items = network.require_memory().items
     image = normalize(image.unsqueeze(0).to(items.device))
     with evaluation_mode(network), statistics.applied(network):
-        queries = operations.unit(at_least_float32(network.encode(image).features))
+        queries = operations.unit(operations.at_least_float32(network.encode(image).features))
     scores = operations.similarity(queries, items.to(queries))
     height, width = image.shape[-2:]
     return F.interpolate(scores, size=size or (height, width), mode="bilinear", align_corners=True)[0].float().cpu().numpy()

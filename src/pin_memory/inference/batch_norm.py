@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
-from pin_memory.utils.tensors import at_least_float32
+from pin_memory.memory.operations import at_least_float32
 from pin_memory.utils.validation import Share, validated
 
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from pin_memory.inference.batch_norm import RUNNING, BatchNormStatistics
 from pin_memory.inference.scaling import add_resized, resize_images, scaled_size
 from pin_memory.inference.sliding import windows_along
+from pin_memory.memory.operations import at_least_float32
 from pin_memory.networks import MemorySegmenter
 from pin_memory.utils.images import normalize
-from pin_memory.utils.tensors import at_least_float32
 from pin_memory.utils.validation import validated
 
 _STRIPE = 64

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from pin_memory.memory import operations
 from pin_memory.utils.distributed import sum_over_ranks
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.utils.tensors import at_least_float32
 from pin_memory.utils.validation import Share, validated
 
 _SHARES = {"bilinear": operations.class_shares, "area": operations.class_shares_by_area}
@@ -95,7 +94,7 @@ class CategoricalMemory(nn.Module):
         items = self.items if items is None else items
         noisy = self.gumbel if self.training else self.gumbel_in_evaluation
         with torch.autocast(features.device.type, enabled=False):  # cosines of near-parallel items differ by less than bfloat16 tells
-            queries = operations.unit(at_least_float32(features))
+            queries = operations.unit(operations.at_least_float32(features))
             scores = operations.similarity(queries, items)
             mixed = operations.read_out(scores, items, noisy, self.read_temperature)
         return Reading(self.fusion(torch.cat([queries, mixed], dim=1).to(features.dtype)), scores)
@@ -113,7 +112,7 @@ class CategoricalMemory(nn.Module):
         """
         items = self.items if items is None else items
         with torch.autocast(features.device.type, enabled=False):
-            vectors = operations.unit(self.update(at_least_float32(features)))
+            vectors = operations.unit(self.update(operations.at_least_float32(features)))
             sums, totals = sum_over_ranks(self.class_sums(vectors, labels))  # one memory for all ranks, written from all their images
             return operations.momentum_write(items, sums, totals, momentum=self.momentum)
 

@@ -12,6 +12,11 @@ from torch import Tensor
 _EPSILON = 1e-12
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """`x` in float32 at least: positions, pooled sums, unit rows and scores do not survive half precision."""
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()
+
+
 def unit(x: Tensor, dim: int = 1) -> Tensor:
     """Scale `x` to unit length along `dim`; a zero vector stays zero and has a finite gradient."""
     return F.normalize(x, dim=dim, eps=_EPSILON)

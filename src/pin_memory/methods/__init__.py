@@ -1,7 +1,7 @@
 """Training methods, one LightningModule each."""
 
 from pin_memory.methods.base import Method
-from pin_memory.methods.domain_split import DomainSplit
+from pin_memory.methods.batches import DomainSplit
 from pin_memory.methods.erm import ERM
 from pin_memory.methods.erm_memory import ERMMemory
 from pin_memory.methods.ibn_net import IBNNet

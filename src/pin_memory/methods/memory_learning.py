@@ -16,7 +16,6 @@ from pin_memory.methods.losses import feature_cohesion, memory_classification, m
 from pin_memory.networks import Encoding, MemorySegmenter
 from pin_memory.utils.distributed import sum_over_ranks
 from pin_memory.utils.errors import ConfigurationError, NonFiniteError
-from pin_memory.utils.tensors import at_least_float32
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +109,7 @@ class MemoryLearning(Method):
         with evaluation_mode(self.network):
             for batch in batches:
                 images, labels = merge(batch)
-                features = at_least_float32(self.network.encode(images).features)
+                features = operations.at_least_float32(self.network.encode(images).features)
                 sums += self.memory.class_sums(operations.unit(features), labels)[0]
         (sums,) = sum_over_ranks([sums])
         items = operations.unit(sums)

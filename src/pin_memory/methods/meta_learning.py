@@ -10,8 +10,7 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from pin_memory.methods.base import Method
-from pin_memory.methods.batches import DomainBatch, Labelled, merge
-from pin_memory.methods.domain_split import DomainSplit
+from pin_memory.methods.batches import DomainBatch, DomainSplit, Labelled, merge
 from pin_memory.methods.fast_weights import FastWeights
 from pin_memory.networks import MemorySegmenter
 from pin_memory.utils.errors import ConfigurationError

@@ -15,11 +15,11 @@ from scipy.cluster.vq import kmeans2
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
+from pin_memory.memory.operations import at_least_float32
 from pin_memory.methods.batches import evaluation_mode
 from pin_memory.networks import MemorySegmenter
 from pin_memory.utils.distributed import sum_over_ranks, world_size
 from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD
-from pin_memory.utils.tensors import at_least_float32
 from pin_memory.utils.validation import validated
 
 _DAMPING = 1e-5

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from pin_memory.memory import CategoricalMemory, Reading
+from pin_memory.memory.operations import at_least_float32
 from pin_memory.networks.backbones import ResNetBackbone
 from pin_memory.networks.heads import ASPP, AuxiliaryHead, Decoder, resize
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.utils.tensors import at_least_float32
 
 
 class Encoding(NamedTuple):

@@ -26,7 +26,7 @@ from pin_memory.domains import (
     TrainTransform,
     normalize,
 )
-from pin_memory.methods.domain_split import DomainSplit
+from pin_memory.methods.batches import DomainSplit
 from pin_memory.utils.errors import ConfigurationError, DataError
 from tests.domains.readers.domain_cases import write_grey, write_image, write_palette
 

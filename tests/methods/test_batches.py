@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from pin_memory.methods.domain_split import DomainSplit
+from pin_memory.methods.batches import DomainSplit
 from pin_memory.utils.errors import ConfigurationError
 
 
