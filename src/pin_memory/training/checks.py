@@ -1,8 +1,7 @@
 """What the settings of a training alone tell: rules between settings, and the ranges of numbers that no class of ours checks."""
 
-import inspect
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import torch
@@ -15,7 +14,7 @@ from pin_memory.domains import MultiSourceDataModule
 from pin_memory.methods import Method
 from pin_memory.methods.base import PRECISIONS, refuse_clipping
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.utils.validation import Share, validated
+from pin_memory.utils.validation import Share, check_values
 
 log = logging.getLogger(__name__)
 
@@ -32,17 +31,30 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 
+_RULES: dict[str, dict[str, Any]] = {
+    "": {"seed": Annotated[int, Field(ge=0)], "selection": Literal["best", "last"], "test": bool, "floors": bool, "dry_run": bool},
+    "optimizer": {"lr": Positive, "momentum": Share, "weight_decay": NotNegative},  # PyTorch takes a momentum above 1 and a rate of 0
+    "method": {"auxiliary_weight": NotNegative, "temperature": Positive, "inner_lr": Positive, "gradient_clip": Positive | None},
+    "method.weights": dict.fromkeys(("cohesion", "divergence", "classification"), NotNegative),
+    "initialisation": {"passes": Count, "batches": Count | None},
+    "network": {"num_classes": Annotated[int, Field(ge=2)], "channels": Count, "auxiliary_channels": Count, "dropout": Share},
+    "trainer": {
+        "max_steps": Annotated[int, Field(ge=-1)],
+        "val_check_interval": Count,
+        "log_every_n_steps": Count,
+        "num_nodes": Annotated[int, Field(ge=1, le=65_536)],
+    },
+}
+"""The rule of each setting by its group."""
+
 
 def check_settings(cfg: DictConfig) -> None:
     """Refuse settings that no training can succeed with."""
-    for group, check in _CHECKS.items():
+    for group, rules in _RULES.items():
         node = OmegaConf.select(cfg, group) if group else cfg
         if isinstance(node, DictConfig):
-            check(**{key: node[key] for key in inspect.signature(check).parameters if key in node})
-    for key, (unset, advice) in _EPOCH_SETTINGS.items():
-        if (value := cfg.trainer.get(key)) not in unset:
-            raise ConfigurationError(f"trainer.{key}={value}: training counts iterations, not epochs. Leave it out and {advice}.")
-    refuse_clipping(cfg.trainer.get("gradient_clip_val"))
+            check_values(group, rules, {key: node[key] for key in rules if key in node})
+    _check_trainer(cfg.trainer)
     _check_second_order(cfg)
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         _check_sweep(cfg)
@@ -60,57 +72,20 @@ def check_crops(data: MultiSourceDataModule, method: Method) -> None:
             )
 
 
-@validated("")
-def _check_run(seed: Annotated[int, Field(ge=0)], selection: Literal["best", "last"], test: bool, floors: bool, dry_run: bool) -> None:
-    """Settings at the top, which belong to no class."""
-
-
-@validated("optimizer")
-def _check_optimizer(lr: Positive = 1.0, momentum: Share = 0.0, weight_decay: NotNegative = 0.0) -> None:
-    """The optimisers of PyTorch take a momentum above 1 and a learning rate of 0."""
-
-
-@validated("method")
-def _check_method(
-    auxiliary_weight: NotNegative = 0.0, temperature: Positive = 1.0, inner_lr: Positive = 1.0, gradient_clip: Positive | None = None
-) -> None:
-    """Numbers that all methods, or those with a memory or an inner step, share."""
-
-
-@validated("method.weights")
-def _check_loss_weights(cohesion: NotNegative = 0.0, divergence: NotNegative = 0.0, classification: NotNegative = 0.0) -> None:
-    """Weights of the memory's losses."""
-
-
-@validated("initialisation")
-def _check_initialisation(passes: Count = 1, batches: Count | None = None) -> None:
-    """How much of the sources a new memory sees."""
-
-
-@validated("network")
-def _check_network(
-    num_classes: Annotated[int, Field(ge=2)] = 2, channels: Count = 1, auxiliary_channels: Count = 1, dropout: Share = 0
-) -> None:
-    """Sizes of the heads."""
-
-
-@validated("trainer")
-def _check_trainer(
-    max_steps: Annotated[int, Field(ge=-1)] = -1,
-    val_check_interval: Count = 1,
-    log_every_n_steps: Count = 1,
-    accelerator: Any = "auto",
-    devices: Any = "auto",
-    num_nodes: Annotated[int, Field(ge=1, le=65_536)] = 1,
-    precision: Any = PRECISIONS[0],
-) -> None:
-    """Iterations, devices that are there, and a precision that a method trains correctly in."""
-    if max_steps == 0:
+def _check_trainer(trainer: DictConfig) -> None:
+    """Iterations in place of epochs, devices that are there, and a precision that a method trains correctly in."""
+    for key, (unset, advice) in _EPOCH_SETTINGS.items():
+        if (value := trainer.get(key)) not in unset:
+            raise ConfigurationError(f"trainer.{key}={value}: training counts iterations, not epochs. Leave it out and {advice}.")
+    refuse_clipping(trainer.get("gradient_clip_val"))
+    steps, every, precision = trainer.get("max_steps", -1), trainer.get("val_check_interval", 1), trainer.get("precision", PRECISIONS[0])
+    accelerator, devices = trainer.get("accelerator"), trainer.get("devices")
+    if steps == 0:
         raise ConfigurationError("trainer.max_steps=0 trains nothing: give a number of iterations, or -1 to train until it is stopped.")
-    if 0 < max_steps < val_check_interval:
+    if 0 < steps < every:
         log.info(
             "No validation: trainer.val_check_interval=%d is above trainer.max_steps=%d. The last checkpoint is the one that is tested.",
-            val_check_interval, max_steps,
+            every, steps,
         )  # fmt: skip
     if precision not in PRECISIONS:
         raise ConfigurationError(f"trainer.precision={precision}: expected one of {', '.join(PRECISIONS)}.")
@@ -121,18 +96,6 @@ def _check_trainer(
         )
     if isinstance(devices, int) and devices > MAX_DEVICES:
         raise ConfigurationError(f"trainer.devices={devices}: expected at most {MAX_DEVICES}.")
-
-
-_CHECKS: dict[str, Callable[..., None]] = {
-    "": _check_run,
-    "optimizer": _check_optimizer,
-    "method": _check_method,
-    "method.weights": _check_loss_weights,
-    "initialisation": _check_initialisation,
-    "network": _check_network,
-    "trainer": _check_trainer,
-}
-"""The function that checks a group of settings; it is given those of its parameters that are set."""
 
 
 def _check_second_order(cfg: DictConfig) -> None:

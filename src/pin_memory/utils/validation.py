@@ -11,10 +11,10 @@ the body of the constructor, or in `__post_init__`, and raise a `ConfigurationEr
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, ConfigDict, Field, Strict, ValidationError, validate_call
+from pydantic import AfterValidator, ConfigDict, Field, Strict, TypeAdapter, ValidationError, validate_call
 from pydantic_core import ErrorDetails
 
 from pin_memory.utils.errors import ConfigurationError
@@ -59,6 +59,18 @@ def validated(group: str) -> Callable[[T], T]:
         return _checked(target, group)
 
     return decorate
+
+
+def check_values(group: str, rules: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Refuse values of a group of settings that break the rule of their name, as `validated` does arguments."""
+    errors: list[ErrorDetails] = []
+    for name, value in values.items():
+        try:
+            TypeAdapter(rules[name], config=_RULES).validate_python(value)
+        except ValidationError as error:
+            errors += [{**details, "loc": (name, *details["loc"])} for details in error.errors()]
+    if errors:
+        raise ConfigurationError(_message(errors, group, list(rules)))
 
 
 def _checked(function: T, group: str) -> T:
