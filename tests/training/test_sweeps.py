@@ -27,8 +27,7 @@ from pin_memory.train import main
 from pin_memory.training import checks
 from pin_memory.training.sweeps import job as sweep_job
 from pin_memory.training.sweeps import read_sweep
-from pin_memory.training.sweeps.summary import job_name, swept_keys
-from pin_memory.training.sweeps.table import as_markdown, as_text
+from pin_memory.training.sweeps.summary import as_markdown, as_text, job_name, swept_keys
 from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import ConfigurationError
 from tests.helpers.in_process import run_in_process

@@ -15,7 +15,7 @@ from pin_memory.runs.folder import RunFolder
 from pin_memory.utils.errors import ConfigurationError, OutputError
 from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD
 from pin_memory.utils.labels import LabelSpace
-from pin_memory.utils.safe_load import read_json
+from pin_memory.utils.safe_load import read_json, read_json_or
 
 FORMAT = "pin_memory.network@1"
 """Marks the settings of an exported network, and their version."""
@@ -119,10 +119,7 @@ class ExportSettings(BaseModel):
 
 def holds_export_settings(path: Path) -> bool:
     """Whether a file holds the settings of an exported network, of this version or another."""
-    try:
-        content = read_json(path)
-    except (OSError, ValueError):
-        return False
+    content = read_json_or(path, None)
     return isinstance(content, dict) and str(content.get("format")).partition("@")[0] == FORMAT.partition("@")[0]
 
 

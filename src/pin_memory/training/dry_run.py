@@ -27,7 +27,10 @@ STEPS = 2
 
 def dry_run(cfg: DictConfig, choices: Mapping[str, str], data: MultiSourceDataModule, method: Method, step: int) -> dict[str, Any]:
     """Train for two iterations and one image of each validation, then print the plan of the run from iteration `step` on."""
-    _shorten(method)
+    if isinstance(method, MemoryLearning):  # what a method does once, over many images, takes one batch
+        method.initial_passes, method.initial_batches = 1, 1
+    if method.whitening is not None:
+        method.whitening.images, method.whitening.trials = 1, 1
     probe = DryRunProbe()
     trainer = build_trainer(_shortened(cfg), [probe], [])
     trainer.fit(method, datamodule=data)
@@ -113,8 +116,8 @@ def plan_of(
 
 def as_text(plan: Mapping[str, Any]) -> str:
     """A plan for the terminal."""
-    lines = [f"Plan of {plan['name']} (dry run; {STEPS} iterations were made, nothing of them is kept)"]
-    return "\n".join([*lines, *(f"  {title:<11} {text}" for title, text in _rows(plan).items())])
+    head = f"Plan of {plan['name']} (dry run; {STEPS} iterations were made, nothing of them is kept)"
+    return "\n".join([head, *(f"  {title:<11} {text}" for title, text in _rows(plan).items())])
 
 
 def _rows(plan: Mapping[str, Any]) -> dict[str, str]:
@@ -150,14 +153,6 @@ def _rows(plan: Mapping[str, Any]) -> dict[str, str]:
 def _counts(numbers: Mapping[str, int]) -> str:
     """Name and number of each domain."""
     return ", ".join(f"{name} {number:,}" for name, number in numbers.items())
-
-
-def _shorten(method: Method) -> None:
-    """Let what a method does once, over many images, take one batch."""
-    if isinstance(method, MemoryLearning):
-        method.initial_passes, method.initial_batches = 1, 1
-    if method.whitening is not None:
-        method.whitening.images, method.whitening.trials = 1, 1
 
 
 def _shortened(cfg: DictConfig) -> DictConfig:

@@ -47,7 +47,9 @@ def train(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
     Raises:
         UserError: Something is missing or does not fit; raised before training starts wherever it can be known by then.
     """
-    _quieten()
+    build.quiet_lightning()
+    if not is_first():  # the first process says it for all
+        logging.getLogger("pin_memory").setLevel(logging.WARNING)
     check_settings(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
     run = Path(cfg.paths.run)
@@ -75,13 +77,6 @@ def train(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
             return _evaluate(cfg, choices, method, data, trainer, run, about)
         finally:
             finish_wandb()
-
-
-def _quieten() -> None:
-    """Leave out what does not apply here, and what the first process says for all."""
-    build.quiet_lightning()
-    if not is_first():
-        logging.getLogger("pin_memory").setLevel(logging.WARNING)
 
 
 def _checked_data(cfg: DictConfig) -> MultiSourceDataModule:

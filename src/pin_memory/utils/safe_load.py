@@ -35,6 +35,14 @@ def read_json(path: Path, limit: int = MAX_JSON_BYTES) -> Any:
         raise ValueError("brackets nested too deeply") from error
 
 
+def read_json_or(path: Path, default: Any) -> Any:
+    """Read a JSON file; `default` where there is none that can be read."""
+    try:
+        return read_json(path)
+    except (OSError, ValueError):
+        return default
+
+
 def read_yaml(path: Path) -> Any:
     """Read a YAML file to plain containers; raises OSError where it cannot be read, ValueError where it is damaged or asks for objects."""
     try:

@@ -14,7 +14,7 @@ from pin_memory.runs.results import RESULTS
 from pin_memory.training.resume.command_line import AUTO
 from pin_memory.utils.checkpoint_io import DamagedCheckpointError, load_intact
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.utils.safe_load import read_json
+from pin_memory.utils.safe_load import read_json_or
 
 log = logging.getLogger(__name__)
 
@@ -98,8 +98,5 @@ def finished_results(cfg: DictConfig, run: Path, step: int) -> dict[str, Any] | 
     """The results of a run that has nothing left to do; None while iterations are to be made, or results are missing or damaged."""
     if not (cfg.test and 0 < cfg.trainer.max_steps <= step):
         return None
-    try:
-        results = read_json(run / RESULTS)
-    except (OSError, ValueError):
-        return None
+    results = read_json_or(run / RESULTS, None)
     return results if isinstance(results, dict) and "targets" in results else None

@@ -32,7 +32,12 @@ def find_unfinished(arguments: Sequence[str], settings: Sequence[str], folder: s
         run = RunFolder(folder)
         found, where = (run.path if (run.path / "checkpoints").is_dir() and run.overrides is not None else None), folder
     else:
-        _check_one_process()
+        variable, number = started_together()
+        if number > 1:  # each would find what is there at its own moment, and not all might take the same run
+            raise ConfigurationError(
+                f"resume=auto: {number} processes are started together ({variable}={number}), and each would look for an unfinished run by"
+                " itself. Name the run's folder, which all of them see: hydra.run.dir=runs/mine resume=auto."
+            )
         output = _output(arguments, settings)
         found, where = _newest(output, _compared(settings), given_directory(arguments)), f"{output}/*/*"
     if found:
@@ -42,23 +47,17 @@ def find_unfinished(arguments: Sequence[str], settings: Sequence[str], folder: s
     return found
 
 
-def _check_one_process() -> None:
-    """Refuse to search in several processes: each would find what is there at its own moment, and not all might take the same run."""
-    variable, number = started_together()
-    if number > 1:
-        raise ConfigurationError(
-            f"resume=auto: {number} processes are started together ({variable}={number}), and each would look for an unfinished run by"
-            " itself. Name the run's folder, which all of them see: hydra.run.dir=runs/mine resume=auto."
-        )
-
-
 def _newest(output: Path, requested: set[str], directory: Path | None) -> Path | None:
     """The unfinished run below `output` whose checkpoints are the newest, of those that no process works on.
 
     It was started with the `requested` settings and YAML files in `directory`; with neither, any run is taken.
     """
+    times: dict[Path, float] = {}
+    for checkpoint in output.glob("*/*/checkpoints/*.ckpt"):
+        with suppress(OSError):  # of a run that is at work and has just replaced it
+            times[checkpoint.parents[1]] = max(times.get(checkpoint.parents[1], 0.0), checkpoint.stat().st_mtime)
     busy, found = 0, None
-    for path in _newest_first(output):  # what costs least is looked at first, a checkpoint last
+    for path in sorted(times, key=lambda run: -times[run]):  # what costs least is looked at first, a checkpoint last
         run = RunFolder(path)
         if (requested or directory) and (_compared(run.overrides or ()) != requested or run.config_directory != directory):
             continue
@@ -70,15 +69,6 @@ def _newest(output: Path, requested: set[str], directory: Path | None) -> Path |
     if busy:
         _print(f"resume=auto: another process works on {busy} of them.")
     return found
-
-
-def _newest_first(output: Path) -> list[Path]:
-    """The runs with a checkpoint."""
-    times: dict[Path, float] = {}
-    for path in output.glob("*/*/checkpoints/*.ckpt"):
-        with suppress(OSError):  # of a run that is at work and has just replaced it
-            times[path.parents[1]] = max(times.get(path.parents[1], 0.0), path.stat().st_mtime)
-    return sorted(times, key=lambda run: -times[run])
 
 
 def _is_finished(run: RunFolder) -> bool:

@@ -35,7 +35,10 @@ def run_folder(cfg: DictConfig, start: Resumption, step: int) -> Iterator[None]:
     run = Path(cfg.paths.run)
     with StopSignals(), exclusive(run) if is_first() else nullcontext():
         if is_first():
-            _make(run, may_exist=start.in_place)
+            try:
+                (run / "checkpoints").mkdir(parents=True, exist_ok=start.in_place)
+            except FileExistsError as error:  # of another run, be it one that starts in the same second
+                raise OutputError(f"{run} already holds a run. Start again, or name another folder with hydra.run.dir=DIR.") from error
             if start.in_place:
                 _prepare(cfg, run, start, step)
             if cfg.network.backbone.get("pretrained", "by a backbone of the user's own") is None:
@@ -43,14 +46,6 @@ def run_folder(cfg: DictConfig, start: Resumption, step: int) -> Iterator[None]:
             write_text(run / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
             write_text(run / "provenance.json", json.dumps(provenance(), indent=2) + "\n")
         yield
-
-
-def _make(run: Path, may_exist: bool) -> None:
-    """Make the run folder; never take one that another run has, not even one that starts in the same second."""
-    try:
-        (run / "checkpoints").mkdir(parents=True, exist_ok=may_exist)
-    except FileExistsError as error:
-        raise OutputError(f"{run} already holds a run. Start again, or name another folder with hydra.run.dir=DIR.") from error
 
 
 def _prepare(cfg: DictConfig, run: Path, start: Resumption, step: int) -> None:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from pin_memory.utils.errors import FULL_ERROR, ConfigurationError
 from pin_memory.utils.files import write_text
 from pin_memory.utils.locking import exclusive
-from pin_memory.utils.safe_load import read_json
+from pin_memory.utils.safe_load import read_json_or
 
 RECORD = "job.json"
 """What a job leaves next to its run: settings, state, score."""
@@ -65,10 +65,7 @@ def objective(result: dict[str, Any]) -> float | None:
 
 def read_record(folder: Path) -> dict[str, Any] | None:
     """The content of a job's `job.json`; None where there is none that can be read."""
-    try:
-        record = read_json(folder / RECORD)
-    except (OSError, ValueError):
-        return None
+    record = read_json_or(folder / RECORD, None)
     return record if isinstance(record, dict) and {"status", "settings", "overrides"} <= record.keys() else None
 
 
@@ -76,12 +73,7 @@ def is_finished(folder: Path, record: dict[str, Any]) -> bool:
     """Whether a job came to its end and its results are still intact."""
     if record["status"] != "finished" or not (folder / str(record.get("checkpoint"))).is_file():
         return False
-    if not record["settings"].get("test", False):
-        return True
-    try:
-        return "targets" in read_json(folder / "results.json")
-    except (OSError, ValueError):
-        return False
+    return not record["settings"].get("test", False) or "targets" in read_json_or(folder / "results.json", {})
 
 
 def _skip_or_run(
@@ -90,7 +82,13 @@ def _skip_or_run(
     """The objective, and whether it was there already ("skipped") or was made now ("finished")."""
     settings, earlier = _settings(cfg), read_record(folder)
     if earlier and is_finished(folder, earlier):
-        _check_same(earlier["settings"], settings, folder)
+        from pin_memory.training.resume.folder import changed_settings  # imports torch, which `--help` does not need
+
+        if changed := changed_settings(earlier["settings"], settings, most=5):
+            raise ConfigurationError(
+                f"{folder} holds the finished job of other settings ({'; '.join(changed)})."
+                " It is left as it is; give this sweep another folder with hydra.sweep.dir=DIR."
+            )
         print(f"Skipped: {folder} was finished before.")
         return earlier["objective"], "skipped"
     cfg = _resumed(cfg, folder, earlier, settings)
@@ -116,17 +114,6 @@ def _settings(cfg: DictConfig) -> dict[str, Any]:
     assert isinstance(settings, dict)
     settings["paths"] = {"data": str(Path(cfg.paths.data).resolve())}
     return json.loads(json.dumps(settings, default=str))  # as it will be read back: tuples are lists there
-
-
-def _check_same(before: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
-    """Refuse to take the results of other settings for those of this job."""
-    from pin_memory.training.resume.folder import changed_settings  # imports torch, which `--help` does not need
-
-    if changed := changed_settings(before, now, most=5):
-        raise ConfigurationError(
-            f"{folder} holds the finished job of other settings ({'; '.join(changed)})."
-            " It is left as it is; give this sweep another folder with hydra.sweep.dir=DIR."
-        )
 
 
 def _resumed(cfg: DictConfig, folder: Path, earlier: dict[str, Any] | None, settings: dict[str, Any]) -> DictConfig:

@@ -11,14 +11,11 @@ from typing import Any
 
 from pin_memory.training.sweeps.job import OUTCOMES, RECORD, is_finished, read_record
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.utils.safe_load import read_json, read_yaml
+from pin_memory.utils.safe_load import read_json_or, read_yaml
 
 OBJECTIVE = "mean over the sources of the mIoU on their validation splits"
 SWEPT = ".swept.json"
 """File in a sweep's folder: the settings that it changes."""
-
-SeedScores = dict[str, list[float]]
-"""The objectives of one setting by seed; all under "None" where the seed was not changed."""
 
 
 def read_sweep(folder: str | Path) -> dict[str, Any]:
@@ -93,42 +90,32 @@ def _compared_settings(jobs: Iterable[dict[str, Any]]) -> tuple[list[dict[str, A
     about the settings. A setting that misses a seed is not compared (None), or it would win by losing its worst seed.
     """
     groups: dict[str, list[dict[str, Any]]] = {}
+    scores: dict[str, dict[str, list[float]]] = {}  # by setting and seed
     for job in jobs:
-        groups.setdefault(json.dumps({key: value for key, value in job["settings"].items() if key != "seed"}), []).append(job)
-    scores = {setting: found for setting, members in groups.items() if (found := _scores_by_seed(members))}
-    missing = settings_missing_seeds(groups, scores)
+        setting = json.dumps({key: value for key, value in job["settings"].items() if key != "seed"})
+        groups.setdefault(setting, []).append(job)
+        if job["objective"] is not None:
+            scores.setdefault(setting, {}).setdefault(_seed(job), []).append(job["objective"])
+    known = set(chain(*scores.values()))
+    missing = {setting: known & {_seed(job) for job in groups[setting]} - found.keys() for setting, found in scores.items()}
     compared = [set(found) for setting, found in scores.items() if not missing[setting]]
     shared = set.intersection(*compared) if compared else set()
     rows = []
     for setting, found in scores.items():
         own = list(chain(*found.values()))
+        common = [score for seed, values in found.items() if seed in shared or not shared for score in values]
         rows.append({
             "settings": json.loads(setting), "mean": statistics.fmean(own), "std": statistics.stdev(own) if len(own) > 1 else None,
-            "compared": None if missing[setting] else mean_over_shared_seeds(found, shared),
+            "compared": None if missing[setting] else statistics.fmean(common),
             "jobs": [job["name"] for job in groups[setting] if job["objective"] is not None],
         })  # fmt: skip
     rows.sort(key=lambda row: (-1.0 if row["compared"] is None else row["compared"], row["mean"]), reverse=True)
     return rows, _notes(missing, compared, shared)
 
 
-def _scores_by_seed(jobs: Iterable[dict[str, Any]]) -> SeedScores:
-    """The scores of one setting's jobs by their seed."""
-    found: SeedScores = {}
-    for job in jobs:
-        if job["objective"] is not None:
-            found.setdefault(str(job["settings"].get("seed")), []).append(job["objective"])
-    return found
-
-
-def settings_missing_seeds(groups: Mapping[str, Iterable[dict[str, Any]]], scores: Mapping[str, SeedScores]) -> dict[str, set[str]]:
-    """The seeds that a setting has no score for, as its job failed or is unfinished, while another setting has one."""
-    known = set(chain(*scores.values()))
-    return {key: known & {str(job["settings"].get("seed")) for job in groups[key]} - found.keys() for key, found in scores.items()}
-
-
-def mean_over_shared_seeds(scores: SeedScores, shared: set[str]) -> float:
-    """The mean over the seeds that all compared settings have; over a setting's own seeds where there is no such seed."""
-    return statistics.fmean(score for seed, values in scores.items() if seed in shared or not shared for score in values)
+def _seed(job: dict[str, Any]) -> str:
+    """The seed of a job; "None" where the sweep does not change it."""
+    return str(job["settings"].get("seed"))
 
 
 def _notes(missing: Mapping[str, set[str]], compared: list[set[str]], shared: set[str]) -> list[str]:
@@ -179,11 +166,3 @@ def short_names(keys: Sequence[str]) -> dict[str, str]:
     """The last part of each dotted key where that is enough to tell them apart."""
     last = {key: re.split(r"[./]", key)[-1] for key in keys}
     return {key: last[key] if list(last.values()).count(last[key]) == 1 else key for key in keys}
-
-
-def read_json_or(path: Path, default: Any) -> Any:
-    """The content of a JSON file; `default` where there is none that can be read."""
-    try:
-        return read_json(path)
-    except (OSError, ValueError):
-        return default
