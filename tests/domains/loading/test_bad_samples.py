@@ -183,22 +183,22 @@ def test_the_count_travels_in_the_checkpoint(root: Path) -> None:
 
 def test_the_count_is_right_on_several_processes_after_a_resumption(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint has the bad samples of all; each process knows all names then, and their draws count once."""
-    place = "pin_memory.domains.loading.multi_source"
+    place = "pin_memory.domains.loading"
     ranks = [MultiSourceDataModule({"own": module(root)}) for _ in range(2)]
     for data, state in zip(ranks, ({"names": ["03"], "draws": 2}, {"names": ["07", "03"], "draws": 5}), strict=True):
         data.sources["own"].bad_samples.load_state_dict(state)
     own = [{"own": data.sources["own"].bad_samples.state_dict()} for data in ranks]
-    monkeypatch.setattr(f"{place}.gather_objects", lambda _: own)
+    monkeypatch.setattr(f"{place}.bad_samples.gather_objects", lambda _: own)
     states = [data.state_dict() for data in ranks]
     assert states == [{"bad_samples": {"own": {"names": ["03", "07"], "draws": 7}}}] * 2
     resumed = []
     for number in range(3):  # one more than before
-        monkeypatch.setattr(f"{place}.rank", lambda number=number: number)
+        monkeypatch.setattr(f"{place}.multi_source.rank", lambda number=number: number)
         data = MultiSourceDataModule({"own": module(root)})
         data.load_state_dict(states[0])
         assert data.sources["own"].bad_samples.names == ["03", "07"]
         resumed.append({"own": data.sources["own"].bad_samples.state_dict()})
-    monkeypatch.setattr(f"{place}.gather_objects", lambda _: resumed)
+    monkeypatch.setattr(f"{place}.bad_samples.gather_objects", lambda _: resumed)
     assert data.bad_samples() == {"own": {"samples": ["03", "07"], "draws": 7}}
 
 

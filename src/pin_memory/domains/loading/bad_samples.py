@@ -1,7 +1,7 @@
 """Training images or labels that cannot be read: named and counted, and either the end of the run or left out by a rule."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from torch.utils.data import Dataset, default_collate
 
 from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.draws import Draw
+from pin_memory.utils.distributed import gather_objects
 from pin_memory.utils.errors import DataError
 
 _SKIPPED = "skipped"
@@ -105,3 +106,14 @@ class BadSamples:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue the count of the run that is resumed."""
         self.names, self.draws = list(state.get("names", [])), int(state.get("draws", 0))
+
+
+def over_processes(own: Mapping[str, BadSamples]) -> dict[str, dict[str, Any]]:
+    """Sorted names under "samples" and the number of "draws" by source, over all processes; without sources that have none."""
+    parts = gather_objects({source: bad.state_dict() for source, bad in own.items()})
+    found: dict[str, dict[str, Any]] = {}
+    for source in own:
+        if states := [part[source] for part in parts if part[source]]:
+            samples = sorted({sample for state in states for sample in state["names"]})
+            found[source] = {"samples": samples, "draws": sum(state["draws"] for state in states)}
+    return found

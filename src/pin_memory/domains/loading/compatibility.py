@@ -10,6 +10,19 @@ from pin_memory.domains.readers.layouts import DEMO, MissingDataError
 from pin_memory.utils.errors import ConfigurationError, DataError
 
 
+def require_data_sets(sources: Mapping[Any, Any], targets: Mapping[Any, Any]) -> None:
+    """Refuse entries that are no data set, such as one option without the rest, and names that were read as numbers."""
+    for name in (*sources, *targets):
+        domain = sources.get(name) or targets.get(name)
+        if not isinstance(domain, DomainDataModule):
+            raise ConfigurationError(
+                f"data.sources.{name} or data.targets.{name} is no data set ({domain!r}): add a complete one, as in"
+                f" +domain@data.sources.{name}=gtav."
+            )
+        if not isinstance(name, str):
+            raise ConfigurationError(f"The name {name!r} of a domain was read as a number: quote it in the YAML file.")
+
+
 def require_any(domains: Mapping[str, Any], kind: str) -> None:
     """Refuse to continue without any domain of a kind ("source" or "target")."""
     if not domains:

@@ -8,23 +8,15 @@ from typing import Any, Protocol
 from lightning import LightningDataModule
 from lightning.pytorch.utilities import CombinedLoader
 
-from pin_memory.domains.loading.compatibility import (
-    identity,
-    report,
-    require_any,
-    require_one_crop,
-    require_one_label_space,
-    require_sources,
-    require_unseen,
-    require_unseen_images,
-)
+from pin_memory.domains.loading import compatibility
+from pin_memory.domains.loading.bad_samples import over_processes
 from pin_memory.domains.loading.data_module import DomainDataModule, normalized
 from pin_memory.domains.loading.loader import SourceLoader
 from pin_memory.domains.loading.meta_test_augmentation import MetaTestAugmentation, Split
 from pin_memory.domains.loading.parallel import usable_cpus
 from pin_memory.domains.loading.transforms import TrainTransform
 from pin_memory.domains.readers.draws import Transform
-from pin_memory.utils.distributed import gather_objects, rank, world_size
+from pin_memory.utils.distributed import rank, world_size
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.utils.labels import CITYSCAPES, LabelSpace
 
@@ -46,6 +38,21 @@ class MultiSourceDataModule(LightningDataModule):
 
     A training batch is a dictionary from the source's name to its mini-batch of "image", "label" and "name". Validation runs over the
     sources one after the other, a test over the targets.
+
+    Args:
+        sources: The source domains by name.
+        targets: The target domains by name.
+        stand_in: Draws stand-ins for the data sets in `prepare_data`.
+        validate: Sources (or the one source) to validate on; by default all. For a data set that is listed twice with different
+            augmentations.
+        split: The method's split of the sources, which `meta_test_augmentation` goes by; None where the method does not split.
+        meta_test_augmentation: For the sources that are on the meta-test side of an iteration, in place of their own; crop, scale
+            and flip stay those of the source.
+        views: Sources that are further views of another one, there to be split; left out where the method does not split.
+
+    Raises:
+        ConfigurationError: A domain's name is not text, a target is one of the sources, the domains' classes differ, or `validate`
+            or `views` name what is no source.
     """
 
     def __init__(
@@ -58,50 +65,23 @@ class MultiSourceDataModule(LightningDataModule):
         meta_test_augmentation: Transform | None = None,
         views: Sequence[str] = (),
     ) -> None:
-        """Compose the domains.
-
-        Args:
-            sources: The source domains by name.
-            targets: The target domains by name.
-            stand_in: Draws stand-ins for the data sets in `prepare_data`.
-            validate: Sources (or the one source) to validate on; by default all. For a data set that is listed twice with different
-                augmentations.
-            split: The method's split of the sources, which `meta_test_augmentation` goes by; None where the method does not split.
-            meta_test_augmentation: For the sources that are on the meta-test side of an iteration, in place of their own; crop, scale
-                and flip stay those of the source.
-            views: Sources that are further views of another one, there to be split; left out where the method does not split.
-
-        Raises:
-            ConfigurationError: A domain's name is not text, a target is one of the sources, the domains' classes differ, or `validate`
-                or `views` name what is no source.
-        """
         super().__init__()
-        self.sources = dict(sources or {})
-        self.targets = dict(targets or {})
-        for name in (*self.sources, *self.targets):
-            domain = self.sources.get(name) or self.targets.get(name)
-            if not isinstance(domain, DomainDataModule):
-                raise ConfigurationError(
-                    f"data.sources.{name} or data.targets.{name} is no data set ({domain!r}): add a complete one, as in"
-                    f" +domain@data.sources.{name}=gtav."
-                )
-            if not isinstance(name, str):
-                raise ConfigurationError(f"The name {name!r} of a domain was read as a number: quote it in the YAML file.")
-        self.stand_in = stand_in
-        self.split, self.meta_test_augmentation = split, meta_test_augmentation
+        self.sources, self.targets = dict(sources or {}), dict(targets or {})
+        compatibility.require_data_sets(self.sources, self.targets)
         if meta_test_augmentation is not None and split is None:
             raise ConfigurationError(
                 "data.meta_test_augmentation is for methods that split their sources (mldg, pin_the_memory); this one has no meta-test side"
                 " (data.split is null). Leave it out."
             )
-        require_sources("views", views, self.sources)
+        self.stand_in, self.split, self.meta_test_augmentation = stand_in, split, meta_test_augmentation
+        compatibility.require_sources("views", views, self.sources)
         if split is None:
             self.sources = {name: domain for name, domain in self.sources.items() if name not in views}
-        require_unseen(self.sources, self.targets)
-        require_one_label_space(self.sources | self.targets)
-        require_one_crop(self.sources)
+        compatibility.require_unseen(self.sources, self.targets)
+        compatibility.require_one_label_space(self.sources | self.targets)
+        compatibility.require_one_crop(self.sources)
         self.validation_names = [validate] if isinstance(validate, str) else list(self.sources if validate is None else validate)
-        require_sources("validate", self.validation_names, self.sources)
+        compatibility.require_sources("validate", self.validation_names, self.sources)
 
     @classmethod
     def leave_one_out(cls, domains: Mapping[str, DomainDataModule], target: str | float, **options: Any) -> "MultiSourceDataModule":
@@ -144,11 +124,8 @@ class MultiSourceDataModule(LightningDataModule):
     @property
     def data_sets(self) -> int:
         """Number of different source data sets: parts of one count each, views of the same images once."""
-        different: list[tuple[Any, ...]] = []
-        for domain in self.sources.values():
-            if identity(domain) not in different:
-                different.append(identity(domain))
-        return len(different)
+        identities = [compatibility.identity(domain) for domain in self.sources.values()]
+        return sum(identities.index(one) == place for place, one in enumerate(identities))
 
     @property
     def uses_stand_ins(self) -> bool:
@@ -171,66 +148,34 @@ class MultiSourceDataModule(LightningDataModule):
             DataError: One error for everything that is missing or unusable, with where to get it.
             ConfigurationError: A source trains or validates on images that a target is evaluated on.
         """
-        requested: list[tuple[str, DomainDataModule, Sequence[str]]] = []
-        if sources:
-            requested += [(name, domain, ("train", "val")) for name, domain in self.sources.items()]
-        if targets:
-            requested += [(name, domain, ("test",)) for name, domain in self.targets.items()]
         problems: dict[str, DataError] = {}
-        images: dict[str, set[Path]] = {}
-        for name, domain, splits in requested:
-            try:
-                images[name] = domain.check(splits)
-            except DataError as error:
-                problems.setdefault(name, error)
+        trained: dict[str, set[Path]] = {}
+        evaluated: dict[str, set[Path]] = {}
+        sides = ((sources, self.sources, ("train", "val"), trained), (targets, self.targets, ("test",), evaluated))
+        for wanted, domains, splits, images in sides:
+            for name, domain in domains.items() if wanted else ():
+                try:
+                    images[name] = domain.check(splits)
+                except DataError as error:
+                    problems.setdefault(name, error)
         if problems:
-            raise DataError(report(problems))
-        trained, evaluated = ({name: images[name] for name in side if name in images} for side in (self.sources, self.targets))
-        require_unseen_images(trained, evaluated)
+            raise DataError(compatibility.report(problems))
+        compatibility.require_unseen_images(trained, evaluated)
 
     def check_shares(self, processes: int, targets: bool = True) -> None:
-        """See that every process has images to evaluate, before hours of training.
+        """Refuse, before hours of training, so many processes that one of them would have no image to evaluate."""
+        if processes > 1:
+            for name in self.validation_names:
+                self.sources[name].evaluated("val", processes)
+            for domain in self.targets.values() if targets else ():
+                domain.evaluated("test", processes)
 
-        Args:
-            processes: How many share them out.
-            targets: Look at the targets' test images, too.
-
-        Raises:
-            ConfigurationError: One would have none.
-        """
-        if processes == 1:
-            return
-        for name in self.validation_names:
-            self.sources[name].evaluated("val", processes)
-        for domain in self.targets.values() if targets else ():
-            domain.evaluated("test", processes)
-
-    def train_dataloader(self) -> SourceLoader:
+    def train_dataloader(self, extra_pass: int | None = None) -> SourceLoader:
         """One mini-batch of each source for every iteration from the one that the Trainer is at, without an end.
 
-        Raises:
-            ConfigurationError: There are no sources.
-            DataError: A source is missing.
+        `extra_pass` is as in `DomainDataModule`. All sources together start no more loading processes than there are CPUs.
         """
-        return self._loader(None)
-
-    def source_pass(self, number: int) -> Iterator[dict[str, dict[str, Any]]]:
-        """One pass over the sources outside of the iterations, with draws of its own: the batches that draw the largest source once.
-
-        Args:
-            number: Of the pass; passes of different numbers have different draws.
-
-        Raises:
-            ConfigurationError: There are no sources.
-            DataError: A source is missing.
-        """
-        sources = self._loader(number)
-        lengths = [len(loader.domain) // (loader.sampler.batch_size * world_size()) for loader in sources.loaders.values()]
-        yield from islice(sources, max(1, *lengths))
-
-    def _loader(self, extra_pass: int | None) -> SourceLoader:
-        """Return the training batches of all sources, which together start no more loading processes than there are CPUs."""
-        require_any(self.sources, "source")
+        compatibility.require_any(self.sources, "source")
         loaders = {}
         for name, domain in self.sources.items():
             domain.trainer = self.trainer
@@ -238,35 +183,26 @@ class MultiSourceDataModule(LightningDataModule):
             loaders[name] = domain.train_dataloader(name, self._augmentation(name), workers, extra_pass)
         return SourceLoader(loaders)
 
+    def source_pass(self, number: int) -> Iterator[dict[str, dict[str, Any]]]:
+        """One pass over the sources outside of the iterations, with its own draws: the batches that draw the largest source once."""
+        sources = self.train_dataloader(number)
+        lengths = [len(loader.domain) // (loader.sampler.batch_size * world_size()) for loader in sources.loaders.values()]
+        yield from islice(sources, max(1, *lengths))
+
     def bad_samples(self) -> dict[str, dict[str, Any]]:
         """The training samples that could not be read and were left out so far, over all processes, which all have to ask.
 
-        Returns:
-            `{source: {"samples": sorted names, "draws": how often another sample took a place}}`, without sources that have none.
+        `{source: {"samples": sorted names, "draws": how often another sample took a place}}`, without sources that have none.
         """
-        own = {name: domain.bad_samples.state_dict() for name, domain in self.sources.items()}
-        parts = gather_objects({name: state for name, state in own.items() if state})
-        found: dict[str, dict[str, Any]] = {}
-        for name in self.sources:
-            states = [part[name] for part in parts if name in part]
-            if states:
-                samples = sorted({sample for state in states for sample in state["names"]})
-                found[name] = {"samples": samples, "draws": sum(state["draws"] for state in states)}
-        return found
+        return over_processes({name: domain.bad_samples for name, domain in self.sources.items()})
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps of the data: the bad samples met so far, over all processes, which all have to ask.
-
-        They do: Lightning puts a checkpoint together in each of them, though the first one alone writes it.
-        """
+        """What a checkpoint keeps of the data: the bad samples met so far; Lightning asks for it in each process."""
         kept = {name: {"names": bad["samples"], "draws": bad["draws"]} for name, bad in self.bad_samples().items()}
         return {"bad_samples": kept} if kept else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue the count, on any number of processes.
-
-        All know the names, so that none is reported again; the first one alone has the number of draws, summed over the processes.
-        """
+        """Continue the count: all processes know the names, so that none is reported again, the first one alone has the draws of all."""
         for name, state in state_dict.get("bad_samples", {}).items():
             if name in self.sources:
                 self.sources[name].bad_samples.load_state_dict(state if rank() == 0 else {**state, "draws": 0})
@@ -282,12 +218,12 @@ class MultiSourceDataModule(LightningDataModule):
 
     def val_dataloader(self) -> CombinedLoader:
         """The sources' validation images, source by source, one by one."""
-        require_any(self.sources, "source")
+        compatibility.require_any(self.sources, "source")
         return CombinedLoader({name: self.sources[name].val_dataloader() for name in self.validation_names}, "sequential")
 
     def test_dataloader(self) -> CombinedLoader:
         """The targets' test images, target by target, one by one at their native size."""
-        require_any(self.targets, "target")
+        compatibility.require_any(self.targets, "target")
         return CombinedLoader({name: domain.test_dataloader() for name, domain in self.targets.items()}, "sequential")
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
