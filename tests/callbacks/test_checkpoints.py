@@ -334,6 +334,7 @@ def stopped_by(rank: int, told: tuple[int | None, int | None], every: int | None
     return []
 
 
+@pytest.mark.slow
 def test_a_signal_to_any_process_stops_both_after_the_same_iteration() -> None:
     """They ask each other every tenth iteration, and where they save."""
     assert ASK_EVERY == 10

@@ -251,6 +251,7 @@ def test_the_task_sees_the_environment_as_it_was(run: Run) -> None:
     assert "full error: None" in run("kind=environment").stdout
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_after_a_mistake_and_after_a_defect(run: Run, tmp_path: Path) -> None:
     done = run("-m", "kind=user,defect,ok")
     assert done.returncode == 2
@@ -289,7 +290,7 @@ def test_version() -> None:
     assert pin_memory("--version").stdout.startswith("pin-memory ")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name == "train" else pytest.mark.slow) for name in NAMES])
 def test_every_command_has_help_with_three_examples_and_says_it_without_torch(name: str, tmp_path: Path) -> None:
     spy = "import sys, runpy, atexit; sys.argv = ['x', '--help']; atexit.register(lambda: print('torch' in sys.modules)); "
     spy += f"runpy.run_module('pin_memory.{name}', run_name='__main__', alter_sys=True)"

@@ -172,6 +172,7 @@ def test_released_weights_give_the_released_logits_and_are_evaluated(
     assert all(0 <= target["miou"] < 0.2 for target in results["targets"].values()), "random weights"
 
 
+@pytest.mark.slow
 def test_a_run_of_ours_becomes_the_authors(convert: Convert) -> None:
     """With a wrapper before the names, the memory, the epoch and the sources' mean IoU."""
     torch.save(released(network()), "theirs.pth")

@@ -138,6 +138,7 @@ def test_methods_train(tmp_path: Path, data: Path, method: str, overrides: list[
         assert checkpoints.load_method(tmp_path / "run" / "checkpoints" / "last.ckpt").method.whitening is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("method", METHODS)
 def test_every_network_and_method_is_built(network: str, method: str) -> None:
@@ -148,6 +149,7 @@ def test_every_network_and_method_is_built(network: str, method: str) -> None:
     assert made.name == method
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 @pytest.mark.parametrize("method", METHODS)
 def test_every_experiment_takes_every_method(experiment: str, method: str) -> None:

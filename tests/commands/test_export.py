@@ -175,6 +175,7 @@ def test_safetensors_are_loaded_again(
         load_safetensors("x.safetensors", trust=OWN)
 
 
+@pytest.mark.slow
 def test_files_of_others_are_not_replaced(
     untrained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], scene: np.ndarray
 ) -> None:
@@ -217,6 +218,7 @@ def front_matter(card: str) -> dict[str, Any]:
     return yaml.safe_load(head)
 
 
+@pytest.mark.slow
 def test_a_folder_for_a_hub(untrained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scene: np.ndarray) -> None:
     """Weights, settings, and a card with the results of the run, their protocol, and what they are worth."""
     folder = tmp_path / "hub"

@@ -65,6 +65,7 @@ def scenes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path("scenes")
 
 
+@pytest.mark.slow
 def test_the_command(untrained_run: Path, scenes: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """A folder by a protocol in batches; again; with other settings; with an unreadable image."""
     arguments = [f"checkpoint={untrained_run}", TRUST, "input=scenes", "output=out", "device=cpu", "protocol=whole_flip"]
@@ -98,6 +99,7 @@ def test_the_command(untrained_run: Path, scenes: Path, monkeypatch: pytest.Monk
     assert Path("out/a_overlay.jpg").is_file()
 
 
+@pytest.mark.slow
 def test_a_video(untrained_run: Path, scenes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Comes back with the same size, rate and number of frames; its masks are those of its frames."""
     make_video(Path("drive.mp4"), (96, 64), 12.5)

@@ -10,6 +10,8 @@ from tests.helpers.stepping import ERMByHand
 from tests.helpers.tiny import tiny_batch, tiny_segmenter
 from tests.helpers.two_ranks import on_two_ranks
 
+pytestmark = pytest.mark.slow
+
 SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
 
 
@@ -42,7 +44,6 @@ def with_a_bad_loss(rank: int) -> tuple[int, int, bool]:
     return method.finite.skipped["steps"], int(method.images_seen), same
 
 
-@pytest.mark.slow
 def test_a_bad_image_of_one_rank_stops_all_with_one_message() -> None:
     """Nobody steps, nobody waits for the other."""
     (first, kept), (second, also_kept) = on_two_ranks(with_a_bad_image)

@@ -14,6 +14,8 @@ from tests.helpers.stepping import WithoutTrainer
 from tests.helpers.tiny import tiny_batch, tiny_segmenter
 from tests.helpers.two_ranks import on_two_ranks
 
+pytestmark = pytest.mark.slow
+
 SGD = partial(torch.optim.SGD, lr=0.01)
 FROZEN = {"train_statistics": "frozen"}
 

@@ -10,6 +10,8 @@ import pytest
 from pin_memory.domains.stand_ins.writers import StandIns
 from tests.helpers.resumption import TINY
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 CHANGED = [
     "loading.max_val_images=2", "loading.max_test_images=2", "trainer.max_steps=6", "callbacks.last.every=2",
@@ -34,7 +36,6 @@ def common(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [*(setting for setting in TINY if setting.partition("=")[0] not in given), *CHANGED, *DDP, f"paths.data={sets}"]
 
 
-@pytest.mark.slow
 def test_two_processes_stop_together_and_resume(common: list[str], tmp_path: Path) -> None:
     """A signal reaches the second one alone, and both stop; resumed, they make the remaining steps."""
     stop = "+callbacks.disturbance={_target_:tests.helpers.resumption.Disturbance,hook:on_train_batch_start,step:1,kind:SIGTERM,rank:1}"
@@ -46,7 +47,6 @@ def test_two_processes_stop_together_and_resume(common: list[str], tmp_path: Pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["part", "said.txt"]
 
 
-@pytest.mark.slow
 def test_a_checkpoint_that_cannot_be_written_ends_both_processes(common: list[str], tmp_path: Path) -> None:
     """With the message of the first one, once; the other does not wait for it in a barrier."""
     (tmp_path / "file").touch()

@@ -16,6 +16,8 @@ from tests.helpers.stepping import ByHand, ERMByHand, ERMMemoryByHand, MLDGByHan
 from tests.helpers.tiny import TinyBackbone, tiny_batch, tiny_segmenter
 from tests.helpers.two_ranks import RANKS, on_two_ranks
 
+pytestmark = pytest.mark.slow
+
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 _NAMES: dict[str, Any] = {}
 exec(re.findall(r"# my_method.py\n(.*?)```", README, re.DOTALL)[0], _NAMES)

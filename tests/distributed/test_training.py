@@ -15,6 +15,8 @@ import pytest
 
 from tests.helpers.tiny_run import TINY, train_tiny
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 DDP = ["trainer=ddp", "trainer.devices=2", "loading.max_val_images=2", "loading.max_test_images=3", "logger=csv", "floors=false"]
 
@@ -25,7 +27,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train_tiny(tmp_path_factory.mktemp("ddp"), *DDP, "floors=true")
 
 
-@pytest.mark.slow
 def test_two_processes_make_one_run(run: Path) -> None:
     """Both processes' images count, one of them writes, and no image is judged twice or left out."""
     results = json.loads((run / "results.json").read_text())
@@ -48,7 +49,6 @@ def test_two_processes_make_one_run(run: Path) -> None:
             assert np.array_equal(together[target], single[target])
 
 
-@pytest.mark.slow
 def test_processes_of_torchrun_learn_the_same(tmp_path: Path) -> None:
     """Bitwise equal parameters, memory and whitening masks over fifty steps on different images; one run folder, one results file."""
     callback = f"+callbacks.fingerprints={{_target_:tests.helpers.agreement.Fingerprints,folder:{tmp_path / 'prints'},every:5}}"
@@ -69,7 +69,6 @@ def test_processes_of_torchrun_learn_the_same(tmp_path: Path) -> None:
     assert done.stdout.count("Initialising the memory") <= 1
 
 
-@pytest.mark.slow
 def test_ctrl_c_to_the_first_process_ends_all(tmp_path: Path) -> None:
     """Its last checkpoint is written without waiting for the other, which may be anywhere."""
     long = [setting for setting in TINY if not setting.startswith(("trainer.max_steps", "trainer.val_check"))]
@@ -99,7 +98,6 @@ def wait_for(happened: Callable[[], bool], process: subprocess.Popen[bytes], sec
         time.sleep(0.2)
 
 
-@pytest.mark.slow
 def test_too_few_images_for_the_processes_are_told_before_training(tmp_path: Path) -> None:
     """And nothing is left behind but what Hydra makes."""
     command = [sys.executable, "-m", "pin_memory.train", "experiment=demo", *TINY, *DDP, "loading.max_test_images=1", "hydra.run.dir=run"]
@@ -109,7 +107,6 @@ def test_too_few_images_for_the_processes_are_told_before_training(tmp_path: Pat
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
-@pytest.mark.slow
 def test_a_sweep_on_several_devices_is_refused(tmp_path: Path) -> None:
     """The processes that Lightning starts would run the sweep again."""
     command = [sys.executable, "-m", "pin_memory.train", "-m", "experiment=demo", *TINY, *DDP, "seed=1"]

@@ -1,5 +1,6 @@
 """The covariances to whiten are chosen from the images of all ranks."""
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -7,6 +8,8 @@ from pin_memory.memory import CategoricalMemory
 from pin_memory.networks import MemorySegmenter, ResNetBackbone
 from tests.helpers.agreement import ChannelsFlipped
 from tests.helpers.two_ranks import on_two_ranks
+
+pytestmark = pytest.mark.slow
 
 
 def images() -> Tensor:

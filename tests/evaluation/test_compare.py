@@ -286,6 +286,7 @@ def test_lines_of_the_csv_are_told_apart_without_seeds(sweep: Path) -> None:
     assert {(label, seed) for label, seed, _, _ in names} == {(f"time/{1 + index}", str(1 + index % 3)) for index in range(6)}
 
 
+@pytest.mark.slow
 def test_compare_on_the_command_line(sweep: Path, tmp_path: Path) -> None:
     """A quoted glob, a baseline by method, all formats; then a mistake."""
     environment = os.environ | {"COLUMNS": "200"}

@@ -118,6 +118,7 @@ def test_the_list_of_tiles_cannot_fetch_other_files_into_the_page(tmp_path: Path
     assert "leaves out the panel image 0" in caplog.text
 
 
+@pytest.mark.slow
 def test_large_pictures_are_shown_640_pixels_wide(tmp_path: Path) -> None:
     page = Page(write_report(make_run(tmp_path / "run", side=400, noise=True)))
     assert {(image["width"], image["height"]) for image in page.all("img")} == {("640", "320")}

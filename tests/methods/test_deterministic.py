@@ -77,6 +77,7 @@ def test_the_loss_is_the_same(request: pytest.FixtureRequest) -> None:
         torch.testing.assert_close(torch.autograd.grad(again, logits)[0], gradient, rtol=1e-14, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("deterministic")  # Lightning switches it on for the process, and never off
 def test_a_run_in_deterministic_mode(data: Path, tmp_path: Path) -> None:
     """Comes to its end, and a second one to the same bits."""

@@ -83,6 +83,7 @@ def test_an_iteration_needs_no_value_of_another_device(kind: Any, whitening: boo
     assert method.steps == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["erm", "pin_the_memory"])
 def test_nothing_around_the_step_waits(data: Path, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Callbacks, logging, progress: in an iteration whose metrics are not written one number is read, and no tensor is made of one.

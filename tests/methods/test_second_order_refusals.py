@@ -48,7 +48,7 @@ def wrapped(network: MemorySegmenter) -> MemorySegmenter:
 FAULTS = [
     (unchanged, {"sync_batchnorm": True, "strategy": "ddp"}, "SyncBatchNorm"),  # on a single device Lightning converts nothing
     (synchronised, {}, "SyncBatchNorm"),
-    (compiled_in_place, {}, "compile"),
+    pytest.param(compiled_in_place, {}, "compile", marks=pytest.mark.slow),
     (wrapped, {}, "compile"),
 ]
 

@@ -60,7 +60,7 @@ def same(found: ByHand, expected: ByHand) -> None:
     torch.testing.assert_close(dict(found.network.state_dict()), dict(expected.network.state_dict()), rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("method", ["erm", "pin_the_memory", "second_order"])
+@pytest.mark.parametrize("method", ["erm", *(pytest.param(name, marks=pytest.mark.slow) for name in ("pin_the_memory", "second_order"))])
 def test_channels_last_changes_nothing(method: str) -> None:
     """The same step in another memory order."""
     found = two_iterations(method, channels_last=True)
@@ -68,12 +68,13 @@ def test_channels_last_changes_nothing(method: str) -> None:
     same(found, plain(method))
 
 
-@pytest.mark.parametrize("method", ["pin_the_memory", "second_order", "frozen"])
+@pytest.mark.parametrize("method", ["pin_the_memory", *(pytest.param(name, marks=pytest.mark.slow) for name in ("second_order", "frozen"))])
 def test_checkpointing_changes_nothing(method: str) -> None:
     """Activations are computed again with the weights of their own pass, and running statistics are updated once."""
     same(two_iterations(method, checkpointing=True), plain(method))
 
 
+@pytest.mark.slow
 def test_checkpointing_with_standardised_maps() -> None:
     """The blocks before those that RobustNet looks at."""
     same(two_iterations("erm", checkpointing=True, instance_norm="isw"), two_iterations("erm", instance_norm="isw"))

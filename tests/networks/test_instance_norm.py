@@ -68,7 +68,7 @@ def reference(net: torchvision.models.ResNet, images: Tensor, scale: Tensor, shi
 
 
 @pytest.mark.parametrize("kind", ["ibn", "isw"])
-@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize("depth", [18, pytest.param(50, marks=pytest.mark.slow)])
 def test_the_forward_pass_is_the_plain_one(tmp_path: Path, depth: int, kind: str) -> None:
     """With ImageNet-like weights: the learned stem norm takes over scale and shift of the batch norm it replaces."""
     net = donor(depth)

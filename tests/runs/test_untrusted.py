@@ -298,6 +298,7 @@ def test_everything_that_the_shipped_configuration_names_is_accepted() -> None:
     assert is_trusted("torch.optim.Adam")  # of the README
 
 
+@pytest.mark.slow
 def test_floors_of_a_checkpoint_fetch_nothing(altered: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.hub.download_url_to_file", lambda *args, **named: pytest.fail("something was fetched"))
     path = altered(lambda config: config["network"]["backbone"].update(pretrained="imagenet"))

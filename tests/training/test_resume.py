@@ -50,8 +50,8 @@ STOPS = [
     pytest.param("on_validation_batch_end", 5, "SIGUSR1", id="in a validation", marks=pytest.mark.slow),
     pytest.param("on_train_batch_start", 9, "SIGTERM", id="in the iteration before a validation", marks=pytest.mark.slow),
     pytest.param("on_train_batch_end", 2, "kill", id="killed before the first checkpoint", marks=pytest.mark.slow),
-    pytest.param("on_train_batch_end", 14, "kill", id="killed in an iteration"),
-    pytest.param("on_validation_batch_end", 10, "kill", id="killed in a validation"),
+    pytest.param("on_train_batch_end", 14, "kill", id="killed in an iteration", marks=pytest.mark.slow),
+    pytest.param("on_validation_batch_end", 10, "kill", id="killed in a validation", marks=pytest.mark.slow),
     pytest.param("on_train_end", 18, "kill", id="killed when all is done", marks=pytest.mark.slow),
 ]
 
@@ -157,6 +157,7 @@ def test_a_damaged_newest_checkpoint_is_told_and_the_one_before_taken(
     assert sorted(path.name for path in last.parent.glob("*.ckpt")) == ["best.ckpt", "last.ckpt", "step-15.ckpt"]
 
 
+@pytest.mark.slow
 def test_no_whole_checkpoint_is_an_error_that_names_all(data: Path, tmp_path: Path) -> None:
     """Not a start from the beginning: something is wrong with the disk."""
     run = tmp_path / "run"
@@ -191,6 +192,7 @@ def test_the_checkpoint_is_read_once_and_once_more_by_lightning(data: Path, tmp_
     assert len([name for name in read if name.endswith("last.ckpt")]) <= 2, read
 
 
+@pytest.mark.slow
 def test_a_longer_run_takes_the_schedule_of_its_settings(data: Path, tmp_path: Path) -> None:
     """PyTorch would bring back the old horizon, at whose end nothing is learned any more."""
     fit(data, tmp_path / "run", "schedule=polynomial", "schedule.horizon=6", "trainer.max_steps=6")
@@ -200,6 +202,7 @@ def test_a_longer_run_takes_the_schedule_of_its_settings(data: Path, tmp_path: P
     assert rate == pytest.approx(content["lr_schedulers"][0]["base_lrs"][0] * (1 - 9 / 12) ** 0.9)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_file_starts_a_new_run(whole: Whole, data: Path, tmp_path: Path) -> None:
     """In its own folder, with its own rows of metrics; the earlier run stays as it is, and the new one ends as if it had not stopped."""
     fit(data, tmp_path / "run", "trainer.max_steps=6")
@@ -212,6 +215,7 @@ def test_a_checkpoint_file_starts_a_new_run(whole: Whole, data: Path, tmp_path: 
     assert steps == [7, 8]
 
 
+@pytest.mark.slow
 def test_temporary_files_of_a_kill_are_removed_and_only_those(data: Path, tmp_path: Path) -> None:
     """What is named otherwise, or nobody here writes, is somebody else's."""
     run = tmp_path / "run"

@@ -453,6 +453,7 @@ def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., lis
     return search
 
 
+@pytest.mark.slow
 def test_a_search_finds_the_maximum_and_ends_at_its_number_of_trials(search: Callable[..., list[list[str]]]) -> None:
     jobs = search(24)
     values = [float(job[-1].partition("=")[2]) for job in jobs]
@@ -463,6 +464,7 @@ def test_a_search_finds_the_maximum_and_ends_at_its_number_of_trials(search: Cal
     assert search(24) == []
 
 
+@pytest.mark.slow
 def test_a_search_goes_on(search: Callable[..., list[list[str]]]) -> None:
     """Other random proposals than at the first start; the trial that was cut off comes first, the failed ones once more."""
     first = search(6, stop_at=4)

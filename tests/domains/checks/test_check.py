@@ -212,6 +212,7 @@ def test_help(tmp_path: Path) -> None:
         assert f"{setting}:" in text
 
 
+@pytest.mark.slow
 def test_everything_below_the_folder(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without experiment: what is absent is no error, what is there must be right."""
     shutil.rmtree(data / "idd")
@@ -236,6 +237,7 @@ def test_everything_below_the_folder(data: Path, capsys: pytest.CaptureFixture[s
     assert {f.kind: f.level for f in domain(outcome, "mapillary").findings}["missing_split"] == "warning"
 
 
+@pytest.mark.slow
 def test_a_missing_split_is_not_ready_to_train(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert not check(data).failed
     assert capsys.readouterr().out.endswith("Ready to train.\n")

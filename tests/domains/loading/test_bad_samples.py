@@ -71,6 +71,7 @@ def test_by_default_training_ends_and_says_how_to_go_on(root: Path) -> None:
         assert "Traceback" not in mistake.message
 
 
+@pytest.mark.slow
 def test_skipping_keeps_all_other_draws_and_the_size_of_batches(root: Path) -> None:
     """The reference are the draws of a data set without faults."""
     whole = names(module(root).train_dataloader("own"))
