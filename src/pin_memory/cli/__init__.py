@@ -4,8 +4,9 @@ import ast
 import difflib
 import runpy
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from pin_memory import __version__
 
 COMMANDS = ("train", "evaluate", "compare", "predict", "analyze", "report", "export", "check", "convert", "stand_in")
 WRONG_USAGE = 2
@@ -13,57 +14,30 @@ WRONG_USAGE = 2
 
 def main() -> None:
     """Run the sub-command named by the first argument with the rest of them."""
-    arguments = sys.argv[1:]
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
+    first, *rest = sys.argv[1:] or ["help"]
+    name = first.replace("-", "_")
+    if first in ("-h", "--help", "help"):
         print(_overview())
-        return
-    if arguments[0] in ("-V", "--version"):
-        print(f"pin-memory {_version()}")
-        return
-    name = arguments[0].replace("-", "_")
-    if name not in COMMANDS:
-        sys.exit(_unknown(arguments[0]))
-    sys.argv = [f"pin-memory {name}", *arguments[1:]]
-    # As `__main__`, so that Lightning finds the module to start again for its other processes (several GPUs).
-    runpy.run_module(f"pin_memory.{name}", run_name="__main__", alter_sys=True)
+    elif first in ("-V", "--version"):
+        print(f"pin-memory {__version__}")
+    elif name in COMMANDS:
+        sys.argv = [f"pin-memory {name}", *rest]
+        # As `__main__`, so that Lightning finds the module to start again for its other processes (several GPUs).
+        runpy.run_module(f"pin_memory.{name}", run_name="__main__", alter_sys=True)
+    else:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        print(f"Error: there is no command '{first}'.{hint} Choose one of: {', '.join(COMMANDS)}.", file=sys.stderr)
+        sys.exit(WRONG_USAGE)
 
 
 def _overview() -> str:
-    """The list of all commands, which is printed without one."""
+    """The list of all commands, each with the first line of its docstring, which is read without importing it."""
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {_summary(name)}" for name in COMMANDS]
-    return "\n".join(
-        [
-            "usage: pin-memory COMMAND [SETTING=VALUE ...]",
-            "",
-            *lines,
-            "",
-            "`pin-memory COMMAND --help` shows its choices, settings and examples. A first run: pin-memory train experiment=demo",
-        ]
-    )
-
-
-def _summary(name: str) -> str:
-    """The first line of a command's docstring, read without importing the command."""
-    source = Path(__file__).parents[1] / f"{name}.py"
-    docstring = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) if source.is_file() else None
-    return (docstring or "").partition("\n")[0].partition(": `")[0].rstrip(".")
-
-
-def _version() -> str:
-    try:
-        return version("pin_memory")
-    except PackageNotFoundError:
-        return "(not installed)"
-
-
-def _unknown(name: str) -> int:
-    """Print the commands that there are, and return the exit code."""
-    near = difflib.get_close_matches(name.replace("-", "_"), COMMANDS, n=1)
-    hint = f" Did you mean {near[0]}?" if near else ""
-    print(f"Error: there is no command '{name}'.{hint} Choose one of: {', '.join(COMMANDS)}.", file=sys.stderr)
-    return WRONG_USAGE
-
-
-if __name__ == "__main__":
-    main()
+    lines = ["usage: pin-memory COMMAND [SETTING=VALUE ...]", ""]
+    for name in COMMANDS:
+        source = (Path(__file__).parents[1] / f"{name}.py").read_text(encoding="utf-8")
+        summary = (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0].partition(": `")[0].rstrip(".")
+        lines.append(f"  {name:<{width}}  {summary}")
+    advice = "`pin-memory COMMAND --help` shows its choices, settings and examples. A first run: pin-memory train experiment=demo"
+    return "\n".join([*lines, "", advice])

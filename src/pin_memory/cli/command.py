@@ -67,7 +67,7 @@ def command(config_name: str, prepare: Callable[[Sequence[str]], list[str]] = li
                     _end_interrupted()
                 raise
             except _JobFailed as failure:
-                sys.exit(failure.exit_code)
+                sys.exit(failure.args[0])
             except Exception as error:
                 _end(error)
 
@@ -78,10 +78,6 @@ def command(config_name: str, prepare: Callable[[Sequence[str]], list[str]] = li
 
 class _JobFailed(Exception):  # noqa: N818 - it carries an exit code, the message is already out
     """One job of a sweep failed and its error has been shown; the sweep continues."""
-
-    def __init__(self, exit_code: int) -> None:
-        super().__init__(exit_code)
-        self.exit_code = exit_code
 
 
 def _start(task: Task, config_name: str, prepare: Callable[[Sequence[str]], list[str]]) -> None:

@@ -96,8 +96,13 @@ def explain(error: BaseException) -> Mistake | None:
             notes = dict.fromkeys(note for each in chain for note in getattr(each, "__notes__", ()))  # the iteration and its samples
             return Mistake("\n".join([message, *notes]), ResourceError.exit_code)
     for link in chain:
-        if type(link).__name__ in _DEAD_JOBS:
-            return Mistake(_dead_job(link), exit_code=1)
+        if type(link).__name__ in _DEAD_JOBS:  # a job that could not report anything; it reports its own errors itself
+            first = str(link).partition("\n")[0]
+            return Mistake(
+                "A job's process ended without a message: killed, out of memory or at the time limit"
+                f" ({type(link).__name__}: {first}). The same command resumes the jobs that are not finished.",
+                exit_code=1,
+            )
         if message := _storage(link) or _setting(link):
             return Mistake(message)
     return None
@@ -133,15 +138,6 @@ def _resource(error: BaseException) -> str | None:
             resume = "\nA checkpoint that was written before is intact; resume=RUN continues from it." if training else ""
             return f"{reason} ({text[:300]}).\n{advice}{resume}"
     return None
-
-
-def _dead_job(error: BaseException) -> str:
-    """A job of a sweep whose process ended before it could report anything; a job reports its own errors itself."""
-    first = str(error).partition("\n")[0]
-    return (
-        f"A job's process ended without a message: killed, out of memory or at the time limit ({type(error).__name__}: {first})."
-        " The same command resumes the jobs that are not finished."
-    )
 
 
 def _storage(error: BaseException) -> str | None:
