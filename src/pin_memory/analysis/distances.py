@@ -23,20 +23,13 @@ class DomainDistances:
     A ratio near 0 means that a class looks the same wherever it is seen, near 1 that domains differ as much as classes do. `noise` is
     what two samples as large as these would differ by if the domains did not: the means of halves vary twice as much as those of all
     images, hence the factor. A distance that is hardly above it says nothing about the domains.
-
-    Attributes:
-        domains: Names of the D domains.
-        between_domains: `(K,)`.
-        between_classes: `(K,)`.
-        noise: `(K,)`.
-        pairs: `(D, D)` mean over the classes that both show, of 1 - cos(μ(a, k), μ(b, k)).
     """
 
-    domains: tuple[str, ...]
-    between_domains: np.ndarray
-    between_classes: np.ndarray
-    noise: np.ndarray
-    pairs: np.ndarray
+    domains: tuple[str, ...]  # names of the D domains
+    between_domains: np.ndarray  # (K,)
+    between_classes: np.ndarray  # (K,)
+    noise: np.ndarray  # (K,)
+    pairs: np.ndarray  # (D, D) mean over the classes that both show, of 1 - cos(μ(a, k), μ(b, k))
 
     @property
     def ratio(self) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 
 from pin_memory.analysis.distances import DomainDistances
 from pin_memory.analysis.features import MEMORY_ITEM, FeaturePoints
-from pin_memory.analysis.style import MARKERS, OKABE_ITO, SEQUENTIAL, TWO_COLUMNS, UNKNOWN, class_axis, colours, new_figure, styled
+from pin_memory.analysis.style import MARKERS, OKABE_ITO, TWO_COLUMNS, class_axis, colours, heat_map, new_figure, styled
 from pin_memory.utils.labels import CITYSCAPES, LabelSpace
 
 if TYPE_CHECKING:
@@ -122,15 +122,9 @@ def plot_domain_pairs(distances: Mapping[str, DomainDistances], title: str = "")
     low, high = (float(np.nanmin(values)), float(np.nanmax(values))) if np.isfinite(values).any() else (0.0, 1.0)
     row = figure.subplots(1, len(distances), squeeze=False, sharey=True)[0]
     for axes, (caption, found) in zip(row, distances.items(), strict=True):
-        image = axes.imshow(np.where(others, found.pairs, np.nan), cmap=SEQUENTIAL, vmin=low, vmax=high)
-        axes.set_facecolor(UNKNOWN)
+        image = heat_map(axes, np.where(others, found.pairs, np.nan), low, high, "{:.2f}".format, 6)
         axes.set_title(caption)
         class_axis(axes, found.domains, side="x")
-        axes.spines[:].set_visible(False)
-        for (y, x), value in np.ndenumerate(found.pairs):
-            if x != y and np.isfinite(value):
-                bright = (value - low) / max(high - low, 1e-12) > 0.6
-                axes.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=6, color="black" if bright else "white")
         axes.tick_params(left=False)
     class_axis(row[0], next(iter(distances.values())).domains)
     figure.colorbar(image, ax=row.tolist(), shrink=0.8, label="cosine distance, mean over the classes")

@@ -23,18 +23,12 @@ class ClassFeatures(NamedTuple):
 
     A cell counts for a class with the share of the class in it, as in the memory's write (eq. 4 of the paper), so that sums over images
     divided by `shares` summed over images are the prototypes of a write, but of the features themselves instead of the update network's.
-
-    Attributes:
-        before: `(N, K, C)` float64, of the encoder's features q, which the memory is asked with.
-        after: `(N, K, C)` float64, of the fused features that the decoder gets; None without a memory.
-        shares: `(N, K)` float64, feature cells that a class fills.
-        names: The N images.
     """
 
-    before: np.ndarray
-    after: np.ndarray | None
-    shares: np.ndarray
-    names: tuple[str, ...]
+    before: np.ndarray  # (N, K, C) float64, of the encoder's features q, which the memory is asked with
+    after: np.ndarray | None  # (N, K, C) float64, of the fused features that the decoder gets; None without a memory
+    shares: np.ndarray  # (N, K) float64, feature cells that a class fills
+    names: tuple[str, ...]  # the N images
 
     def image_means(self, which: str = "before") -> np.ndarray:
         """Mean vectors `(N, K, C)` of each class in each image, NaN where the image does not show it."""
@@ -58,19 +52,12 @@ class ClassFeatures(NamedTuple):
 
 
 class FeaturePoints(NamedTuple):
-    """Unit vectors of classes in images, and of memory items.
+    """Unit vectors of classes in images, and of memory items."""
 
-    Attributes:
-        vectors: `(P, C)` float64, unit rows.
-        classes: `(P,)` int64 train ids.
-        domains: `(P,)` int64, positions in `names`; `MEMORY_ITEM` for a memory item.
-        names: The domains.
-    """
-
-    vectors: np.ndarray
-    classes: np.ndarray
-    domains: np.ndarray
-    names: tuple[str, ...]
+    vectors: np.ndarray  # (P, C) float64, unit rows
+    classes: np.ndarray  # (P,) int64 train ids
+    domains: np.ndarray  # (P,) int64, positions in `names`; `MEMORY_ITEM` for a memory item
+    names: tuple[str, ...]  # the domains
 
 
 @torch.inference_mode()

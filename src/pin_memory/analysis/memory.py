@@ -18,17 +18,11 @@ from pin_memory.utils.images import normalize
 
 @dataclass(frozen=True)
 class MemoryDrift:
-    """How the memory items moved.
+    """How the memory items moved."""
 
-    Attributes:
-        steps: `(T,)` iterations of the records.
-        to_final: `(T, K)` cosine of each item to the same class's last one, -1..1; NaN before it was first written.
-        change: `(T - 1, K)` angle between consecutive records in degrees, over the iterations between them.
-    """
-
-    steps: np.ndarray
-    to_final: np.ndarray
-    change: np.ndarray
+    steps: np.ndarray  # (T,) iterations of the records
+    to_final: np.ndarray  # (T, K) cosine of each item to the same class's last one, -1..1; NaN before it was first written
+    change: np.ndarray  # (T - 1, K) angle between consecutive records in degrees, over the iterations between them
 
 
 def memory_similarity(items: np.ndarray | Tensor) -> np.ndarray:

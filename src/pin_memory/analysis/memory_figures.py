@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pin_memory.analysis.memory import MemoryDrift
-from pin_memory.analysis.style import SEQUENTIAL, TWO_COLUMNS, UNKNOWN, class_axis, heat_map, new_figure, styled
+from pin_memory.analysis.style import SEQUENTIAL, TWO_COLUMNS, UNKNOWN, class_axis, class_matrix, new_figure, styled
 from pin_memory.utils.labels import CITYSCAPES, IGNORE, LabelSpace
 from pin_memory.utils.pictures import colorize
 
@@ -123,13 +123,9 @@ def plot_memory_similarity(matrix: np.ndarray, space: LabelSpace = CITYSCAPES, t
         space: Names and colours of the classes.
         title: Above everything.
     """
-    size = 1.6 + 0.245 * len(space)
-    figure = new_figure(size + 0.4, size, title)
-    axes = figure.subplots()
     others = matrix[~np.eye(len(matrix), dtype=bool)]
     low = min(0.0, float(np.nanmin(others))) if np.isfinite(others).any() else 0.0
-    heat_map(axes, matrix, space, low, 1.0, "cosine similarity", "{:.2f}")
-    return figure
+    return class_matrix(matrix, space, title, low, 1.0, "cosine similarity", lambda value: f"{value:.2f}".replace("0.", ".", 1))[0]
 
 
 @styled

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, ListConfig
 
-from pin_memory.analysis.plots import PLOTS, AnalysisContext
+from pin_memory.analysis.plots import PLOTS, AnalysisContext, unavailable_reason
 from pin_memory.analysis.style import FORMATS
 from pin_memory.analysis.subject import load_subject
 from pin_memory.evaluation.compared_runs import read_run
@@ -33,7 +33,7 @@ def analyze(cfg: DictConfig) -> dict[str, Any]:
     torch.manual_seed(cfg.seed)  # a memory that samples its read weights in evaluation, too
     context = AnalysisContext(subject, Path(cfg.paths.run), baseline, formats or ["png", "pdf"], float(cfg.perplexity), cfg.seed)
     chosen, skipped = _choose(context, requested)
-    numbers = {name: PLOTS[name].draw(context) for name in chosen}
+    numbers = {name: PLOTS[name](context) for name in chosen}
     content = _about(context) | {"plots": numbers, "skipped": skipped, "figures": context.figures}
     write_json(context.folder / "analysis.json", content)
     for name, reason in skipped.items():
@@ -67,7 +67,7 @@ def _check_settings(cfg: DictConfig, formats: list[str] | None) -> None:
 
 def _choose(context: AnalysisContext, requested: list[str] | None) -> tuple[list[str], dict[str, str]]:
     """The plots to draw, and why others are left out; one that was requested by name and cannot be drawn is an error."""
-    reasons = {name: PLOTS[name].unavailable_reason(context) for name in (PLOTS if requested is None else requested)}
+    reasons = {name: unavailable_reason(name, context) for name in (PLOTS if requested is None else requested)}
     skipped = {name: reason for name, reason in reasons.items() if reason is not None}
     if requested is not None and skipped:
         raise ConfigurationError("; ".join(f"plots: {name} cannot be drawn: {reason}" for name, reason in skipped.items()) + ".")

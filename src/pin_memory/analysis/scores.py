@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pin_memory.analysis.style import OKABE_ITO, TWO_COLUMNS, class_axis, heat_map, new_figure, styled
+from pin_memory.analysis.style import OKABE_ITO, TWO_COLUMNS, class_axis, class_matrix, new_figure, styled
 from pin_memory.evaluation.compared_runs import refuse_mixture
 from pin_memory.inference.batch_norm import RUNNING, BatchNormStatistics
 from pin_memory.inference.protocol import WHOLE, Protocol
@@ -18,27 +18,23 @@ from pin_memory.runs.results import Results, TargetScores
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.labels import CITYSCAPES, LabelSpace
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_MORE, _LESS = OKABE_ITO[:2]
 _CONDITIONS = ("protocol", "statistics")
 """What may differ between two results, and is then named."""
 
 
 @dataclass(frozen=True)
 class ClassGain:
-    """Differences of IoU in percentage points, run minus baseline; NaN where a class has no ground truth.
+    """Differences of IoU in percentage points, run minus baseline; NaN where a class has no ground truth."""
 
-    Attributes:
-        targets: Names of the T targets that both runs were evaluated on.
-        classes: Names of the K classes.
-        points: `(T, K)`.
-        miou: `(T,)` of the mIoU.
-        differing: How the runs were evaluated where it differs, e.g. `{"protocol": ("sliding_768@1", "whole@1")}`.
-    """
-
-    targets: tuple[str, ...]
-    classes: tuple[str, ...]
-    points: np.ndarray
-    miou: np.ndarray
-    differing: dict[str, tuple[str, str]]
+    targets: tuple[str, ...]  # names of the T targets that both runs were evaluated on
+    classes: tuple[str, ...]  # names of the K classes
+    points: np.ndarray  # (T, K)
+    miou: np.ndarray  # (T,) of the mIoU
+    differing: dict[str, tuple[str, str]]  # how the runs were evaluated where it differs: {"protocol": ("sliding_768@1", "whole@1")}
 
 
 @torch.inference_mode()
@@ -120,12 +116,6 @@ def _points(difference: float | None) -> float:
     return float("nan") if difference is None else 100 * difference
 
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-_MORE, _LESS = OKABE_ITO[:2]
-
-
 @styled
 def plot_confusion(confusion: np.ndarray, space: LabelSpace = CITYSCAPES, title: str = "") -> "Figure":
     """Draw a confusion matrix in percent of the pixels of each true class; classes without ground truth are grey.
@@ -135,10 +125,11 @@ def plot_confusion(confusion: np.ndarray, space: LabelSpace = CITYSCAPES, title:
         space: Names and colours of the classes.
         title: Above everything.
     """
-    size = 1.6 + 0.245 * len(space)
-    figure = new_figure(size + 0.4, size, title)
-    axes = figure.subplots()
-    heat_map(axes, 100 * row_shares(confusion), space, 0, 100, "pixels of the true class in %", "{:.0f}")
+
+    def show(percent: float) -> str:
+        return f"{percent:.0f}" if percent > 0.5 else ""  # zeros would only hide the others
+
+    figure, axes = class_matrix(100 * row_shares(confusion), space, title, 0, 100, "pixels of the true class in %", show)
     axes.set(xlabel="predicted", ylabel="truth")
     return figure
 
@@ -163,7 +154,7 @@ def plot_gain(gain: ClassGain, title: str = "", space: LabelSpace = CITYSCAPES) 
     largest = max(1.0, float(np.nanmax(np.abs(gain.points))))
     for axes, (name, (points, miou)) in zip(row, panels.items(), strict=True):
         values = np.nan_to_num(points)
-        axes.barh(range(len(order)), values, color=[_MORE if value > 0 else _LESS for value in values], height=0.7)
+        bars = axes.barh(range(len(order)), values, color=[_MORE if value > 0 else _LESS for value in values], height=0.7)
         axes.axvline(0, color="black", linewidth=0.6)
         axes.set_title(f"{name}\nmIoU {miou:+.1f}")
         axes.set_xlim(-1.45 * largest, 1.45 * largest)
@@ -171,11 +162,8 @@ def plot_gain(gain: ClassGain, title: str = "", space: LabelSpace = CITYSCAPES) 
         axes.set_axisbelow(True)
         axes.tick_params(left=False)
         axes.spines["left"].set_visible(False)
-        for place, value in enumerate(points):
-            text, right = ("-", True) if np.isnan(value) else (f"{round(value, 1) + 0.0:+.1f}", value >= 0)
-            offset = (2 if right else -2, 0)
-            axes.annotate(text, (0 if np.isnan(value) else value, place), offset, textcoords="offset points", va="center",
-                          ha="left" if right else "right", fontsize=5.5)  # fmt: skip
+        labels = ["-" if np.isnan(value) else f"{round(value, 1) + 0.0:+.1f}" for value in points]
+        axes.bar_label(bars, labels, padding=2, fontsize=5.5)
     class_axis(row[0], [gain.classes[k] for k in order], space.palette[order])
     figure.supxlabel("gain of IoU in percentage points", fontsize=7.5)
     return figure

@@ -14,6 +14,7 @@ from pin_memory.utils.labels import LabelSpace
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -125,18 +126,27 @@ def class_axis(axes: "Axes", names: Iterable[str], palette: np.ndarray | None = 
             axes.scatter(np.zeros(len(names)), range(len(names)), c=colours(palette), **patches)
 
 
-def heat_map(axes: "Axes", matrix: np.ndarray, space: LabelSpace, low: float, high: float, label: str, form: str) -> None:
-    """Draw a matrix `(K, K)` of classes with a number in every cell, grey where it has none; `form` is the numbers' format."""
+def heat_map(axes: "Axes", matrix: np.ndarray, low: float, high: float, show: Callable[[float], str], size: float) -> "AxesImage":
+    """Draw a matrix with a number in every cell as `show` writes it, in letters of a size; grey where there is none."""
     image = axes.imshow(matrix, cmap=SEQUENTIAL, vmin=low, vmax=high)
     axes.set_facecolor(UNKNOWN)
     axes.spines[:].set_visible(False)
+    for (row, column), value in np.ndenumerate(matrix):
+        if np.isfinite(value):
+            bright = (value - low) / max(high - low, 1e-12) > 0.6
+            axes.text(column, row, show(value), ha="center", va="center", fontsize=size, color="black" if bright else "white")
+    return image
+
+
+def class_matrix(
+    matrix: np.ndarray, space: LabelSpace, title: str, low: float, high: float, label: str, show: Callable[[float], str]
+) -> tuple["Figure", "Axes"]:
+    """A figure of a matrix `(K, K)` of classes, with a colour bar."""
+    size = 1.6 + 0.245 * len(space)
+    figure = new_figure(size + 0.4, size, title)
+    axes = figure.subplots()
+    image = heat_map(axes, matrix, low, high, show, 5.2)
     class_axis(axes, space.names, side="x")
     class_axis(axes, space.names, space.palette)
-    for (row, column), value in np.ndenumerate(matrix):
-        text = form.format(value)
-        if np.isfinite(value) and text != "0":  # the zeros of shares would only hide the others
-            bright = (value - low) / max(high - low, 1e-12) > 0.6
-            text = text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
-            axes.text(column, row, text, ha="center", va="center", fontsize=5.2, color="black" if bright else "white")
-    assert axes.figure is not None
-    axes.figure.colorbar(image, ax=axes, shrink=0.7, pad=0.02, aspect=30, label=label)
+    figure.colorbar(image, ax=axes, shrink=0.7, pad=0.02, aspect=30, label=label)
+    return figure, axes

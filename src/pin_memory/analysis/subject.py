@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
 from pin_memory.domains import DomainDataModule, MultiSourceDataModule
 from pin_memory.domains.loading.compatibility import report
+from pin_memory.evaluation.compared_runs import Run
 from pin_memory.evaluation.targets import use_views
 from pin_memory.inference.batch_norm import BatchNormStatistics
 from pin_memory.inference.protocol import Protocol
@@ -26,35 +26,20 @@ Domains = Mapping[str, DomainDataModule]
 
 @dataclass(frozen=True)
 class Subject:
-    """A trained network with images of its domains.
+    """A trained network with images of its domains."""
 
-    Attributes:
-        network: In eval mode, on its device.
-        method: Name of the method that trained it.
-        label_space: Names and colours of its classes.
-        statistics: What batch norm normalises by.
-        protocol: How the network is applied.
-        sources: Validation images by source.
-        targets: Test images by target.
-        stand_in: Whether they are drawn stand-ins.
-        checkpoint: The file.
-        step: Iterations it was trained for.
-        run: The folder of its training, which may hold a memory trace; None if it does not lie in one.
-        evaluated: The folder whose `results.json` is about this checkpoint; None if there is none.
-    """
-
-    network: MemorySegmenter
-    method: str
-    label_space: LabelSpace
-    statistics: BatchNormStatistics
-    protocol: Protocol
-    sources: Mapping[str, Batches]
-    targets: Mapping[str, Batches]
-    stand_in: bool
-    checkpoint: Path
-    step: int
-    run: Path | None
-    evaluated: RunFolder | None
+    network: MemorySegmenter  # in eval mode, on its device
+    method: str  # name of the method that trained it
+    label_space: LabelSpace  # names and colours of its classes
+    statistics: BatchNormStatistics  # what batch norm normalises by
+    protocol: Protocol  # how the network is applied
+    sources: Mapping[str, Batches]  # validation images by source
+    targets: Mapping[str, Batches]  # test images by target
+    stand_in: bool  # whether they are drawn stand-ins
+    checkpoint: Path  # the file
+    step: int  # iterations it was trained for
+    run: Path | None  # the folder of its training, which may hold a memory trace; None if it does not lie in one
+    evaluated: Run | None  # with results that are about this checkpoint; None if there are none
 
     @property
     def domains(self) -> dict[str, Batches]:
@@ -91,22 +76,24 @@ def load_subject(
     """
     if isinstance(images, bool) or not isinstance(images, int) or images < 1:
         raise ConfigurationError(f"images={images}: expected a number of at least 1.")
-    given = Path(run_or_checkpoint).expanduser()
-    path = checkpoints.find_checkpoint(given)
-    method, checkpoint = checkpoints.load_method(path, trust)
-    if data is not None:
-        OmegaConf.update(checkpoint.cfg, "paths.data", str(data))
-    module = build.build_data(checkpoint.cfg)
-    if data is not None:
-        module.stand_in = None  # draw into the run's own folder, never into the user's
+    path = checkpoints.find_checkpoint(run_or_checkpoint)
+    trained = checkpoints.load_method(path, trust)
+    module = checkpoints.rebuild_data(trained.checkpoint, data)
     sources, targets = _choose(module, [domains] if isinstance(domains, str) else domains)
-    use_views(module, method.protocol)
+    use_views(module, trained.method.protocol)
     build.prepare_stand_ins(module, path, output)
     _check(sources, targets)
-    run = path.resolve().parent.parent
-    evaluated = RunFolder(given if given.is_dir() else run)
+    trained.method.network.to(device)
+    folder = Path(run_or_checkpoint).expanduser()
+    return _subject(trained, path, folder if folder.is_dir() else path.resolve().parent.parent, images, sources, targets)
+
+
+def _subject(trained: checkpoints.Trained, path: Path, folder: Path, images: int, sources: Domains, targets: Domains) -> Subject:
+    """The subject of a checkpoint's method; `folder` is the one that may hold its results."""
+    method, checkpoint = trained
+    results = RunFolder(folder).results_of(path)
     return Subject(
-        network=method.network.to(device).eval(),
+        network=method.network,
         method=method.name,
         label_space=checkpoint.label_space,
         statistics=method.test_statistics,
@@ -116,8 +103,8 @@ def load_subject(
         stand_in=any(domain.stand_in for domain in (*sources.values(), *targets.values())),
         checkpoint=path,
         step=checkpoint.step,
-        run=run if path.resolve().parent.name == "checkpoints" else None,
-        evaluated=evaluated if evaluated.results_of(path) else None,
+        run=path.resolve().parent.parent if path.resolve().parent.name == "checkpoints" else None,
+        evaluated=Run(folder, results) if results else None,
     )
 
 
@@ -148,7 +135,7 @@ def _check(sources: Domains, targets: Domains) -> None:
 
 def _batches(domain: DomainDataModule, split: str, images: int) -> Batches:
     """A loader of at most so many images of a domain."""
-    limits = domain.loading.max_val_images, domain.loading.max_test_images
-    least_val, least_test = (images if limit is None else min(images, limit) for limit in limits)
-    domain.loading = replace(domain.loading, max_val_images=least_val, max_test_images=least_test)
+    limit = domain.loading.max_val_images if split == "val" else domain.loading.max_test_images
+    limit = images if limit is None else min(images, limit)
+    domain.loading = replace(domain.loading, max_val_images=limit, max_test_images=limit)
     return domain.val_dataloader() if split == "val" else domain.test_dataloader()

@@ -126,11 +126,7 @@ def _load(cfg: DictConfig, task: _Task, baseline: Run | None) -> _Loaded:
 
 def _build_data(cfg: DictConfig, path: Path, checkpoint: checkpoints.Checkpoint, method: Method) -> MultiSourceDataModule:
     """The data of a checkpoint's run with the requested targets; looked for, not read."""
-    if cfg.paths.data:
-        OmegaConf.update(checkpoint.cfg, "paths.data", str(cfg.paths.data))
-    data = build.build_data(checkpoint.cfg)
-    if cfg.paths.data:
-        data.stand_in = None  # draw into the run's own folder, never into the user's
+    data = checkpoints.rebuild_data(checkpoint, cfg.paths.data or None)
     checkpoints.check_same_classes(checkpoint.label_space.names, data.label_space.names, path)
     requested = [cfg.targets] if isinstance(cfg.targets, str) else list(cfg.targets or data.target_names)
     if unknown := set(requested) - set(data.target_names):

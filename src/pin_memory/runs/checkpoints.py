@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pin_memory.callbacks.run_record import RECORD
 from pin_memory.domains import MultiSourceDataModule
 from pin_memory.methods import Method
-from pin_memory.runs.build import build_untrained, rebuilt
+from pin_memory.runs.build import build_data, build_untrained, rebuilt
 from pin_memory.runs.folder import RunFolder
 from pin_memory.runs.old_settings import current_settings
 from pin_memory.runs.trusted import BUILT, trusted_settings
@@ -112,6 +112,16 @@ def load_method(path: Path, trust: Sequence[str] = ()) -> Trained:
     if method.network.num_classes != (known := len(checkpoint.label_space)):
         raise ConfigurationError(f"{path} is damaged: its network has {method.network.num_classes} classes, its list {known}.")
     return Trained(method.eval(), checkpoint)
+
+
+def rebuild_data(checkpoint: Checkpoint, folder: str | Path | None = None) -> MultiSourceDataModule:
+    """The data of a checkpoint's run; with a `folder` they lie there, and no stand-ins are drawn into what is the user's."""
+    if folder is None:
+        return build_data(checkpoint.cfg)
+    OmegaConf.update(checkpoint.cfg, "paths.data", str(folder))
+    data = build_data(checkpoint.cfg)
+    data.stand_in = None
+    return data
 
 
 def load_weights(method: Method, state: dict[str, Any], path: Path) -> None:
