@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pin_memory.inference.batch_norm import RUNNING, BatchNormStatistics
 from pin_memory.memory import operations
+from pin_memory.memory.similarity import unit_rows
 from pin_memory.methods.batches import evaluation_mode
 from pin_memory.networks import MemorySegmenter
 from pin_memory.utils.errors import ConfigurationError
@@ -132,12 +133,6 @@ def feature_points(
         classes.append(known)
         domains.append(np.full(len(known), MEMORY_ITEM))
     return FeaturePoints(unit_rows(np.concatenate(vectors)), np.concatenate(classes), np.concatenate(domains), tuple(features))
-
-
-def unit_rows(vectors: np.ndarray) -> np.ndarray:
-    """Vectors `(..., C)` at unit length; zero and NaN become NaN."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
 def _pooled(network: MemorySegmenter, images: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor | None, Tensor]]:

@@ -7,10 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pin_memory.analysis.features import unit_rows
 from pin_memory.inference.batch_norm import RUNNING, BatchNormStatistics
 from pin_memory.memory import operations
-from pin_memory.memory.similarity import similarity
+from pin_memory.memory.similarity import similarity, unit_rows
 from pin_memory.methods.batches import evaluation_mode
 from pin_memory.networks import MemorySegmenter
 from pin_memory.utils.images import normalize

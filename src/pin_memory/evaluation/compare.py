@@ -20,14 +20,18 @@ from pin_memory.utils.tables import check_formats
 
 def compare_runs(cfg: DictConfig) -> dict[str, Any]:
     """The command `compare`: read runs, print one table, write the files."""
-    formats = check_formats(cfg.formats, "formats", FORMATS)
+    formats = check_formats(cfg.formats, "formats", tuple(FORMATS))
     runs = read_runs(list(cfg.runs) if isinstance(cfg.runs, ListConfig) else str(cfg.runs))
     comparison = compare(runs, None if cfg.baseline is None else str(cfg.baseline), bool(cfg.over_seeds))
-    print(f"\n{comparison_table(comparison).text()}\n")
-    if cfg.output is not None:
-        for path in write_comparison(comparison, Path(str(cfg.output)).expanduser(), formats):
-            print(f"Wrote     {path}")
+    show_comparison(comparison, None if cfg.output is None else Path(str(cfg.output)).expanduser(), formats)
     return comparison
+
+
+def show_comparison(comparison: dict[str, Any], folder: Path | None, formats: Sequence[str]) -> None:
+    """Print the table of a comparison, write its files and print where they are."""
+    print(f"\n{comparison_table(comparison).text()}\n")
+    for path in write_comparison(comparison, folder, formats) if folder else ():
+        print(f"Wrote     {path}")
 
 
 def compare(runs: Sequence[Run], baseline: str | None = None, over_seeds: bool = True) -> dict[str, Any]:

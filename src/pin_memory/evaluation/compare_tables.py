@@ -7,20 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from pin_memory.evaluation.compared_runs import FACTS
+from pin_memory.evaluation.report import write_comparison_report
 from pin_memory.evaluation.rows import shown_facts
 from pin_memory.runs.results import kind_label, kinds, write_json
 from pin_memory.utils.files import report_write_errors, write_text
+from pin_memory.utils.tables import FORMATS as TABLE_FORMATS
 from pin_memory.utils.tables import STAND_IN_NOTE, Cell, Score, Table, check_formats
 
-NAME = "comparison"
-"""Files are called comparison.md, .csv, .tex and .json; the report report.html."""
-FORMATS = ("markdown", "csv", "latex", "json", "html")
+FORMATS = {
+    "markdown": "comparison.md", "csv": "comparison.csv", "latex": "comparison.tex", "json": "comparison.json", "html": "report.html"
+}  # fmt: skip
+"""Names of the files by format."""
 
 
 def comparison_table(comparison: Mapping[str, Any]) -> Table:
     """One row per group of runs, one column per target: mIoU, the further means, and the gains."""
     rows, targets = comparison["rows"], comparison["targets"]
-    facts = _facts_shown(comparison)
+    facts = shown_facts(rows) + (["settings"] if any(row["settings"] for row in rows) else [])
+    facts = facts if comparison["over_seeds"] else ["label", *facts]
     sections: list[list[list[Cell]]] = []
     for kind in kinds(target for row in rows for target in row["targets"].values()):
         label = kind_label(kind)
@@ -53,34 +57,23 @@ def class_tables(comparison: Mapping[str, Any]) -> list[Table]:
 def write_comparison(comparison: Mapping[str, Any], folder: Path, formats: Sequence[str]) -> list[Path]:
     """Write a comparison once for each of the formats, and return the files."""
     written = []
-    for name in check_formats(formats, "formats", FORMATS):
-        path = folder / f"{NAME}.{'tex' if name == 'latex' else 'md' if name == 'markdown' else name}"
+    for name in check_formats(formats, "formats", tuple(FORMATS)):
+        path = folder / FORMATS[name]
         if name == "html":
-            from pin_memory.evaluation.report import write_comparison_report
-
-            path = folder / "report.html"
-            write_comparison_report(dict(comparison), path)
+            write_comparison_report(comparison, path)
         elif name == "json":
             write_json(path, comparison)
         else:
+            tables = [comparison_table(comparison), *class_tables(comparison)]
+            text = long_csv(comparison) if name == "csv" else "\n".join(TABLE_FORMATS[name][1](table) for table in tables)
             with report_write_errors(path):
-                write_text(path, _text(comparison, name))
+                write_text(path, text)
         written.append(path)
     return written
 
 
-def _text(comparison: Mapping[str, Any], form: str) -> str:
-    if form == "csv":
-        return long_csv(comparison)
-    tables = [comparison_table(comparison), *class_tables(comparison)]
-    return "\n".join(table.markdown() if form == "markdown" else table.latex() for table in tables)
-
-
 def long_csv(comparison: Mapping[str, Any]) -> str:
-    """A line per row, target and score, in percent with four decimals: mean, standard deviation, number of seeds; the same of the gain.
-
-    A row is named by its label and told from all others by its facts, settings and seeds.
-    """
+    """A line per row, target and score, in percent with four decimals: mean, standard deviation, number of seeds; the same of the gain."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     numbers = ["mean", "std", "n", "gain", "gain_std", "gain_n"]
@@ -96,13 +89,6 @@ def long_csv(comparison: Mapping[str, Any]) -> str:
         for kind, value in row["means"].items():
             writer.writerow([*named, "mean", kind, *_numbers(value), *_numbers((gain.get("means") or {}).get(kind))])
     return buffer.getvalue()
-
-
-def _facts_shown(comparison: Mapping[str, Any]) -> list[str]:
-    """Columns that tell the rows apart; the method is always one, what all rows have in common stands in the caption."""
-    rows = comparison["rows"]
-    facts = shown_facts(rows) + (["settings"] if any(row["settings"] for row in rows) else [])
-    return facts if comparison["over_seeds"] else ["label", *facts]
 
 
 def _names(row: Mapping[str, Any], facts: Sequence[str]) -> list[str]:
@@ -138,13 +124,12 @@ def _numbers(score: Mapping[str, Any] | None) -> list[str]:
 
 def _caption(comparison: Mapping[str, Any], facts: Sequence[str]) -> list[str]:
     """What all rows have in common, and what to know before comparing them."""
-    first = comparison["rows"][0]
-    lines = [f"{fact:<10} {first[fact]}" for fact in FACTS if fact not in facts and first[fact]]
-    if any(len(row["seeds"]) > 1 for row in comparison["rows"]):
-        lines.append("mIoU in %: mean ± standard deviation over seeds")
-    else:
-        lines.append("mIoU in %, one seed each")
-    if comparison["baseline"]:
-        lines.append(f"gain over  {comparison['baseline']}, mean ± standard deviation of the differences of equal seeds")
-    lines += [f"note: {note}" for note in comparison["notes"]]
-    return [*lines, STAND_IN_NOTE] if comparison["stand_in"] else lines
+    rows, baseline = comparison["rows"], comparison["baseline"]
+    several = any(len(row["seeds"]) > 1 for row in rows)
+    return [
+        *(f"{fact:<10} {rows[0][fact]}" for fact in FACTS if fact not in facts and rows[0][fact]),
+        "mIoU in %: mean ± standard deviation over seeds" if several else "mIoU in %, one seed each",
+        *([f"gain over  {baseline}, mean ± standard deviation of the differences of equal seeds"] if baseline else []),
+        *(f"note: {note}" for note in comparison["notes"]),
+        *([STAND_IN_NOTE] if comparison["stand_in"] else []),
+    ]

@@ -29,19 +29,12 @@ _ONE_DEVICE |= {"loading.on_bad_sample": "raise"}
 
 @dataclass(frozen=True)
 class Run:
-    """An evaluated run.
+    """An evaluated run."""
 
-    Attributes:
-        folder: Where it lies.
-        results: Its scores.
-        settings: All that are known, by dotted keys.
-        written: When the results were, in seconds; of two runs with one seed the later counts.
-    """
-
-    folder: Path
-    results: Results
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    written: float = 0.0
+    folder: Path  # where it lies
+    results: Results  # its scores
+    settings: Mapping[str, Any] = field(default_factory=dict)  # all that are known, by dotted keys
+    written: float = 0.0  # when the results were, in seconds; of two runs with one seed the later counts
 
     @property
     def label(self) -> str:

@@ -13,8 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from pin_memory.callbacks import PredictionPanels, TrainingProgress
 from pin_memory.domains import MultiSourceDataModule
-from pin_memory.evaluation.compare import compare
-from pin_memory.evaluation.compare_tables import comparison_table, write_comparison
+from pin_memory.evaluation.compare import compare, show_comparison
 from pin_memory.evaluation.compared_runs import Run, read_run, read_runs
 from pin_memory.evaluation.targets import evaluate_targets, floor_scores, use_views, write_evaluation
 from pin_memory.inference import BatchNormStatistics
@@ -58,7 +57,8 @@ def evaluate(cfg: DictConfig) -> list[Results]:
     while waiting:  # each is let go when it is done
         results.append(_evaluate(cfg, waiting.popleft(), tables, earlier))
     if len(tasks) > 1:
-        _write_comparison(cfg, tasks, name, earlier, tables)
+        runs = read_runs([*([earlier.folder] if earlier else []), *(task.folder for task in tasks)])  # an earlier run has a row, too
+        show_comparison(compare(runs, name, over_seeds=False), Path(cfg.paths.run), [*tables, "json"])
     return results
 
 
@@ -156,7 +156,11 @@ def _evaluate(cfg: DictConfig, loaded: _Loaded, tables: Sequence[str], baseline:
     task, method, checkpoint, data = loaded
     seed_everything(checkpoint.cfg.seed, verbose=False)  # decides the untrained network of the floors
     panels = PredictionPanels(task.folder / "panels")
-    trainer = _trainer(cfg, [panels, TrainingProgress()], task.folder)
+    callbacks: list[Callback] = [panels, TrainingProgress()]
+    try:
+        trainer = Trainer(accelerator=cfg.accelerator, devices=1, logger=False, callbacks=callbacks, default_root_dir=task.folder)
+    except (ValueError, MisconfigurationException) as error:
+        raise ConfigurationError(f"accelerator={cfg.accelerator}: {error}") from error
     untrained = build.build_untrained(checkpoint.cfg).network if cfg.floors else None
     floors = floor_scores(data, untrained, trainer.strategy.root_device, protocol=method.protocol) if untrained else None
     results = evaluate_targets(
@@ -177,20 +181,3 @@ def _evaluate(cfg: DictConfig, loaded: _Loaded, tables: Sequence[str], baseline:
     write_text(task.folder / SETTINGS, OmegaConf.to_yaml(checkpoint.recorded))  # with its references: `compare` reads it
     write_evaluation(results, task.folder, panels.paths, tables)
     return results
-
-
-def _trainer(cfg: DictConfig, callbacks: list[Callback], folder: Path) -> Trainer:
-    """The Trainer that runs the test loop."""
-    try:
-        return Trainer(accelerator=cfg.accelerator, devices=1, logger=False, callbacks=callbacks, default_root_dir=folder)
-    except (ValueError, MisconfigurationException) as error:
-        raise ConfigurationError(f"accelerator={cfg.accelerator}: {error}") from error
-
-
-def _write_comparison(cfg: DictConfig, tasks: Sequence[_Task], baseline: str | None, earlier: Run | None, tables: Sequence[str]) -> None:
-    """Write one table of all checkpoints next to their folders; a baseline that is none of them has a row, too."""
-    runs = read_runs([*([earlier.folder] if earlier else []), *(task.folder for task in tasks)])
-    comparison = compare(runs, baseline, over_seeds=False)
-    print(f"\n{comparison_table(comparison).text()}\n")
-    for path in write_comparison(comparison, Path(cfg.paths.run), [*tables, "json"]):
-        print(f"Table     {path}")

@@ -18,19 +18,12 @@ Spread = dict[str, Any]
 
 @dataclass(eq=False)
 class Row:
-    """Runs of several seeds.
+    """Runs of several seeds."""
 
-    Attributes:
-        runs: By seed.
-        label: What tells it from the other rows.
-        differing: The settings that tell it from rows with the same facts.
-        gain: Over the baseline, as `gain_between` returns it.
-    """
-
-    runs: dict[str, Run]
-    label: str
-    differing: dict[str, Any] = field(default_factory=dict)
-    gain: dict[str, Any] | None = None
+    runs: dict[str, Run]  # by seed
+    label: str  # what tells it from the other rows
+    differing: dict[str, Any] = field(default_factory=dict)  # the settings that tell it from rows with the same facts
+    gain: dict[str, Any] | None = None  # over the baseline, as `gain_between` returns it
 
     def __post_init__(self) -> None:
         first = next(iter(self.runs.values()))
@@ -154,9 +147,7 @@ def is_named(facts: Mapping[str, Any], label: str, folders: Sequence[str], basel
 def gain_between(row: Row, base: Row) -> dict[str, Any]:
     """The gain of a row over another: the mean of the differences of equal seeds; without any the difference of the means.
 
-    Returns:
-        `baseline`, `paired`, `seeds`, `targets` (None for one that was not evaluated in the same way), `mean_miou`, and `means` of all
-        kinds, which are empty unless all targets are comparable.
+    `targets` has None for one that was not evaluated in the same way; `means` is empty unless all targets are comparable.
     """
     seeds = [seed for seed in row.runs if seed in base.runs]
     pairs = {seed: (row.results[seed], base.results[seed]) for seed in seeds} or {"": (row.mean_results(), base.mean_results())}

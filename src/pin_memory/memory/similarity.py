@@ -3,11 +3,16 @@
 import numpy as np
 
 
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (..., C) at unit length in float64; NaN for one that is zero or not known."""
+    values = np.asarray(vectors, np.float64)
+    norms = np.linalg.norm(values, axis=-1, keepdims=True)
+    return np.divide(values, norms, out=np.full_like(values, np.nan), where=norms > 0)
+
+
 def similarity(items: np.ndarray) -> np.ndarray:
     """Cosine similarities (..., K, K) float64 of memory items (..., K, C); NaN in the row and column of an item that is still zero."""
-    values = np.asarray(items, np.float64)
-    norms = np.linalg.norm(values, axis=-1, keepdims=True)
-    unit = np.divide(values, norms, out=np.full_like(values, np.nan), where=norms > 0)
+    unit = unit_rows(items)
     return (unit @ np.swapaxes(unit, -1, -2)).clip(-1, 1)
 
 

@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pin_memory.callbacks.run_record import RECORD
 from pin_memory.domains import MultiSourceDataModule
 from pin_memory.methods import Method
-from pin_memory.runs.build import build_data, build_untrained, rebuilt
+from pin_memory.runs import build
 from pin_memory.runs.folder import RunFolder
 from pin_memory.runs.old_settings import current_settings
 from pin_memory.runs.trusted import BUILT, trusted_settings
@@ -107,7 +107,7 @@ def load_method(path: Path, trust: Sequence[str] = ()) -> Trained:
     assert isinstance(recorded, dict)
     # From here on nothing but what was checked: the data, too, are built from these settings later.
     checkpoint = checkpoint._replace(cfg=OmegaConf.create(trusted_settings(recorded, path, trust)))
-    method = rebuilt(lambda: build_untrained(checkpoint.cfg), path)  # the weights come from the checkpoint
+    method = build.rebuilt(lambda: build.build_untrained(checkpoint.cfg), path)  # the weights come from the checkpoint
     load_weights(method, checkpoint.state, path)
     if method.network.num_classes != (known := len(checkpoint.label_space)):
         raise ConfigurationError(f"{path} is damaged: its network has {method.network.num_classes} classes, its list {known}.")
@@ -117,9 +117,9 @@ def load_method(path: Path, trust: Sequence[str] = ()) -> Trained:
 def rebuild_data(checkpoint: Checkpoint, folder: str | Path | None = None) -> MultiSourceDataModule:
     """The data of a checkpoint's run; with a `folder` they lie there, and no stand-ins are drawn into what is the user's."""
     if folder is None:
-        return build_data(checkpoint.cfg)
+        return build.build_data(checkpoint.cfg)
     OmegaConf.update(checkpoint.cfg, "paths.data", str(folder))
-    data = build_data(checkpoint.cfg)
+    data = build.build_data(checkpoint.cfg)
     data.stand_in = None
     return data
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pin_memory.memory.similarity import mean_similarity, similarity
+from pin_memory.memory.similarity import mean_similarity, similarity, unit_rows
 from pin_memory.utils.pictures import shade
 
 WIDTH, HEIGHT = 640, 280
@@ -66,13 +66,8 @@ def _thin(steps: Sequence[int], values: Sequence[float]) -> tuple[list[int], lis
     for start in range(0, len(steps), size or 1):
         part = [v for v in values[start : start + size] if math.isfinite(v)]
         kept.append(int(steps[min(start + size, len(steps)) - 1]))
-        means.append(_significant(sum(part) / len(part)) if part else None)
+        means.append(float(f"{sum(part) / len(part):.6g}") if part else None)  # more digits than a chart can show
     return kept, means
-
-
-def _significant(value: float) -> float:
-    """Six digits are more than a chart can show."""
-    return float(f"{value:.6g}")
 
 
 def _axis(values: Sequence[float], start: float, end: float, margin: float) -> Axis:
@@ -85,22 +80,16 @@ def _axis(values: Sequence[float], start: float, end: float, margin: float) -> A
 
 
 def _drawn(steps: Sequence[int], values: Sequence[float | None], x: Axis, y: Axis) -> dict[str, Any]:
-    """The path of a line and, where it has few points, its dots."""
-    known = [(step, value) for step, value in zip(steps, values, strict=True) if value is not None]
-    dots = [(x.place(step), y.place(value)) for step, value in known] if len(steps) <= _MARKED else []
-    return {"path": _path(steps, values, x, y), "dots": dots}
-
-
-def _path(steps: Sequence[int], values: Sequence[float | None], x: Axis, y: Axis) -> str:
-    """An SVG path that is interrupted where there is no value."""
-    parts, pen = [], "M"
+    """The SVG path of a line, interrupted where there is no value, and, where it has few points, its dots."""
+    parts, dots, pen = [], [], "M"
     for step, value in zip(steps, values, strict=True):
         if value is None:
             pen = "M"
             continue
-        parts.append(f"{pen}{x.place(step)} {y.place(value)}")
+        dots.append((x.place(step), y.place(value)))
+        parts.append(f"{pen}{dots[-1][0]} {dots[-1][1]}")
         pen = "L"
-    return "".join(parts)
+    return {"path": "".join(parts), "dots": dots if len(steps) <= _MARKED else []}
 
 
 def _round_values(low: float, high: float, count: int) -> list[tuple[float, str]]:
@@ -136,25 +125,18 @@ def memory_section(trace: tuple[np.ndarray, np.ndarray] | None, classes: Sequenc
         "cells": [{"row": index // count, "column": index % count, "colour": "#{:02x}{:02x}{:02x}".format(*colour)}
                   for index, colour in enumerate(colours)],
         "data": {"steps": [int(steps[index]) for index in kept], "names": names, "maps": maps},
-        "charts": [chart for chart in (_mean_chart(steps, pairs), _turn_chart(steps, items)) if chart],
+        "charts": [chart for chart in _memory_charts(steps, items, pairs) if chart],
     }  # fmt: skip
 
 
-def _mean_chart(steps: np.ndarray, pairs: np.ndarray) -> dict[str, Any] | None:
-    """Mean similarity of different classes over training."""
+def _memory_charts(steps: np.ndarray, items: np.ndarray, pairs: np.ndarray) -> list[dict[str, Any] | None]:
+    """The mean similarity of different classes, and the mean angle between the items of a record and those of the one before."""
     values = mean_similarity(pairs).tolist()
-    return line_chart("memory-mean", "Mean similarity of different classes", {"cosine similarity": (steps.tolist(), values)})
-
-
-def _turn_chart(steps: np.ndarray, items: np.ndarray) -> dict[str, Any] | None:
-    """Mean angle, in degrees, between the items of a record and those of the one before."""
-    norms = np.linalg.norm(items, axis=-1)
-    products = norms[1:] * norms[:-1]
-    dots = (items[1:].astype(np.float64) * items[:-1]).sum(axis=-1)
-    cosines = np.divide(dots, products, out=np.full(dots.shape, np.nan), where=products > 0).clip(-1, 1)
-    known = ~np.isnan(cosines)
-    counts = known.sum(axis=1)
-    sums = np.where(known, np.degrees(np.arccos(np.nan_to_num(cosines, nan=1.0))), 0).sum(axis=1)
-    turns = np.divide(sums, counts, out=np.full(counts.shape, np.nan), where=counts > 0)
+    unit = unit_rows(items)
+    angles = np.degrees(np.arccos((unit[1:] * unit[:-1]).sum(axis=-1).clip(-1, 1)))
+    turns = np.ma.masked_invalid(angles).mean(axis=1).filled(np.nan).tolist()
     title = "How far the items turn between two records"
-    return line_chart("memory-turn", title, {"mean angle": (steps[1:].tolist(), turns.tolist())}, unit="degrees")
+    return [
+        line_chart("memory-mean", "Mean similarity of different classes", {"cosine similarity": (steps.tolist(), values)}),
+        line_chart("memory-turn", title, {"mean angle": (steps[1:].tolist(), turns)}, unit="degrees"),
+    ]

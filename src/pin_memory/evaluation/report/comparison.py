@@ -6,7 +6,7 @@ from typing import Any
 
 from pin_memory.evaluation.compared_runs import FACTS
 from pin_memory.evaluation.report.page import render, write_page
-from pin_memory.evaluation.rows import is_named
+from pin_memory.evaluation.rows import is_named, shown_facts
 from pin_memory.runs.results import kind_label, kinds
 from pin_memory.utils.tables import STAND_IN_NOTE, Score
 
@@ -37,7 +37,7 @@ def write_comparison_report(comparison: Mapping[str, Any], path: str | Path) -> 
 def _rows(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Name, seeds and folders of each row; the name is what tells it from the others."""
     rows, baseline = comparison["rows"], comparison["baseline"]
-    telling = [fact for fact in FACTS if len({row[fact] for row in rows}) > 1 and fact != "method"]
+    telling = [fact for fact in shown_facts(rows) if fact != "method"]
     return [
         {
             "name": row["method"] or row["label"], "colour": number % 8, "seeds": row["seeds"], "folders": row["folders"],

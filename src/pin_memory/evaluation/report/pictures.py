@@ -44,7 +44,8 @@ def _panel(folder: Path, tile: Tile) -> dict[str, Any]:
     rgb = stored.resize(size, Image.Resampling.LANCZOS)
     truth, prediction = (_mask(_inside(folder, name), size) for name in (tile.truth, tile.prediction))
     error = Image.fromarray(difference(np.asarray(rgb), np.asarray(truth), np.asarray(prediction)))
-    layers = {"image": _jpeg(rgb), "truth": _png(truth), "prediction": _png(prediction), "error": _jpeg(error)}
+    layers = {name: _uri(picture, "JPEG", quality=_JPEG_QUALITY) for name, picture in (("image", rgb), ("error", error))}
+    layers |= {name: _uri(picture, "PNG") for name, picture in (("truth", truth), ("prediction", prediction))}
     return {"name": tile.name, "wrong": tile.wrong, "width": size[0], "height": size[1], "layers": layers}
 
 
@@ -60,16 +61,7 @@ def _inside(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def _jpeg(picture: Image.Image) -> str:
-    picture.save(buffer := BytesIO(), "JPEG", quality=_JPEG_QUALITY, optimize=True)
-    return _uri("image/jpeg", buffer)
-
-
-def _png(picture: Image.Image) -> str:
-    """A mask with its palette: few colours in large areas."""
-    picture.save(buffer := BytesIO(), "PNG", optimize=True)
-    return _uri("image/png", buffer)
-
-
-def _uri(kind: str, buffer: BytesIO) -> str:
-    return f"data:{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+def _uri(picture: Image.Image, form: str, **options: Any) -> str:
+    """A picture as data; PNG for masks, which keep their palette: few colours in large areas."""
+    picture.save(buffer := BytesIO(), form, optimize=True, **options)
+    return f"data:image/{form.lower()};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
