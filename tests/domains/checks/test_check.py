@@ -16,8 +16,8 @@ from PIL import Image
 from pin_memory.check import main
 from pin_memory.domains import GTAV, GTAVDataModule
 from pin_memory.domains.checks.contact_sheets import labelled
-from pin_memory.domains.checks.domain import check_domain
-from pin_memory.domains.checks.records import Depth, DomainReport, Outcome, Request
+from pin_memory.domains.checks.domain import Depth, Request, check_domain
+from pin_memory.domains.checks.findings import DomainReport, Outcome
 from pin_memory.domains.checks.run import run_check
 from pin_memory.domains.readers.decoding import PIXEL_LIMIT
 from pin_memory.domains.stand_ins.writers import StandIns

@@ -1,18 +1,17 @@
 """Whether a data set is there, complete and as expected."""
 
-import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from copy import copy
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from pin_memory.domains.checks.files import Inspected, inspect_pair, verify_pair
-from pin_memory.domains.checks.findings import Findings
-from pin_memory.domains.checks.records import Depth, DomainReport, Request, SplitReport
+from pin_memory.domains.checks.findings import DomainReport, Fault, Findings, SplitReport
 from pin_memory.domains.loading.class_statistics import class_shares, store_counts, stored_counts
 from pin_memory.domains.loading.data_module import DomainDataModule
 from pin_memory.domains.loading.parallel import in_parallel
@@ -20,8 +19,30 @@ from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.layouts import MissingDataError
 from pin_memory.domains.readers.splits import evenly_spaced
 from pin_memory.utils.errors import ConfigurationError, DataError
+from pin_memory.utils.validation import validated
 
 _THREADS = 8  # verify files; more than CPUs, since they mostly wait for the disk
+
+
+@dataclass
+class Request:
+    """A data set to look at."""
+
+    module: DomainDataModule
+    names: list[str]  # in the configuration; several where it is listed several times
+    splits: list[str]  # that are needed
+    needed: bool  # whether it is an error when it is not there
+
+
+@validated("")
+@dataclass(frozen=True)
+class Depth:
+    """How closely to look."""
+
+    deep: bool = False  # decode all pairs, not a sample
+    sample: Annotated[int, Field(ge=1)] = 20  # pairs of each split that are decoded otherwise, evenly spaced
+    workers: Annotated[int, Field(ge=0)] | None = None  # processes that decode; None for one per CPU
+    accept: tuple[str, ...] = ()  # kinds of findings that are no errors
 
 
 def check_domain(request: Request, depth: Depth) -> tuple[DomainReport, list[Domain]]:
@@ -30,26 +51,29 @@ def check_domain(request: Request, depth: Depth) -> tuple[DomainReport, list[Dom
     options = module.reader_options
     findings = Findings(depth.accept, lenient_pairs=options.get("unmatched", module.reader.unmatched) == "report")
     opened: list[Domain] = []
-    with _quiet_readers():
-        for split in request.splits:
-            try:
-                opened.append(_open(module, split))
-            except MissingDataError as error:
-                findings.add("missing", split, error.report)
-            except DataError as error:
-                findings.add("unusable", split, str(error))
-            except ConfigurationError as error:
-                if request.needed:
-                    raise
-                findings.add("note", split, str(error))
+    missing: dict[str, str] = {}
+    for split in request.splits:
+        try:
+            opened.append(_open(module, split))
+        except MissingDataError as error:
+            missing[split] = error.report
+        except DataError as error:
+            findings.add("unusable", split, str(error))
+        except ConfigurationError as error:
+            if request.needed:
+                raise
+            findings.add("note", split, str(error))
+    for split, report in missing.items():
+        if opened and not request.needed:  # others are there, and nobody asked for this one
+            findings.add("missing_split", split, report.partition("\n")[0].rstrip("."))
+        else:
+            findings.add("missing", split, report)
     absent = not opened and (not root.is_dir() or not any(root.iterdir()))
-    if opened and not request.needed:
-        findings.soften_missing()
     # Stand-ins are few, and a list of one's own may name as few as it likes.
     complete = not module.stand_in and options.get("split_file") is None
     splits = [_check_split(domain, depth, findings, module.stand_in, complete) for domain in opened]
-    report = DomainReport(request.names, module.title, str(root), request.needed, absent, module.stand_in, splits, findings.merged())
-    return report, opened
+    reported = DomainReport(request.names, module.title, str(root), request.needed, absent, module.stand_in, splits, findings.merged())
+    return reported, opened
 
 
 def _open(module: DomainDataModule, split: str) -> Domain:
@@ -64,21 +88,14 @@ def _open(module: DomainDataModule, split: str) -> Domain:
         return lenient.dataset(split)
 
 
-def survey_splits(module: DomainDataModule) -> list[str]:
-    """The splits of a data set; "test" only where it is not the validation split."""
-    reader = module.reader
-    return ["train", "val", *(["test"] if reader.test_split == "test" or "test" in reader.official_counts else [])]
-
-
 def _check_split(domain: Domain, depth: Depth, findings: Findings, stand_in: bool, complete: bool) -> SplitReport:
     """Look at an opened split: count, verify every file, decode some; `complete` says whether all published pairs are expected."""
     found, split = domain.found, domain.split
-    own_folder = domain.layout.by_folder and domain.split_file is None
     report = SplitReport(
         split=split,
         layout=domain.layout.name,
         encoding=domain.layout.encoding,
-        own_folder=own_folder,
+        own_folder=domain.layout.by_folder and domain.split_file is None,
         images=len(found.images),
         labels=len(found.labels),
         pairs=len(domain),
@@ -86,65 +103,44 @@ def _check_split(domain: Domain, depth: Depth, findings: Findings, stand_in: boo
     )
     findings.add_unpaired(domain)
     if report.published and report.pairs < report.published and complete:
-        findings.add_fewer(split, report.pairs, report.published)
-    report.sizes = _verify(domain, findings)
+        findings.add_faults(split, [Fault("fewer", f"{split} {report.pairs:,} of {report.published:,}")])
+    sizes: Counter[str] = Counter()
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for size, faults in pool.map(verify_pair, domain.samples):  # all files, without decoding them
+            findings.add_faults(split, faults)
+            if size:
+                sizes[f"{size[0]}x{size[1]}"] += 1
+    report.sizes = dict(sizes.most_common())
     chosen = evenly_spaced(range(len(domain)), None if depth.deep else depth.sample)
     title = f"{domain.title}: decoding {split}"
     inspected = list(in_parallel(inspect_pair, domain, chosen, depth.workers, title))
     for item in inspected:
         findings.add_faults(split, item.faults)
     _count(domain, report, chosen, inspected, findings)
-    if not stand_in:  # drawn by taste
-        findings.add_unexpected_classes(domain, report.class_shares)
+    unexpected = [name for name, share in report.class_shares.items() if share > 0 and name not in domain.classes]
+    if unexpected and domain.folder_split == domain.test_split and not stand_in:  # those are drawn by taste
+        findings.add("unexpected_class", split, f"these classes should not occur in {domain.title}: {', '.join(unexpected)}")
     return report
-
-
-def _verify(domain: Domain, findings: Findings) -> dict[str, int]:
-    """Look at all files without decoding them; returns the number of images of each size."""
-    sizes: Counter[str] = Counter()
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for size, faults in pool.map(verify_pair, domain.samples):
-            findings.add_faults(domain.split, faults)
-            if size:
-                sizes[f"{size[0]}x{size[1]}"] += 1
-    return dict(sizes.most_common())
 
 
 def _count(domain: Domain, report: SplitReport, chosen: Sequence[int], inspected: list[Inspected], findings: Findings) -> None:
     """Sum up the pixels that were counted; a complete count is kept, and an earlier one used instead of a sample."""
     report.decoded = len(inspected)
     intact = [(domain.samples[index].label, item.raw) for index, item in zip(chosen, inspected, strict=True) if item.raw is not None]
+    names = domain.label_space.names
     if intact:
-        report.raw_values = _raw_values(domain, np.stack([raw for _, raw in intact]))
-        findings.add_unlisted_values(domain, [path for path, _ in intact], np.stack([raw for _, raw in intact]))
+        raw = np.stack([raw for _, raw in intact])
+        pixels = raw.sum(axis=0)
+        for value in np.flatnonzero(pixels).tolist():
+            name = dict(enumerate(names)).get(int(domain.table[value]))
+            report.raw_values[value] = {"class": name, "share": float(pixels[value] / pixels.sum())}
+        findings.add_unlisted_values(domain, [path for path, _ in intact], raw)
     counted = [item.classes for item in inspected if item.classes is not None]
-    counts = np.stack(counted) if counted else np.zeros((0, len(domain.label_space) + 1), np.int64)
+    counts = np.stack(counted) if counted else np.zeros((0, len(names) + 1), np.int64)
     if len(counts) == len(domain):
         store_counts(domain, counts)
     elif (stored := stored_counts(domain)) is not None:
         counts = stored
     report.counted = len(counts)
-    report.class_shares = dict(zip(domain.label_space.names, class_shares(counts).tolist(), strict=True))
+    report.class_shares = dict(zip(names, class_shares(counts).tolist(), strict=True))
     report.ignored_share = float(counts[:, -1].sum() / max(counts.sum(), 1))
-
-
-def _raw_values(domain: Domain, raw: np.ndarray) -> dict[int, dict[str, Any]]:
-    """Class and share of the raw ids that occur."""
-    pixels = raw.sum(axis=0)
-    names = dict(enumerate(domain.label_space.names))
-    return {
-        int(value): {"class": names.get(int(domain.table[value])), "share": float(pixels[value] / pixels.sum())}
-        for value in np.flatnonzero(pixels)
-    }
-
-
-@contextmanager
-def _quiet_readers() -> Iterator[None]:
-    """Readers log their notes whenever a split is opened; the report has them, each once."""
-    logger = logging.getLogger("pin_memory.domains")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from pin_memory.domains.checks.findings import Fault
 from pin_memory.domains.loading.class_statistics import count_classes
 from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.decoding import PILLOW_ERRORS, opened
@@ -19,15 +20,6 @@ Size = tuple[int, int]
 """Width and height in pixels."""
 
 _DECODING_ERRORS = (DataError, Image.DecompressionBombError)  # a reader of one's own may leave the second to Pillow
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Something wrong with a pair."""
-
-    kind: str  # one of `findings.KINDS`
-    where: str  # the file or the name of the sample
-    detail: str = ""  # what is wrong with it, in a few words
 
 
 @dataclass(frozen=True)
@@ -52,7 +44,9 @@ def verify(path: Path, decode: bool = False) -> tuple[Size | None, Fault | None]
         if not status.st_size:
             return None, Fault("empty", str(path), "an empty file")
         if path.suffix.lower() == ".json":
-            return _json_size(path), None
+            content = read_json(path)
+            width, height = (content.get(side) if isinstance(content, dict) else None for side in ("imgWidth", "imgHeight"))
+            return (width, height) if isinstance(width, int) and isinstance(height, int) else None, None
         with opened(path) as picture:
             size = picture.size
             if decode:
@@ -64,12 +58,6 @@ def verify(path: Path, decode: bool = False) -> tuple[Size | None, Fault | None]
     except PILLOW_ERRORS as error:
         return size, _explain(path, error)
     return size, None
-
-
-def _json_size(path: Path) -> Size | None:
-    content = read_json(path)
-    width, height = (content.get(side) if isinstance(content, dict) else None for side in ("imgWidth", "imgHeight"))
-    return (width, height) if isinstance(width, int) and isinstance(height, int) else None
 
 
 def _explain(path: Path, error: Exception) -> Fault:
@@ -104,7 +92,11 @@ def inspect_pair(domain: Domain, index: int) -> Inspected:
     faults: list[Fault] = []
     raw = classes = label = None
     try:
-        label, raw = decode_label(domain, sample)
+        if type(domain).read_label is Domain.read_label:
+            ids = domain.read_raw_label(sample.label)
+            label, raw = np.asarray(cv2.LUT(ids, domain.table)), np.bincount(ids.ravel(), minlength=256)
+        else:  # the reader has its own way from file to train ids
+            label = domain.read_label(sample)
         classes = count_classes(label, len(domain.label_space))
         if not classes[:-1].any():
             faults.append(Fault("all_ignored", str(sample.label)))
@@ -121,17 +113,6 @@ def inspect_pair(domain: Domain, index: int) -> Inspected:
     except _DECODING_ERRORS as error:
         faults.append(_undecodable(sample.image, error, "undecodable"))
     return Inspected(raw, classes, tuple(faults))
-
-
-def decode_label(domain: Domain, sample: Sample) -> tuple[np.ndarray, np.ndarray | None]:
-    """Decode a label once, to train ids (H, W) uint8 and the pixels of each raw id, (256,) int64.
-
-    The second is None where a reader has its own way from file to train ids.
-    """
-    if type(domain).read_label is not Domain.read_label:
-        return domain.read_label(sample), None
-    raw = domain.read_raw_label(sample.label)
-    return np.asarray(cv2.LUT(raw, domain.table)), np.bincount(raw.ravel(), minlength=256)
 
 
 def _undecodable(path: Path, error: Exception, otherwise: str) -> Fault:

@@ -1,23 +1,23 @@
-"""What a check finds: kinds of findings and how serious each is, and one finding for what many files or several splits share."""
+"""What a check finds and reports: kinds of findings, how serious each is, and what was seen of a split, a data set and all."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from pin_memory.domains.checks.files import Fault
 from pin_memory.domains.readers.base import Domain
 from pin_memory.utils.errors import ConfigurationError, first_names
 
 _SHOWN = 20  # files of a kind in the message; all are in `Finding.places`
+_LEVELS = ("error", "warning", "note")
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """A kind of finding."""
 
-    level: str  # "error", "warning" or "note"
+    level: str  # one of `_LEVELS`
     one: str = ""  # the words for one file; empty where each finding has a sentence of its own
     many: str = ""  # the words for several
 
@@ -57,6 +57,15 @@ KINDS: Mapping[str, Kind] = {
 """What can be found, most serious first."""
 
 
+@dataclass(frozen=True)
+class Fault:
+    """Something wrong with a pair."""
+
+    kind: str  # one of `KINDS`
+    where: str  # the file or the name of the sample
+    detail: str = ""  # what is wrong with it, in a few words
+
+
 @dataclass
 class Finding:
     """Something that is wrong or worth knowing."""
@@ -79,32 +88,27 @@ class Findings:
         if unknown := [kind for kind in accept if kind not in KINDS]:
             raise ConfigurationError(f"accept={unknown}: there is no such kind of finding; choose among {', '.join(KINDS)}.")
         self._lenient = {*accept, *(("unmatched_image", "unmatched_label") if lenient_pairs else ())}
-        self._sentences: dict[tuple[str, str], list[str]] = {}
-        self._files: dict[str, dict[str, tuple[Fault, str]]] = {}
-        self._counts: dict[str, str] = {}
+        self._found: dict[tuple[str, str], Finding] = {}  # by kind and sentence; files have none
+        self._seen: set[tuple[str, str]] = set()  # kind and file
 
-    def add(self, kind: str, split: str, sentence: str) -> None:
+    def add(self, kind: str, split: str, sentence: str) -> Finding:
         """Add a sentence; the same one of several splits becomes one finding."""
-        splits = self._sentences.setdefault((kind, sentence), [])
-        if split not in splits:
-            splits.append(split)
+        level = KINDS[kind].level
+        level = "warning" if level == "error" and kind in self._lenient else level
+        found = self._found.setdefault((kind, sentence), Finding(kind, level, sentence))
+        if split not in found.splits:
+            found.splits.append(split)
+        return found
 
     def add_faults(self, split: str, faults: Iterable[Fault]) -> None:
         """Add faults of files; that a file cannot be decoded is reported once."""
         for fault in faults:
-            if fault.kind in _DECODING and any(fault.where in self._files.get(kind, {}) for kind in _DECODING):
-                continue
-            self._files.setdefault(fault.kind, {}).setdefault(fault.where, (fault, split))
-
-    def add_fewer(self, split: str, present: int, published: int) -> None:
-        """Add that images of a split are not there, as after a part of the downloads."""
-        self._counts[split] = f"{split} {present:,} of {published:,}"
-
-    def soften_missing(self) -> None:
-        """Make missing splits a warning: others are there, and nobody asked for these."""
-        for kind, report in [key for key in self._sentences if key[0] == "missing"]:
-            for split in self._sentences.pop((kind, report)):
-                self.add("missing_split", split, report.partition("\n")[0].rstrip("."))
+            seen = ("undecodable" if fault.kind in _DECODING else fault.kind, fault.where)
+            if seen not in self._seen:
+                self._seen.add(seen)
+                found = self.add(fault.kind, split, "")
+                found.places.append(fault.where)
+                found.details.append(fault.detail)
 
     def add_unpaired(self, domain: Domain) -> None:
         """Add files without partner, and what the reader notes on the rest."""
@@ -112,48 +116,102 @@ class Findings:
         images = [Fault("unmatched_image", str(found.images[key])) for key in found.unpaired_images]
         labels = [Fault("unmatched_label", str(found.labels[key])) for key in found.unpaired_labels]
         self.add_faults(domain.split, images + labels)
-        known = tuple(f"{len(files)} {kind} have no" for files, kind in ((images, "images"), (labels, "labels")))
+        known = (f"{len(images)} images have no", f"{len(labels)} labels have no")
         for note in domain.notes:
             if not note.startswith(known):
                 self.add("note", domain.split, note)
 
     def add_unlisted_values(self, domain: Domain, paths: Sequence[Path], raw: np.ndarray) -> None:
         """Add raw values that the data set does not have, from the pixels of each raw id in each of the label files, (N, 256)."""
-        if domain.raw_ids is None:
-            return
-        unlisted = [value for value in np.flatnonzero(raw.sum(axis=0)).tolist() if value not in domain.raw_ids]
+        unlisted = [value for value in np.flatnonzero(raw.sum(axis=0)).tolist() if value not in (domain.raw_ids or range(256))]
         for path, pixels in zip(paths, raw, strict=True):
             if values := [f"{value} on {pixels[value] / pixels.sum():.2%} of the pixels" for value in unlisted if pixels[value]]:
                 self.add_faults(domain.split, [Fault("unlisted_value", str(path), first_names(values))])
 
-    def add_unexpected_classes(self, domain: Domain, shares: Mapping[str, float]) -> None:
-        """Add classes that should not occur in the split that the data set is evaluated on."""
-        names = [name for name, share in shares.items() if share > 0 and name not in domain.classes]
-        if names and domain.folder_split == domain.test_split:
-            self.add("unexpected_class", domain.split, f"these classes should not occur in {domain.title}: {', '.join(names)}")
-
     def merged(self) -> list[Finding]:
-        """The findings, most serious first."""
-        found = [Finding(kind, self._level(kind), sentence, splits) for (kind, sentence), splits in self._sentences.items()]
-        if self._counts:
-            message = f"fewer images than published: {', '.join(self._counts.values())}"
-            found.append(Finding("fewer", self._level("fewer"), message, list(self._counts)))
-        for kind, files in self._files.items():
-            details = [fault.detail for fault, _ in files.values()]
-            splits = list(dict.fromkeys(split for _, split in files.values()))
-            found.append(Finding(kind, self._level(kind), _sentence(kind, list(files), details), splits, list(files), details))
-        order = {kind: place for place, kind in enumerate(KINDS)}
-        return sorted(found, key=lambda finding: (("error", "warning", "note").index(finding.level), order[finding.kind]))
-
-    def _level(self, kind: str) -> str:
-        level = KINDS[kind].level
-        return "warning" if level == "error" and kind in self._lenient else level
+        """The findings, most serious first; several files are listed line by line."""
+        for found in self._found.values():
+            if found.kind == "fewer":
+                found.message = f"fewer images than published: {', '.join(found.places)}"
+                found.places, found.details = [], []
+            elif found.places:
+                found.message = _sentence(found)
+        order = list(KINDS)
+        return sorted(self._found.values(), key=lambda found: (_LEVELS.index(found.level), order.index(found.kind)))
 
 
-def _sentence(kind: str, places: Sequence[str], details: Sequence[str]) -> str:
+def _sentence(found: Finding) -> str:
     """One file in a line, or several with the first of them below."""
-    lines = [f"{place} ({detail})" if detail else place for place, detail in zip(places, details, strict=True)]
+    lines = [f"{place} ({detail})" if detail else place for place, detail in zip(found.places, found.details, strict=True)]
     if len(lines) == 1:
-        return f"1 {KINDS[kind].one}: {lines[0]}"
+        return f"1 {KINDS[found.kind].one}: {lines[0]}"
     more = [f"and {len(lines) - _SHOWN:,} more, which format=json names"] if len(lines) > _SHOWN else []
-    return "\n".join([f"{len(lines):,} {KINDS[kind].many}:", *lines[:_SHOWN], *more])
+    return "\n".join([f"{len(lines):,} {KINDS[found.kind].many}:", *lines[:_SHOWN], *more])
+
+
+@dataclass
+class SplitReport:
+    """What was seen of a split; all plain values."""
+
+    split: str  # "train", "val" or "test"
+    layout: str  # name of the folder tree
+    encoding: str  # of the labels
+    own_folder: bool  # whether `images` and `labels` lie in a folder of the split; otherwise they are those of all splits
+    images: int  # files
+    labels: int  # files
+    pairs: int  # that belong to the split and are not left out
+    published: int | None  # pairs as published; None where no count applies
+    sizes: dict[str, int] = field(default_factory=dict)  # images of each size, "WIDTHxHEIGHT", the most frequent first
+    decoded: int = 0  # pairs that were decoded
+    raw_values: dict[int, dict[str, Any]] = field(default_factory=dict)  # class (None: ignored) and share of the pixels, by raw id
+    class_shares: dict[str, float] = field(default_factory=dict)  # of the labelled pixels
+    ignored_share: float = 0.0  # of all pixels
+    counted: int = 0  # labels that the shares are taken over
+
+
+@dataclass
+class DomainReport:
+    """What was seen of a data set."""
+
+    names: list[str]  # as in the request
+    title: str
+    root: str  # where it was looked for
+    needed: bool  # as in the request
+    absent: bool  # there is nothing at all
+    stand_in: bool  # it is drawn
+    splits: list[SplitReport]  # those that are there
+    findings: list[Finding]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a check found."""
+
+    data: str  # the folder of data sets that was looked at
+    deep: bool  # whether everything was decoded
+    domains: list[DomainReport]
+
+    @property
+    def shown(self) -> list[DomainReport]:
+        """The data sets without those that are absent and not needed."""
+        return [domain for domain in self.domains if domain.needed or not domain.absent]
+
+    @property
+    def missing(self) -> list[str]:
+        """The splits that are not there of the data sets that are shown, as "NAME SPLIT"."""
+        return [
+            f"{domain.names[0]} {split}"
+            for domain in self.shown
+            for finding in domain.findings
+            if finding.kind in ("missing", "missing_split")
+            for split in finding.splits
+        ]
+
+    @property
+    def failed(self) -> bool:
+        """Whether something that is needed is missing or wrong, or there is nothing at all."""
+        return self.count("error") > 0 or all(domain.absent for domain in self.domains)
+
+    def count(self, level: str) -> int:
+        """The number of findings of a level; a data set that is absent and not needed counts none."""
+        return sum(finding.level == level for domain in self.shown for finding in domain.findings)

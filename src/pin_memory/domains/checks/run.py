@@ -8,8 +8,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from pin_memory.domains.checks.contact_sheets import write_sheet
-from pin_memory.domains.checks.domain import check_domain, survey_splits
-from pin_memory.domains.checks.records import Depth, Outcome, Request
+from pin_memory.domains.checks.domain import Depth, Request, check_domain
+from pin_memory.domains.checks.findings import Outcome
 from pin_memory.domains.checks.text import as_json, as_text
 from pin_memory.domains.loading.compatibility import identity
 from pin_memory.domains.loading.data_module import DomainDataModule
@@ -79,7 +79,9 @@ def _survey(data: str) -> list[Request]:
     for name in names:
         if not OmegaConf.missing_keys(cfg.data.sources[name]):
             module: DomainDataModule = instantiate(cfg.data.sources[name], _convert_="all")
-            requests.append(Request(module, [name], survey_splits(module), needed=False))
+            reader = module.reader
+            splits = ["train", "val", *(["test"] if reader.test_split == "test" or "test" in reader.official_counts else [])]
+            requests.append(Request(module, [name], splits, needed=False))
     # Of several options for one folder, such as ACDC's conditions, the one called like the folder stands for all.
     complete = {request.module.root for request in requests if request.names[0] == request.module.root.name}
     return [request for request in requests if request.module.root not in complete or request.names[0] == request.module.root.name]

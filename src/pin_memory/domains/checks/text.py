@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from pin_memory.domains.checks.records import DomainReport, Outcome
+from pin_memory.domains.checks.findings import DomainReport, Outcome
 from pin_memory.utils.tables import Cell, Table
 
 _COLUMNS = ["data set", "outcome", "layout found", "split", "sizes", "pairs", "published", "images", "labels"]
