@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from pin_memory.domains import CLASSES, PALETTE, FolderDataModule, FolderDomain, MultiSourceDataModule
-from pin_memory.domains.readers.folder_classes import distinct_colours
+from pin_memory.domains.readers.folder_options import distinct_colours
 from pin_memory.utils.errors import ConfigurationError, DataError
 from tests.domains.readers.domain_cases import DomainCase, IndexLabelCase, stripes, write_grey, write_image
 

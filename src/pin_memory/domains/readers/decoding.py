@@ -12,9 +12,8 @@ import stat
 import struct
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
 import cv2
@@ -22,6 +21,10 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from pin_memory.utils.errors import ConfigurationError, DataError
+from pin_memory.utils.labels import IGNORE
+
+Colour = tuple[int, int, int]
+"""Red, green and blue, each 0..255."""
 
 PIXEL_LIMIT = "PIN_MEMORY_MAX_PIXELS"
 """Name in the environment of the largest number of pixels that a picture may have."""
@@ -78,6 +81,33 @@ def read_codes(path: Path) -> np.ndarray:
     return np.asarray(cv2.cvtColor(read_rgb(path), cv2.COLOR_RGB2RGBA).view("<u4")[..., 0] & 0xFFFFFF)
 
 
+class CodeTable:
+    """The raw label id (0..255) of each code R + 256 G + 65536 B, a class colour or a segment's number; what is not listed becomes 255."""
+
+    def __init__(self, ids: Mapping[int, int]) -> None:
+        codes = sorted(ids)
+        self._codes = np.array(codes, np.uint32)
+        self._ids = np.array([ids[code] for code in codes], np.uint8)
+
+    @classmethod
+    def of_colours(cls, ids: Mapping[Colour, int]) -> "CodeTable":
+        """Build the table from the raw id of each colour."""
+        return cls({red + 256 * green + 65536 * blue: raw for (red, green, blue), raw in ids.items()})
+
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """Turn codes (H, W) uint32 into raw ids (H, W) uint8.
+
+        Labels are made of patches, so each run of equal codes along the rows is looked up once: far fewer than there are pixels, and no
+        loading process holds a table of the 16 million colours.
+        """
+        row = codes.ravel()
+        starts = np.concatenate(([0], np.flatnonzero(row[1:] != row[:-1]) + 1))
+        runs = row[starts]
+        places = np.searchsorted(self._codes, runs).clip(max=len(self._codes) - 1)
+        ids = np.where(self._codes[places] == runs, self._ids[places], np.uint8(IGNORE))
+        return np.repeat(ids, np.diff(starts, append=row.size)).reshape(codes.shape)
+
+
 def read_deep_rgb(path: Path) -> np.ndarray:
     """Decode a 16-bit RGB PNG at its full depth, (H, W, 3) uint16."""
     pixels = _decode(path, cv2.IMREAD_UNCHANGED)
@@ -106,7 +136,13 @@ def opened(path: str | Path) -> Iterator[ImageFile.ImageFile]:
 
     Besides a `DataError`, any of `PILLOW_ERRORS` may come out of the block.
     """
-    check_file(path)
+    status = Path(path).stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"{path}: expected a picture, found a folder, a pipe or a device.")
+    if not status.st_size:
+        raise undecodable(path, "an empty file")
+    if status.st_size > MAX_FILE_BYTES:
+        raise DataError(f"{path}: a file of {status.st_size} bytes is no picture; at most {MAX_FILE_BYTES} are read.")
     try:
         picture = _open_with_pillow(path)
     except Image.DecompressionBombError as error:
@@ -116,35 +152,19 @@ def opened(path: str | Path) -> Iterator[ImageFile.ImageFile]:
         yield picture
 
 
-def check_file(path: str | Path) -> None:
-    """Refuse a path that is no regular file, and a file that is empty or has more bytes than any picture."""
-    status = Path(path).stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise DataError(f"{path}: expected a picture, found a folder, a pipe or a device.")
-    if not status.st_size:
-        raise undecodable(path, "an empty file")
-    if status.st_size > MAX_FILE_BYTES:
-        raise DataError(f"{path}: a file of {status.st_size} bytes is no picture; at most {MAX_FILE_BYTES} are read.")
-
-
-@cache
-def _formats() -> tuple[str, ...]:
-    """Those of the usual formats that this Pillow was built with."""
-    Image.init()
-    return tuple(name for name in _FORMATS if name in Image.OPEN)
-
-
 def _open_with_pillow(path: str | Path) -> ImageFile.ImageFile:
     """Open a picture; where Pillow's limit of pixels, a global of the whole process, is below ours, it is raised for this call only."""
+    Image.init()
+    formats = [name for name in _FORMATS if name in Image.OPEN]  # those that this Pillow was built with
     with _PILLOW_LIMIT:
         limit, own = Image.MAX_IMAGE_PIXELS, max_pixels()
         if limit is not None and limit < own:
             Image.MAX_IMAGE_PIXELS = own
             try:
-                return Image.open(path, formats=_formats())
+                return Image.open(path, formats=formats)
             finally:
                 Image.MAX_IMAGE_PIXELS = limit
-    return Image.open(path, formats=_formats())
+    return Image.open(path, formats=formats)
 
 
 def check_pixels(path: str | Path, width: int, height: int) -> None:

@@ -8,11 +8,18 @@ from typing import Any, Literal
 import numpy as np
 
 from pin_memory.domains.readers.base import Domain
-from pin_memory.domains.readers.decoding import read_codes, read_indices
+from pin_memory.domains.readers.decoding import CodeTable, read_codes, read_indices
 from pin_memory.domains.readers.draws import Transform
-from pin_memory.domains.readers.folder_classes import colour_ids, id_table, label_space_of, raw_ids_of
-from pin_memory.domains.readers.folder_patterns import EVERY_SPLIT, Patterns, repeated, require_below, require_patterns_fit
-from pin_memory.domains.readers.label_codes import CodeTable
+from pin_memory.domains.readers.folder_options import (
+    EVERY_SPLIT,
+    Patterns,
+    colour_ids,
+    id_table,
+    label_space_of,
+    raw_ids_of,
+    repeated,
+    require_sound,
+)
 from pin_memory.domains.readers.layouts import SPLITS, Found, Sample, contents
 from pin_memory.domains.readers.splits import find_list, read_names
 from pin_memory.utils.errors import ConfigurationError, DataError, first_names
@@ -76,7 +83,8 @@ labels: labels
             raise ConfigurationError("FolderDomain: give ids for labels that hold ids or palette for labels that are colours, not both.")
         if test_split not in ("val", "test", EVERY_SPLIT):
             raise ConfigurationError(f"FolderDomain: test_split={test_split!r}; expected val, test or all.")
-        require_patterns_fit(images, labels)
+        folders = {split: split for split in SPLITS} if splits is None else dict(splits)
+        require_sound(images, labels, folders)
         self._evaluated_split = test_split
         self.label_space = label_space_of(classes, colours, palette)
         names = self.label_space.names
@@ -91,8 +99,6 @@ labels: labels
         # The statistics of a data set are kept by its encoding: another palette is another one.
         encoding = "ids" if train_ids is None else f"{len(train_ids)} colours ({zlib.crc32(repr(train_ids).encode()):08x})"
         raw_ids = raw_ids_of(ids, names) if raw is None else set(raw.values())
-        folders = {split: split for split in SPLITS} if splits is None else dict(splits)
-        require_below(folders)
         self.layouts = (Patterns("own folders", images, labels, "", "", folders, encoding, raw_ids=raw_ids),)
         self.tree = f"images: {images}\nlabels: {labels}"
         super().__init__(root, split, transform, **options)

@@ -84,24 +84,21 @@ class Layout:
 
     def find(self, root: Path, splits: Sequence[str]) -> "Found | None":
         """List the files of some splits below the root of the data set; None when one of the folders is missing."""
-        images: dict[str, Path] = {}
-        labels: dict[str, Path] = {}
+        found = Found(self, root, {}, {})
         exists = False
         for inner in self.split_folders(splits):
-            image_folder, label_folder = (root / part.replace("{split}", inner) for part in (self.images, self.labels))
-            if image_folder.is_dir() and label_folder.is_dir():
-                exists = True
-                _add(images, find_files(image_folder, self.image, self.recursive))
-                _add(labels, find_files(label_folder, self.label, self.recursive))
-        only_folders = not self.recursive and not images and exists and any(entry.is_dir() for entry in (root / self.images).iterdir())
-        return Found(self, root, images, labels) if exists and not only_folders else None
-
-
-def _add(files: dict[str, Path], more: dict[str, Path]) -> None:
-    """Add the files of another split, unless a list of names could mean a file of either."""
-    if twice := sorted(files.keys() & more.keys()):
-        raise DataError(f"Two splits hold a file of the name {twice[0]!r}, but are read together: {files[twice[0]]} and {more[twice[0]]}.")
-    files |= more
+            folders = [root / part.replace("{split}", inner) for part in (self.images, self.labels)]
+            if not all(folder.is_dir() for folder in folders):
+                continue
+            exists = True
+            for files, folder, name in zip((found.images, found.labels), folders, (self.image, self.label), strict=True):
+                more = find_files(folder, name, self.recursive)
+                if twice := sorted(files.keys() & more.keys()):  # a list of names could mean either
+                    both = f"{files[twice[0]]} and {more[twice[0]]}"
+                    raise DataError(f"Two splits hold a file of the name {twice[0]!r}, but are read together: {both}.")
+                files |= more
+        only_folders = not self.recursive and not found.images and exists and any(path.is_dir() for path in (root / self.images).iterdir())
+        return found if exists and not only_folders else None
 
 
 @dataclass(frozen=True)

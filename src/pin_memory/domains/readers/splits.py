@@ -85,19 +85,18 @@ def find_list(split_file: SplitFile, split: str) -> Path:
 
 def read_names(path: Path, split: str) -> list[str]:
     """The stems that a list names: a text file with an image on each line (of a pair, the first counts), or GTAV's split.mat."""
-    names = _read_mat(path, split) if path.suffix == ".mat" else _read_text(path)
+    if path.suffix == ".mat":
+        names = _read_mat(path, split)
+    else:
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{path}: expected a text file with an image name on each line, but it cannot be read ({error}).") from error
+        first = [line.split()[0] for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        names = [Path(name.replace("\\", "/")).stem for name in first]
     if not names:
         raise DataError(f"{path}: expected a list of image names, found none.")
     return names
-
-
-def _read_text(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: expected a text file with an image name on each line, but it cannot be read ({error}).") from error
-    first = [line.split()[0] for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    return [Path(name.replace("\\", "/")).stem for name in first]
 
 
 def _read_mat(path: Path, split: str) -> list[str]:

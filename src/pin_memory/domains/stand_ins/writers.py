@@ -134,7 +134,7 @@ def write_synthia(folder: Path, split: str, index: int, scene: Scene) -> None:
     moving = np.isin(scene.detail, _MOVING).astype(np.uint8)
     number = cv2.connectedComponents(moving)[1]
     label[..., 1] = np.where(moving, number + 250, 0)  # beyond 8 bits, as in the real set, where readers trip over it
-    _write(folder / "GT" / "LABELS" / name, _encode(".png", label))
+    _write(folder / "GT" / "LABELS" / name, label)
 
 
 def write_cityscapes(folder: Path, split: str, index: int, scene: Scene) -> None:
@@ -142,14 +142,14 @@ def write_cityscapes(folder: Path, split: str, index: int, scene: Scene) -> None
     stem = f"drawn_000000_{index:06}"
     _write_image(folder / "leftImg8bit" / split / "drawn" / f"{stem}_leftImg8bit.png", scene.image)
     label = _CITYSCAPES[scene.detail]
-    _write(folder / "gtFine" / split / "drawn" / f"{stem}_gtFine_labelIds.png", _encode(".png", label))
+    _write(folder / "gtFine" / split / "drawn" / f"{stem}_gtFine_labelIds.png", label)
 
 
 def write_bdd(folder: Path, split: str, index: int, scene: Scene) -> None:
     """Write `images/10k/<split>/<stem>.jpg` and train ids `labels/sem_seg/masks/<split>/<stem>.png`."""
     stem = f"{index * 2654435761 % 2**32:08x}-{index:08x}"
     _write_image(folder / "images" / "10k" / split / f"{stem}.jpg", scene.image)
-    _write(folder / "labels" / "sem_seg" / "masks" / split / f"{stem}.png", _encode(".png", _BDD[scene.detail]))
+    _write(folder / "labels" / "sem_seg" / "masks" / split / f"{stem}.png", _BDD[scene.detail])
 
 
 def write_mapillary(folder: Path, split: str, index: int, scene: Scene) -> None:
@@ -175,7 +175,9 @@ def write_idd(folder: Path, split: str, index: int, scene: Scene) -> None:
         for item in polygons(scene.detail)
     ]
     text = f'{{"imgHeight": {height}, "imgWidth": {width}, "objects": [{", ".join(objects)}]}}'
-    _write(folder / "gtFine" / split / drive / f"{stem}_gtFine_polygons.json", text.encode())
+    file = folder / "gtFine" / split / drive / f"{stem}_gtFine_polygons.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
 
 
 def polygons(detail: np.ndarray) -> list[dict[str, Any]]:
@@ -202,17 +204,15 @@ def polygons(detail: np.ndarray) -> list[dict[str, Any]]:
 _WRITERS = dict(zip(LOOKS, (write_gtav, write_synthia, write_idd, write_cityscapes, write_bdd, write_mapillary), strict=True))
 
 
-def _encode(suffix: str, image: np.ndarray) -> bytes:
-    return cv2.imencode(suffix, image, _PNG if suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
-
-
-def _write(path: Path, content: bytes) -> None:
+def _write(path: Path, pixels: np.ndarray) -> None:
+    """Write a label map or a picture in OpenCV's order of channels, as PNG or JPEG by the suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    options = _PNG if path.suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, 85]
+    path.write_bytes(cv2.imencode(path.suffix, pixels, options)[1].tobytes())
 
 
 def _write_image(path: Path, image: np.ndarray) -> None:
-    _write(path, _encode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR)))
+    _write(path, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
 
 
 def _write_palette(path: Path, label: np.ndarray, raw_ids: np.ndarray) -> None:
