@@ -12,7 +12,7 @@ from PIL import Image
 from pin_memory import load_model
 from pin_memory.domains.readers.cityscapes import Cityscapes
 from pin_memory.predict import main
-from pin_memory.prediction.record import RECORD
+from pin_memory.prediction.inputs import RECORD
 from pin_memory.prediction.run import prepare_output
 from pin_memory.utils.devices import choose_device
 from pin_memory.utils.errors import ConfigurationError, OutputError

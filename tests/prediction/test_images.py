@@ -11,8 +11,9 @@ from PIL import Image
 from pin_memory.domains.readers.cityscapes import Cityscapes
 from pin_memory.prediction import Outcome, Saving, find_inputs, predict_items
 from pin_memory.prediction.images import existing_results
+from pin_memory.prediction.inputs import RECORD
 from pin_memory.prediction.outputs import label_ids
-from pin_memory.prediction.record import RECORD, open_record
+from pin_memory.prediction.run import open_record
 from pin_memory.utils.errors import ConfigurationError, OutputError, ResourceError
 from pin_memory.utils.labels import CITYSCAPES, PALETTE, LabelSpace
 from tests.helpers.models import Halves

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pin_memory.prediction.reading import read_rgb
+from pin_memory.prediction.inputs import read_rgb
 from pin_memory.utils.errors import DataError
 
 

@@ -19,7 +19,7 @@ from pin_memory.domains import FolderDataModule, Loading
 from pin_memory.domains.loading.transforms import TrainTransform
 from pin_memory.domains.readers.decoding import read_codes, read_deep_rgb, read_indices, read_rgb
 from pin_memory.prediction import Saving, find_inputs, predict_items
-from pin_memory.prediction.reading import read_rgb as read_photo
+from pin_memory.prediction.inputs import read_rgb as read_photo
 from tests.helpers import videos
 from tests.helpers.models import Halves
 from tests.reliability import mutations

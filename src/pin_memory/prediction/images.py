@@ -13,9 +13,8 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from pin_memory.inference import Predictor, Segmentation
 from pin_memory.prediction import video
-from pin_memory.prediction.inputs import Item
+from pin_memory.prediction.inputs import Item, read_rgb
 from pin_memory.prediction.outputs import Saving
-from pin_memory.prediction.reading import read_rgb
 from pin_memory.utils.errors import DataError, ResourceError
 
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""What is to be segmented: an image, a video, a folder with all below it, a glob pattern or a list of paths."""
+"""What is to be segmented: an image, a video, a folder with all below it, a glob pattern or a list of paths; and reading an image."""
 
 import glob
 import itertools
@@ -8,11 +8,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pin_memory.prediction.record import RECORD
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from pin_memory.domains.readers.decoding import PILLOW_ERRORS, opened
 from pin_memory.utils.errors import ConfigurationError, DataError
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 """File names that count as images in a folder, in lower or upper case."""
+RECORD = "predict.json"
+"""In an output folder: by which settings its results were made. A result older than it was made by others, or is to be made again."""
 VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
 """File names that count as videos, in lower or upper case."""
 
@@ -156,3 +161,32 @@ def _matching(pattern: Path, base: Path, output: Path | None) -> list[Path]:
             f" They end in {', '.join(IMAGES + VIDEOS)}."
         )
     return files
+
+
+def read_rgb(path: str | Path) -> np.ndarray:
+    """Read an image of any kind as `(H, W, 3)` uint8 RGB; a file that is none raises a DataError.
+
+    A photo is turned upright as its EXIF data say, so the mask has the size and direction of the shown image, not of the stored one. Grey
+    and palette images get three channels, 16-bit grey is divided by 257, transparency is dropped.
+    """
+    try:
+        with opened(path) as stored:
+            image = ImageOps.exif_transpose(stored)
+            if image.mode == "F" or image.mode.startswith("I"):
+                image = Image.fromarray(_to_8_bit(np.asarray(image)))
+            return np.asarray(image.convert("RGB"))
+    except UnidentifiedImageError as error:
+        raise DataError(f"{path}: not an image, or of a format that is not known") from error
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except PILLOW_ERRORS as error:
+        raise DataError(f"{path}: not a readable image ({error})") from error
+
+
+def _to_8_bit(values: np.ndarray) -> np.ndarray:
+    """Grey values of 16 bits, or floats of 0..1 or 0..255, as 8 bits."""
+    if np.issubdtype(values.dtype, np.integer):
+        values = values / 257
+    elif values.max(initial=0) <= 1:
+        values = values * 255
+    return values.clip(0, 255).round().astype(np.uint8)

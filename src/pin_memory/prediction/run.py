@@ -1,7 +1,10 @@
 """A run of `predict`: find the inputs, load the network, compare with what is there, segment the rest."""
 
+import hashlib
+import json
 import sys
 import tempfile
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +15,16 @@ from omegaconf import DictConfig, ListConfig
 from pin_memory.inference import Predictor
 from pin_memory.inference.protocols import recorded_name
 from pin_memory.prediction.images import Outcome, existing_results, predict_items
-from pin_memory.prediction.inputs import Inputs, find_inputs, read_list
+from pin_memory.prediction.inputs import RECORD, Inputs, find_inputs, read_list
 from pin_memory.prediction.load import find_model, load_model
 from pin_memory.prediction.outputs import Saving
-from pin_memory.prediction.record import digest, open_record
 from pin_memory.utils.devices import choose_device
 from pin_memory.utils.errors import ConfigurationError, DataError, OutputError
+from pin_memory.utils.files import report_write_errors, write_text
+from pin_memory.utils.safe_load import read_json
+
+_NOT_COMPARED = ("checkpoint",)
+"""A path for people to read; the digest of the file decides."""
 
 
 def predict(cfg: DictConfig) -> None:
@@ -91,3 +98,51 @@ def _summary(outcome: Outcome, output: Path) -> str:
     made = " and ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in counts.items() if count)
     skipped = f"; {len(outcome.skipped)} were there already (overwrite=true makes them again)" if outcome.skipped else ""
     return f"Segmented {made or 'nothing'} into {output}{skipped}"
+
+
+def open_record(output: Path, settings: Mapping[str, Any], overwrite: bool = False, existing: Iterable[Path] = ()) -> Path:
+    """Resume an output folder, or begin it, and return its record; results that are not older than it need not be made again.
+
+    Refuses, unless `overwrite` is set, a folder with results of other settings, and one without a record in which results would replace
+    `existing` files: nobody knows whose they are.
+    """
+    path = output / RECORD
+    requested = json.loads(json.dumps(settings))
+    if not overwrite and path.is_file():
+        _check(path, requested)
+        return path
+    if not overwrite and (file := next(iter(existing), None)):
+        raise ConfigurationError(
+            f"{file} exists, and no {RECORD} in {output} says that a prediction made it; a result would replace it. Choose another output"
+            " folder, or set overwrite=true to replace it and all others that have a result's name."
+        )
+    with report_write_errors(path):
+        write_text(path, json.dumps(requested, indent=2, ensure_ascii=False) + "\n")
+    return path
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _check(path: Path, requested: Mapping[str, Any]) -> None:
+    """Compare the requested settings with those of the record."""
+    try:
+        found = read_json(path)
+        differing = [key for key in requested if key not in _NOT_COMPARED and found.get(key) != requested[key]]
+    except (OSError, ValueError, AttributeError) as error:
+        raise ConfigurationError(f"{path} is damaged ({error}). Set overwrite=true to segment everything again.") from error
+    if differing:
+        lines = "\n".join(f"  {key}: {_shown(found, key)}, now {_shown(requested, key)}" for key in differing)
+        raise ConfigurationError(
+            f"{path.parent} holds results of other settings, which would be mixed with the new ones:\n{lines}\n"
+            "Choose another output folder, or set overwrite=true to make everything in it again."
+        )
+
+
+def _shown(settings: Mapping[str, Any], key: str) -> str:
+    """A setting in a message; of a digest the file and its first digits."""
+    value = settings.get(key)
+    return f"{settings.get('checkpoint')} ({value[:12]})" if key == "digest" and isinstance(value, str) else str(value)
