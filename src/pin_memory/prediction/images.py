@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import groupby, islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -39,11 +40,6 @@ class _Work:
     segmentation: Segmentation | None = None
     error: DataError | None = None
 
-    @property
-    def size(self) -> tuple[int, ...] | None:
-        """Height, width and channels of what could be read."""
-        return None if self.rgb is None else self.rgb.shape
-
 
 def predict_items(model: Predictor, items: Sequence[Item], output: Path, saving: Saving, batch_size: int = 1, workers: int = 2) -> Outcome:
     """Segment images and videos; one that cannot be read does not keep the others from being segmented.
@@ -66,9 +62,12 @@ def predict_items(model: Predictor, items: Sequence[Item], output: Path, saving:
     outcome = Outcome()
     try:
         _predict_images(model, [item for item in items if not item.is_video], output, saving, batch_size, workers, outcome)
-        for item in items:
-            if item.is_video:
-                _predict_video(model, item, output, saving, batch_size, outcome)
+        for item in (item for item in items if item.is_video):
+            try:
+                made = video.predict_video(model, item, output, saving, batch_size)
+                (outcome.made if made else outcome.skipped).append(item)
+            except DataError as error:
+                outcome.unreadable.append(str(error))
     except torch.OutOfMemoryError as error:
         raise ResourceError(
             f"The GPU's memory does not hold batch_size={batch_size} of such images. Lower batch_size, choose a protocol with windows"
@@ -112,15 +111,6 @@ def _predict_images(
             bar.update()
 
 
-def _predict_video(model: Predictor, item: Item, output: Path, saving: Saving, batch_size: int, outcome: Outcome) -> None:
-    """Segment a video, and add it to the outcome."""
-    try:
-        made = video.predict_video(model, item, output, saving, batch_size)
-        (outcome.made if made else outcome.skipped).append(item)
-    except DataError as error:
-        outcome.unreadable.append(str(error))
-
-
 def map_ahead(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], depth: int) -> Iterator[R]:
     """What `work` makes of each item, in order, while threads work on up to `depth` more."""
     futures: deque[Future[R]] = deque()
@@ -141,22 +131,12 @@ def _read(item: Item) -> _Work:
 
 def _segment(model: Predictor, saving: Saving, works: Iterable[_Work], batch_size: int) -> Iterator[_Work]:
     """Segment what could be read, neighbours of one size together."""
-    for batch in _batches(works, batch_size):
-        images = [work.rgb for work in batch if work.rgb is not None]
-        if images:
-            kinds = saving.kinds_of(batch[0].item)
-            for work, segmentation in zip(batch, model.segment(images, "confidence" in kinds, "logits" in kinds), strict=True):
-                work.segmentation = segmentation
-        yield from batch
-
-
-def _batches(works: Iterable[_Work], batch_size: int) -> Iterator[list[_Work]]:
-    """Neighbours of one size; what could not be read comes in batches of its own."""
-    batch: list[_Work] = []
-    for work in works:
-        if batch and (len(batch) == batch_size or batch[0].size != work.size):
-            yield batch
-            batch = []
-        batch.append(work)
-    if batch:
-        yield batch
+    for _, neighbours in groupby(works, key=lambda work: None if work.rgb is None else work.rgb.shape):
+        while batch := list(islice(neighbours, batch_size)):
+            images = [work.rgb for work in batch if work.rgb is not None]
+            if images:
+                kinds = saving.kinds_of(batch[0].item)
+                segmentations = model.segment(images, "confidence" in kinds, "logits" in kinds)
+                for work, segmentation in zip(batch, segmentations, strict=True):
+                    work.segmentation = segmentation
+            yield from batch

@@ -23,9 +23,6 @@ from pin_memory.utils.errors import ConfigurationError, DataError, OutputError
 from pin_memory.utils.files import report_write_errors, write_text
 from pin_memory.utils.safe_load import read_json
 
-_NOT_COMPARED = ("checkpoint",)
-"""A path for people to read; the digest of the file decides."""
-
 
 def predict(cfg: DictConfig) -> None:
     """Segment the images of `cfg.input`, print what was made, and fail at the end if some could not be read."""
@@ -40,7 +37,19 @@ def predict(cfg: DictConfig) -> None:
     path = find_model(Path(str(cfg.checkpoint)))
     model = _load(cfg, path)
     saving.check_classes(model.label_space)
-    settings = _settings(path, model) | {"input": str(inputs.base.resolve()), "ids": saving.ids, "alpha": saving.alpha}
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    settings = {  # what the results depend on
+        "checkpoint": str(path),
+        "digest": digest,
+        "protocol": recorded_name(model.protocol),
+        "protocol_settings": model.protocol.settings,
+        "statistics": str(model.statistics),
+        "classes": list(model.label_space.names),
+        "input": str(inputs.base.resolve()),
+        "ids": saving.ids,
+        "alpha": saving.alpha,
+    }
     record = open_record(output, settings, cfg.overwrite, existing_results(inputs.items, output, saving))
     saving = replace(saving, since=record.stat().st_mtime_ns)
     outcome = predict_items(model, inputs.items, output, saving, cfg.batch_size, cfg.workers)
@@ -80,18 +89,6 @@ def _load(cfg: DictConfig, path: Path) -> Predictor:
     return model
 
 
-def _settings(path: Path, model: Predictor) -> dict[str, object]:
-    """What of the network the results depend on."""
-    return {
-        "checkpoint": str(path),
-        "digest": digest(path),
-        "protocol": recorded_name(model.protocol),
-        "protocol_settings": model.protocol.settings,
-        "statistics": str(model.statistics),
-        "classes": list(model.label_space.names),
-    }
-
-
 def _summary(outcome: Outcome, output: Path) -> str:
     """Numbers of images and videos that were made, and of those that were there already."""
     counts = {kind: sum(item.is_video == is_video for item in outcome.made) for kind, is_video in (("image", False), ("video", True))}
@@ -121,17 +118,12 @@ def open_record(output: Path, settings: Mapping[str, Any], overwrite: bool = Fal
     return path
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _check(path: Path, requested: Mapping[str, Any]) -> None:
     """Compare the requested settings with those of the record."""
     try:
         found = read_json(path)
-        differing = [key for key in requested if key not in _NOT_COMPARED and found.get(key) != requested[key]]
+        # The path of the checkpoint is for people to read; the digest of the file decides.
+        differing = [key for key in requested if key != "checkpoint" and found.get(key) != requested[key]]
     except (OSError, ValueError, AttributeError) as error:
         raise ConfigurationError(f"{path} is damaged ({error}). Set overwrite=true to segment everything again.") from error
     if differing:
