@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pin_memory.exporting import formats
-from pin_memory.exporting.agreement import Comparison
+from pin_memory.exporting.formats import Comparison
 from pin_memory.exporting.graph import check_exportable, require
 from pin_memory.inference import RUNNING, BatchNormStatistics
 from pin_memory.memory import CategoricalMemory

@@ -1,18 +1,130 @@
-"""A folder that can be uploaded to a model hub as it is: weights, settings and a model card. Nothing is sent anywhere."""
+"""A folder that can be uploaded to a model hub as it is: weights, settings and a model card, Markdown behind a YAML head that hubs read."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from pin_memory.exporting.model_card import ModelCard
-from pin_memory.exporting.settings import FORMAT, Source, holds_export_settings
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from pin_memory.domains import DomainDataModule
+from pin_memory.exporting.settings import FORMAT, ExportSettings, Source, holds_export_settings
 from pin_memory.exporting.weights import SETTINGS, WEIGHTS, write_pair
 from pin_memory.inference import BatchNormStatistics
 from pin_memory.runs.folder import RunFolder
 from pin_memory.runs.results import RESULTS, Results
+from pin_memory.runs.score_table import score_table
 from pin_memory.utils.errors import ConfigurationError, OutputError
 from pin_memory.utils.files import report_write_errors, write_text
+from pin_memory.utils.tables import STAND_IN_NOTE
 
 CARD = "README.md"
+_TERMS = {
+    "Synthia": "Published under CC BY-NC-SA 3.0.",
+    "BDD100K": "Its own licence, for non-profit use.",
+}
+"""Terms that are known here, by reader; of all others, and in detail, the data sets' own terms hold."""
+_STARTS = {None: "random weights", "imagenet": "torchvision's ImageNet weights (IMAGENET1K_V1)"}
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model card is made of; `licence` is that of the weights as a hub names it (`cc-by-nc-4.0`), None where none is stated."""
+
+    source: Source
+    settings: ExportSettings
+    results: Sequence[Results]
+    name: str
+    licence: str | None
+
+    def markdown(self) -> str:
+        """The text of the card."""
+        environment = Environment(
+            loader=PackageLoader("pin_memory.exporting", "."),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+            autoescape=False,
+        )
+        network = self.source.method.network
+        state = network.state_dict()
+        text = environment.get_template("model_card.md.jinja").render(
+            front_matter=yaml.safe_dump(self.front_matter(), sort_keys=False, allow_unicode=True),
+            name=self.name,
+            licence=self.licence,
+            settings=self.settings,
+            converted=self.source.checkpoint.converted,
+            tensors=len(state),
+            parameters=sum(tensor.numel() for tensor in state.values()),
+            memory=None if network.memory is None else list(network.memory.items.shape),
+            training=self._training(),
+            tables=[score_table(result).markdown() for result in self.results],
+            data=self._data(),
+        )
+        return text.replace("\n\n\n", "\n\n")
+
+    def front_matter(self) -> dict[str, Any]:
+        """What hubs read: library, task, tags, licence where one is stated, and the scores with their protocol."""
+        tags = ["semantic-segmentation", "domain-generalization", self.settings.method]
+        tags += ["stand-in"] if self.settings.stand_in else []
+        head: dict[str, Any] = {"library_name": "pin_memory", "pipeline_tag": "image-segmentation", "tags": tags}
+        if self.licence:
+            head["license"] = self.licence
+        entries = [
+            {
+                "task": {"type": "image-segmentation", "name": "Semantic segmentation"},
+                "dataset": {"type": target, "name": f"{target} (STAND-IN)" if result.stand_in else target},
+                "metrics": [{"type": "mean_iou", "name": f"mIoU, protocol {result.protocol}", "value": round(scores.miou, 4)}],
+            }
+            for result in self.results
+            for target, scores in result.targets.items()
+            if scores.miou is not None
+        ]
+        return head | ({"model-index": [{"name": self.name, "results": entries}]} if entries else {})
+
+    def _training(self) -> list[str]:
+        """Sentences on how the weights came about."""
+        checkpoint, settings = self.source.checkpoint, self.settings
+        start = _STARTS.get(self._pretrained, "a file of its owner's")
+        lines = [f"Method `{settings.method}`, network `{settings.network_name}`, backbone started from {start}."]
+        if checkpoint.converted:
+            lines.append("Converted from a checkpoint of the method's authors.")
+        else:
+            lines.append(f"{settings.step:,} iterations, {settings.images_seen:,} images, seed {checkpoint.cfg.get('seed')}.")
+        if checkpoint.source_validation:
+            scores = ", ".join(f"{name} {100 * value:.1f}" for name, value in checkpoint.source_validation.items())
+            lines.append(f"mIoU on the sources' validation splits in %: {scores}.")
+        return lines
+
+    def _data(self) -> list[dict[str, str]]:
+        """The data sets of the run, their part in it and their terms."""
+        data = self.source.data
+        parts = [("source", data.sources), ("target", data.targets)]
+        rows = [
+            {"name": name, "role": role, "title": domain.title, "terms": self._terms(domain)}
+            for role, domains in parts
+            for name, domain in domains.items()
+        ]
+        if self._pretrained == "imagenet":
+            rows.append(
+                {"name": "ImageNet", "role": "pretrained backbone", "title": "torchvision's weights", "terms": "See its own terms."}
+            )
+        return rows
+
+    def _terms(self, domain: DomainDataModule) -> str:
+        """What is known of the licence of a data set."""
+        if domain.stand_in or self.source.data.stand_in is not None:
+            return f"{STAND_IN_NOTE.partition(':')[0]}, drawn by the library in its folder layout; no picture of the data set was used."
+        known = f"{_TERMS[domain.reader.__name__]} " if domain.reader.__name__ in _TERMS else ""
+        return f"{known}See the data set's own terms. From: {domain.reader.download}."
+
+    @property
+    def _pretrained(self) -> str | None:
+        """The weights that the backbone began with; a backbone of one's own need not have any."""
+        pretrained = self.source.checkpoint.cfg.network.backbone.get("pretrained")
+        return None if pretrained is None else str(pretrained)
 
 
 def write_hub(folder: Path, card: ModelCard) -> list[Path]:

@@ -5,11 +5,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from pin_memory.exporting.agreement import Comparison, Size
-from pin_memory.exporting.formats import write_onnx, write_torch_export
+from pin_memory.exporting.formats import Comparison, Size, write_onnx, write_torch_export
 from pin_memory.exporting.graph import INPUT, OUTPUT, check_exportable
-from pin_memory.exporting.hub import results_of_source, with_statistics, write_hub
-from pin_memory.exporting.model_card import ModelCard
+from pin_memory.exporting.hub import ModelCard, results_of_source, with_statistics, write_hub
 from pin_memory.exporting.settings import ExportSettings, Source
 from pin_memory.exporting.weights import SUFFIX, write_safetensors
 from pin_memory.inference import BatchNormStatistics
