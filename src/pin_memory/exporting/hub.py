@@ -145,7 +145,20 @@ def results_of_source(source: Source, given: Sequence[str] | str | None) -> list
     if given is None:
         own = source.run.results_of(source.path)
         return [] if own is None else [own]
-    return [_named_results(source.path, name) for name in ([given] if isinstance(given, str) else given)]
+    found = []
+    for name in [given] if isinstance(given, str) else given:
+        path = Path(name).expanduser()
+        folder = RunFolder(path if path.is_dir() else path.parent)
+        if folder.results is None:
+            raise ConfigurationError(f"results={name}: expected a {RESULTS} of this library or its folder, found none in {folder.path}.")
+        results = folder.results_of(source.path)
+        if results is None:
+            raise ConfigurationError(
+                f"results={name} are those of {folder.results.checkpoint}, not {source.path}. Evaluate this checkpoint:"
+                f" pin-memory evaluate checkpoint={source.path}"
+            )
+        found.append(results)
+    return found
 
 
 def with_statistics(results: Sequence[Results], statistics: BatchNormStatistics, given: Sequence[str] | str | None) -> list[Results]:
@@ -158,18 +171,3 @@ def with_statistics(results: Sequence[Results], statistics: BatchNormStatistics,
             " Export with the same test_statistics, or evaluate with those of the export."
         )
     return fitting
-
-
-def _named_results(checkpoint: Path, name: str) -> Results:
-    """The results in a file or a folder, which must be of this checkpoint."""
-    path = Path(name).expanduser()
-    folder = RunFolder(path if path.is_dir() else path.parent)
-    if folder.results is None:
-        raise ConfigurationError(f"results={name}: expected a {RESULTS} of this library or its folder, found none in {folder.path}.")
-    results = folder.results_of(checkpoint)
-    if results is None:
-        raise ConfigurationError(
-            f"results={name} are those of {folder.results.checkpoint}, not {checkpoint}. Evaluate this checkpoint:"
-            f" pin-memory evaluate checkpoint={checkpoint}"
-        )
-    return results

@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from pin_memory.exporting.formats import Comparison, Size, write_onnx, write_torch_export
+from pin_memory.exporting.formats import Comparison, write_onnx, write_torch_export
 from pin_memory.exporting.graph import INPUT, OUTPUT, check_exportable
 from pin_memory.exporting.hub import ModelCard, results_of_source, with_statistics, write_hub
 from pin_memory.exporting.settings import ExportSettings, Source
@@ -42,7 +42,13 @@ def _write_graph(cfg: DictConfig, output: Path, source: Source, settings: Export
         found = write_onnx(output, network, content, cfg.normalise, cfg.opset, comparison)
     else:
         found = write_torch_export(output, network, content, cfg.normalise, comparison)
-    _print_graph(output, cfg, found, source)
+    values = "uint8 RGB in 0..255" if cfg.normalise else "float32 RGB, divided by 255, normalised by ImageNet's mean and deviation"
+    print(f"Wrote {output} ({output.stat().st_size / 1e6:.1f} MB)")
+    print(f"Input     {INPUT} (batch, 3, height, width), {values}; height and width above {network.backbone.output_stride}")
+    print(f"Output    {OUTPUT} (batch, {network.num_classes}, height, width) float32; arg-max over axis 1: train ids")
+    for (count, height, width), difference in found.items():
+        print(f"Compared  {count} x {height} x {width}: largest difference of the logits {difference:.1e}")
+    print(f"Largest difference to the network: {max(found.values()):.1e} (allowed {cfg.tolerance:g})")
     if settings.stand_in:
         print("STAND-IN data: these weights are of no use on real images.")
 
@@ -83,15 +89,3 @@ def _output(cfg: DictConfig) -> Path:
 
 def _as_list(setting: Any) -> Any:
     return OmegaConf.to_container(setting) if OmegaConf.is_list(setting) else setting
-
-
-def _print_graph(output: Path, cfg: DictConfig, found: dict[Size, float], source: Source) -> None:
-    """Print what was written, what it takes and gives, and how well it agrees."""
-    network = source.method.network
-    values = "uint8 RGB in 0..255" if cfg.normalise else "float32 RGB, divided by 255, normalised by ImageNet's mean and deviation"
-    print(f"Wrote {output} ({output.stat().st_size / 1e6:.1f} MB)")
-    print(f"Input     {INPUT} (batch, 3, height, width), {values}; height and width above {network.backbone.output_stride}")
-    print(f"Output    {OUTPUT} (batch, {network.num_classes}, height, width) float32; arg-max over axis 1: train ids")
-    for (count, height, width), difference in found.items():
-        print(f"Compared  {count} x {height} x {width}: largest difference of the logits {difference:.1e}")
-    print(f"Largest difference to the network: {max(found.values()):.1e} (allowed {cfg.tolerance:g})")

@@ -12,7 +12,7 @@ from pin_memory.inference import BatchNormStatistics, Protocol
 from pin_memory.methods import Method
 from pin_memory.runs import build, checkpoints
 from pin_memory.runs.folder import RunFolder
-from pin_memory.utils.errors import ConfigurationError, OutputError
+from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD
 from pin_memory.utils.labels import LabelSpace
 from pin_memory.utils.safe_load import read_json, read_json_or
@@ -121,12 +121,3 @@ def holds_export_settings(path: Path) -> bool:
     """Whether a file holds the settings of an exported network, of this version or another."""
     content = read_json_or(path, None)
     return isinstance(content, dict) and str(content.get("format")).partition("@")[0] == FORMAT.partition("@")[0]
-
-
-def check_replaceable(path: Path) -> None:
-    """Refuse to write settings over a file of somebody else."""
-    if path.exists() and not holds_export_settings(path):
-        raise OutputError(
-            f"{path} exists and holds no settings of an exported network ({FORMAT}); it is left as it is. Choose another output, or"
-            " move it away."
-        )

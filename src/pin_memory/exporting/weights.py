@@ -8,8 +8,9 @@ import torch
 from omegaconf import OmegaConf
 
 from pin_memory.exporting.graph import require
-from pin_memory.exporting.settings import ExportSettings, check_replaceable, holds_export_settings
+from pin_memory.exporting.settings import FORMAT, ExportSettings, holds_export_settings
 from pin_memory.inference import Predictor, Protocol
+from pin_memory.inference.protocols import find_protocol
 from pin_memory.networks import MemorySegmenter
 from pin_memory.runs.build import rebuilt, without_downloads
 from pin_memory.runs.trusted import trusted_settings
@@ -42,7 +43,11 @@ def write_pair(weights: Path, settings_file: Path, network: MemorySegmenter, set
     require("safetensors")
     from safetensors.torch import save
 
-    check_replaceable(settings_file)
+    if settings_file.exists() and not holds_export_settings(settings_file):  # of somebody else
+        raise OutputError(
+            f"{settings_file} exists and holds no settings of an exported network ({FORMAT}); it is left as it is. Choose another output,"
+            " or move it away."
+        )
     content = save({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, metadata={"format": "pt"})
     with report_write_errors(weights):
         with atomic_write(weights) as temporary:
@@ -70,7 +75,9 @@ def load_safetensors(
     Example:
         `load_safetensors("exported/model.safetensors").predict(rgb)`
     """
-    from pin_memory.inference.protocols import find_protocol
+    require("safetensors")
+    from safetensors import SafetensorError
+    from safetensors.torch import load_model
 
     weights = find_weights(Path(path).expanduser())
     if weights is None:
@@ -84,20 +91,11 @@ def load_safetensors(
     network = rebuilt(lambda: hydra.utils.instantiate(OmegaConf.create(checked).network), settings_file)
     if not isinstance(network, MemorySegmenter):
         raise ConfigurationError(f"{settings_file}: expected a MemorySegmenter, found {type(network).__name__}.")
-    _load_weights(network, weights)
+    try:
+        load_model(network, weights, strict=True)
+    except (OSError, SafetensorError) as error:
+        raise ConfigurationError(f"{weights} is not a readable safetensors file ({error}). Is it complete?") from error
+    except RuntimeError as error:
+        raise ConfigurationError(f"{weights} does not fit its settings: {' '.join(str(error).split())}") from error
     chosen = find_protocol(protocol) if isinstance(protocol, str) else protocol
     return Predictor(network, device, settings.classes, settings.statistics, chosen or settings.protocol)
-
-
-def _load_weights(network: MemorySegmenter, path: Path) -> None:
-    """Give the network the tensors of a file; all must fit."""
-    require("safetensors")
-    from safetensors import SafetensorError
-    from safetensors.torch import load_model
-
-    try:
-        load_model(network, path, strict=True)
-    except (OSError, SafetensorError) as error:
-        raise ConfigurationError(f"{path} is not a readable safetensors file ({error}). Is it complete?") from error
-    except RuntimeError as error:
-        raise ConfigurationError(f"{path} does not fit its settings: {' '.join(str(error).split())}") from error
