@@ -6,7 +6,7 @@ storage fails with SQLAlchemy 2; and when a search is started again, it makes al
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -28,16 +28,8 @@ class OptunaSearch(Sweeper):
     """Searches for the settings with the largest objective.
 
     A search that is started again resumes the trials in its storage: those that were cut off or failed are proposed again, with the same
-    values and therefore into the same folders, and only what is missing of `n_trials` is made.
-
-    Args:
-        n_trials: Trials with a score, in all starts together.
-        n_jobs: How many trials are proposed at a time, for launchers that run several jobs at once.
-        storage: URL of Optuna's data base, or a path that ends in `.log` for its journal file.
-        study_name: Name of the search in the storage.
-        sampler: Settings of the class in `optuna.samplers` that proposes, `_target_` and its arguments.
-        seed: Of the sampler; None draws one.
-        params: The search space, and fixed settings, by key in Hydra's syntax.
+    values and therefore into the same folders, and only what is missing of `n_trials` is made. conf/hydra/sweeper/pin_memory_optuna.yaml
+    and docs/sweeps.md describe the arguments.
     """
 
     def __init__(
@@ -62,8 +54,8 @@ class OptunaSearch(Sweeper):
         done = len(study.get_trials(deepcopy=False, states=[_state().COMPLETE]))
         _propose_unfinished_again(study)
         log.info("Optuna: %d of %d trials have a score (%s)", done, self.n_trials, self.storage)
-        for size in _batches(self.n_trials - done, self.n_jobs):
-            trials = [_ask(study, space) for _ in range(size)]
+        for start in range(done, self.n_trials, self.n_jobs):
+            trials = [_ask(study, space) for _ in range(min(self.n_jobs, self.n_trials - start))]
             proposals = [(*fixed, *(f"{key}={_rounded(value)}" for key, value in trial.params.items())) for trial in trials]
             scores = self._run(list(dict.fromkeys(proposals)), trials[0].number)
             for trial, proposal in zip(trials, proposals, strict=True):
@@ -153,13 +145,6 @@ def _first_value(override: Override) -> Any:
 def _rounded(value: Any) -> str:
     """A proposed value as an override; four digits of a fraction say as much as seventeen and make folders with readable names."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _batches(trials: int, size: int) -> Iterator[int]:
-    """The numbers of trials that are proposed at a time."""
-    while trials > 0:
-        yield min(size, trials)
-        trials -= size
 
 
 def _ask(study: "optuna.Study", space: dict[str, Any]) -> "optuna.Trial":

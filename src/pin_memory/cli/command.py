@@ -34,16 +34,9 @@ Task = Callable[[DictConfig], Any]
 def command(config_name: str, prepare: Callable[[Sequence[str]], list[str]] = list) -> Callable[[Task], Callable[[], None]]:
     """Turn a function of the configuration into a command.
 
-    The command composes `<config_name>.yaml` with the overrides on the command line and calls the function. A user's mistake ends it
-    with one message on stderr and exit code 2, Ctrl-C with 130; a defect keeps its traceback. With `HYDRA_FULL_ERROR=1` in the
-    environment nothing is caught.
-
-    Args:
-        config_name: A file of the configuration folder, without its suffix.
-        prepare: Completes the command line before Hydra reads it.
-
-    Returns:
-        The decorator.
+    The command composes `<config_name>.yaml` with the command line, which `prepare` may complete before, and calls the function. A user's
+    mistake ends it with one message on stderr and exit code 2, Ctrl-C with 130; a defect keeps its traceback. With `HYDRA_FULL_ERROR=1`
+    in the environment nothing is caught.
     """
 
     def decorate(task: Task) -> Callable[[], None]:

@@ -42,18 +42,12 @@ def dry_run(cfg: DictConfig, choices: Mapping[str, str], data: MultiSourceDataMo
 
 
 class DryRunProbe(Callback):
-    """Measures the iterations of a dry run.
-
-    Attributes:
-        seconds: From the end of the iteration before to the end of the newest one, with the loading of its images.
-        peak_bytes: The most memory held: on the device for a GPU, by this process otherwise; None where the system does not tell.
-        losses: The newest loss terms by name.
-    """
+    """Measures the iterations of a dry run."""
 
     def __init__(self) -> None:
-        self.seconds = 0.0
-        self.peak_bytes: int | None = None
-        self.losses: dict[str, float] = {}
+        self.seconds = 0.0  # from the end of the iteration before to the end of the newest one, with the loading of its images
+        self.peak_bytes: int | None = None  # see the function
+        self.losses: dict[str, float] = {}  # the newest loss terms by name
         self._ended = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -75,7 +69,7 @@ class DryRunProbe(Callback):
 
 
 def peak_bytes(device: torch.device) -> int | None:
-    """The most bytes allocated on a GPU since training began; otherwise the most that were resident in this process."""
+    """The most bytes allocated on a GPU since training began, or else resident in this process; None where the system does not tell."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     try:

@@ -35,17 +35,9 @@ _NEEDED = (
 
 
 def train(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
-    """Check settings and data, train, select a checkpoint, evaluate it on the targets.
+    """Check settings and data, train, select a checkpoint, evaluate it on the targets; `choices` are the options of the groups.
 
-    Args:
-        cfg: The composed configuration.
-        choices: The option chosen of each configuration group.
-
-    Returns:
-        The content of `results.json`; where the targets are not to be evaluated (`test=false`) only how the checkpoint was selected.
-
-    Raises:
-        UserError: Something is missing or does not fit; raised before training starts wherever it can be known by then.
+    Returns the content of `results.json`; where the targets are not to be evaluated (`test=false`) only how the checkpoint was selected.
     """
     build.quiet_lightning()
     if not is_first():  # the first process says it for all

@@ -63,16 +63,8 @@ class DamagedCheckpointError(ConfigurationError):
 def load_intact(path: Path) -> Any:
     """Load a checkpoint whose checksums are all correct; no code in it is run.
 
-    `torch.load` itself does not compare the checksums that `torch.save` puts next to every tensor: a flipped bit goes unnoticed.
-
-    Args:
-        path: The file; it is read to its end, about 1 GB in a second, and then loaded.
-
-    Returns:
-        Its content.
-
-    Raises:
-        DamagedCheckpointError: It is empty, cut short, changed or foreign, or holds code.
+    `torch.load` itself does not compare the checksums that `torch.save` puts next to every tensor: a flipped bit goes unnoticed. A file
+    that is empty, cut short, changed or foreign, or holds code, raises a DamagedCheckpointError.
     """
     if not path.stat().st_size:
         raise DamagedCheckpointError("it is empty")

@@ -28,15 +28,10 @@ def rank() -> int:
 
 
 def sum_over_ranks(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Sum each tensor over the ranks, in one message for all of them.
+    """Sum each tensor over the ranks, in one message for all of them; shapes, and the one type of all, are those of every rank.
 
-    Differentiable any number of times: what the sum's gradient is on one rank belongs to every rank's tensor, so backward sums, too.
-
-    Args:
-        tensors: The same shapes and one floating or integer type on every rank.
-
-    Returns:
-        The sums, equal bit by bit on all ranks; the tensors themselves in a single process.
+    Differentiable any number of times: what the sum's gradient is on one rank belongs to every rank's tensor, so backward sums, too. The
+    sums are equal bit by bit on all ranks.
     """
     if world_size() == 1:
         return list(tensors)
@@ -46,14 +41,7 @@ def sum_over_ranks(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def mean_over_ranks(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Mean of each tensor over the ranks.
-
-    Args:
-        tensors: As in `sum_over_ranks`.
-
-    Returns:
-        The means, equal bit by bit on all ranks; the tensors themselves in a single process.
-    """
+    """Average each tensor over the ranks, as `sum_over_ranks` sums it."""
     number = world_size()
     return list(tensors) if number == 1 else [tensor / number for tensor in sum_over_ranks(tensors)]
 

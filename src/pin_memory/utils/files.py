@@ -19,13 +19,8 @@ TEMPORARY = ".*.????????.tmp*"
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary sibling of `path` to write to, and move it into place only when the block ends without an error.
 
-    A reader therefore sees the old file or the complete new one, never a half. The folder is made if needed.
-
-    Args:
-        path: The file to write. The temporary file keeps its suffix, since image writers choose the format by it.
-
-    Yields:
-        The path to write to.
+    A reader therefore sees the old file or the complete new one, never a half. The folder is made if needed; the temporary file keeps the
+    suffix, since image writers choose the format by it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,16 +36,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def report_write_errors(path: str | Path, kind: str = "", other: str = "folder") -> Iterator[None]:
-    """Turn a failure to write `path` within the block into a message for the user.
-
-    Args:
-        path: The file that is written.
-        kind: Put in front of its name in the message ("the picture ").
-        other: What the user may choose another one of.
-
-    Raises:
-        OutputError: The block raised an OSError: a full disk, no permission.
-    """
+    """Turn a failure to write `path` within the block into an OutputError: `kind` ("the picture ") is put in front of its name."""
     try:
         yield
     except OSError as error:

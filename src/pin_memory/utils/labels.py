@@ -8,52 +8,19 @@ IGNORE = 255
 """Train id of pixels that take no part in training or evaluation."""
 
 CLASSES = (
-    "road",
-    "sidewalk",
-    "building",
-    "wall",
-    "fence",
-    "pole",
-    "traffic light",
-    "traffic sign",
-    "vegetation",
-    "terrain",
-    "sky",
-    "person",
-    "rider",
-    "car",
-    "truck",
-    "bus",
-    "train",
-    "motorcycle",
-    "bicycle",
-)
+    "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation", "terrain",
+    "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
+)  # fmt: skip
 """Class names; the position is the train id."""
 
 PALETTE = np.array(
     [
-        (128, 64, 128),
-        (244, 35, 232),
-        (70, 70, 70),
-        (102, 102, 156),
-        (190, 153, 153),
-        (153, 153, 153),
-        (250, 170, 30),
-        (220, 220, 0),
-        (107, 142, 35),
-        (152, 251, 152),
-        (70, 130, 180),
-        (220, 20, 60),
-        (255, 0, 0),
-        (0, 0, 142),
-        (0, 0, 70),
-        (0, 60, 100),
-        (0, 80, 100),
-        (0, 0, 230),
-        (119, 11, 32),
+        (128, 64, 128), (244, 35, 232), (70, 70, 70), (102, 102, 156), (190, 153, 153), (153, 153, 153), (250, 170, 30), (220, 220, 0),
+        (107, 142, 35), (152, 251, 152), (70, 130, 180), (220, 20, 60), (255, 0, 0), (0, 0, 142), (0, 0, 70), (0, 60, 100),
+        (0, 80, 100), (0, 0, 230), (119, 11, 32),
     ],
     dtype=np.uint8,
-)
+)  # fmt: skip
 """Cityscapes colours, RGB, (19, 3) uint8."""
 
 
@@ -73,14 +40,7 @@ CITYSCAPES = LabelSpace(CLASSES, PALETTE)
 
 
 def label_table(train_ids: dict[int, int] | list[int]) -> np.ndarray:
-    """Build the 256-entry table that turns raw label ids into train ids.
-
-    Args:
-        train_ids: Train id (0..18 or 255) of each raw id (0..255).
-
-    Returns:
-        Table of shape (256,) uint8; every raw id that is not listed maps to `IGNORE`.
-    """
+    """Build the table (256,) uint8 that turns raw label ids into train ids; every raw id that is not listed maps to `IGNORE`."""
     pairs = train_ids.items() if isinstance(train_ids, dict) else enumerate(train_ids)
     table = np.full(256, IGNORE, np.uint8)
     for raw, train in pairs:

@@ -21,14 +21,8 @@ _LOOK = 0.3  # seconds to wait when only looking, since another process may look
 def exclusive(folder: Path, owner: Callable[[], str] | None = None) -> Iterator[None]:
     """Keep other processes out of a folder, such as a cluster's job that was started again while the first one still runs.
 
-    In the process that holds the lock already it is no obstacle. A file system without locks keeps nobody out.
-
-    Args:
-        folder: The folder; made if needed.
-        owner: Names whoever works there, for the message.
-
-    Raises:
-        OutputError: Another process is at work there.
+    Another process at work there, which `owner` names, is an OutputError. In the process that holds the lock already it is no obstacle,
+    and a file system without locks keeps nobody out.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock: AbstractContextManager[object] = nullcontext()

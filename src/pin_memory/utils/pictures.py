@@ -194,13 +194,7 @@ def heat_map(values: np.ndarray, names: Sequence[str], title: str) -> np.ndarray
 def write_image(path: str | Path, image: np.ndarray, colours: np.ndarray | None = None) -> None:
     """Write a picture (H, W, 3) or an 8-bit mask (H, W), completely or not at all, in the format that the suffix names.
 
-    Args:
-        path: The file to write.
-        image: uint8; a mask with a palette of `colours` (256, 3) shows them and keeps its train ids.
-        colours: What `palette` returned.
-
-    Raises:
-        OutputError: The file cannot be written, or the suffix is that of no format.
+    A mask with `colours` (256, 3), as `palette` returns them, shows them and keeps its train ids.
     """
     path = Path(path)
     form = Image.registered_extensions().get(path.suffix.lower())

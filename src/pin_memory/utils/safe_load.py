@@ -54,8 +54,7 @@ def read_yaml(path: Path) -> Any:
 def load_weights_only(path: Path, allowed: Sequence[Any] = ()) -> Any:
     """Load what `torch.save` wrote, onto the CPU, as tensors, plain containers, numbers and instances of `allowed` classes.
 
-    Raises:
-        ConfigurationError: It cannot be read, is damaged, or asks for anything else to be called; says what.
+    A file that cannot be read, is damaged, or asks for anything else to be called is a ConfigurationError that says what.
     """
     import torch
 
@@ -67,15 +66,20 @@ def load_weights_only(path: Path, allowed: Sequence[Any] = ()) -> Any:
     except Exception as error:  # torch raises half a dozen kinds for a file that is cut, foreign or holds code
         if isinstance(error, OSError) and error.errno != errno.EINVAL:  # that one: torch looks for the end of an archive that is cut
             raise ConfigurationError(f"{path} cannot be read ({error.strerror or error}).") from error
-        raise ConfigurationError(_load_failure(path, str(error) or type(error).__name__)) from error
+        text = str(error) or type(error).__name__
+        called = _CALLED.search(text)
+        if not called and "weights_only" not in text and "Weights only load failed" not in text:
+            raise ConfigurationError(f"{path} is not a readable checkpoint ({text.splitlines()[0]}). Is it complete?") from error
+        what = f"{called[1]} would have to be called" if called else "something besides tensors would have to be made"
+        raise ConfigurationError(
+            f"{path} is refused: to load it, {what}. Only tensors, containers and numbers are read, because code in a checkpoint could do"
+            " anything; nothing of it was run. Get the weights as safetensors or as a bare state dict, or save the state dict alone where"
+            " that code is trusted."
+        ) from error
 
 
 def load_arrays(path: Path, *names: str) -> dict[str, "np.ndarray"]:
-    """Read the arrays of an npz file, or those with these names; pickled objects are refused.
-
-    Raises:
-        DataError: It cannot be read, is damaged, lacks an array, or holds objects, which could be code.
-    """
+    """Read the arrays of an npz file, or those with these names; one that lacks some, is damaged or holds objects is a DataError."""
     import numpy as np
 
     try:
@@ -92,16 +96,3 @@ def load_arrays(path: Path, *names: str) -> dict[str, "np.ndarray"]:
             f"{path} is refused: it holds Python objects instead of numbers, and loading these could run code of whoever made the file."
             " Nothing of it was run."
         ) from error
-
-
-def _load_failure(path: Path, text: str) -> str:
-    """The message for a file of tensors that PyTorch refused or could not read."""
-    called = _CALLED.search(text)
-    if not called and "weights_only" not in text and "Weights only load failed" not in text:
-        return f"{path} is not a readable checkpoint ({text.splitlines()[0]}). Is it complete?"
-    what = f"{called[1]} would have to be called" if called else "something besides tensors would have to be made"
-    return (
-        f"{path} is refused: to load it, {what}. Only tensors, containers and numbers are read, because code in a checkpoint could do"
-        " anything; nothing of it was run. Get the weights as safetensors or as a bare state dict, or save the state dict alone where"
-        " that code is trusted."
-    )

@@ -42,14 +42,9 @@ Range = Annotated[tuple[float, float], Strict(False), AfterValidator(increasing)
 def validated(group: str) -> Callable[[T], T]:
     """Decorate a function, or a class for its constructor, so that pydantic checks the arguments against their annotations.
 
-    `Annotated[int, Field(ge=1)]`, `Literal["a", "b"]` and pydantic's other types set the rules. Arguments without annotation are not
-    checked. A tuple takes a list as well where its annotation has `Strict(False)`, as `Range` has.
-
-    Args:
-        group: The group of settings that the arguments belong to, which messages put before the argument's name; "" for none.
-
-    Returns:
-        The decorator. What it decorates raises a `ConfigurationError` for arguments that break a rule.
+    `Annotated[int, Field(ge=1)]`, `Literal["a", "b"]` and pydantic's other types set the rules; an argument that breaks one is a
+    ConfigurationError, whose message names it with its `group` of settings. Arguments without annotation are not checked. A tuple takes a
+    list as well where its annotation has `Strict(False)`, as `Range` has.
     """
 
     def decorate(target: T) -> T:

@@ -20,17 +20,11 @@ log = logging.getLogger(__name__)
 
 
 class Resumption(NamedTuple):
-    """What training starts from.
+    """What training starts from."""
 
-    Attributes:
-        checkpoint: Intact; None for a start from the beginning.
-        in_place: The run continues in its own folder, rather than a new one from its state.
-        content: Of the checkpoint, as `load_intact` returned it.
-    """
-
-    checkpoint: Path | None = None
-    in_place: bool = False
-    content: Any = None
+    checkpoint: Path | None = None  # intact; None for a start from the beginning
+    in_place: bool = False  # the run continues in its own folder, rather than a new one from its state
+    content: Any = None  # of the checkpoint, as `load_intact` returned it
 
 
 def find_resumption(resume: str | None, run: Path) -> Resumption:
