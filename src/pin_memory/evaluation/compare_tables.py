@@ -8,7 +8,7 @@ from typing import Any
 
 from pin_memory.evaluation.compared_runs import FACTS
 from pin_memory.evaluation.report import write_comparison_report
-from pin_memory.evaluation.rows import shown_facts
+from pin_memory.evaluation.rows import scores_by_name, shown_facts
 from pin_memory.runs.results import kind_label, kinds, write_json
 from pin_memory.utils.files import report_write_errors, write_text
 from pin_memory.utils.tables import FORMATS as TABLE_FORMATS
@@ -43,12 +43,16 @@ def class_tables(comparison: Mapping[str, Any]) -> list[Table]:
     tables = []
     for target in comparison["targets"]:
         shown = [row for row in comparison["rows"] if target in row["targets"]]
-        scores = [row["targets"][target]["iou"] for row in shown]
-        rows: list[list[Cell]] = [[name, *(_score(iou.get(name)) for iou in scores)] for name in comparison["classes"]]
-        gains: list[tuple[str, Any]] = [(row["label"], (row["gain"] or {}).get("targets", {}).get(target)) for row in shown]
-        gains = [(title, gain) for title, gain in gains if gain]
-        rows = [[*row, *(_score(gain["iou"].get(str(row[0])), signed=True) for _, gain in gains)] for row in rows]
-        head = ["IoU in %", *(row["label"] for row in shown), *(f"gain, {title}" for title, _ in gains)]
+        gained = [row for row in shown if scores_by_name(row["gain"], target)]
+        rows: list[list[Cell]] = [
+            [
+                name,
+                *(_score(scores_by_name(row, target).get(name)) for row in shown),
+                *(_score(scores_by_name(row["gain"], target).get(name), signed=True) for row in gained),
+            ]
+            for name in comparison["classes"]
+        ]
+        head = ["IoU in %", *(row["label"] for row in shown), *(f"gain, {row['label']}" for row in gained)]
         note = [STAND_IN_NOTE] if comparison["stand_in"] else []
         tables.append(Table([f"target     {target}", *note], head, [rows]))
     return tables
@@ -82,12 +86,10 @@ def long_csv(comparison: Mapping[str, Any]) -> str:
         gain = row["gain"] or {}
         about = [row["label"], *(row[fact] for fact in FACTS), _settings(row), " ".join(row["seeds"])]
         named = [*about, comparison["stand_in"], gain.get("baseline", "")]
-        for target, scores in row["targets"].items():
-            gained = (gain.get("targets") or {}).get(target) or {}
-            for score, value in _means_and_classes(scores).items():
-                writer.writerow([*named, target, score, *_numbers(value), *_numbers(_means_and_classes(gained).get(score))])
-        for kind, value in row["means"].items():
-            writer.writerow([*named, "mean", kind, *_numbers(value), *_numbers((gain.get("means") or {}).get(kind))])
+        for target in (*row["targets"], None):
+            gained = scores_by_name(row["gain"], target)
+            for score, value in scores_by_name(row, target).items():
+                writer.writerow([*named, target or "mean", score, *_numbers(value), *_numbers(gained.get(score))])
     return buffer.getvalue()
 
 
@@ -103,17 +105,11 @@ def _settings(row: Mapping[str, Any]) -> str:
 
 def _scores(row: Mapping[str, Any], kind: str, targets: Sequence[str], signed: bool = False) -> list[Score]:
     """A row's means by target, and their mean."""
-    scores = [(row["targets"].get(name) or {}).get(kind) for name in targets]
-    return [_score(score, signed) for score in (*scores, row["means"].get(kind))]
+    return [_score(scores_by_name(row, target).get(kind), signed) for target in (*targets, None)]
 
 
 def _score(score: Mapping[str, Any] | None, signed: bool = False) -> Score:
     return Score(score["mean"], score["std"], signed) if score else Score(None)
-
-
-def _means_and_classes(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """The scores of a target by the name of the mean or the class."""
-    return {kind: scores[kind] for kind in kinds([scores])} | scores.get("iou", {})
 
 
 def _numbers(score: Mapping[str, Any] | None) -> list[str]:

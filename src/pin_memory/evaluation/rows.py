@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pin_memory.evaluation.compared_runs import FACTS, Run
-from pin_memory.runs.results import CONDITIONS, Results, TargetScores, difference, gain_over, known_mean
+from pin_memory.runs.results import CONDITIONS, Results, TargetScores, difference, gain_over, kinds, known_mean
 from pin_memory.utils.errors import ConfigurationError
 
 CONTEXT = ("network", "sources", "protocol", "statistics")
@@ -177,6 +177,14 @@ def _combined(scores: Mapping[str, TargetScores], combine: Callable[[Mapping[str
     first = next(iter(scores.values()))
     means = {kind: combine({seed: one.means.get(kind) for seed, one in scores.items()}) for kind in first.means}
     return {**means, "iou": {name: combine({seed: one.iou.get(name) for seed, one in scores.items()}) for name in first.iou}}
+
+
+def scores_by_name(row: Mapping[str, Any] | None, target: str | None) -> dict[str, Spread]:
+    """The scores of a row of `comparison.json`, or of its gain, on a target by the name of the mean or class; over the targets for None."""
+    if row is None or target is None:
+        return row["means"] if row else {}
+    scores = row["targets"].get(target) or {}
+    return {kind: scores[kind] for kind in kinds([scores])} | scores.get("iou", {})
 
 
 def _mean_scores(scores: Sequence[TargetScores]) -> TargetScores:

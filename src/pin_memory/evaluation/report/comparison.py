@@ -6,7 +6,7 @@ from typing import Any
 
 from pin_memory.evaluation.compared_runs import FACTS
 from pin_memory.evaluation.report.page import render, write_page
-from pin_memory.evaluation.rows import is_named, shown_facts
+from pin_memory.evaluation.rows import is_named, scores_by_name, shown_facts
 from pin_memory.runs.results import kind_label, kinds
 from pin_memory.utils.tables import STAND_IN_NOTE, Score
 
@@ -24,10 +24,11 @@ def write_comparison_report(comparison: Mapping[str, Any], path: str | Path) -> 
     Raises:
         OutputError: It cannot be written.
     """
-    rows = _rows(comparison)
+    rows, first = _rows(comparison), comparison["rows"][0]
+    shared = {fact: str(first[fact]) for fact in FACTS if first[fact] and all(row[fact] == first[fact] for row in comparison["rows"])}
     html = render(
         "comparison.html.j2", title="Comparison", note=STAND_IN_NOTE if comparison["stand_in"] else None, comparison=comparison, rows=rows,
-        shared=_shared(comparison["rows"]), scores=_scores(comparison, rows), classes=_classes(comparison, rows),
+        shared=shared, scores=_scores(comparison, rows), classes=_classes(comparison, rows),
     )  # fmt: skip
     path = Path(path).expanduser()
     write_page(path, html)
@@ -49,11 +50,6 @@ def _rows(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _shared(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """The facts that all rows have in common."""
-    return {fact: str(rows[0][fact]) for fact in FACTS if rows[0][fact] and len({row[fact] for row in rows}) == 1}
-
-
 def _scores(comparison: Mapping[str, Any], named: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """For each kind of mean a section: the rows' scores by target and over them, and their gains."""
     rows, targets = comparison["rows"], comparison["targets"]
@@ -63,8 +59,7 @@ def _scores(comparison: Mapping[str, Any], named: Sequence[Mapping[str, Any]]) -
             "rows": [
                 {
                     "row": name,
-                    "cells": [_cell((row["targets"].get(target) or {}).get(kind), _gain(row, target, kind)) for target in targets]
-                    + [_cell(row["means"].get(kind), (row["gain"] or {}).get("means", {}).get(kind))],
+                    "cells": [_cell(row, target, kind) for target in (*targets, None)],
                 }
                 for row, name in zip(rows, named, strict=True)
             ],
@@ -78,34 +73,20 @@ def _classes(comparison: Mapping[str, Any], named: Sequence[Mapping[str, Any]]) 
     tables = {}
     for target in comparison["targets"]:
         evaluated = [(row, name) for row, name in zip(comparison["rows"], named, strict=True) if target in row["targets"]]
-        classes = [
-            {
-                "name": name,
-                "cells": [_cell(row["targets"][target]["iou"].get(name), _gain(row, target, "iou", name)) for row, _ in evaluated],
-            }
-            for name in comparison["classes"]
-        ]
+        classes = [{"name": name, "cells": [_cell(row, target, name) for row, _ in evaluated]} for name in comparison["classes"]]
         known = [entry for entry in classes if any(cell["value"] is not None for cell in entry["cells"])]
         tables[target] = {"rows": [name for _, name in evaluated], "classes": known}
     return tables
 
 
-def _gain(row: Mapping[str, Any], target: str, kind: str, name: str | None = None) -> Mapping[str, Any] | None:
-    """The gain of a row on a target, in a kind of mean or in a class."""
-    scores = ((row["gain"] or {}).get("targets") or {}).get(target) or {}
-    found = scores.get(kind)
-    return (found or {}).get(name) if name is not None else found
-
-
-def _cell(score: Mapping[str, Any] | None, gain: Mapping[str, Any] | None) -> dict[str, Any]:
+def _cell(row: Mapping[str, Any], target: str | None, name: str) -> dict[str, Any]:
     """A score with its spread, the values by seed, and the gain as text; its sign is empty where it rounds to nothing."""
-    score = score or {}
-    mean = gain["mean"] if gain else None
-    percent = round(100 * (mean or 0), 1)
+    score, gain = scores_by_name(row, target).get(name, {}), scores_by_name(row["gain"], target).get(name, {})
+    percent = round(100 * (gain.get("mean") or 0), 1)
     return {
         "value": score.get("mean"),
         "std": score.get("std"),
-        "gain": Score(mean, gain["std"] if gain else None, signed=True).shown() if mean is not None else None,
+        "gain": None if gain.get("mean") is None else Score(gain["mean"], gain["std"], signed=True).shown(),
         "sign": "up" if percent > 0 else "down" if percent < 0 else "",
         "seeds": [value for value in score.get("values", {}).values() if value is not None] if score.get("n", 0) > 1 else [],
     }

@@ -38,5 +38,6 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:.1f}"
+    environment.filters["signed"] = lambda value: "–" if value is None else f"{100 * value:+.1f}"
     environment.filters["width"] = lambda value: f"{100 * min(max(value or 0.0, 0.0), 1.0):.2f}%"
     return environment

@@ -71,11 +71,14 @@ def _page(folder: RunFolder) -> str:
     """The page with everything that the folder holds."""
     results, shown = folder.results, panels(folder)
     classes = folder.tiles.classes or list({name: None for target in (results.targets if results else {}).values() for name in target.iou})
+    path = folder.path.resolve()
+    experiment = str(folder.config.get("name") or path.parent.name)
     colours = {name: "#{:02x}{:02x}{:02x}".format(*rgb) for name, rgb in zip(classes, folder.tiles.palette, strict=False)}
     return render(
         "run.html.j2",
-        kind="Report of an evaluation" if folder.is_evaluation else "Report of a run", title=_title(folder),
-        note=STAND_IN_NOTE if folder.stand_in else None, path=folder.path.resolve(), results=results,
+        kind="Report of an evaluation" if folder.is_evaluation else "Report of a run", path=path,
+        title=experiment if experiment == path.name else f"{experiment} {path.name}", results=results,
+        note=STAND_IN_NOTE if folder.stand_in else None,
         cards=cards(results, folder.metrics), tables=score_tables(results, colours),
         charts=[chart for chart in _charts(folder.metrics) if chart], memory=memory_section(folder.trace, classes),
         panels=shown, left_out=len(folder.tiles.panels) - sum(map(len, shown.values())), layers=LAYERS, classes=classes, colours=colours,
@@ -84,20 +87,13 @@ def _page(folder: RunFolder) -> str:
     )  # fmt: skip
 
 
-def _title(folder: RunFolder) -> str:
-    """The experiment and the folder, which is named by its date."""
-    path = folder.path.resolve()
-    experiment = str(folder.config.get("name") or path.parent.name)
-    return experiment if experiment == path.name else f"{experiment} {path.name}"
-
-
 def _charts(metrics: Series) -> list[dict[str, Any] | None]:
     """Losses, source validation, learning rates, times and norms, as far as they were logged."""
     losses = _group(metrics, "loss/")
     terms = [label for label in losses if f"loss/{label}" not in _TOTALS]
-    validation = {name.removeprefix("val/miou_"): _in_percent(metrics[name]) for name in metrics if name.startswith("val/miou_")}
-    if "val/miou" in metrics:
-        validation = {"mean": _in_percent(metrics["val/miou"])} | validation
+    validated = sorted((name for name in metrics if f"{name}_".startswith("val/miou_")), key=lambda name: name != "val/miou")
+    percent = {name: (metrics[name][0], [100 * value for value in metrics[name][1]]) for name in validated}
+    validation = {name.removeprefix("val/miou_").replace("val/miou", "mean"): series for name, series in percent.items()}
     rates = {label: metrics[name] for name, label in (("lr", "outer step"), ("inner_lr", "inner step")) if name in metrics}
     return [
         line_chart("loss", "Loss", losses, hidden=terms if len(terms) < len(losses) else ()),
@@ -116,27 +112,20 @@ def _group(metrics: Series, prefix: str, label: str = "") -> Series:
     return {label + name.removeprefix(prefix).replace("_", " "): metrics[name] for name in names}
 
 
-def _in_percent(series: tuple[list[int], list[float]]) -> tuple[list[int], list[float]]:
-    return series[0], [100 * value for value in series[1]]
-
-
 def _settings(folder: RunFolder) -> list[tuple[str, str]]:
     """The settings that readers look for first, with their values."""
     facts = ("method", "network", "sources", "protocol", "statistics", "selection", "checkpoint")
     rows: dict[str, Any] = {key: getattr(folder.results, key, None) for key in facts}
     rows = {label: value for label, value in rows.items() if value}
     config = dotted(folder.config)
-    rows |= {label: _value(config, key) for label, key in _SETTINGS.items() if label not in rows}
+    rows |= {label: config.get(key) for label, key in _SETTINGS.items() if label not in rows}
+    if config.get(_SETTINGS["pretrained"], "") is None:
+        rows["pretrained"] = "none (random weights)"
     found = folder.provenance
     rows["revision"] = (folder.results and folder.results.revision) or (found.get("git") or {}).get("revision")
     rows |= {"date": found.get("date"), "Python": found.get("python")} | (found.get("packages") or {})
     rows["accelerators"] = found.get("accelerators") or ("CPU" if found else None)
     return [(label, _text(value)) for label, value in rows.items() if value not in (None, "", []) and not str(value).startswith("${")]
-
-
-def _value(config: Mapping[str, Any], key: str) -> Any:
-    """The value at a dotted key, None where there is none; random weights are a value."""
-    return "none (random weights)" if key in config and config[key] is None and key.endswith("pretrained") else config.get(key)
 
 
 def _text(value: Any) -> str:
@@ -146,53 +135,43 @@ def _text(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def cards(results: Results | None, metrics: Series) -> list[dict[str, str]]:
-    """The few numbers that come first; `metrics` are the columns of `metrics.csv`."""
-    shown: list[dict[str, str]] = []
+def cards(results: Results | None, metrics: Series) -> list[tuple[str, str, str]]:
+    """The few numbers that come first, each with its label and a note; `metrics` are the columns of `metrics.csv`."""
+    shown = []
     if results:
         count, mean = len(results.targets), results.mean_miou
         if mean is not None:
-            shown.append(_card("mIoU", f"{100 * mean:.1f} %", f"mean over {count} target{'s' if count > 1 else ''}"))
+            shown.append(("mIoU", f"{100 * mean:.1f} %", f"mean over {count} target{'s' if count > 1 else ''}"))
         if (validation := known_mean((results.source_validation or {}).values())) is not None:
-            shown.append(_card("source validation", f"{100 * validation:.1f} %", results.selection or ""))
+            shown.append(("source validation", f"{100 * validation:.1f} %", results.selection or ""))
         floors = {name: mean for name, floor in (results.floors or {}).items() if (mean := known_mean(floor.values())) is not None}
         if floors:
             highest = max(floors, key=lambda name: floors[name])
-            shown.append(_card("floor to beat", f"{100 * floors[highest]:.1f} %", highest))
+            shown.append(("floor to beat", f"{100 * floors[highest]:.1f} %", highest))
     if steps := max((steps[-1] for steps, _ in metrics.values() if steps), default=None):
         seen = results.images_seen if results else None
-        shown.append(_card("iterations logged", f"{steps:,}", f"{seen:,} images seen" if seen else ""))
+        shown.append(("iterations logged", f"{steps:,}", f"{seen:,} images seen" if seen else ""))
     return shown
-
-
-def _card(label: str, value: str, note: str) -> dict[str, str]:
-    return {"label": label, "value": value, "note": note}
 
 
 def score_tables(results: Results | None, colours: Mapping[str, str]) -> dict[str, Any] | None:
     """Scores by class and by target with their means, the floors, the gain and what was evaluated; None without targets."""
     if not results or not results.targets:
         return None
-    targets = list(results.targets.values())
+    targets, gain = list(results.targets.values()), results.gain
+    gains = [scores.miou if scores else None for scores in map(gain.targets.get, results.targets)] if gain else []
     names = dict.fromkeys(name for target in targets for name in target.iou)
-    conditions = {name: target.conditions for name, target in results.targets.items()}
     return {
         "targets": list(results.targets),
         "classes": [_row(name, (target.iou.get(name) for target in targets)) | {"colour": colours.get(name)} for name in names],
         "means": [_row(kind_label(kind), (target.means.get(kind) for target in targets)) for kind in results.kinds()],
         "floors": [_row(name, (floor.get(target) for target in results.targets)) for name, floor in (results.floors or {}).items()],
-        "gain": _gain(results),
-        "about": [{"name": name, **{key: one.get(key) for key in ("images", "layout", "view")}} for name, one in conditions.items()],
+        "gain": {"name": baseline_name(results), "values": [*gains, gain.mean_miou]} if gain else None,
+        "about": [
+            {"name": name} | {key: target.conditions.get(key) for key in ("images", "layout", "view")}
+            for name, target in results.targets.items()
+        ],
     }
-
-
-def _gain(results: Results) -> dict[str, Any] | None:
-    """The differences to a baseline's mIoU as text, a dash where the two cannot be compared."""
-    if not results.gain:
-        return None
-    values = [scores.miou if scores else None for scores in map(results.gain.targets.get, results.targets)]
-    signed = ["–" if value is None else f"{100 * value:+.1f}" for value in (*values, results.gain.mean_miou)]
-    return {"name": baseline_name(results), "values": signed}
 
 
 def _row(name: str, values: Iterable[float | None]) -> dict[str, Any]:
