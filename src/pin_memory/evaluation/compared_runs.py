@@ -52,7 +52,7 @@ class Run:
 
     @property
     def compared_settings(self) -> dict[str, Any]:
-        """The settings that the scores may depend on and that no fact tells."""
+        """The settings that the scores may depend on and that no fact tells: not seeds, but for that of stand-ins, nor where data lie."""
         settings = dict(self.settings)
         if settings:
             settings = _ONE_DEVICE | settings
@@ -60,14 +60,13 @@ class Run:
             settings["trainer.devices"] = len(devices) if isinstance(devices, list) else devices  # how many, not which
             if self.results.devices is not None:  # what `auto` came to
                 settings["trainer.devices"] = self.results.devices
-        return {key: value for key, value in settings.items() if _matters(key)}
-
-
-def _matters(key: str) -> bool:
-    """Whether runs are compared by a setting; where data lie and seeds are none, but that of drawn stand-ins decides what is evaluated."""
-    if any(f"{key}.".startswith(f"{name}.") for name in _NO_DIFFERENCE) or key.endswith(".root"):
-        return False
-    return "seed" not in key.rpartition(".")[2] or "stand_in" in key
+        return {
+            key: value
+            for key, value in settings.items()
+            if not any(f"{key}.".startswith(f"{name}.") for name in _NO_DIFFERENCE)
+            and not key.endswith(".root")
+            and ("seed" not in key.rpartition(".")[2] or "stand_in" in key)
+        }
 
 
 def read_runs(patterns: str | Path | Sequence[str | Path], setting: str = "runs") -> list[Run]:
@@ -83,10 +82,15 @@ def read_runs(patterns: str | Path | Sequence[str | Path], setting: str = "runs"
     Raises:
         ConfigurationError: A pattern leads to no results, or a file is damaged.
     """
-    folders: dict[Path, None] = {}
-    for pattern in [patterns] if isinstance(patterns, str | Path) else patterns:
-        folders |= dict.fromkeys(file.resolve().parent for file in _results_files(str(pattern), setting))
-    return [_read(folder) for folder in folders]
+    patterns = [patterns] if isinstance(patterns, str | Path) else patterns
+    found = dict.fromkeys(file.resolve() for pattern in patterns for file in _results_files(str(pattern), setting))
+    runs = []
+    for path in found:
+        results = Results.read(path)
+        if missing := [key for key in ("mean_miou", "method") if key not in results.model_fields_set]:
+            raise ConfigurationError(f"{path} is no complete results file of this library: it has no {' and no '.join(missing)}.")
+        runs.append(Run(path.parent, results, RunFolder(path.parent).settings, path.stat().st_mtime))
+    return runs
 
 
 def read_run(path: str | Path, setting: str) -> Run:
@@ -116,14 +120,6 @@ def _results_files(pattern: str, setting: str) -> list[Path]:
             f" (looked from {Path.cwd()})."
         )
     return found
-
-
-def _read(folder: Path) -> Run:
-    path = folder / RESULTS
-    results = Results.read(path)
-    if missing := [key for key in ("mean_miou", "method") if key not in results.model_fields_set]:
-        raise ConfigurationError(f"{path} is no complete results file of this library: it has no {' and no '.join(missing)}.")
-    return Run(folder, results, RunFolder(folder).settings, path.stat().st_mtime)
 
 
 def refuse_mixture(results: Mapping[str, Results]) -> None:

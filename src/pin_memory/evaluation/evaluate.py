@@ -3,6 +3,7 @@
 import re
 from collections import Counter, deque
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,8 +52,10 @@ def evaluate(cfg: DictConfig) -> list[Results]:
     tasks = _tasks(cfg)
     name, earlier = _find_baseline(cfg, tasks)
     waiting = deque(_load(cfg, task, earlier) for task in tasks)  # what is wrong with the last is found before the first is evaluated
-    if name and not earlier:
-        _check_name(name, waiting)
+    known = [(one.task.label, one.method.name, str(one.checkpoint.cfg.get("name"))) for one in waiting]
+    if name and not earlier and name not in (choices := list(dict.fromkeys(chain(*known)))):
+        names = ", ".join(choices)
+        raise ConfigurationError(f"baseline={name} is neither a run folder nor one of the checkpoints; choose one of {names}.")
     results = []
     while waiting:  # each is let go when it is done
         results.append(_evaluate(cfg, waiting.popleft(), tables, earlier))
@@ -101,41 +104,25 @@ def _find_baseline(cfg: DictConfig, tasks: Sequence[_Task]) -> tuple[str | None,
     return str(earlier.folder), earlier
 
 
-def _check_name(baseline: str, loaded: Sequence[_Loaded]) -> None:
-    """Refuse a baseline that is none of the checkpoints: neither a label nor a method nor an experiment."""
-    known = [one.task.label for one in loaded]
-    for one in loaded:
-        known += [one.method.name, str(one.checkpoint.cfg.get("name"))]
-    if baseline not in known:
-        names = ", ".join(dict.fromkeys(known))
-        raise ConfigurationError(f"baseline={baseline} is neither a run folder nor one of the checkpoints; choose one of {names}.")
-
-
 def _load(cfg: DictConfig, task: _Task, baseline: Run | None) -> _Loaded:
-    """Rebuild the trained method of a checkpoint, to be applied as the configuration says, and its data."""
+    """Rebuild the trained method of a checkpoint, to be applied as the configuration says, and its data with the requested targets."""
     method, checkpoint = checkpoints.load_method(task.path, list(cfg.trust))
     if cfg.test_statistics is not None:
         method.test_statistics = BatchNormStatistics.from_setting(cfg.test_statistics)
     if cfg.get("protocol") is not None:
         method.protocol = instantiate(cfg.protocol)
-    data = _build_data(cfg, task.path, checkpoint, method)
-    if baseline:
-        _check_baseline(baseline, method, data)
-    return _Loaded(task, method, checkpoint._replace(state={}), data)
-
-
-def _build_data(cfg: DictConfig, path: Path, checkpoint: checkpoints.Checkpoint, method: Method) -> MultiSourceDataModule:
-    """The data of a checkpoint's run with the requested targets; looked for, not read."""
     data = checkpoints.rebuild_data(checkpoint, cfg.paths.data or None)
-    checkpoints.check_same_classes(checkpoint.label_space.names, data.label_space.names, path)
+    checkpoints.check_same_classes(checkpoint.label_space.names, data.label_space.names, task.path)
     requested = [cfg.targets] if isinstance(cfg.targets, str) else list(cfg.targets or data.target_names)
     if unknown := set(requested) - set(data.target_names):
         raise ConfigurationError(f"targets={cfg.targets}: the run has no {', '.join(unknown)}, only {', '.join(data.target_names)}.")
     data.targets = {name: data.targets[name] for name in data.target_names if name in requested}
-    build.prepare_stand_ins(data, path, str(cfg.paths.output))
-    data.check(sources=cfg.floors)
+    build.prepare_stand_ins(data, task.path, str(cfg.paths.output))
+    data.check(sources=cfg.floors)  # looked for, not read
     use_views(data, method.protocol)
-    return data
+    if baseline:
+        _check_baseline(baseline, method, data)
+    return _Loaded(task, method, checkpoint._replace(state={}), data)
 
 
 def _check_baseline(baseline: Run, method: Method, data: MultiSourceDataModule) -> None:

@@ -42,8 +42,12 @@ class Row:
 
     def mean_results(self) -> Results:
         """Results whose scores are the means over the seeds."""
-        results = list(self.results.values())
-        targets = {name: _mean_scores([one.targets[name] for one in results]) for name in self.targets}
+        results, targets = list(self.results.values()), {}
+        for name, first in self.targets.items():
+            scores = [one.targets[name] for one in results]
+            means = {kind: known_mean(one.means.get(kind) for one in scores) for kind in first.means}
+            iou = {label: known_mean(one.iou.get(label) for one in scores) for label in first.iou}
+            targets[name] = TargetScores(means=means, iou=iou, conditions=first.conditions)
         return results[0].model_copy(update={"targets": targets, "mean_miou": known_mean(one.mean_miou for one in results)})
 
     def to_json(self) -> dict[str, Any]:
@@ -77,14 +81,14 @@ def make_rows(runs: Sequence[Run], average: bool) -> tuple[list[Row], list[str]]
     notes: list[str] = []
     rows = [Row(_by_seed(group, notes), group[0].label) for group in groups.values()]
     for row in rows:
-        alike = [other for other in rows if other.facts == row.facts]
-        row.differing = {key: row.settings.get(key) for key in settings_that_differ(alike)}
+        alike = [other.settings for other in rows if other.facts == row.facts]
+        keys = dict.fromkeys(key for settings in alike for key in settings)
+        row.differing = {key: row.settings.get(key) for key in keys if len({repr(settings.get(key)) for settings in alike}) > 1}
     if average:
         shown = shown_facts([row.facts for row in rows])
         for row in rows:
-            row.label = ", ".join(
-                [*(row.facts[fact] for fact in shown if row.facts[fact]), *(f"{k}={v}" for k, v in row.differing.items())]
-            )
+            facts = [row.facts[fact] for fact in shown if row.facts[fact]]
+            row.label = ", ".join([*facts, *(f"{key}={value}" for key, value in row.differing.items())])
     return rows, notes
 
 
@@ -99,12 +103,6 @@ def _by_seed(group: Sequence[Run], notes: list[str]) -> dict[str, Run]:
             )
         by_seed[seed] = run
     return dict(sorted(by_seed.items(), key=lambda item: (len(item[0]), item[0])))
-
-
-def settings_that_differ(rows: Sequence[Row]) -> list[str]:
-    """Keys of the settings that have several values in these rows."""
-    keys = dict.fromkeys(key for row in rows for key in row.settings)
-    return [key for key in keys if len({repr(row.settings.get(key)) for row in rows}) > 1]
 
 
 def shown_facts(facts: Sequence[Mapping[str, str]]) -> list[str]:
@@ -185,9 +183,3 @@ def scores_by_name(row: Mapping[str, Any] | None, target: str | None) -> dict[st
         return row["means"] if row else {}
     scores = row["targets"].get(target) or {}
     return {kind: scores[kind] for kind in kinds([scores])} | scores.get("iou", {})
-
-
-def _mean_scores(scores: Sequence[TargetScores]) -> TargetScores:
-    means = {kind: known_mean(one.means.get(kind) for one in scores) for kind in scores[0].means}
-    iou = {name: known_mean(one.iou.get(name) for one in scores) for name in scores[0].iou}
-    return TargetScores(means=means, iou=iou, conditions=scores[0].conditions)

@@ -1,4 +1,4 @@
-"""A network evaluated on its target domains, and the files that a run keeps of it."""
+"""A network evaluated on its target domains, the files that a run keeps of it, and floors: what predictors reach that learned nothing."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

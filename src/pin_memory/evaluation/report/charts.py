@@ -1,4 +1,4 @@
-"""Line charts as plain numbers that a template turns into SVG."""
+"""Line charts, and the similarity of the memory over training, as plain numbers that a template turns into SVG."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,7 @@ from pin_memory.utils.pictures import shade
 WIDTH, HEIGHT = 640, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 14, 40
 _MAX_POINTS = 300
+_MAX_MAPS, _CELL = 40, 20
 _MARKED = 40  # series of at most so many points get a dot at each
 
 
@@ -30,8 +31,14 @@ class Axis:
         return round(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start), 1)
 
     def ticks(self, count: int = 5) -> list[dict[str, Any]]:
-        """Round values with their places."""
-        return [{"at": self.place(value), "label": label} for value, label in _round_values(self.low, self.high, count)]
+        """Multiples of 1, 2 or 5 times a power of ten, with their places, and labels of as many digits as tell them apart."""
+        raw = (self.high - self.low) / count
+        power = 10.0 ** math.floor(math.log10(raw))
+        step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
+        values = np.arange(math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9) + 1) * step
+        digits = max(0, -math.floor(math.log10(step) + 1e-9))
+        form = ".1e" if max(abs(self.low), abs(self.high)) >= 1e6 or digits > 5 else f",.{digits}f"
+        return [{"at": self.place(value), "label": f"{value:{form}}" if value else "0"} for value in values.tolist()]
 
 
 def line_chart(
@@ -90,23 +97,6 @@ def _drawn(steps: Sequence[int], values: Sequence[float | None], x: Axis, y: Axi
         parts.append(f"{pen}{dots[-1][0]} {dots[-1][1]}")
         pen = "L"
     return {"path": "".join(parts), "dots": dots if len(steps) <= _MARKED else []}
-
-
-def _round_values(low: float, high: float, count: int) -> list[tuple[float, str]]:
-    """Multiples of 1, 2 or 5 times a power of ten within the range, with labels of as many digits as tell them apart."""
-    raw = (high - low) / count
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
-    values = np.arange(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1) * step
-    digits = max(0, -math.floor(math.log10(step) + 1e-9))
-    large = max(abs(low), abs(high))
-    if large >= 1e6 or digits > 5:
-        return [(float(v), f"{v:.1e}" if v else "0") for v in values]
-    return [(float(v), f"{v:,.{digits}f}" if v else "0") for v in values]
-
-
-_MAX_MAPS = 40
-_CELL = 20
 
 
 def memory_section(trace: tuple[np.ndarray, np.ndarray] | None, classes: Sequence[str]) -> dict[str, Any] | None:

@@ -37,28 +37,24 @@ def panels(run: RunFolder) -> dict[str, list[dict[str, Any]]]:
 
 def _panel(folder: Path, tile: Tile) -> dict[str, Any]:
     """One panel: its layers, its size, its classes."""
-    with opened(_inside(folder, tile.image)) as picture:
-        stored = picture.convert("RGB")
+    stored = _read(folder, tile.image).convert("RGB")
     scale = min(1.0, _WIDTH / stored.width)
     size = (max(1, round(stored.width * scale)), max(1, round(stored.height * scale)))
     rgb = stored.resize(size, Image.Resampling.LANCZOS)
-    truth, prediction = (_mask(_inside(folder, name), size) for name in (tile.truth, tile.prediction))
+    truth, prediction = (_read(folder, name).resize(size, Image.Resampling.NEAREST) for name in (tile.truth, tile.prediction))
     error = Image.fromarray(difference(np.asarray(rgb), np.asarray(truth), np.asarray(prediction)))
     layers = {name: _uri(picture, "JPEG", quality=_JPEG_QUALITY) for name, picture in (("image", rgb), ("error", error))}
     layers |= {name: _uri(picture, "PNG") for name, picture in (("truth", truth), ("prediction", prediction))}
     return {"name": tile.name, "wrong": tile.wrong, "width": size[0], "height": size[1], "layers": layers}
 
 
-def _mask(file: Path, size: tuple[int, int]) -> Image.Image:
-    with opened(file) as picture:
-        return picture.resize(size, Image.Resampling.NEAREST)
-
-
-def _inside(folder: Path, name: str) -> Path:
-    """A file directly in the folder: the index is data, which must not fetch other files into the page."""
+def _read(folder: Path, name: str) -> Image.Image:
+    """A picture directly in the folder: the index is data, which must not fetch other files into the page."""
     if Path(name).name != name:
         raise ValueError(f"{name} is not in {folder}")
-    return folder / name
+    with opened(folder / name) as picture:
+        picture.load()
+        return picture
 
 
 def _uri(picture: Image.Image, form: str, **options: Any) -> str:
