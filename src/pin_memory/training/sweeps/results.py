@@ -4,14 +4,13 @@ import json
 import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from pin_memory.training.sweeps.job import OUTCOMES, RECORD, is_finished, read_record
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.utils.safe_load import read_json_or, read_yaml
+from pin_memory.utils.safe_load import read_json_or
 
 OBJECTIVE = "mean over the sources of the mIoU on their validation splits"
 SWEPT = ".swept.json"
@@ -66,7 +65,11 @@ def jobs_in(folder: Path) -> list[Path]:
 
 def _job(place: Path, outcome: dict[str, Any]) -> dict[str, Any]:
     """A job as `read_sweep` describes it."""
-    record = read_record(place) or {"status": "failed" if outcome else "unfinished", "settings": {}, "overrides": _saved_overrides(place)}
+    record = read_record(place)
+    if record is None:  # a job that got no further than Hydra's own files
+        from pin_memory.runs.folder import RunFolder  # which most sweeps never need
+
+        record = {"status": "failed" if outcome else "unfinished", "settings": {}, "overrides": RunFolder(place).overrides or []}
     finished = bool(record["settings"]) and is_finished(place, record)
     status = "finished" if finished else "failed" if "failed" in (record["status"], outcome.get("outcome")) else "unfinished"
     return {
@@ -147,13 +150,6 @@ def as_typed(settings: Mapping[str, str | None]) -> str:
 def values_of(overrides: Sequence[str]) -> dict[str, str]:
     """Value by key of a job's overrides, as text."""
     return {key: value for key, _, value in (override.partition("=") for override in overrides)}
-
-
-def _saved_overrides(place: Path) -> list[str]:
-    """The overrides that Hydra has written down, of a job that got no further."""
-    with suppress(Exception):  # cut short when the job was killed
-        return [str(override) for override in read_yaml(place / ".hydra" / "overrides.yaml")]
-    return []
 
 
 def _differing(settings: Sequence[Mapping[str, str]]) -> list[str]:
