@@ -1,5 +1,6 @@
 """Checkpoints of the authors' format: there and back bit by bit, evaluated, and refused where they do not fit or hold code."""
 
+import functools
 import json
 import os
 from collections import OrderedDict
@@ -18,7 +19,7 @@ from pin_memory.memory import CategoricalMemory
 from pin_memory.networks import MemorySegmenter, PlainDecoder, ResNetBackbone, SummedASPP
 from pin_memory.runs import checkpoints
 from pin_memory.utils.errors import ConfigurationError
-from tests.helpers import golden_numbers
+from tests.helpers import golden_numbers, in_process
 
 SMALL = ["network=deeplab_v3plus_resnet18", "network.channels=16", "network.auxiliary_channels=8"]
 Convert = Callable[..., None]
@@ -65,27 +66,15 @@ def released(net: MemorySegmenter, prefix: str = "module.") -> dict[str, Any]:
 
 @pytest.fixture
 def convert(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Convert:
-    """Run the command in `tmp_path`, on tiny settings."""
+    """Run the command in `tmp_path`."""
     monkeypatch.chdir(tmp_path)
-
-    def run(*overrides: str) -> None:
-        monkeypatch.setattr("sys.argv", ["convert", *overrides])
-        main()
-
-    return run
+    return functools.partial(in_process.run_command, main, monkeypatch)
 
 
 @pytest.fixture
-def refusal(convert: Convert, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Run the command and return what it refuses with."""
-
-    def run(*overrides: str) -> str:
-        with pytest.raises(SystemExit) as stop:
-            convert(*overrides)
-        assert stop.value.code == 2
-        return capsys.readouterr().err
-
-    return run
+def refusal(convert: Convert, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run the command in `tmp_path` and return what it refuses with."""
+    return functools.partial(in_process.refusal, main, monkeypatch, capsys)
 
 
 def assert_same(found: Any, expected: Any) -> None:

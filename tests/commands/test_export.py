@@ -1,5 +1,6 @@
 """`export` as a user types it: what is exported computes what the network computes, and says what it is."""
 
+import functools
 import json
 import re
 from pathlib import Path
@@ -17,6 +18,7 @@ from pin_memory.export import main
 from pin_memory.exporting import load_safetensors
 from pin_memory.utils.errors import ConfigurationError
 from tests.helpers.exported import logits_of, normalised, pictures, session
+from tests.helpers.in_process import refusal, run_command
 from tests.helpers.untrained_run import TRUST
 
 OWN = ["tests"]
@@ -32,18 +34,8 @@ def scene() -> np.ndarray:
     return np.asarray(Image.fromarray(coarse).resize((160, 80)))
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
-    """Run the command in this process."""
-    monkeypatch.setattr("sys.argv", ["export", *arguments])
-    main()
-
-
-def mistake(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """What the command says when it ends with exit code 2."""
-    with pytest.raises(SystemExit) as stop:
-        run(monkeypatch, *arguments)
-    assert stop.value.code == 2
-    return capsys.readouterr().err
+run = functools.partial(run_command, main)
+mistake = functools.partial(refusal, main)
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """`predict` as a user types it."""
 
+import functools
 import io
 import json
 from pathlib import Path
@@ -16,24 +17,14 @@ from pin_memory.prediction.inputs import RECORD
 from pin_memory.prediction.run import prepare_output
 from pin_memory.utils.devices import choose_device
 from pin_memory.utils.errors import ConfigurationError, OutputError
+from tests.helpers.in_process import refusal, run_command
 from tests.helpers.untrained_run import TRUST
 from tests.helpers.videos import FRAMES
 from tests.helpers.videos import make as make_video
 from tests.helpers.videos import read as read_video
 
-
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
-    """Run the command in this process."""
-    monkeypatch.setattr("sys.argv", ["predict", *arguments])
-    main()
-
-
-def mistake(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """What the command says when it ends with exit code 2."""
-    with pytest.raises(SystemExit) as stop:
-        run(monkeypatch, *arguments)
-    assert stop.value.code == 2
-    return capsys.readouterr().err
+run = functools.partial(run_command, main)
+mistake = functools.partial(refusal, main)
 
 
 def test_output_that_is_a_file_is_refused(tmp_path: Path) -> None:

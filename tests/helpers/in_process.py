@@ -26,6 +26,20 @@ def run_in_process(main: Callable[[], None], arguments: list[str], cwd: Path, ca
     return (code, *capsys.readouterr())
 
 
+def run_command(main: Callable[[], None], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    """Call `main` with a command line."""
+    monkeypatch.setattr("sys.argv", ["command", *arguments])
+    main()
+
+
+def refusal(main: Callable[[], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What a command says when it ends with exit code 2."""
+    with pytest.raises(SystemExit) as stop:
+        run_command(main, monkeypatch, *arguments)
+    assert stop.value.code == 2
+    return capsys.readouterr().err
+
+
 @contextlib.contextmanager
 def _hydra_put_back() -> Iterator[None]:
     """Put what Hydra has set and the root logger back as they were."""

@@ -1,8 +1,6 @@
 """Runs that are stopped anywhere go on as if they had not been."""
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from pin_memory.domains.stand_ins.writers import StandIns
 from pin_memory.utils.errors import ConfigurationError, OutputError
 from pin_memory.utils.locking import exclusive, is_in_use
 from pin_memory.utils.signals import STOPPED, Stopped
+from tests.helpers.locked import locked_by_another_process
 from tests.helpers.resumption import WHITENED, Killed, differences, fit, left
 
 Whole = Callable[..., dict[str, Any]]
@@ -234,20 +233,11 @@ def test_temporary_files_of_a_kill_are_removed_and_only_those(data: Path, tmp_pa
 def test_a_run_that_another_process_is_at_is_left_alone(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as a job that was started again before the first one ended; its workers hold no lock."""
     fit(data, tmp_path / "run", "trainer.max_steps=3")
-    holder = (
-        "import sys; from pathlib import Path; from pin_memory.utils.locking import exclusive\n"
-        "with exclusive(Path(sys.argv[1])): print(1, flush=True); input()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", holder, str(tmp_path / "run")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "1\n"
+    monkeypatch.setattr("pin_memory.utils.locking.PATIENCE", 0.1)
+    with locked_by_another_process(tmp_path / "run"):
         assert is_in_use(tmp_path / "run")
-        monkeypatch.setattr("pin_memory.utils.locking.PATIENCE", 0.1)
         with pytest.raises(OutputError, match="another process is at work"):
             fit(data, tmp_path / "run", resume=tmp_path / "run")
-        process.communicate("\n")
     assert not is_in_use(tmp_path / "run")
     with exclusive(tmp_path / "run"), exclusive(tmp_path / "run"):  # of one process
         pass

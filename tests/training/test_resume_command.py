@@ -14,6 +14,7 @@ import yaml
 from pin_memory.training.resume import complete_arguments, find
 from pin_memory.training.resume.command_line import with_recorded_settings
 from pin_memory.utils.errors import ConfigurationError
+from tests.helpers.locked import locked_by_another_process
 from tests.helpers.tiny_run import TINY
 
 fcntl = pytest.importorskip("fcntl")
@@ -167,17 +168,8 @@ def test_auto_finds_the_newest_unfinished_run_of_the_same_settings(cwd: Path, ca
     assert found.count("resume='runs/demo/wanted'") == 1
     assert "resuming runs/demo/wanted" in capsys.readouterr().out
     assert with_recorded_settings(["resume=auto"])[-2:] == ours("runs/demo/other")  # the newest of any settings
-    holder = (
-        "import sys; from pathlib import Path; from pin_memory.utils.locking import exclusive\n"
-        "with exclusive(Path(sys.argv[1])): print(1, flush=True); input()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", holder, str(runs / "wanted")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "1\n"
+    with locked_by_another_process(runs / "wanted"):
         assert with_recorded_settings(["experiment=demo", "seed=1", "resume=auto"])[-2:] == ours("runs/demo/old")
-        process.communicate("\n")
 
 
 def test_auto_starts_anew_where_there_is_nothing(cwd: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,6 +31,7 @@ from pin_memory.training.sweeps.summary import as_markdown, as_text, job_name, s
 from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import ConfigurationError
 from tests.helpers.in_process import run_in_process
+from tests.helpers.locked import locked_by_another_process
 from tests.helpers.tiny_run import TINY
 
 Sweep = Callable[..., subprocess.CompletedProcess[str]]
@@ -307,15 +308,8 @@ def test_a_job_that_another_process_is_at_is_left_alone(
     job: Job, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pin_memory.utils.locking.PATIENCE", 0.1)
-    job.folder.mkdir(parents=True)
-    holder = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); sys.stdin.read()"
-    with subprocess.Popen(
-        [sys.executable, "-c", holder, str(job.folder / ".lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
+    with locked_by_another_process(job.folder):
         job()
-        process.communicate("")
     assert "another process" in capsys.readouterr().err
     assert not job.seen
     assert job() == pytest.approx(0.3)
