@@ -5,7 +5,7 @@ A file of theirs has the keys `state_dict`, `memory` (the items, which are no pa
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,7 +41,6 @@ _PREFIXES = {
     "memory.clsfier": "memory.classifier",
 }
 _NUMBERS = (np.dtypes.Float64DType, np.dtypes.Float32DType, np.dtypes.Int64DType, np.dtypes.Int32DType)
-_NORM_THERE, _NORM_HERE = ".instance_norm_layer.", ".instance_norm."
 
 
 def unwrapped(name: str) -> str:
@@ -51,10 +50,7 @@ def unwrapped(name: str) -> str:
 
 def to_ours(name: str) -> str:
     """The name here of a tensor of the released networks (`layer1.0.conv1.weight`); one that they do not have stays as it is."""
-    for theirs, ours in _PREFIXES.items():
-        if name.startswith(f"{theirs}."):
-            return ours + name.removeprefix(theirs).replace(_NORM_THERE, _NORM_HERE)
-    return name
+    return _renamed(name, _PREFIXES, ".instance_norm_layer.", ".instance_norm.")
 
 
 def to_official(name: str, deeplab_v2: bool) -> str:
@@ -63,12 +59,14 @@ def to_official(name: str, deeplab_v2: bool) -> str:
     The pyramid of a DeepLabV2 has another name there.
     """
     pyramid = "aspp.conv2d_list" if deeplab_v2 else "aspp.features"
-    if name.startswith("aspp.branches."):
-        return pyramid + name.removeprefix("aspp.branches")
-    for theirs, ours in _PREFIXES.items():
-        if name.startswith(f"{ours}."):
-            return theirs + name.removeprefix(ours).replace(_NORM_HERE, _NORM_THERE)
-    return name
+    prefixes = {ours: theirs for theirs, ours in _PREFIXES.items()} | {"aspp.branches": pyramid}
+    return _renamed(name, prefixes, ".instance_norm.", ".instance_norm_layer.")
+
+
+def _renamed(name: str, prefixes: Mapping[str, str], norm: str, new_norm: str) -> str:
+    """A name with another prefix, where it has one of these, and another name of its instance norm."""
+    found = next((prefix for prefix in prefixes if name.startswith(f"{prefix}.")), None)
+    return name if found is None else prefixes[found] + name.removeprefix(found).replace(norm, new_norm)
 
 
 def is_deeplab_v2(names: Iterable[str]) -> bool:

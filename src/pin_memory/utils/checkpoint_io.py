@@ -22,17 +22,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Save a checkpoint; its folder is made if needed.
-
-        Args:
-            checkpoint: Model and trainer state.
-            path: The file to write.
-            storage_options: Not supported.
-
-        Raises:
-            TypeError: `storage_options` is given.
-            OutputError: The file cannot be written.
-        """
+        """Save a checkpoint; its folder is made if needed, and a file that cannot be written is an OutputError."""
         if storage_options is not None:
             raise TypeError(f"{type(self).__name__} writes local files and takes no `storage_options`.")
         path = Path(path)

@@ -53,14 +53,7 @@ def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def denormalize(image: Tensor) -> np.ndarray:
-    """Turn an image as the network gets it, or as a data set has it, into a picture.
-
-    Args:
-        image: (3, H, W), normalised floats or uint8.
-
-    Returns:
-        Image (H, W, 3) uint8.
-    """
+    """Turn an image (3, H, W), normalised floats or uint8, into a picture (H, W, 3) uint8."""
     pixels = image.detach().cpu().numpy().transpose(1, 2, 0)
     if pixels.dtype == np.uint8:
         return pixels
