@@ -32,8 +32,11 @@ def analyze(cfg: DictConfig) -> dict[str, Any]:
     subject = load_subject(str(cfg.checkpoint), domains, cfg.images, cfg.paths.data, device, list(cfg.trust), str(cfg.paths.output))
     torch.manual_seed(cfg.seed)  # a memory that samples its read weights in evaluation, too
     context = AnalysisContext(subject, Path(cfg.paths.run), baseline, formats or ["png", "pdf"], float(cfg.perplexity), cfg.seed)
-    chosen, skipped = _choose(context, requested)
-    numbers = {name: PLOTS[name](context) for name in chosen}
+    reasons = {name: unavailable_reason(name, context) for name in (PLOTS if requested is None else requested)}
+    skipped = {name: reason for name, reason in reasons.items() if reason is not None}
+    if requested is not None and skipped:
+        raise ConfigurationError("; ".join(f"plots: {name} cannot be drawn: {reason}" for name, reason in skipped.items()) + ".")
+    numbers = {name: PLOTS[name](context) for name in reasons if name not in skipped}
     content = _about(context) | {"plots": numbers, "skipped": skipped, "figures": context.figures}
     write_json(context.folder / "analysis.json", content)
     for name, reason in skipped.items():
@@ -63,15 +66,6 @@ def _check_settings(cfg: DictConfig, formats: list[str] | None) -> None:
         raise ConfigurationError(f"perplexity={cfg.perplexity}: expected a number of at least 1.")
     if importlib.util.find_spec("matplotlib") is None:
         raise ConfigurationError("Figures need matplotlib: pip install 'pin_memory[analysis]'.")
-
-
-def _choose(context: AnalysisContext, requested: list[str] | None) -> tuple[list[str], dict[str, str]]:
-    """The plots to draw, and why others are left out; one that was requested by name and cannot be drawn is an error."""
-    reasons = {name: unavailable_reason(name, context) for name in (PLOTS if requested is None else requested)}
-    skipped = {name: reason for name, reason in reasons.items() if reason is not None}
-    if requested is not None and skipped:
-        raise ConfigurationError("; ".join(f"plots: {name} cannot be drawn: {reason}" for name, reason in skipped.items()) + ".")
-    return [name for name in reasons if name not in skipped], skipped
 
 
 def _about(context: AnalysisContext) -> dict[str, Any]:

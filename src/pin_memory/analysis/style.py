@@ -34,25 +34,13 @@ FORMATS = ("png", "pdf", "svg")
 DOTS_PER_INCH = 220
 
 _SETTINGS: Any = {
-    "font.size": 7.5,
-    "axes.titlesize": 8.5,
-    "axes.labelsize": 7.5,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7,
-    "figure.titlesize": 9.5,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "image.interpolation": "nearest",
-    "savefig.dpi": DOTS_PER_INCH,
+    "font.size": 7.5, "axes.titlesize": 8.5, "axes.labelsize": 7.5, "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7,
+    "figure.titlesize": 9.5, "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "axes.spines.top": False,
+    "axes.spines.right": False, "legend.frameon": False, "image.interpolation": "nearest", "savefig.dpi": DOTS_PER_INCH,
     "pdf.fonttype": 42,  # journals refuse Type 3 fonts
     "svg.fonttype": "none",
     "svg.hashsalt": "pin_memory",  # the same figure is the same file
-}
+}  # fmt: skip
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:

@@ -25,12 +25,13 @@ def comparison_table(comparison: Mapping[str, Any]) -> Table:
     rows, targets = comparison["rows"], comparison["targets"]
     facts = shown_facts(rows) + (["settings"] if any(row["settings"] for row in rows) else [])
     facts = facts if comparison["over_seeds"] else ["label", *facts]
+    gained = [row for row in rows if row["gain"] and any(row["gain"]["targets"].values())]
     sections: list[list[list[Cell]]] = []
     for kind in kinds(target for row in rows for target in row["targets"].values()):
-        label = kind_label(kind)
-        sections.append([[label, *_names(row, facts), *_scores(row, kind, targets)] for row in rows])
-        gained = [row for row in rows if row["gain"] and any(row["gain"]["targets"].values())]
-        sections.append([[f"gain, {label}", *_names(row, facts), *_scores(row["gain"], kind, targets, signed=True)] for row in gained])
+        label, columns = kind_label(kind), (*targets, None)
+        sections.append([[label, *_names(row, facts), *(_score(row, target, kind) for target in columns)] for row in rows])
+        label = f"gain, {label}"
+        sections.append([[label, *_names(row, facts), *(_score(row["gain"], target, kind, True) for target in columns)] for row in gained])
     sections = [section for section in sections if section]
     head = ["score", *facts, "seeds", *targets, "mean"]
     if len(sections) == 1:
@@ -45,11 +46,7 @@ def class_tables(comparison: Mapping[str, Any]) -> list[Table]:
         shown = [row for row in comparison["rows"] if target in row["targets"]]
         gained = [row for row in shown if scores_by_name(row["gain"], target)]
         rows: list[list[Cell]] = [
-            [
-                name,
-                *(_score(scores_by_name(row, target).get(name)) for row in shown),
-                *(_score(scores_by_name(row["gain"], target).get(name), signed=True) for row in gained),
-            ]
+            [name, *(_score(row, target, name) for row in shown), *(_score(row["gain"], target, name, signed=True) for row in gained)]
             for name in comparison["classes"]
         ]
         head = ["IoU in %", *(row["label"] for row in shown), *(f"gain, {row['label']}" for row in gained)]
@@ -103,12 +100,8 @@ def _settings(row: Mapping[str, Any]) -> str:
     return ", ".join(f"{key}={value}" for key, value in row["settings"].items())
 
 
-def _scores(row: Mapping[str, Any], kind: str, targets: Sequence[str], signed: bool = False) -> list[Score]:
-    """A row's means by target, and their mean."""
-    return [_score(scores_by_name(row, target).get(kind), signed) for target in (*targets, None)]
-
-
-def _score(score: Mapping[str, Any] | None, signed: bool = False) -> Score:
+def _score(row: Mapping[str, Any] | None, target: str | None, name: str, signed: bool = False) -> Score:
+    score = scores_by_name(row, target).get(name)
     return Score(score["mean"], score["std"], signed) if score else Score(None)
 
 

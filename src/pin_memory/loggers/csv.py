@@ -18,6 +18,9 @@ class CSVLogger(Logger):
     that a resumed run keeps its history. Iterations that are made again after a kill then have a second row, which counts (`runs.folder`).
     """
 
+    name = ""  # with these two empty, Lightning makes no sub-folder
+    version = ""
+
     def __init__(self, path: str | Path, flush_every: int = 20) -> None:
         """Set up the logger; nothing is written before the first metrics.
 
@@ -30,16 +33,6 @@ class CSVLogger(Logger):
         self.flush_every = flush_every
         self._rows: list[dict[str, float]] = []
         self._columns = self._read()[0]
-
-    @property
-    def name(self) -> str:
-        """Empty, so that Lightning makes no sub-folder."""
-        return ""
-
-    @property
-    def version(self) -> str:
-        """Empty, so that Lightning makes no sub-folder."""
-        return ""
 
     @property
     def save_dir(self) -> str:

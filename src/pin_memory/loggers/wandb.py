@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import secrets
-import string
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from netrc import NetrcParseError, netrc
@@ -136,8 +135,8 @@ def _start(folder: Path, mode: str, resume: str | Path | None, options: dict[str
     """Make the run of this training, and keep its id next to the checkpoints."""
     global _own_run
     finish_wandb()  # of an earlier training that was left open
-    # An id of our own: one in the environment (WANDB_RUN_ID) would be shared by all jobs of a sweep.
-    run_id = (earlier_run_id(resume, folder) if resume else None) or _new_id()
+    # An id of our own: one in the environment (WANDB_RUN_ID) would be shared by all jobs of a sweep, a seeded one by all runs of a seed.
+    run_id = (earlier_run_id(resume, folder) if resume else None) or secrets.token_hex(6)
     _own_run = _init(mode, options | {"dir": str(folder), "id": run_id, "config": _settings_of(folder)})
     _own_run.define_metric("trainer/global_step")  # as Lightning does
     _own_run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
@@ -165,7 +164,7 @@ def _init(mode: Any, options: dict[str, Any]) -> Any:
         if wandb.run is None:
             wandb.teardown()  # W&B's own process keeps the id of the run that failed
         else:  # which would end the run of somebody else
-            options = options | {"id": _new_id()}
+            options = options | {"id": secrets.token_hex(6)}
         return _init("offline", options)
     if mode == "online":
         log.info("W&B: %s", run.url)
@@ -201,11 +200,6 @@ def _has_key() -> bool:
 def _is_sweep() -> bool:
     """Whether this is a job of `--multirun`."""
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-
-
-def _new_id() -> str:
-    """Eight characters, as W&B's own ids; not from the seeded generators, by which all runs of one seed would be one."""
-    return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
 
 
 def _settings_of(run: Path) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The scores of a run (`results.json`), the pixel counts behind them (`confusions.npz`), and the gain of one run over another."""
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError, model_serializer, model_validator
+from pydantic_core import to_json
 
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.utils.files import atomic_write, report_write_errors, write_text
@@ -168,22 +168,9 @@ def known_mean(values: Iterable[float | None]) -> float | None:
 
 def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
     """Write containers of numbers, tensors and arrays as JSON, completely or not at all; NaN and infinity become null."""
-    text = json.dumps(_plain(content), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    text = to_json(content, indent=2, inf_nan_mode="null", fallback=lambda value: value.tolist()).decode()
     with report_write_errors(path, "the results to "):
-        write_text(path, text)
-
-
-def _plain(value: Any) -> Any:
-    """Turn tensors, arrays, paths and their containers into what JSON can hold."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if hasattr(value, "tolist"):  # a tensor, an array, or a number of NumPy
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple | set):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return str(value) if isinstance(value, Path) else value
+        write_text(path, f"{text}\n")
 
 
 def write_confusions(path: Path, confusions: Mapping[str, Any]) -> None:
