@@ -167,7 +167,7 @@ def test_files_are_listed_once_and_by_the_first_process(monkeypatch: pytest.Monk
             return SimpleNamespace(samples=[SimpleNamespace(name="x", image=Path("/data/x.png"))])
 
     finite, data = FiniteCheck("skip"), SimpleNamespace(sources={"a": Source(), "b": Source()})
-    found = Found(step=Problem(1, ["loss term total is nan"], {"a": ["x"]}, []))
+    found = Found(step=Problem(1, ["loss term total is nan"], {"a": ["x"]}))
     monkeypatch.setattr("pin_memory.methods.finite.is_first", lambda: False)
     finite.handle(found, data, in_step=True)
     assert not listed
@@ -200,7 +200,7 @@ class Buffers(nn.Module):
 def test_running_statistics_are_kept_in_the_same_copies_and_put_back() -> None:
     """Also after their number, size and type have changed."""
     network, finite = Buffers(), FiniteCheck("skip")
-    bad = Found(step=Problem(1, ["x"], {}, []))
+    bad = Found(step=Problem(1, ["x"], {}))
     copies = []
     for _ in range(2):
         network.norm(torch.randn(6, 4))
@@ -262,8 +262,8 @@ def test_a_step_left_out_does_not_touch_momentum(optimizer: Any) -> None:
 
 def test_only_two_policies_and_positive_norms() -> None:
     """Anything else is refused with the choices."""
-    with pytest.raises(ConfigurationError, match=r"raise .* or skip"):
-        FiniteCheck("ignore")
+    with pytest.raises(ConfigurationError, match=r"method\.on_non_finite must be 'raise' or 'skip'"):
+        ERMByHand(tiny_segmenter(memory=False), SGD, on_non_finite="ignore")
     for value in (0.0, -1.0, float("nan")):
         with pytest.raises(ConfigurationError, match=r"method\.gradient_clip"):
             ERMByHand(tiny_segmenter(memory=False), SGD, gradient_clip=value)

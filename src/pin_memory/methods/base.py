@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
+from pydantic import SkipValidation
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
@@ -17,6 +18,7 @@ from pin_memory.inference.protocol import WHOLE, Protocol
 from pin_memory.memory import Reading
 from pin_memory.methods.batches import DomainBatch, merge
 from pin_memory.methods.evaluation import DomainEvaluationMixin
+from pin_memory.methods.finite import Policy
 from pin_memory.methods.losses import auxiliary_loss, cross_entropy
 from pin_memory.methods.optimisation import ManualOptimizationMixin
 from pin_memory.methods.schedules import is_torch_schedule
@@ -25,6 +27,7 @@ from pin_memory.networks import Encoding, MemorySegmenter
 from pin_memory.utils.distributed import mean_over_ranks, rank, world_size
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.lightning_private import replaces_samplers
+from pin_memory.utils.validation import NotNegative, Positive, validated
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +35,7 @@ PRECISIONS = ("32-true", "64-true", "bf16-mixed")
 """What a method trains correctly in; float16 needs loss scaling, which the gradients of two steps would have to undo."""
 
 
+@validated("method")
 class Method(ManualOptimizationMixin, DomainEvaluationMixin):
     """A training method: manual optimisation, and evaluation by a confusion matrix for each domain.
 
@@ -58,16 +62,16 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
 
     def __init__(
         self,
-        network: MemorySegmenter,
+        network: SkipValidation[MemorySegmenter],  # any module with its stages
         optimizer: Callable[[Any], Optimizer],
         schedule: Callable[[int], float] | None = None,
-        auxiliary_weight: float = 0.4,
+        auxiliary_weight: NotNegative = 0.4,
         train_statistics: str = "mixture",
         whitening: InstanceSelectiveWhitening | None = None,
         test_statistics: BatchNormStatistics = RUNNING,
         protocol: Protocol = WHOLE,
-        gradient_clip: float | None = None,
-        on_non_finite: str = "raise",
+        gradient_clip: Positive | None = None,
+        on_non_finite: Policy = "raise",
     ) -> None:
         super().__init__(gradient_clip, on_non_finite)
         if train_statistics not in self.train_policies:

@@ -8,17 +8,19 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from pin_memory.methods.batches import DomainBatch
 from pin_memory.utils.distributed import gather_objects, is_first, sum_over_ranks
-from pin_memory.utils.errors import ConfigurationError, NonFiniteError
+from pin_memory.utils.errors import NonFiniteError
 
 log = logging.getLogger(__name__)
 
+Policy = Literal["raise", "skip"]
+"""What happens at a step whose numbers are not finite: the run stops, or the step is left out and counted."""
 MAX_IN_A_ROW = 10
 """Iterations left out in a row after which the weights are the cause, not the images."""
 _ADVICE = (
@@ -61,7 +63,7 @@ class FiniteCheck:
     """Checks one training step after the other, and keeps the running statistics that a bad forward pass would spoil.
 
     Args:
-        policy: What happens at a step whose numbers are not finite: "raise" stops the run, "skip" leaves the step out and counts it.
+        policy: What happens at a step whose numbers are not finite.
 
     Attributes:
         skipped: Numbers of "steps" and "memory_writes" that were left out so far.
@@ -69,9 +71,7 @@ class FiniteCheck:
         step_skipped: Whether the current step is one of them.
     """
 
-    def __init__(self, policy: str = "raise") -> None:
-        if policy not in ("raise", "skip"):
-            raise ConfigurationError(f"method.on_non_finite={policy}: expected raise (stop the run) or skip (leave the step out, counted).")
+    def __init__(self, policy: Policy = "raise") -> None:
         self.policy = policy
         self.skipped = {"steps": 0, "memory_writes": 0}
         self.in_a_row, self.step_skipped = 0, False

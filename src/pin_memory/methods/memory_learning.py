@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
+from pydantic import SkipValidation
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -16,18 +18,22 @@ from pin_memory.methods.losses import feature_cohesion, memory_classification, m
 from pin_memory.networks import Encoding, MemorySegmenter
 from pin_memory.utils.distributed import sum_over_ranks
 from pin_memory.utils.errors import ConfigurationError, NonFiniteError
+from pin_memory.utils.validation import Count, NotNegative, Positive, validated
 
 log = logging.getLogger(__name__)
 
 
-class LossWeights(NamedTuple):
+@validated("method.weights")
+@dataclass(frozen=True)
+class LossWeights:
     """Weights of the memory's losses; that of the auxiliary head's loss is the method's own."""
 
-    cohesion: float = 0.02
-    divergence: float = 0.4
-    classification: float = 0.2
+    cohesion: NotNegative = 0.02
+    divergence: NotNegative = 0.4
+    classification: NotNegative = 0.2
 
 
+@validated("method")
 class MemoryLearning(Method):
     """Trains a network with a memory.
 
@@ -44,13 +50,13 @@ class MemoryLearning(Method):
 
     def __init__(
         self,
-        network: MemorySegmenter,
+        network: SkipValidation[MemorySegmenter],
         optimizer: Callable[[Any], Optimizer],
         schedule: Callable[[int], float] | None = None,
-        weights: dict[str, float] | None = None,
-        temperature: float = 1.0,
-        initial_passes: int = 2,
-        initial_batches: int | None = None,
+        weights: Mapping[str, float] | None = None,
+        temperature: Positive = 1.0,
+        initial_passes: Count = 2,
+        initial_batches: Count | None = None,
         **options: Any,
     ) -> None:
         super().__init__(network, optimizer, schedule, **options)

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 from lightning.pytorch import Trainer
+from pydantic import SkipValidation
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
@@ -16,6 +17,7 @@ from pin_memory.networks import MemorySegmenter
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.labels import IGNORE
 from pin_memory.utils.lightning_private import synchronises_batch_norm
+from pin_memory.utils.validation import Positive, validated
 
 
 class Sides(NamedTuple):
@@ -35,6 +37,7 @@ class Sides(NamedTuple):
     written: Labelled
 
 
+@validated("method")
 class MetaLearning(Method):
     """Splits the source domains in every iteration and steps through fast weights.
 
@@ -55,11 +58,11 @@ class MetaLearning(Method):
 
     def __init__(
         self,
-        network: MemorySegmenter,
+        network: SkipValidation[MemorySegmenter],
         optimizer: Callable[[Any], Optimizer],
         schedule: Callable[[int], float] | None = None,
-        split: DomainSplit | None = None,
-        inner_lr: float = 1e-3,
+        split: SkipValidation[DomainSplit | None] = None,  # any function of names and iteration
+        inner_lr: Positive = 1e-3,
         anneal_inner_lr: bool = True,
         first_order: bool = True,
         train_statistics: str = "domain",

@@ -9,10 +9,9 @@ from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from pin_memory.methods.batches import DomainBatch
-from pin_memory.methods.finite import FiniteCheck, StepNumbers
+from pin_memory.methods.finite import FiniteCheck, Policy, StepNumbers
 from pin_memory.networks import MemorySegmenter
 from pin_memory.utils.distributed import mean_over_ranks, world_size
-from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.lightning_private import attached_trainer
 
 
@@ -34,10 +33,8 @@ class ManualOptimizationMixin(LightningModule):
     network: MemorySegmenter
     images_seen: Tensor
 
-    def __init__(self, gradient_clip: float | None = None, on_non_finite: str = "raise") -> None:
+    def __init__(self, gradient_clip: float | None = None, on_non_finite: Policy = "raise") -> None:
         super().__init__()
-        if gradient_clip is not None and not gradient_clip > 0:
-            raise ConfigurationError(f"method.gradient_clip={gradient_clip}: expected a norm above 0, or null for no clipping.")
         self.automatic_optimization = False
         self.gradient_clip, self.finite = gradient_clip, FiniteCheck(on_non_finite)
         self.losses: dict[str, Tensor] = {}

@@ -1,9 +1,10 @@
 """The segmentation network with a memory between encoder and decoder, as stages that work with any parameter set."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
+from pydantic import Field, SkipValidation
 from torch import Tensor, nn
 
 from pin_memory.memory import CategoricalMemory, Reading
@@ -11,6 +12,7 @@ from pin_memory.memory.operations import at_least_float32
 from pin_memory.networks.backbones import ResNetBackbone
 from pin_memory.networks.heads import ASPP, AuxiliaryHead, Decoder, resize
 from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.validation import Count, Share, validated
 
 
 class Encoding(NamedTuple):
@@ -25,6 +27,7 @@ class Encoding(NamedTuple):
     whitened: tuple[Tensor, ...] = ()
 
 
+@validated("network")
 class MemorySegmenter(nn.Module):
     """A DeepLab network whose features pass through a categorical memory (encoder E, memory M, decoder D).
 
@@ -54,12 +57,12 @@ class MemorySegmenter(nn.Module):
 
     def __init__(
         self,
-        backbone: ResNetBackbone,
-        num_classes: int = 19,
-        channels: int = 256,
-        memory: CategoricalMemory | None = None,
-        auxiliary_channels: int = 512,
-        dropout: float = 0.1,
+        backbone: SkipValidation[ResNetBackbone],  # any module with its contract
+        num_classes: Annotated[int, Field(ge=2)] = 19,
+        channels: Count = 256,
+        memory: SkipValidation[CategoricalMemory | None] = None,
+        auxiliary_channels: Count = 512,
+        dropout: Share = 0.1,
         pyramid: Callable[[int, int, int], nn.Module] = ASPP,
         decoder: Callable[[int, int, int], nn.Module] = Decoder,
         channels_last: bool = False,

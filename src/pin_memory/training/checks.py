@@ -1,4 +1,4 @@
-"""What the settings of a training alone tell: rules between settings, and the ranges of numbers that no class of ours checks."""
+"""What the settings of a training alone tell: rules between settings, and the ranges of what no class of ours takes."""
 
 import logging
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from pin_memory.domains import MultiSourceDataModule
 from pin_memory.methods import Method
 from pin_memory.methods.base import PRECISIONS, refuse_clipping
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.utils.validation import Share, check_values
+from pin_memory.utils.validation import Count, NotNegative, Positive, Share, check_values
 
 log = logging.getLogger(__name__)
 
@@ -27,17 +27,10 @@ _EPOCH_SETTINGS: dict[str, tuple[Sequence[Any], str]] = {
 }
 """Settings of Lightning's that cut training into epochs: the values that leave it in one piece, and what to set instead."""
 
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-
 _RULES: dict[str, dict[str, Any]] = {
     "": {"seed": Annotated[int, Field(ge=0)], "selection": Literal["best", "last"], "test": bool, "floors": bool, "dry_run": bool},
     "optimizer": {"lr": Positive, "momentum": Share, "weight_decay": NotNegative},  # PyTorch takes a momentum above 1 and a rate of 0
-    "method": {"auxiliary_weight": NotNegative, "temperature": Positive, "inner_lr": Positive, "gradient_clip": Positive | None},
-    "method.weights": dict.fromkeys(("cohesion", "divergence", "classification"), NotNegative),
     "initialisation": {"passes": Count, "batches": Count | None},
-    "network": {"num_classes": Annotated[int, Field(ge=2)], "channels": Count, "auxiliary_channels": Count, "dropout": Share},
     "trainer": {
         "max_steps": Annotated[int, Field(ge=-1)],
         "val_check_interval": Count,

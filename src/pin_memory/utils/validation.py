@@ -35,6 +35,9 @@ def increasing(ends: tuple[float, float]) -> tuple[float, float]:
 
 Share = Annotated[float, Field(ge=0, le=1)]
 """A share or a probability, 0..1."""
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
 Range = Annotated[tuple[float, float], Strict(False), AfterValidator(increasing)]
 """The lower and the upper end of a range, from a tuple or a list."""
 
