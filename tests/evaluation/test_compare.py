@@ -158,7 +158,7 @@ def test_settings_of_an_evaluation_agree_with_those_of_its_run(tmp_path: Path) -
     assert (row["seeds"], row["experiment"], row["settings"]) == (["1", "2"], "gs", {})
 
 
-def test_devices_multiply_the_batch_and_are_no_matter_of_taste(tmp_path: Path) -> None:
+def test_the_number_of_devices_is_a_setting_that_differs(tmp_path: Path) -> None:
     """As runs were recorded before there were several devices, as they are now, on another of the machine's GPUs, and on several."""
     one = ("{}", "{devices: 1}", "{devices: [3], strategy: auto, sync_batchnorm: auto, use_distributed_sampler: false}")
     several = ("{devices: 2, strategy: ddp, num_nodes: 1}", "{devices: 2, strategy: ddp, num_nodes: 2}")
@@ -166,12 +166,12 @@ def test_devices_multiply_the_batch_and_are_no_matter_of_taste(tmp_path: Path) -
         write(tmp_path / str(index), "erm", index % 3, {"cityscapes": scored(0.2, 0.1)}, f"trainer: {trainer}\n")
     rows = compare(read_runs(tmp_path))["rows"]
     assert sorted(len(row["folders"]) for row in rows) == [1, 1, 3]
-    told = {len(row["folders"]): row["settings"] for row in rows}
-    assert told[3] == {"trainer.devices": 1, "trainer.num_nodes": 1, "trainer.strategy": "auto"}
+    found_settings = {len(row["folders"]): row["settings"] for row in rows}
+    assert found_settings[3] == {"trainer.devices": 1, "trainer.num_nodes": 1, "trainer.strategy": "auto"}
     assert {(row["settings"]["trainer.devices"], row["settings"]["trainer.num_nodes"]) for row in rows} == {(1, 1), (2, 1), (2, 2)}
 
 
-def test_runs_on_all_devices_of_different_machines_are_told_apart(tmp_path: Path) -> None:
+def test_runs_on_all_devices_of_different_machines_differ(tmp_path: Path) -> None:
     """The settings say `auto` for both; the results say what that came to."""
     for devices in (1, 4):
         path = write(tmp_path / str(devices), "erm", 1, {"cityscapes": scored(0.2, 0.1)}, "trainer: {devices: auto, strategy: ddp}\n")
@@ -279,7 +279,7 @@ def test_files_agree(sweep: Path, tmp_path: Path) -> None:
     assert len(class_tables(comparison)) == 2
 
 
-def test_lines_of_the_csv_are_told_apart_without_seeds(sweep: Path) -> None:
+def test_lines_of_the_csv_differ_without_seeds(sweep: Path) -> None:
     lines = list(csv.DictReader(io.StringIO(long_csv(compare(read_runs(sweep), over_seeds=False)))))
     names = [(line["label"], line["seeds"], line["target"], line["score"]) for line in lines]
     assert len(set(names)) == len(names)

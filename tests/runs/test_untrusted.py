@@ -66,11 +66,11 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         monkeypatch.setattr("sys.argv", [name, *overrides])
         with pytest.raises(SystemExit) as ended:
             importlib.import_module(f"pin_memory.{name}").main()
-        told = capsys.readouterr().err
-        assert ended.value.code == 2, told
-        assert "Traceback" not in told
+        message = capsys.readouterr().err
+        assert ended.value.code == 2, message
+        assert "Traceback" not in message
         assert not planted.exists()
-        return " ".join(told.split())
+        return " ".join(message.split())
 
     return run
 
@@ -251,9 +251,9 @@ def test_settings_that_hide_what_they_call(
 ) -> None:
     """Names are plain where they lie, and no text becomes a reference that was not there to be checked."""
     monkeypatch.setenv("DOLLAR", "$")
-    change, told = HIDDEN[where]
+    change, message = HIDDEN[where]
     path = altered(lambda config: change(config, evil))
-    with pytest.raises(ConfigurationError, match=re.escape(told)):
+    with pytest.raises(ConfigurationError, match=re.escape(message)):
         load_method(path)
     assert not planted.exists()
 
@@ -303,7 +303,7 @@ def test_floors_of_a_checkpoint_fetch_nothing(altered: Callable[..., Path], monk
     monkeypatch.setattr("torch.hub.download_url_to_file", lambda *args, **named: pytest.fail("something was fetched"))
     path = altered(lambda config: config["network"]["backbone"].update(pretrained="imagenet"))
     chosen = load_method(path).checkpoint
-    assert chosen.cfg.network.backbone.pretrained == "imagenet"  # as it is told of the run
+    assert chosen.cfg.network.backbone.pretrained == "imagenet"  # as it is reported of the run
     build_untrained(chosen.cfg)
     monkeypatch.chdir(path.parent)
     monkeypatch.setattr("sys.argv", ["evaluate", f"checkpoint={path}", "accelerator=cpu", "floors=true"])
@@ -332,13 +332,13 @@ class TestRunFolders:
     @pytest.mark.parametrize("dry", [[], ["dry_run=true"]])
     def test_code(self, dry: list[str], folder: Callable[..., str], evil: dict[str, Any], refused: Run, tmp_path: Path) -> None:
         settings = f"+data.sources.x={{_target_:torch.load,f:{evil['f']},weights_only:false}}"
-        told = refused("train", folder(settings), *dry)
-        assert "name torch.load" in told
-        assert "trust=[torch]" in told
+        message = refused("train", folder(settings), *dry)
+        assert "name torch.load" in message
+        assert "trust=[torch]" in message
         assert not (tmp_path / "runs").exists()
 
     @pytest.mark.parametrize(
-        ("setting", "told"),
+        ("setting", "message"),
         [
             ("method._target_=my_method.WorstDomain", r"name my_method\.WorstDomain.*trust=\[my_method\].*setting again"),
             ("+callbacks.x={a:[{_target_:torch.load}]}", "name torch.load"),
@@ -352,10 +352,10 @@ class TestRunFolders:
             ("+domain@data.sources.x=/evil/x", "settings from elsewhere"),
         ],
     )
-    def test_settings_that_are_asked_for_again(self, setting: str, told: str, folder: Callable[..., str]) -> None:
+    def test_settings_that_are_asked_for_again(self, setting: str, message: str, folder: Callable[..., str]) -> None:
         """Given again, they hold."""
         resume = folder(setting)
-        with pytest.raises(ConfigurationError, match=told):
+        with pytest.raises(ConfigurationError, match=message):
             with_recorded_settings([resume])
         assert setting in with_recorded_settings([resume, setting])
 
@@ -539,8 +539,8 @@ class TestPlaces:
         content = torch.load(trained_run / "checkpoints" / "last.ckpt", weights_only=True)
         content["pin_memory"]["config"]["data"]["stand_in"]["root"] = str(tmp_path / "elsewhere" / "drawn")
         torch.save(content, tmp_path / "last.ckpt")
-        told = refused(name, "checkpoint=last.ckpt", *(["accelerator=cpu"] if name == "evaluate" else ["device=cpu"]))
-        assert "does not choose where files are written" in told
+        message = refused(name, "checkpoint=last.ckpt", *(["accelerator=cpu"] if name == "evaluate" else ["device=cpu"]))
+        assert "does not choose where files are written" in message
         assert not (tmp_path / "elsewhere").exists()
 
     def test_a_target_named_like_a_path(self, trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,9 +88,8 @@ def plot_domain_distances(distances: Mapping[str, DomainDistances], space: Label
         axes.grid(axis="y", color="#e5e5e5", linewidth=0.6)
         axes.set_axisbelow(True)
     rows = np.arange(len(names))
-    looks = zip(
-        OKABE_ITO[1::-1] + OKABE_ITO[2:], "os^Dv", ("none", *OKABE_ITO), strict=False
-    )  # before: hollow, so that it does not hide after
+    # The first is hollow, so that it does not hide the second.
+    looks = zip(OKABE_ITO[1::-1] + OKABE_ITO[2:], "os^Dv", ("none", *OKABE_ITO), strict=False)
     for (colour, marker, inside), (caption, found) in zip(looks, distances.items(), strict=False):
         look = {"marker": marker, "linestyle": "none", "color": colour, "markerfacecolor": inside, "markersize": 4.5}
         overall = found.overall()

@@ -1,4 +1,4 @@
-"""What the memory items say about each other, about an image, and about their way through the training."""
+"""How alike the memory items are, where they answer in an image, and how they moved in training."""
 
 from dataclasses import dataclass
 

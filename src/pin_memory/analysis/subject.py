@@ -43,7 +43,7 @@ class Subject:
 
     @property
     def domains(self) -> dict[str, Batches]:
-        """Images of all domains, the sources first; a target that is named as a source is told apart."""
+        """Images of all domains, the sources first; a target that is named as a source has `-target` behind its name."""
         return {**self.sources, **{f"{name}-target" if name in self.sources else name: found for name, found in self.targets.items()}}
 
 

@@ -49,7 +49,7 @@ def trusted_settings(settings: Mapping[Any, Any], path: Path, trust: Sequence[st
 
 
 def refusal(settings: Any, trust: Sequence[str] = ()) -> str | None:
-    """Say why nothing may be built from plain containers with references; None if it may."""
+    """Why nothing may be built from plain containers with references; None if it may."""
     for key, value in _values(settings):
         if key == "_target_" and not is_trusted(value, trust):
             package = str(value).partition(".")[0]
