@@ -8,8 +8,7 @@ from typing import Any
 import yaml
 
 from pin_memory.evaluation.report.charts import line_chart, memory_section
-from pin_memory.evaluation.report.page import render, write_page
-from pin_memory.evaluation.report.pictures import LAYERS, panels
+from pin_memory.evaluation.report.page import LAYERS, panels, render, write_page
 from pin_memory.runs.folder import RunFolder, Series, dotted
 from pin_memory.runs.results import Results, kind_label, known_mean
 from pin_memory.runs.score_table import baseline_name
