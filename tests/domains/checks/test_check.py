@@ -341,10 +341,15 @@ def test_options_that_the_reader_does_not_know(clean: Path, options: dict[str, A
 
 
 @pytest.mark.parametrize("override", ["+data.sources.g.foo=1", "+data.targets.g=1", "data.sources.gtav=null"])
-def test_an_option_of_no_data_set(clean: Path, override: str) -> None:
-    with pytest.raises(ConfigurationError, match=override.removeprefix("+").partition("=")[0].removesuffix(".foo")) as caught:
-        check(clean, GSI, override)
-    assert "expected a data set" in str(caught.value)
+def test_an_option_of_no_data_set(
+    clean: Path, override: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_here(monkeypatch, tmp_path, GSI, f"paths.data={clean}", override) == 2
+    _, err = capsys.readouterr()
+    assert err.startswith("Error: ")
+    assert override.removeprefix("+").partition("=")[0].removesuffix(".foo") in err
+    assert "is no data set" in err
+    assert "Traceback" not in err
 
 
 def test_an_unknown_option_ends_the_command_with_2(

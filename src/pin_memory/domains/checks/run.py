@@ -25,7 +25,6 @@ def run_check(cfg: DictConfig) -> Outcome:
     if cfg.format not in _FORMATS:
         raise ConfigurationError(f"format={cfg.format}: expected {' or '.join(_FORMATS)}.")
     depth = Depth(cfg.deep, cfg.sample, cfg.workers, (cfg.accept,) if isinstance(cfg.accept, str) else tuple(cfg.accept))
-    _require_domains(cfg.data)
     data: MultiSourceDataModule = instantiate(cfg.data)
     data.prepare_data()
     requests = _needed(data) or _survey(str(cfg.paths.data))
@@ -38,19 +37,6 @@ def run_check(cfg: DictConfig) -> Outcome:
     outcome = Outcome(str(cfg.paths.data), depth.deep, reports)
     print(_FORMATS[cfg.format](outcome))
     return outcome
-
-
-def _require_domains(data: DictConfig) -> None:
-    """Refuse entries that are no data set, such as an option under a mistyped name."""
-    for side in ("sources", "targets", "domains"):
-        for name, entry in (data.get(side) or {}).items():
-            if not (OmegaConf.is_dict(entry) and "_target_" in entry):
-                given = OmegaConf.to_container(entry) if OmegaConf.is_config(entry) else entry
-                known = [str(other) for other, value in data[side].items() if OmegaConf.is_dict(value) and "_target_" in value]
-                raise ConfigurationError(
-                    f"data.{side}.{name}: expected a data set, found {given}. The {side} with one are "
-                    f"{', '.join(known) or 'none'}; +domain@data.{side}.{name}=OPTION adds one of the group domain."
-                )
 
 
 def _needed(data: MultiSourceDataModule) -> list[Request]:

@@ -16,15 +16,8 @@ _SHARES_PER_TABLE = 8
 
 def as_json(outcome: Outcome) -> str:
     """The outcome with every file that a finding is about."""
-    content = {
-        "data": outcome.data,
-        "deep": outcome.deep,
-        "failed": outcome.failed,
-        "errors": outcome.count("error"),
-        "warnings": outcome.count("warning"),
-        "domains": [asdict(domain) for domain in outcome.domains],
-    }
-    return json.dumps(content, indent=2)
+    counts = {"failed": outcome.failed, "errors": outcome.count("error"), "warnings": outcome.count("warning")}
+    return json.dumps(counts | asdict(outcome), indent=2)
 
 
 def as_text(outcome: Outcome) -> str:

@@ -1,6 +1,5 @@
 """A user's own data as a domain: any folders of images and labels, with a table of ids or colours."""
 
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -8,24 +7,13 @@ from typing import Any, Literal
 import numpy as np
 
 from pin_memory.domains.readers.base import Domain
-from pin_memory.domains.readers.decoding import CodeTable, read_codes, read_indices
+from pin_memory.domains.readers.decoding import read_codes, read_indices
 from pin_memory.domains.readers.draws import Transform
-from pin_memory.domains.readers.folder_options import (
-    EVERY_SPLIT,
-    Patterns,
-    colour_ids,
-    id_table,
-    label_space_of,
-    raw_ids_of,
-    repeated,
-    require_sound,
-)
+from pin_memory.domains.readers.folder_options import EVERY_SPLIT, Patterns, label_fields, label_space_of, repeated, require_sound
 from pin_memory.domains.readers.layouts import SPLITS, Found, Sample, contents
 from pin_memory.domains.readers.splits import find_list, read_names
 from pin_memory.utils.errors import ConfigurationError, DataError, first_names
-from pin_memory.utils.labels import IGNORE, label_table
-
-_IGNORED = 254  # raw id of colours that are listed as ignored
+from pin_memory.utils.labels import TRAIN_ID_TABLE
 
 
 class FolderDomain(Domain):
@@ -60,7 +48,7 @@ images: images
 labels: labels
 """
     download = "your own data; say where images and labels lie with root, images and labels"
-    table = id_table(None, Domain.label_space.names)
+    table = TRAIN_ID_TABLE
     layouts = (Patterns("own folders", "images", "labels", "", ""),)
 
     def __init__(
@@ -88,18 +76,11 @@ labels: labels
         self._evaluated_split = test_split
         self.label_space = label_space_of(classes, colours, palette)
         names = self.label_space.names
-        train_ids = None if palette is None else colour_ids(palette, names)
-        # A colour that is listed as ignored is another matter than one that is not listed, which is decoded as 255.
-        raw = None if train_ids is None else {colour: _IGNORED if train == IGNORE else train for colour, train in train_ids.items()}
-        self.colour_table = CodeTable.of_colours(raw) if raw else None
-        self.table = id_table(ids, names) if train_ids is None else label_table({raw: raw for raw in train_ids.values()})
-        self.classes = tuple(name for train_id, name in enumerate(names) if train_id in self.table)
+        fields, self.colour_table = label_fields(ids, palette, names)
+        self.classes = tuple(name for train_id, name in enumerate(names) if train_id in fields["table"])
         if not self.classes:
             raise ConfigurationError("FolderDomain: no id or colour of the labels is that of a class; list some in ids or palette.")
-        # The statistics of a data set are kept by its encoding: another palette is another one.
-        encoding = "ids" if train_ids is None else f"{len(train_ids)} colours ({zlib.crc32(repr(train_ids).encode()):08x})"
-        raw_ids = raw_ids_of(ids, names) if raw is None else set(raw.values())
-        self.layouts = (Patterns("own folders", images, labels, "", "", folders, encoding, raw_ids=raw_ids),)
+        self.layouts = (Patterns("own folders", images, labels, "", "", folders, **fields),)
         self.tree = f"images: {images}\nlabels: {labels}"
         super().__init__(root, split, transform, **options)
 

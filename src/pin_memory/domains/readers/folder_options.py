@@ -2,6 +2,7 @@
 
 import colorsys
 import re
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pin_memory.domains.readers.decoding import Colour
+from pin_memory.domains.readers.decoding import CodeTable, Colour
 from pin_memory.domains.readers.layouts import SPLITS, Found, Layout, walk_files
 from pin_memory.utils.errors import ConfigurationError, DataError, first_names
 from pin_memory.utils.labels import CITYSCAPES, IGNORE, LabelSpace, label_table
@@ -20,6 +21,7 @@ EVERY_SPLIT = "all"
 _FILES = {"images": r"\.(?i:png|jpe?g|bmp|tiff?|webp)", "labels": r"\.(?i:png|bmp|tiff?)"}  # of a folder; a JPEG cannot hold labels
 _WILDCARD = re.compile(r"(\*\*/|\*\*|\*)")
 _GROUPS = {"**/": "((?:[^/]+/)*)", "**": "(.*)", "*": "([^/]*)"}
+_IGNORED = 254  # raw id of colours that are listed as ignored
 _GOLDEN = 0.618033988749895  # turns a number into a hue far from those of its neighbours
 
 
@@ -117,23 +119,27 @@ def label_space_of(
     return LabelSpace(names, np.array(list((shown | given | asked).values()), np.uint8))
 
 
-def id_table(ids: Mapping[Any, Any] | Sequence[Any] | None, names: Sequence[str]) -> np.ndarray:
-    """The train id of each raw label id, (256,) uint8, from class names or train ids by raw id; what is not listed is ignored."""
+def label_fields(
+    ids: Mapping[Any, Any] | Sequence[Any] | None, palette: Mapping[Any, Any] | None, names: Sequence[str]
+) -> tuple[dict[str, Any], CodeTable | None]:
+    """Fields of a `Layout` for labels that hold ids or colours, and the decoder of colours to train ids."""
+    if palette is not None:
+        train_ids = colour_ids(palette, names)
+        # A colour that is listed as ignored is another matter than one that is not listed, which is decoded as 255.
+        raw = {colour: _IGNORED if train == IGNORE else train for colour, train in train_ids.items()}
+        # The statistics of a data set are kept by its encoding: another palette is another one.
+        encoding = f"{len(train_ids)} colours ({zlib.crc32(repr(train_ids).encode()):08x})"
+        table = label_table({train: train for train in train_ids.values()})
+        return {"encoding": encoding, "table": table, "raw_ids": set(raw.values())}, CodeTable.of_colours(raw)
     if ids is None:
-        return label_table(list(range(len(names))))
-    table = {}
-    for raw, value in ids.items() if isinstance(ids, Mapping) else enumerate(ids):
-        number = int(raw) if str(raw).isdecimal() else -1
+        ids = range(len(names))
+    by_raw = {}
+    for raw_id, value in ids.items() if isinstance(ids, Mapping) else enumerate(ids):
+        number = int(raw_id) if str(raw_id).isdecimal() else -1
         if not 0 <= number <= 255:
-            raise ConfigurationError(f"ids: {raw!r} is no raw label id; expected 0..255.")
-        table[number] = train_id_of(value, names, "ids")
-    return label_table(table)
-
-
-def raw_ids_of(ids: Mapping[Any, Any] | Sequence[Any] | None, names: Sequence[str]) -> set[int]:
-    """The raw ids that `ids` lists, or the train ids without it, and 255."""
-    listed = range(len(names)) if ids is None else ids if isinstance(ids, Mapping) else range(len(ids))
-    return {IGNORE, *(int(raw) for raw in listed)}
+            raise ConfigurationError(f"ids: {raw_id!r} is no raw label id; expected 0..255.")
+        by_raw[number] = train_id_of(value, names, "ids")
+    return {"encoding": "ids", "table": label_table(by_raw), "raw_ids": {IGNORE, *by_raw}}, None
 
 
 def colour_ids(palette: Mapping[Any, Any], names: Sequence[str]) -> dict[Colour, int]:
