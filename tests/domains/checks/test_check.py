@@ -1,6 +1,7 @@
 """`python -m pin_memory.check` on clean stand-ins, and on stand-ins with one fault of each kind."""
 
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -15,10 +16,9 @@ from PIL import Image
 
 from pin_memory.check import main
 from pin_memory.domains import GTAV, GTAVDataModule
-from pin_memory.domains.checks.contact_sheets import labelled
 from pin_memory.domains.checks.domain import Depth, Request, check_domain
 from pin_memory.domains.checks.findings import DomainReport, Outcome
-from pin_memory.domains.checks.run import run_check
+from pin_memory.domains.checks.run import labelled, run_check
 from pin_memory.domains.readers.decoding import PIXEL_LIMIT
 from pin_memory.domains.stand_ins.writers import StandIns
 from pin_memory.utils.config import config_directory
@@ -82,6 +82,8 @@ def run_here(monkeypatch: pytest.MonkeyPatch, cwd: Path, *overrides: str) -> int
         main()
     except SystemExit as end:
         return int(end.code or 0)
+    finally:
+        logging.getLogger("pin_memory.domains.readers.base").setLevel(logging.NOTSET)  # the command's configuration silences it
     return 0
 
 

@@ -1,23 +1,31 @@
-"""From the configuration to the outcome of a check: which data sets, looked at one by one, reported and drawn."""
+"""From the configuration to the outcome of a check: which data sets, looked at one by one, reported and drawn on contact sheets."""
 
 from pathlib import Path
 
+import numpy as np
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 
-from pin_memory.domains.checks.contact_sheets import write_sheet
 from pin_memory.domains.checks.domain import Depth, Request, check_domain
 from pin_memory.domains.checks.findings import Outcome
 from pin_memory.domains.checks.text import as_json, as_text
 from pin_memory.domains.loading.compatibility import identity
 from pin_memory.domains.loading.data_module import DomainDataModule
 from pin_memory.domains.loading.multi_source import MultiSourceDataModule
-from pin_memory.utils.errors import ConfigurationError
+from pin_memory.domains.readers.base import Domain
+from pin_memory.domains.readers.layouts import Sample
+from pin_memory.domains.readers.splits import evenly_spaced
+from pin_memory.utils import pictures
+from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.utils.files import file_name
+from pin_memory.utils.labels import IGNORE, LabelSpace
 
 _FORMATS = {"text": as_text, "json": as_json}
+_PAIRS, _COLUMNS = 8, 2  # pairs on a sheet, and next to each other
+_TILE = (460, 300)  # largest width and height of a picture
 
 
 def run_check(cfg: DictConfig) -> Outcome:
@@ -71,3 +79,38 @@ def _survey(data: str) -> list[Request]:
     # Of several options for one folder, such as ACDC's conditions, the one called like the folder stands for all.
     complete = {request.module.root for request in requests if request.names[0] == request.module.root.name}
     return [request for request in requests if request.module.root not in complete or request.names[0] == request.module.root.name]
+
+
+def write_sheet(path: Path, name: str, splits: list[Domain]) -> None:
+    """Write the sheet of a data set, `name` in the configuration; each of its opened splits gets its share of the pairs, evenly spaced."""
+    tiles: list[np.ndarray] = []
+    present: set[int] = set()
+    for place, domain in enumerate(splits):
+        for sample in evenly_spaced(domain.samples, _PAIRS // len(splits) + (place < _PAIRS % len(splits))):
+            tile, classes = _pair(domain, sample)
+            tiles.append(tile)
+            present |= classes
+    title = f"{name}: {splits[0].title}, {splits[0].layout.name}, labels: {splits[0].layout.encoding}"
+    body = pictures.grid(tiles, _COLUMNS)
+    extra = [("ignored", pictures.STRIPES[1])] if IGNORE in present else []
+    strip = pictures.legend(present, body.shape[1], extra=extra, space=splits[0].label_space)
+    pictures.write_image(path, pictures.framed(np.concatenate([pictures.text_line(title, body.shape[1], 20), body, strip])))
+
+
+def _pair(domain: Domain, sample: Sample) -> tuple[np.ndarray, set[int]]:
+    """Image and labelled image side by side with a caption, and the classes in it; a damaged pair is shown as grey tiles."""
+    title = f"{domain.split}  {sample.name}"
+    try:
+        image, label = domain.read_pair(sample)
+    except (DataError, Image.DecompressionBombError):
+        blank = np.full((_TILE[1], _TILE[0], 3), 225, np.uint8)
+        return pictures.caption(pictures.beside([blank, blank], gap=2), f"{title}  (cannot be shown)", 14), set()
+    size = pictures.size_within(image, *_TILE, enlarge=True)
+    small, mask = pictures.resize(image, size), pictures.resize(label, size)
+    shown = pictures.beside([small, labelled(small, mask, domain.label_space)], gap=2)
+    return pictures.caption(shown, f"{title}  {image.shape[1]}x{image.shape[0]}", 14), set(np.unique(label).tolist())
+
+
+def labelled(image: np.ndarray, mask: np.ndarray, space: LabelSpace) -> np.ndarray:
+    """Lay train ids over a picture; what is ignored becomes dark and hatched."""
+    return pictures.hatch(pictures.overlay(image, mask, 0.7, space), mask == IGNORE)

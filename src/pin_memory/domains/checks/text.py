@@ -78,15 +78,11 @@ def _values(domains: Sequence[DomainReport]) -> list[str]:
     """For each data set, the raw label values that were seen and the class that the table makes of each."""
     lines = []
     for domain in domains:
-        shares: dict[int, list[float]] = {}
-        classes: dict[int, str | None] = {}
-        for split in domain.splits:
-            for value, seen in split.raw_values.items():
-                shares.setdefault(value, []).append(seen["share"])
-                classes[value] = seen["class"]
-        used = _ranges([value for value in sorted(classes) if classes[value] is not None])
-        ignored = ", ".join(f"{value} ({max(shares[value]):.2%})" for value in sorted(classes) if classes[value] is None)
-        if classes:
+        seen = [(value, entry["class"], entry["share"]) for split in domain.splits for value, entry in split.raw_values.items()]
+        used = _ranges(sorted({value for value, name, _ in seen if name is not None}))
+        largest = {value: share for value, name, share in sorted(seen, key=lambda item: item[2]) if name is None}
+        ignored = ", ".join(f"{value} ({share:.2%})" for value, share in sorted(largest.items()))
+        if seen:
             lines.append(f"  {', '.join(domain.names)}: {used} are classes; {f'ignored: {ignored}' if ignored else 'none ignored'}")
     return ["Raw label values seen (largest share of the pixels of a split)\n" + "\n".join(lines)] if lines else []
 

@@ -87,8 +87,7 @@ class Domain(Dataset[dict[str, Any]]):
         self.split_file = split_file
         self.notes: list[str] = []
         self.found = self.find()
-        if self.found.layout.table is not None:
-            self.table = self.found.layout.table
+        self.table = self.table if self.layout.table is None else self.layout.table
         self._handle_unpaired(unmatched or self.unmatched)
         self.samples = self.select(self.found.pairs(self.sample_name))
         if not self.samples:
