@@ -23,6 +23,8 @@ from pin_memory.utils.distributed import is_first
 
 STEPS = 2
 """Iterations of a dry run; the first one is slower than those that follow, so the last one stands for all."""
+_SHORT = {"max_steps": STEPS, "val_check_interval": STEPS, "limit_val_batches": 1}
+_SHORT |= dict.fromkeys(("enable_checkpointing", "enable_progress_bar"), False)
 
 
 def dry_run(cfg: DictConfig, choices: Mapping[str, str], data: MultiSourceDataModule, method: Method, step: int) -> dict[str, Any]:
@@ -32,7 +34,9 @@ def dry_run(cfg: DictConfig, choices: Mapping[str, str], data: MultiSourceDataMo
     if method.whitening is not None:
         method.whitening.images, method.whitening.trials = 1, 1
     probe = DryRunProbe()
-    trainer = build_trainer(_shortened(cfg), [probe], [])
+    shortened = cfg.copy()  # with a Trainer that makes two iterations, validates on one image of each source, and writes nothing
+    shortened.trainer = OmegaConf.merge(OmegaConf.create(OmegaConf.to_container(cfg.trainer, resolve=True)), _SHORT)
+    trainer = build_trainer(shortened, [probe], [])
     trainer.fit(method, datamodule=data)
     plan = plan_of(cfg, choices, data, method, probe, step) | {"device": str(trainer.strategy.root_device), "devices": trainer.world_size}
     if is_first():
@@ -147,15 +151,6 @@ def _rows(plan: Mapping[str, Any]) -> dict[str, str]:
 def _counts(numbers: Mapping[str, int]) -> str:
     """Name and number of each domain."""
     return ", ".join(f"{name} {number:,}" for name, number in numbers.items())
-
-
-def _shortened(cfg: DictConfig) -> DictConfig:
-    """The settings with a Trainer that makes two iterations, validates on one image of each source, and writes nothing."""
-    short = {"max_steps": STEPS, "val_check_interval": STEPS, "limit_val_batches": 1}
-    short |= {"enable_checkpointing": False, "enable_progress_bar": False}
-    shortened = cfg.copy()
-    shortened.trainer = OmegaConf.merge(OmegaConf.create(OmegaConf.to_container(cfg.trainer, resolve=True)), short)
-    return shortened
 
 
 def _remove_hydra_folder() -> None:

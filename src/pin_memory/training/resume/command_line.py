@@ -32,15 +32,11 @@ _NOT_THE_RUNS = re.compile(r"(resume|trust|paths\.run)$|(.*@([\w.]*\.)?)?/?hydra
 
 
 class _Given(NamedTuple):
-    """A setting of the command line as it was typed, and parsed."""
+    """A setting of the command line as it was typed, the key or group that it sets, without a leading `+` or `~`, and parsed."""
 
     text: str
+    key: str
     parsed: Override
-
-    @property
-    def key(self) -> str:
-        """The key or group that it sets, without a leading `+` or `~`."""
-        return self.parsed.key_or_group + (f"@{self.parsed.package}" if self.parsed.package is not None else "")
 
 
 def with_recorded_settings(arguments: Sequence[str]) -> list[str]:
@@ -149,10 +145,12 @@ def _config_directory(flags: Sequence[str], run: RunFolder) -> list[str]:
 
 def _parsed(texts: Iterable[str]) -> list[_Given]:
     """The settings among the arguments; empty where one cannot be parsed, which Hydra will report."""
+    settings = [text for text in texts if "=" in text or text.startswith("~")]
     try:
-        return [_Given(text, OverridesParser.create().parse_override(text)) for text in texts if "=" in text or text.startswith("~")]
+        parsed = OverridesParser.create().parse_overrides(settings)
     except HydraException:
         return []
+    return [_Given(text, one.get_key_element().lstrip("+~"), one) for text, one in zip(settings, parsed, strict=True)]
 
 
 def _values(given: Iterable[_Given], key: str) -> list[object]:

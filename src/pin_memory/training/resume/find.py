@@ -40,10 +40,9 @@ def find_unfinished(arguments: Sequence[str], settings: Sequence[str], folder: s
             )
         output = _output(arguments, settings)
         found, where = _newest(output, _compared(settings), given_directory(arguments)), f"{output}/*/*"
-    if found:
-        _print(f"resume=auto: resuming {found}.")
-    else:
-        _print(f"resume=auto: no unfinished run of these settings in {where}; starting a new one.")
+    if is_first():
+        result = f"resuming {found}" if found else f"no unfinished run of these settings in {where}; starting a new one"
+        print(f"resume=auto: {result}.", flush=True)
     return found
 
 
@@ -66,8 +65,8 @@ def _newest(output: Path, requested: set[str], directory: Path | None) -> Path |
         elif not _is_finished(run):
             found = path
             break
-    if busy:
-        _print(f"resume=auto: another process works on {busy} of them.")
+    if busy and is_first():
+        print(f"resume=auto: another process works on {busy} of them.", flush=True)
     return found
 
 
@@ -106,9 +105,3 @@ def given_directory(arguments: Sequence[str]) -> Path | None:
 def _compared(overrides: Sequence[str]) -> set[str]:
     """The settings by which runs are told apart."""
     return {text for text in overrides if not re.match(_NOT_COMPARED, text)}
-
-
-def _print(text: str) -> None:
-    """Print a line in the first process."""
-    if is_first():
-        print(text, flush=True)
