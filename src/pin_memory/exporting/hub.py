@@ -25,7 +25,6 @@ _TERMS = {
     "BDD100K": "Its own licence, for non-profit use.",
 }
 """Terms that are known here, by reader; of all others, and in detail, the data sets' own terms hold."""
-_STARTS = {None: "random weights", "imagenet": "torchvision's ImageNet weights (IMAGENET1K_V1)"}
 
 
 @dataclass(frozen=True)
@@ -55,13 +54,14 @@ class ModelCard:
             name=self.name,
             licence=self.licence,
             settings=self.settings,
-            converted=self.source.checkpoint.converted,
+            checkpoint=self.source.checkpoint,
+            pretrained=self.source.checkpoint.cfg.network.backbone.get("pretrained"),  # a backbone of one's own need not have any
             tensors=len(state),
             parameters=sum(tensor.numel() for tensor in state.values()),
             memory=None if network.memory is None else list(network.memory.items.shape),
-            training=self._training(),
             tables=[score_table(result).markdown() for result in self.results],
-            data=self._data(),
+            data=self.source.data,
+            terms=self._terms,
         )
         return text.replace("\n\n\n", "\n\n")
 
@@ -84,47 +84,12 @@ class ModelCard:
         ]
         return head | ({"model-index": [{"name": self.name, "results": entries}]} if entries else {})
 
-    def _training(self) -> list[str]:
-        """Sentences on how the weights came about."""
-        checkpoint, settings = self.source.checkpoint, self.settings
-        start = _STARTS.get(self._pretrained, "a file of its owner's")
-        lines = [f"Method `{settings.method}`, network `{settings.network_name}`, backbone started from {start}."]
-        if checkpoint.converted:
-            lines.append("Converted from a checkpoint of the method's authors.")
-        else:
-            lines.append(f"{settings.step:,} iterations, {settings.images_seen:,} images, seed {checkpoint.cfg.get('seed')}.")
-        if checkpoint.source_validation:
-            scores = ", ".join(f"{name} {100 * value:.1f}" for name, value in checkpoint.source_validation.items())
-            lines.append(f"mIoU on the sources' validation splits in %: {scores}.")
-        return lines
-
-    def _data(self) -> list[dict[str, str]]:
-        """The data sets of the run, their part in it and their terms."""
-        data = self.source.data
-        parts = [("source", data.sources), ("target", data.targets)]
-        rows = [
-            {"name": name, "role": role, "title": domain.title, "terms": self._terms(domain)}
-            for role, domains in parts
-            for name, domain in domains.items()
-        ]
-        if self._pretrained == "imagenet":
-            rows.append(
-                {"name": "ImageNet", "role": "pretrained backbone", "title": "torchvision's weights", "terms": "See its own terms."}
-            )
-        return rows
-
     def _terms(self, domain: DomainDataModule) -> str:
         """What is known of the licence of a data set."""
         if domain.stand_in or self.source.data.stand_in is not None:
             return f"{STAND_IN_NOTE.partition(':')[0]}, drawn by the library in its folder layout; no picture of the data set was used."
         known = f"{_TERMS[domain.reader.__name__]} " if domain.reader.__name__ in _TERMS else ""
         return f"{known}See the data set's own terms. From: {domain.reader.download}."
-
-    @property
-    def _pretrained(self) -> str | None:
-        """The weights that the backbone began with; a backbone of one's own need not have any."""
-        pretrained = self.source.checkpoint.cfg.network.backbone.get("pretrained")
-        return None if pretrained is None else str(pretrained)
 
 
 def write_hub(folder: Path, card: ModelCard) -> list[Path]:
