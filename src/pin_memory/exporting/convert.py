@@ -29,6 +29,9 @@ def convert(cfg: DictConfig) -> None:
         raise ConfigurationError(f"to={cfg.to}: expected one of {', '.join(FORMATS)}.")
     if not source.exists():
         raise ConfigurationError(f"source={source}: no such file (looked for {source.absolute()}).")
+    source = checkpoints.find_checkpoint(source) if cfg.to == "official" else source
+    if output.exists() and output.samefile(source):
+        raise ConfigurationError(f"output={output} is the source itself. Choose another file.")
     if cfg.to == "official":
         write_official(source, output)
         return
@@ -48,7 +51,6 @@ def write_ours(released: Released, source: Path, output: Path, cfg: DictConfig, 
 
     `cfg` and the `choices` of its groups say which network the content of `source` is of, and which domains belong to it.
     """
-    _refuse_source(source, output)
     cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in _COMMAND_SETTINGS])
     record = checkpoints.run_record(cfg, choices, output.resolve().parent, build.build_data(cfg))
     OmegaConf.update(cfg, "network.backbone.pretrained", None)  # the weights come from the checkpoint
@@ -67,14 +69,12 @@ def write_ours(released: Released, source: Path, output: Path, cfg: DictConfig, 
     print(f"Next: pin-memory evaluate checkpoint={output} paths.data=DIR")
 
 
-def write_official(run_or_checkpoint: Path, output: Path) -> None:
+def write_official(source: Path, output: Path) -> None:
     """Write a checkpoint that the authors' code restores, from one of ours.
 
     A converted checkpoint gets back all that the released one held, under its old names. For a run of this library the state of optimiser
     and schedule is left out: theirs numbers the parameters in another order.
     """
-    source = checkpoints.find_checkpoint(run_or_checkpoint)
-    _refuse_source(source, output)
     content = official_names.read_containers(source)
     if not isinstance(content, dict) or RECORD not in content:
         raise ConfigurationError(f"source={source} holds no settings of a pin_memory run; to=official takes a checkpoint of this library.")
@@ -106,30 +106,12 @@ def _fitted(released: Released, own: dict[str, Tensor], source: Path, network: s
         expected["memory"] = own[MEMORY_ITEMS]
     if released.items is not None:
         found["memory"] = released.items
-    if problems := _misfits(found, expected):
+    if problems := checkpoints.misfits(found, expected):
         method = "method=pin_the_memory (or erm_memory), " if released.has_memory else "method=erm (or mldg, ibn_net), "
         raise ConfigurationError(
-            f"source={source} does not fit the network {network}: tensors {'; '.join(problems)}. Set what it was trained with:"
+            f"source={source} does not fit the network {network}: tensors {problems}. Set what it was trained with:"
             f" {method if released.has_memory != (MEMORY_ITEMS in own) else ''}network=NAME, network.num_classes=K,"
             " network.backbone.instance_norm=ibn, ..."
         )
     renamed = {official_names.to_ours(name): tensor for name, tensor in released.state.items()}
     return renamed if released.items is None else renamed | {MEMORY_ITEMS: released.items}
-
-
-def _misfits(found: dict[str, Tensor], expected: dict[str, Tensor]) -> list[str]:
-    """How many tensors are missing, unexpected or of another shape, each with the first by its released name."""
-    missing, unexpected = [name for name in expected if name not in found], [name for name in found if name not in expected]
-    problems = [f"{len(names)} {kind}, first {names[0]}" for kind, names in (("missing", missing), ("unexpected", unexpected)) if names]
-    shapes = {name: (tuple(found[name].shape), tuple(own.shape)) for name, own in expected.items() if name in found}
-    others = [name for name, (theirs, ours) in shapes.items() if theirs != ours]
-    if others:
-        theirs, ours = shapes[others[0]]
-        problems.append(f"{len(others)} of another shape, first {others[0]} with {theirs} instead of {ours}")
-    return problems
-
-
-def _refuse_source(source: Path, output: Path) -> None:
-    """Refuse to write over the source."""
-    if output.exists() and output.samefile(source):
-        raise ConfigurationError(f"output={output} is the source itself. Choose another file.")

@@ -1,6 +1,6 @@
 """Checkpoints of this library: the record of a run that lies in them, and the way back to a trained method."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -127,16 +127,18 @@ def rebuild_data(checkpoint: Checkpoint, folder: str | Path | None = None) -> Mu
 def load_weights(method: Method, state: dict[str, Any], path: Path) -> None:
     """Give `method` the tensors of a checkpoint; where they do not fit, the error names the first missing, unexpected or mis-shaped one."""
     method.make_room(state)
-    own = method.state_dict()
-    faults = {
-        "missing": [k for k in own if k not in state],
-        "unexpected": [k for k in state if k not in own],
-        "of another shape": [k for k in own if k in state and own[k].shape != state[k].shape],
-    }
-    if any(faults.values()):
-        found = "; ".join(f"{len(names)} {kind}, first {names[0]}" for kind, names in faults.items() if names)
-        raise ConfigurationError(f"{path} does not fit the method and network of the settings: tensors {found}.")
+    if problems := misfits(state, method.state_dict()):
+        raise ConfigurationError(f"{path} does not fit the method and network of the settings: tensors {problems}.")
     method.load_state_dict(state)
+
+
+def misfits(found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> str:
+    """How many tensors are missing, unexpected or of another shape, each with the first; empty where all fit."""
+    faults = {"missing": [name for name in expected if name not in found], "unexpected": [name for name in found if name not in expected]}
+    problems = [f"{len(names)} {kind}, first {names[0]}" for kind, names in faults.items() if names]
+    shapes = {name: (tuple(found[name].shape), tuple(own.shape)) for name, own in expected.items() if name in found}
+    others = [f"{name} with {theirs} instead of {ours}" for name, (theirs, ours) in shapes.items() if theirs != ours]
+    return "; ".join([*problems, *([f"{len(others)} of another shape, first {others[0]}"] if others else [])])
 
 
 def check_same_classes(before: Sequence[str], now: Sequence[str], path: Path) -> None:
