@@ -72,10 +72,16 @@ class Saving:
         return len(found) == len(files) and all(status.st_size and status.st_mtime_ns >= oldest for status in found)
 
     def write(self, name: Path, kinds: Sequence[Kind], rgb: np.ndarray, found: Segmentation, space: LabelSpace) -> None:
-        """Write the files of an image `(H, W, 3)` uint8, each complete or not at all, the overlay with a legend."""
+        """Write the files of an image `(H, W, 3)` uint8, each complete or not at all, the overlay with a legend.
+
+        Those of the logits are `logits` `(K, H, W)` float16 and `classes` `(K,)`; their soft-max are the probabilities.
+        """
         for kind, path in self.files(name, kinds).items():
             if kind == "logits":
-                _write_logits(path, found, space)
+                assert found.logits is not None
+                np.savez_compressed(buffer := BytesIO(), logits=found.logits, classes=np.array(space.names))
+                with report_write_errors(path), atomic_write(path) as temporary:
+                    temporary.write_bytes(buffer.getbuffer())
                 continue
             picture = self.picture(kind, rgb, found, space)
             write_image(path, with_legend(picture, found.mask, space) if kind == "overlay" else picture)
@@ -90,14 +96,6 @@ class Saving:
             return overlay(rgb, found.mask, self.alpha, space)
         assert found.confidence is not None
         return (found.confidence * 255).clip(0, 255).round().astype(np.uint8)
-
-
-def _write_logits(path: Path, found: Segmentation, space: LabelSpace) -> None:
-    """Write `logits` `(K, H, W)` float16 and `classes` `(K,)` to a compressed npz file; their soft-max are the probabilities."""
-    assert found.logits is not None
-    np.savez_compressed(buffer := BytesIO(), logits=found.logits, classes=np.array(space.names))
-    with report_write_errors(path), atomic_write(path) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
 
 
 def label_ids() -> np.ndarray:

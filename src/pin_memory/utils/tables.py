@@ -35,6 +35,13 @@ class Score(NamedTuple):
 
 
 Cell = str | Score
+_MARKDOWN = str.maketrans({mark: f"\\{mark}" for mark in "\\|_*<`"})
+"""How characters are written that Markdown would read otherwise."""
+_LATEX = str.maketrans(
+    {mark: f"\\{mark}" for mark in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
+)
+"""How characters are written that LaTeX would read otherwise."""
 
 
 @dataclass
@@ -53,16 +60,17 @@ class Table:
         """Text for a terminal, in columns of one width."""
         parts = [[self.head], *([[_shown(cell) for cell in row] for row in rows] for rows in self.sections if rows)]
         widths = [max(map(len, column)) for column in zip(*(row for part in parts for row in part), strict=True)]
-        lines = [[self._aligned(row, widths).rstrip() for row in part] for part in parts]
+        columns = "  ".join(f"{{:{'<' if index < self.labels else '>'}{width}}}" for index, width in enumerate(widths))
+        lines = [[columns.format(*row).rstrip() for row in part] for part in parts]
         rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
         return "\n".join([*self.caption, rule, f"\n{rule}\n".join("\n".join(part) for part in lines)])
 
     def markdown(self) -> str:
         """A table of GitHub's Markdown, the caption as a list above it."""
-        rows = [[_markdown(_shown(cell)) for cell in row] for row in self._rows()]
+        rows = [[_shown(cell).translate(_MARKDOWN) for cell in row] for row in self._rows()]
         rule = [":--" if index < self.labels else "--:" for index in range(len(self.head))]
-        lines = [f"| {' | '.join(row)} |" for row in ([_markdown(name) for name in self.head], rule, *rows)]
-        return "\n".join([*(f"- {_markdown(line)}" for line in self.caption), "", *lines]) + "\n"
+        lines = [f"| {' | '.join(row)} |" for row in ([name.translate(_MARKDOWN) for name in self.head], rule, *rows)]
+        return "\n".join([*(f"- {line.translate(_MARKDOWN)}" for line in self.caption), "", *lines]) + "\n"
 
     def csv(self) -> str:
         """Comma-separated, percent with four decimals; the caption as lines that start with #."""
@@ -76,30 +84,17 @@ class Table:
 
     def latex(self) -> str:
         """A `table` with a `tabular` in the style of booktabs, whose rules it needs."""
-        body = "\n\\midrule\n".join("\n".join(_latex_row(row) for row in rows) for rows in self.sections if rows)
+        body = "\n\\midrule\n".join("\n".join(_latex_row(row) for row in rows) for rows in [[self.head], *self.sections] if rows)
+        columns = "l" * self.labels + "r" * (len(self.head) - self.labels)
+        caption = "; ".join(" ".join(line.split()) for line in self.caption).translate(_LATEX)
         lines = [
-            "% needs \\usepackage{booktabs}",
-            "\\begin{table}",
-            "\\centering",
-            f"\\begin{{tabular}}{{{'l' * self.labels}{'r' * (len(self.head) - self.labels)}}}",
-            "\\toprule",
-            _latex_row(self.head),
-            "\\midrule",
-            body,
-            "\\bottomrule",
-            "\\end{tabular}",
-            f"\\caption{{{_latex('; '.join(' '.join(line.split()) for line in self.caption))}.}}",
-            "\\end{table}",
-        ]
-        return "\n".join(lines) + "\n"
+            r"% needs \usepackage{booktabs}", r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{{columns}}}", r"\toprule", body,
+            r"\bottomrule", r"\end{tabular}", rf"\caption{{{caption}.}}", r"\end{table}", "",
+        ]  # fmt: skip
+        return "\n".join(lines)
 
     def _rows(self) -> list[list[Cell]]:
         return [row for rows in self.sections for row in rows]
-
-    def _aligned(self, row: Sequence[str], widths: Sequence[int]) -> str:
-        """Pad text on the right and numbers on the left."""
-        cells = zip(row, widths, strict=True)
-        return "  ".join(cell.ljust(width) if index < self.labels else cell.rjust(width) for index, (cell, width) in enumerate(cells))
 
 
 FORMATS: dict[str, tuple[str, Callable[[Table], str]]] = {
@@ -138,24 +133,10 @@ def _shown(cell: Cell) -> str:
     return cell.shown() if isinstance(cell, Score) else cell
 
 
-def _markdown(text: str) -> str:
-    """Text that Markdown leaves as it is."""
-    for mark in "\\|_*<`":
-        text = text.replace(mark, f"\\{mark}")
-    return text
-
-
 def _latex_row(row: Sequence[Cell]) -> str:
-    return f"{' & '.join(_latex_score(cell) if isinstance(cell, Score) else _latex(cell) for cell in row)} \\\\"
+    return f"{' & '.join(_latex_score(cell) if isinstance(cell, Score) else cell.translate(_LATEX) for cell in row)} \\\\"
 
 
 def _latex_score(score: Score) -> str:
     """With a minus sign that is one, and a dash where there is no score."""
     return score.shown("$\\pm$").replace("-", "$-$", 1) if _known(score.value) else "--"
-
-
-def _latex(text: str) -> str:
-    """Text that LaTeX leaves as it is."""
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
-    special |= {mark: f"\\{mark}" for mark in "&%$#_{}"}
-    return "".join(special.get(mark, mark) for mark in text)
