@@ -16,8 +16,7 @@ from pin_memory.runs import build, checkpoints
 from pin_memory.utils.errors import ConfigurationError
 
 FORMATS = ("ours", "official")
-ORIGIN = "official"
-"""Key of our record under which a converted checkpoint keeps what the authors' file held besides its tensors."""
+ORIGIN = "official"  # key of our record under which a converted checkpoint keeps what the authors' file held besides its tensors
 _NETWORK = "network."
 _COMMAND_SETTINGS = ("source", "output", "to", "hydra")
 

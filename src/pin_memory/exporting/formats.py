@@ -18,10 +18,8 @@ from pin_memory.utils.images import normalize
 
 METADATA = "pin_memory"
 """Key of an ONNX file's metadata, and name (`pin_memory.json`) of an extra file in a torch.export archive, that hold the settings."""
-Size = tuple[int, int, int]
-"""Number of images, height, width."""
-Runner = Callable[[Tensor], Tensor]
-"""An exported graph: images `(B, 3, H, W)` to logits `(B, K, H, W)`."""
+Size = tuple[int, int, int]  # number of images, height, width
+Runner = Callable[[Tensor], Tensor]  # an exported graph: images `(B, 3, H, W)` to logits `(B, K, H, W)`
 
 
 @dataclass(frozen=True)

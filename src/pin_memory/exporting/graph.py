@@ -13,12 +13,9 @@ from pin_memory.networks import MemorySegmenter
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD
 
-INPUT, OUTPUT = "images", "logits"
-"""Names of the graph's input and output."""
-AXES = {0: "batch", 2: "height", 3: "width"}
-"""The axes of the input that may have any length."""
-_EXAMPLE = (2, 3, 97, 131)
-"""Sizes that nothing is special about: an axis of length 1, say, would become a constant."""
+INPUT, OUTPUT = "images", "logits"  # names of the graph's input and output
+AXES = {0: "batch", 2: "height", 3: "width"}  # the axes of the input that may have any length
+_EXAMPLE = (2, 3, 97, 131)  # sizes that nothing is special about: an axis of length 1, say, would become a constant
 
 
 class InferenceGraph(nn.Module):

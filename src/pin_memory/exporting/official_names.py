@@ -16,10 +16,8 @@ from torch import Tensor
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.safe_load import load_weights_only
 
-MEMORY_ITEMS = "memory.items"
-"""Name here of the memory's items."""
-WRAPPER = "module."
-"""What a wrapper of the released code puts before every name."""
+MEMORY_ITEMS = "memory.items"  # name here of the memory's items
+WRAPPER = "module."  # what a wrapper of the released code puts before every name
 
 _PREFIXES = {
     "layer0": "backbone.stem",

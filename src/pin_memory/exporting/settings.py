@@ -17,8 +17,7 @@ from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD
 from pin_memory.utils.labels import LabelSpace
 from pin_memory.utils.safe_load import read_json, read_json_or
 
-FORMAT = "pin_memory.network@1"
-"""Marks the settings of an exported network, and their version."""
+FORMAT = "pin_memory.network@1"  # marks the settings of an exported network, and their version
 
 
 class Source(NamedTuple):

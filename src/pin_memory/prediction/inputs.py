@@ -14,12 +14,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from pin_memory.domains.readers.decoding import PILLOW_ERRORS, opened
 from pin_memory.utils.errors import ConfigurationError, DataError
 
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
-"""File names that count as images in a folder, in lower or upper case."""
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")  # file names that count as images in a folder, in lower or upper case
 RECORD = "predict.json"
 """In an output folder: by which settings its results were made. A result older than it was made by others, or is to be made again."""
-VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
-"""File names that count as videos, in lower or upper case."""
+VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")  # file names that count as videos, in lower or upper case
 
 
 @dataclass(frozen=True)
@@ -113,16 +111,13 @@ def _listed(paths: Sequence[str]) -> list[tuple[Path, Path]]:
     """The files of a list, each at the place that its path names, so that several processes with parts of it can share an output folder."""
     if not paths:
         raise DataError("input=[]: the list is empty; give one path or more.")
-    files = [Path(path).expanduser() for path in paths]
-    return [(file, _own_place(file)) for file in files]
-
-
-def _own_place(file: Path) -> Path:
-    """The path below the output folder that a path names by itself; of one outside of the present folder all its folders."""
-    place = Path(os.path.normpath(file))
-    if place.parts[:1] == ("..",):
-        place = Path(os.path.abspath(file))  # noqa: PTH100 - `resolve` would follow links
-    return place.relative_to(place.anchor)
+    found = []
+    for file in (Path(path).expanduser() for path in paths):
+        place = Path(os.path.normpath(file))
+        if place.parts[:1] == ("..",):  # one outside of the present folder has all its folders
+            place = Path(os.path.abspath(file))  # noqa: PTH100 - `resolve` would follow links
+        found.append((file, place.relative_to(place.anchor)))
+    return found
 
 
 def _below(folder: Path, output: Path | None) -> list[Path]:

@@ -21,8 +21,7 @@ log = logging.getLogger(__name__)
 
 AS_VIDEO = ("overlay", "color")
 """Kinds that are written as a video; the others would not survive lossy compression, and are written as a file per frame."""
-_ENOUGH = 0.9
-"""Share of the announced frames that must be there: the number in a file is an estimate for some formats."""
+_ENOUGH = 0.9  # share of the announced frames that must be there: the number in a file is an estimate for some formats
 Write = Callable[[np.ndarray], object]
 
 

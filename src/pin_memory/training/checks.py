@@ -48,7 +48,15 @@ def check_settings(cfg: DictConfig) -> None:
         if isinstance(node, DictConfig):
             check_values(group, rules, {key: node[key] for key in rules if key in node})
     _check_trainer(cfg.trainer)
-    _check_second_order(cfg)
+    if not cfg.method.get("first_order", True):
+        without_double_backward = {
+            "torch.compile (network.compile=true)": OmegaConf.select(cfg, "network.compile"),
+            "SyncBatchNorm (trainer.sync_batchnorm=true)": cfg.trainer.get("sync_batchnorm") is True,
+        }
+        if found := " and ".join(name for name, is_set in without_double_backward.items() if is_set):
+            raise ConfigurationError(
+                f"method.first_order=false differentiates twice, which {found} cannot: switch that off, or set method.first_order=true."
+            )
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         _check_sweep(cfg)
 
@@ -89,22 +97,6 @@ def _check_trainer(trainer: DictConfig) -> None:
         )
     if isinstance(devices, int) and devices > MAX_DEVICES:
         raise ConfigurationError(f"trainer.devices={devices}: expected at most {MAX_DEVICES}.")
-
-
-def _check_second_order(cfg: DictConfig) -> None:
-    """Refuse what has no double backward where a method differentiates twice."""
-    if cfg.method.get("first_order", True):
-        return
-    found = []
-    if OmegaConf.select(cfg, "network.compile"):
-        found.append("torch.compile (network.compile=true)")
-    if cfg.trainer.get("sync_batchnorm") is True:
-        found.append("SyncBatchNorm (trainer.sync_batchnorm=true)")
-    if found:
-        raise ConfigurationError(
-            f"method.first_order=false differentiates twice, which {' and '.join(found)} cannot: switch that off, or set"
-            " method.first_order=true."
-        )
 
 
 def _check_sweep(cfg: DictConfig) -> None:

@@ -21,8 +21,7 @@ from pin_memory.methods.memory_learning import MemoryLearning
 from pin_memory.training.trainer import build_trainer
 from pin_memory.utils.distributed import is_first
 
-STEPS = 2
-"""Iterations of a dry run; the first one is slower than those that follow, so the last one stands for all."""
+STEPS = 2  # iterations of a dry run; the first one is slower than those that follow, so the last one stands for all
 _SHORT = {"max_steps": STEPS, "val_check_interval": STEPS, "limit_val_batches": 1}
 _SHORT |= dict.fromkeys(("enable_checkpointing", "enable_progress_bar"), False)
 
@@ -114,12 +113,6 @@ def plan_of(
 
 def as_text(plan: Mapping[str, Any]) -> str:
     """A plan for the terminal."""
-    head = f"Plan of {plan['name']} (dry run; {STEPS} iterations were made, nothing of them is kept)"
-    return "\n".join([head, *(f"  {title:<11} {text}" for title, text in _rows(plan).items())])
-
-
-def _rows(plan: Mapping[str, Any]) -> dict[str, str]:
-    """The text of each line by its title."""
     sizes, images = plan["batch_sizes"], sum(plan["batch_sizes"].values()) * plan["devices"]
     equal = f"{next(iter(sizes.values()))} images of each of {len(sizes)} sources"
     batch = equal if len(set(sizes.values())) == 1 else f"{_counts(sizes)} images"
@@ -132,7 +125,7 @@ def _rows(plan: Mapping[str, Any]) -> dict[str, str]:
     duration = "without an end"
     if plan["seconds"] is not None:
         duration = f"about {describe_seconds(plan['seconds'])} of iterations; the memory's initialisation, validation and test add to that"
-    return {
+    rows = {
         "sources": f"{_counts(plan['sources'])} training images",
         "targets": f"{_counts(plan['targets'])} test images" if plan["targets"] else "not tested (test=false)",
         "batch": f"{batch} on {plan['devices']} device(s): {images} images an iteration",
@@ -146,6 +139,8 @@ def _rows(plan: Mapping[str, Any]) -> dict[str, str]:
         "duration": duration,
         "folder": plan["run"],
     }
+    head = f"Plan of {plan['name']} (dry run; {STEPS} iterations were made, nothing of them is kept)"
+    return "\n".join([head, *(f"  {title:<11} {text}" for title, text in rows.items())])
 
 
 def _counts(numbers: Mapping[str, int]) -> str:

@@ -35,10 +35,8 @@ class NonFiniteError(UserError):
     """A loss, a gradient or a row of the memory that is not finite, found before it reached the weights."""
 
 
-FULL_ERROR = "HYDRA_FULL_ERROR"
-"""Variable of the environment with which Hydra, and every command, catches nothing."""
-DEFECT = 1
-"""Exit code of a defect, with which Python itself ends after a traceback."""
+FULL_ERROR = "HYDRA_FULL_ERROR"  # variable of the environment with which Hydra, and every command, catches nothing
+DEFECT = 1  # exit code of a defect, with which Python itself ends after a traceback
 
 
 def first_names(names: Iterable[str], count: int = 3) -> str:

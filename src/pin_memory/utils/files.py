@@ -11,8 +11,7 @@ from uuid import uuid4
 
 from pin_memory.utils.errors import OutputError
 
-TEMPORARY = ".*.????????.tmp*"
-"""Pattern of the files that a killed `atomic_write` leaves in a folder."""
+TEMPORARY = ".*.????????.tmp*"  # pattern of the files that a killed `atomic_write` leaves in a folder
 
 
 @contextmanager

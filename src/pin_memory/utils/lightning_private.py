@@ -8,8 +8,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
-Loops = dict[str, Any]
-"""The state of a fit loop with all its children, as Lightning writes it into a checkpoint."""
+Loops = dict[str, Any]  # the state of a fit loop with all its children, as Lightning writes it into a checkpoint
 
 
 def attached_trainer(module: LightningModule) -> Trainer | None:

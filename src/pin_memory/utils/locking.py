@@ -9,8 +9,7 @@ from filelock import FileLock, Timeout
 
 from pin_memory.utils.errors import OutputError
 
-LOCK = ".lock"
-"""Name of the file that is locked; it stays when the lock is released."""
+LOCK = ".lock"  # name of the file that is locked; it stays when the lock is released
 PATIENCE = 10.0
 """Seconds to wait for a lock: loading processes outlive a parent that was killed by about five, and hold its lock until then."""
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP)

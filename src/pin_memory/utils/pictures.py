@@ -14,8 +14,7 @@ from pin_memory.utils.errors import OutputError
 from pin_memory.utils.files import atomic_write, report_write_errors
 from pin_memory.utils.labels import CITYSCAPES, IGNORE, LabelSpace
 
-WRONG = (0, 235, 255)
-"""Colour of wrong pixels: a cyan that no class comes near."""
+WRONG = (0, 235, 255)  # colour of wrong pixels: a cyan that no class comes near
 INK, PAPER = (20, 20, 20), (255, 255, 255)
 STRIPES = ((0, 0, 0), (48, 48, 48))
 _NEGATIVE, _ZERO, _POSITIVE = (33, 102, 172), (247, 247, 247), (178, 24, 43)  # ends of ColorBrewer's RdBu: told apart by colour-blind eyes

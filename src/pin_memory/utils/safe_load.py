@@ -18,8 +18,7 @@ from pin_memory.utils.errors import ConfigurationError, DataError
 if TYPE_CHECKING:
     import numpy as np
 
-MAX_JSON_BYTES = 2**29
-"""Bytes of a JSON file: 512 MiB; the annotations of a complete data set take tens of megabytes."""
+MAX_JSON_BYTES = 2**29  # bytes of a JSON file: 512 MiB; the annotations of a complete data set take tens of megabytes
 _CALLED = re.compile(r"GLOBAL `?([\w.]+)")
 
 

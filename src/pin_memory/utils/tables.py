@@ -11,8 +11,7 @@ from typing import NamedTuple, TypeGuard
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.files import report_write_errors, write_text
 
-STAND_IN_NOTE = "STAND-IN scenes: not comparable with published numbers"
-"""Line of a caption above scores on drawn scenes."""
+STAND_IN_NOTE = "STAND-IN scenes: not comparable with published numbers"  # line of a caption above scores on drawn scenes
 
 
 class Score(NamedTuple):
@@ -35,8 +34,7 @@ class Score(NamedTuple):
 
 
 Cell = str | Score
-_MARKDOWN = str.maketrans({mark: f"\\{mark}" for mark in "\\|_*<`"})
-"""How characters are written that Markdown would read otherwise."""
+_MARKDOWN = str.maketrans({mark: f"\\{mark}" for mark in "\\|_*<`"})  # how characters are written that Markdown would read otherwise
 _LATEX = str.maketrans(
     {mark: f"\\{mark}" for mark in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}

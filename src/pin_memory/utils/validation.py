@@ -33,8 +33,7 @@ def increasing(ends: tuple[float, float]) -> tuple[float, float]:
     return ends
 
 
-Share = Annotated[float, Field(ge=0, le=1)]
-"""A share or a probability, 0..1."""
+Share = Annotated[float, Field(ge=0, le=1)]  # a share or a probability, 0..1
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]

@@ -21,8 +21,7 @@ from pin_memory.training.resume.find import find_unfinished, given_directory
 from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import ConfigurationError
 
-AUTO = "auto"
-"""The value of `resume` for the newest unfinished run of the same settings."""
+AUTO = "auto"  # the value of `resume` for the newest unfinished run of the same settings
 _FOLDER = "hydra.run.dir"
 _INFORMATION = ("-h", "--help", "--hydra-help", "--version", "--info", "-sc", "--shell-completion")  # nothing is trained
 _MULTIRUN = ("-m", "--multirun")

@@ -17,8 +17,7 @@ from pin_memory.utils.locking import is_in_use
 from pin_memory.utils.processes import is_first, started_together
 from pin_memory.utils.safe_load import load_weights_only
 
-CONFIG_DIR = ("--config-dir", "-cd")
-"""Hydra's flags for a folder of the user's own YAML files."""
+CONFIG_DIR = ("--config-dir", "-cd")  # Hydra's flags for a folder of the user's own YAML files
 _NOT_COMPOSED = r"[+~]*(resume=|hydra[./])"
 _NOT_COMPARED = r"[+~]*(resume=|hydra[./]|paths\.)"  # folders, Hydra and the resumption itself
 

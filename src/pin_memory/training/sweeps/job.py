@@ -18,10 +18,8 @@ from pin_memory.utils.files import write_text
 from pin_memory.utils.locking import exclusive
 from pin_memory.utils.safe_load import read_json_or
 
-RECORD = "job.json"
-"""What a job leaves next to its run: settings, state, score."""
-OUTCOMES = ".outcomes"
-"""Folder in the sweep's: what became of each job since the sweep was started last."""
+RECORD = "job.json"  # what a job leaves next to its run: settings, state, score
+OUTCOMES = ".outcomes"  # folder in the sweep's: what became of each job since the sweep was started last
 _NOT_COMPARED = ("logger", "hydra")  # where metrics go does not change them
 _STAYS = (RECORD, ".lock", ".hydra", "log.txt")  # of this start, when an unfinished run is moved aside
 

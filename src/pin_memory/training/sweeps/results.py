@@ -13,8 +13,7 @@ from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.safe_load import read_json_or
 
 OBJECTIVE = "mean over the sources of the mIoU on their validation splits"
-SWEPT = ".swept.json"
-"""File in a sweep's folder: the settings that it changes."""
+SWEPT = ".swept.json"  # file in a sweep's folder: the settings that it changes
 
 
 def read_sweep(folder: str | Path) -> dict[str, Any]:

@@ -22,8 +22,7 @@ from pin_memory.utils.files import write_text
 from pin_memory.utils.safe_load import read_json_or
 from pin_memory.utils.tables import STAND_IN_NOTE, Cell, Score, Table
 
-Sweep = Mapping[str, Any]
-"""What `read_sweep` returns."""
+Sweep = Mapping[str, Any]  # what `read_sweep` returns
 _LONGEST = 120  # characters of a job's folder, half of what file systems take
 
 
