@@ -14,7 +14,7 @@ from torchmetrics.classification import MulticlassJaccardIndex
 
 from pin_memory.inference import WHOLE, BatchNormStatistics, Protocol
 from pin_memory.inference.protocols import find_protocol, recorded_name
-from pin_memory.inference.sliding import windows_along
+from pin_memory.inference.windows import windows_along
 from pin_memory.methods import ERM
 from pin_memory.metrics import DomainConfusion, class_iou, mean_iou
 from pin_memory.utils.config import config_directory
@@ -206,7 +206,7 @@ def test_windows_at_a_scale_are_resized_as_their_whole_map_would_be(size: tuple[
 def test_reduction_filters_as_pillow_does() -> None:
     from PIL import Image
 
-    from pin_memory.inference.scaling import resize_images
+    from pin_memory.inference.windows import resize_images
 
     values = np.random.default_rng(0).random((40, 60), np.float32)
     expected = np.asarray(Image.fromarray(values).resize((25, 17), Image.Resampling.BILINEAR))

@@ -9,8 +9,7 @@ from pydantic import BeforeValidator, Field, PositiveInt
 from torch import Tensor
 
 from pin_memory.inference.batch_norm import RUNNING, BatchNormStatistics
-from pin_memory.inference.scaling import add_resized, resize_images, scaled_size
-from pin_memory.inference.sliding import windows_along
+from pin_memory.inference.windows import add_resized, resize_images, scaled_size, windows_along
 from pin_memory.memory.operations import at_least_float32
 from pin_memory.networks import MemorySegmenter
 from pin_memory.utils.images import normalize

@@ -1,13 +1,15 @@
 """ImageNet backbones from torchvision, cut into the stages that DeepLab taps."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import torch
 import torchvision
 from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils.checkpoint import checkpoint
 from torchvision.models.resnet import Bottleneck
 
-from pin_memory.networks.activation_checkpointing import checkpointed
 from pin_memory.networks.instance_norm import KINDS, NormalisedBlock, place_instance_norms
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.safe_load import load_weights_only
@@ -163,3 +165,26 @@ def _pretrained_state(depth: int, source: str) -> dict[str, Tensor]:
 def _without_classifier(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of the convolutional part."""
     return {k: v for k, v in state.items() if not k.startswith("fc.")}
+
+
+def checkpointed(module: nn.Module, *inputs: Any) -> Any:
+    """Run `module` and keep its input alone; its activations are computed again in the backward pass, with the same output and gradients.
+
+    The backward pass comes when `torch.func.functional_call` has given the network its own weights back, and would compute the activations
+    again with these. So the tensors of the forward pass are held, fast weights or not. Running statistics are updated by the first
+    run only: the second one gets copies of the buffers. What `module` draws at random would be drawn anew.
+    """
+    if not torch.is_grad_enabled():
+        return module(*inputs)
+    parameters, buffers = dict(module.named_parameters()), dict(module.named_buffers())
+    again = False
+
+    def run(*inputs: Any) -> Any:
+        nonlocal again
+        if not again:
+            again = True
+            return module(*inputs)
+        copies = {name: buffer.clone() for name, buffer in buffers.items()}
+        return functional_call(module, {**parameters, **copies}, inputs)
+
+    return checkpoint(run, *inputs, use_reentrant=False, preserve_rng_state=False)

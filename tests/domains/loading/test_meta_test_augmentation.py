@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pin_memory.domains import GTAVDataModule, Loading, MultiSourceDataModule, TrainTransform
-from pin_memory.domains.loading.meta_test_augmentation import MetaTestAugmentation
+from pin_memory.domains.loading.transforms import MetaTestAugmentation
 from pin_memory.methods.batches import DomainSplit
 from pin_memory.utils.errors import ConfigurationError
 from tests.domains.readers.domain_cases import write_grey, write_image

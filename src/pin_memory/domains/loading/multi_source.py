@@ -12,9 +12,8 @@ from pin_memory.domains.loading import compatibility
 from pin_memory.domains.loading.bad_samples import over_processes
 from pin_memory.domains.loading.data_module import DomainDataModule, normalized
 from pin_memory.domains.loading.loader import SourceLoader
-from pin_memory.domains.loading.meta_test_augmentation import MetaTestAugmentation, Split
 from pin_memory.domains.loading.parallel import usable_cpus
-from pin_memory.domains.loading.transforms import TrainTransform
+from pin_memory.domains.loading.transforms import MetaTestAugmentation, Split, TrainTransform
 from pin_memory.domains.readers.draws import Transform
 from pin_memory.utils.distributed import rank, world_size
 from pin_memory.utils.errors import ConfigurationError, DataError

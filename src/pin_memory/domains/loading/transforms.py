@@ -7,6 +7,8 @@ that part is resized, which gives the pixels of scaling first and cropping after
 import copy
 import os
 import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from PIL import Image
 from pydantic import AfterValidator, Field, Strict
 from torch import Tensor
 
+from pin_memory.domains.readers.draws import Transform
 from pin_memory.utils.images import to_tensors
 
 # Must be set before the import, which otherwise asks a server whether there is a newer version.
@@ -22,13 +25,14 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import albumentations as A
 
 from pin_memory.utils.labels import IGNORE
-from pin_memory.utils.validation import Share, increasing, validated
+from pin_memory.utils.validation import NotNegative, Positive, Share, increasing, validated
+
+Split = Callable[[Sequence[str], int], tuple[list[str], list[str]]]
+"""Names of the meta-train and of the meta-test domains, from all names and the iteration."""
 
 _Side = Annotated[int, Field(gt=0, le=16_384)]  # a slip of the keyboard must not ask for all memory
 _Scale = Annotated[float, Field(gt=0, le=100)]
-_Change = Annotated[float, Field(ge=0)]
 _Hue = Annotated[float, Field(ge=0, le=0.5)]
-_Positive = Annotated[float, Field(gt=0)]
 
 
 @validated("augmentation")
@@ -57,10 +61,10 @@ class TrainTransform:
         crop_size: _Side | Annotated[tuple[_Side, _Side], Strict(False)] = 768,
         scale: Annotated[tuple[_Scale, _Scale], Strict(False), AfterValidator(increasing)] = (0.5, 2.0),
         flip: Share = 0.5,
-        color_jitter: Annotated[tuple[_Change, _Change, _Change, _Hue], Strict(False)] = (0.4, 0.4, 0.4, 0.1),
+        color_jitter: Annotated[tuple[NotNegative, NotNegative, NotNegative, _Hue], Strict(False)] = (0.4, 0.4, 0.4, 0.1),
         jitter_probability: Share = 0.5,
-        blur_sigma: Annotated[tuple[_Change, _Change], Strict(False), AfterValidator(increasing)] | None = (0.15, 1.3),
-        gamma: Annotated[tuple[_Positive, _Positive], Strict(False), AfterValidator(increasing)] | None = None,
+        blur_sigma: Annotated[tuple[NotNegative, NotNegative], Strict(False), AfterValidator(increasing)] | None = (0.15, 1.3),
+        gamma: Annotated[tuple[Positive, Positive], Strict(False), AfterValidator(increasing)] | None = None,
         grey: Share = 0.0,
         noise_sigma: Annotated[tuple[Share, Share], Strict(False), AfterValidator(increasing)] | None = None,
     ) -> None:
@@ -114,6 +118,36 @@ class TrainTransform:
         self._augment.set_random_state(np.random.default_rng(seed), random.Random(seed))
         pair = self._augment(image=image, mask=label)
         return pair["image"], pair["mask"]
+
+
+@dataclass(frozen=True)
+class MetaTestAugmentation:
+    """The augmentation of a source domain, which depends on the side of the split that the domain is on: harder views to meta-test.
+
+    The released code meant this, but gives the harder views to the first listed domain for ever. A split is a function of the iteration,
+    and so is a training draw, so the side is known where the image is read, in any number of loading processes.
+
+    Attributes:
+        meta_train: For iterations in which the domain is on the meta-train side.
+        meta_test: For the others.
+        split: That of the method.
+        domains: Names of all sources, in the order that the method sees.
+        name: The domain's own.
+    """
+
+    meta_train: Transform
+    meta_test: Transform
+    split: Split
+    domains: tuple[str, ...]
+    name: str
+
+    def at(self, iteration: int) -> Transform:
+        """The augmentation in an iteration, counted from 0."""
+        return self.meta_test if self.name in self.split(self.domains, iteration)[1] else self.meta_train
+
+    def __call__(self, image: np.ndarray, label: np.ndarray, seed: int | None = None) -> tuple[Tensor, Tensor]:
+        """Augment a pair outside of any iteration, as on the meta-train side."""
+        return self.meta_train(image, label, seed)
 
 
 class RandomScaleCrop(A.DualTransform):
