@@ -255,7 +255,7 @@ def test_split_lists(tmp_path: Path) -> None:
     }
     assert len(FolderDomain(tmp_path, "test", test_split="all", **options)) == 4
     (tmp_path / "val.txt").write_text("images/a/2.jpg\n")
-    with pytest.raises(DataError, match=r"split_file lists 2, the name of several images.*a_1, a_2, b_1"):
+    with pytest.raises(DataError, match=r"such as 2: .*a/2.jpg, .*b/2.jpg.* Write the names of samples.*: a_2, b_2"):
         FolderDomain(tmp_path, "val", **options)
 
 

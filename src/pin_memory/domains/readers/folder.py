@@ -11,7 +11,6 @@ from pin_memory.domains.readers.decoding import read_codes, read_indices
 from pin_memory.domains.readers.draws import Transform
 from pin_memory.domains.readers.folder_options import EVERY_SPLIT, Patterns, label_fields, label_space_of, repeated, require_sound
 from pin_memory.domains.readers.layouts import SPLITS, Found, Sample, contents
-from pin_memory.domains.readers.splits import find_list, read_names
 from pin_memory.utils.errors import ConfigurationError, DataError, first_names
 from pin_memory.utils.labels import TRAIN_ID_TABLE
 
@@ -113,16 +112,7 @@ labels: labels
             raise DataError(
                 f"{self.title}: samples are named by their paths with _ for /, but {first_names(twice)} would be the name of two."
             )
-        if self.folder_split == EVERY_SPLIT:
-            return pairs
-        if self.split_file is not None:
-            listed = set(read_names(find_list(self.split_file, self.folder_split), self.folder_split)) - {sample.name for sample in pairs}
-            if ambiguous := listed & set(repeated([sample.image.stem for sample in pairs])):
-                raise DataError(
-                    f"{self.title}: split_file lists {first_names(sorted(ambiguous))}, the name of several images. Write the names of "
-                    f"samples, which say the folders, too: {first_names(sample.name for sample in pairs)}."
-                )
-        return super().select(pairs)
+        return pairs if self.folder_split == EVERY_SPLIT else super().select(pairs)
 
     def read_raw_label(self, path: Path) -> np.ndarray:
         """Decode a label file, (H, W) uint8: raw ids, or the train ids of its colours."""

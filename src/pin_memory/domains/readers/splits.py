@@ -52,8 +52,11 @@ def listed(
         for name in {sample.image.stem, sample.name}:
             by_stem.setdefault(name, []).append(sample)
     if unclear := [name for name in names if len(by_stem.get(name, [])) > 1]:
-        both = first_names(str(sample.image) for sample in by_stem[unclear[0]])
-        raise DataError(f"{title}: {len(unclear)} names in {path} could mean several images, such as {unclear[0]}: {both}.")
+        images, full = zip(*((str(sample.image), sample.name) for sample in by_stem[unclear[0]]), strict=True)
+        raise DataError(
+            f"{title}: {len(unclear)} names in {path} could mean several images, such as {unclear[0]}: {first_names(images)}. "
+            f"Write the names of samples, which say the folders, too: {first_names(full)}."
+        )
     if absent := [name for name in names if name not in by_stem and name not in ignore_missing]:
         raise DataError(
             f"{title}: {len(absent)} of the {len(names)} names in {path} are not among the {len(samples)} samples found: "

@@ -79,7 +79,10 @@ class StandIns:
         self.root.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.root.parent, prefix=f".{self.root.name}.") as temporary:
             fresh = Path(temporary) / "fresh"  # a folder of its own, since the temporary one is closed to other users
-            self._write_domains(fresh)
+            for key, look in LOOKS.items():
+                for index in range(self.images_per_domain + max(4, self.images_per_domain // 4)):
+                    scene = draw_scene(key, self.seed, index, self.width)
+                    _WRITERS[key](fresh / look.domain, "train" if index < self.images_per_domain else "val", index, scene)
             (fresh / MARKER).write_text(json.dumps({"note": _NOTE, **self.settings}, indent=2) + "\n", encoding="utf-8")
             if self.is_there():  # another process was quicker
                 return False
@@ -109,13 +112,6 @@ class StandIns:
                 "Nothing was changed. Give another folder, or empty this one."
             )
         return False
-
-    def _write_domains(self, folder: Path) -> None:
-        train = self.images_per_domain
-        for key, look in LOOKS.items():
-            for index in range(train + max(4, train // 4)):
-                scene = draw_scene(key, self.seed, index, self.width)
-                _WRITERS[key](folder / look.domain, "train" if index < train else "val", index, scene)
 
 
 def write_gtav(folder: Path, split: str, index: int, scene: Scene) -> None:
