@@ -102,7 +102,7 @@ class Tree:
 
     Attributes:
         layout: The name that it is reported by.
-        image: Path of an image below the root, from the folder of its split and its number.
+        image: Path of an image below the root, with the case's `fields` in braces, and {folder}, the folder of the split.
         label: Path of a label, likewise.
         write: Writes a label of raw ids; None for the case's own `write_label`.
         train_ids: Whether its labels hold train ids.
@@ -112,8 +112,8 @@ class Tree:
     """
 
     layout: str
-    image: Callable[[str, int], str]
-    label: Callable[[str, int], str]
+    image: str
+    label: str
     write: Callable[[Path, np.ndarray], None] | None = None
     train_ids: bool = False
     folders: Mapping[str, str] = field(default_factory=dict)
@@ -174,10 +174,10 @@ class DomainCase:
     def write_tree(self, root: Path, tree: Tree) -> Path:
         raw = stripes(list(self.expected.values() if tree.train_ids else self.expected))
         for split, numbers in (tree.numbers or {split: range(count) for split, count in self.written.items()}).items():
-            folder = tree.folders.get(split, split)
             for number in numbers:
-                write_image(root / tree.image(folder, number), *raw.shape, seed=number)
-                (tree.write or self.write_label)(root / tree.label(folder, number), raw)
+                fields = {"folder": tree.folders.get(split, split)} | self.fields(split, number)
+                write_image(root / tree.image.format(**fields), *raw.shape, seed=number)
+                (tree.write or self.write_label)(root / tree.label.format(**fields), raw)
         return root
 
     def test_other_trees_hold_the_same(self, clean: Path, tmp_path: Path) -> None:

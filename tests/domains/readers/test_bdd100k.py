@@ -13,12 +13,8 @@ from tests.domains.readers.domain_cases import IndexLabelCase, Tree, write_grey,
 
 
 def tree(layout: str, images: str, labels: str, ending: str = "") -> Tree:
-    return Tree(
-        layout,
-        lambda split, number: f"{images}/{split}/{split}0-{number:08x}.jpg",
-        lambda split, number: f"{labels}/{split}/{split}0-{number:08x}{ending}.png",
-        write=write_palette,  # masks of either mode occur
-    )
+    frame = "{split}/{split}0-{number:08x}"
+    return Tree(layout, f"{images}/{frame}.jpg", f"{labels}/{frame}{ending}.png", write=write_palette)  # masks of either mode occur
 
 
 class TestBDD100K(IndexLabelCase):

@@ -15,18 +15,12 @@ IDS = [255, 255, 255, 255, 255, 255, 255, 0, 1, 255, 255, 2, 3, 4, 255, 255, 255
 IDS += [17, 18]
 
 
-def frame(folder: str, split: str, number: int, ending: str) -> str:
-    return f"{folder}/{split}/{split}burg/{split}burg_00000{number}_000019_{ending}.png"
+FRAME = "{split}/{split}burg/{split}burg_00000{number}_000019"
 
 
-def tree(layout: str, images: str, labels: str, encoding: str, image_ending: str = "leftImg8bit") -> Tree:
-    return Tree(
-        f"{layout}, {encoding}",
-        lambda split, number: frame(images, split, number, image_ending),
-        lambda split, number: frame(labels, split, number, f"gtFine_{encoding}"),
-        train_ids=encoding == "labelTrainIds",
-        write=write_grey,
-    )
+def tree(layout: str, images: str, labels: str, kind: str, ending: str = "leftImg8bit") -> Tree:
+    image, label = f"{images}/{FRAME}_{ending}.png", f"{labels}/{FRAME}_gtFine_{kind}.png"
+    return Tree(f"{layout}, {kind}", image, label, train_ids=kind == "labelTrainIds", write=write_grey)
 
 
 class TestCityscapes(IndexLabelCase):
@@ -43,8 +37,8 @@ class TestCityscapes(IndexLabelCase):
             ("blurred faces", "leftImg8bit_blurred", "leftImg8bit_blurred"),
         )
     ]
-    image = "leftImg8bit/{split}/{split}burg/{split}burg_00000{number}_000019_leftImg8bit.png"
-    label = "gtFine/{split}/{split}burg/{split}burg_00000{number}_000019_gtFine_labelIds.png"
+    image = f"leftImg8bit/{FRAME}_leftImg8bit.png"
+    label = f"gtFine/{FRAME}_gtFine_labelIds.png"
 
     def write_label(self, path: Path, raw: np.ndarray) -> None:
         write_grey(path, raw)

@@ -21,8 +21,8 @@ IDS += [17, 18, 255]
 def split_folders(inner: str, ending: str, **more: Any) -> Tree:
     return Tree(
         f"split folders{', labelTrainIds' if ending else ''}",
-        lambda folder, number: f"images/{folder}/{inner}{number + 1:05}.png",
-        lambda folder, number: f"labels/{folder}/{inner}{number + 1:05}{ending}.png",
+        f"images/{{folder}}/{inner}{{number:05}}.png",
+        f"labels/{{folder}}/{inner}{{number:05}}{ending}.png",
         folders={"val": "valid"},
         numbers={"train": range(8), "val": range(8, 10)},
         **more,
@@ -30,7 +30,7 @@ def split_folders(inner: str, ending: str, **more: Any) -> Tree:
 
 
 def one_folder(layout: str, labels: str, ending: str, **more: Any) -> Tree:
-    return Tree(layout, lambda _, number: f"images/{number + 1:05}.png", lambda _, number: f"{labels}/{number + 1:05}{ending}.png", **more)
+    return Tree(layout, "images/{number:05}.png", f"{labels}/{{number:05}}{ending}.png", **more)
 
 
 class TestGTAV(IndexLabelCase):
@@ -82,8 +82,8 @@ class TestGTAV(IndexLabelCase):
     def test_a_training_folder_alone_is_not_split_again(self, tmp_path: Path) -> None:
         tree = split_folders("robustnet/", "")
         for number in range(8):
-            write_image(tmp_path / tree.image("train", number), 4, 4)
-            write_grey(tmp_path / tree.label("train", number), np.zeros((4, 4), np.uint8))
+            write_image(tmp_path / tree.image.format(folder="train", number=number + 1), 4, 4)
+            write_grey(tmp_path / tree.label.format(folder="train", number=number + 1), np.zeros((4, 4), np.uint8))
         assert len(GTAV(tmp_path, "train")) == 8
         with pytest.raises(DataError, match="there is no images/valid with its labels"):
             GTAV(tmp_path, "val")
@@ -176,8 +176,8 @@ def test_a_list_of_ones_own_beats_the_published_split(tmp_path: Path) -> None:
 def test_the_published_split_decides_over_folders(tmp_path: Path) -> None:
     tree = split_folders("", "")
     for split, number in (("train", 1), ("train", 2), ("valid", 3)):
-        write_image(tmp_path / tree.image(split, number - 1), 4, 4)
-        write_grey(tmp_path / tree.label(split, number - 1), np.zeros((4, 4), np.uint8))
+        write_image(tmp_path / tree.image.format(folder=split, number=number), 4, 4)
+        write_grey(tmp_path / tree.label.format(folder=split, number=number), np.zeros((4, 4), np.uint8))
     write_mat(tmp_path / "split.mat", train=[1, 3], val=[2], test=[2])
     assert numbers_of(GTAV(tmp_path, "train")) == [1, 3]
 

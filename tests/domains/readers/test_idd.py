@@ -57,13 +57,11 @@ def write_ids(path: Path, raw: np.ndarray) -> None:
     write_grey(path, np.where(raw == UNKNOWN, UNLABELED, raw).astype(np.uint8))
 
 
+FRAME = "{split}/{drive:03}/{split}{number:04}"
+
+
 def tree(layout: str, images: str, labels: str, ending: str, **more: Any) -> Tree:
-    return Tree(
-        layout,
-        lambda split, n: f"{images}/{split}/{n // 2:03}/{split}{n:04}_leftImg8bit.{'png' if n % 2 else 'jpg'}",
-        lambda split, n: f"{labels}/{split}/{n // 2:03}/{split}{n:04}_gtFine_{ending}",
-        **more,
-    )
+    return Tree(layout, f"{images}/{FRAME}_leftImg8bit.{{suffix}}", f"{labels}/{FRAME}_gtFine_{ending}", **more)
 
 
 ZIPS = ("leftImg8bit_trainvaltest/leftImg8bit", "gtFine_trainvaltest/gtFine")
@@ -83,8 +81,8 @@ class TestIDD(DomainCase):
         tree("as published, csTrainIds", "leftImg8bit", "gtFine", "labelcsTrainIds.png", write=write_grey, train_ids=True),
         tree("archives' folders, csTrainIds", *ZIPS, "labelcstrainids.png", write=write_grey, train_ids=True),
     ]
-    image = "leftImg8bit/{split}/{drive:03}/{split}{number:04}_leftImg8bit.{suffix}"
-    label = "gtFine/{split}/{drive:03}/{split}{number:04}_gtFine_polygons.json"
+    image = f"leftImg8bit/{FRAME}_leftImg8bit.{{suffix}}"
+    label = f"gtFine/{FRAME}_gtFine_polygons.json"
 
     def fields(self, split: str, number: int) -> dict[str, Any]:
         return {"split": split, "drive": number // 2, "number": number, "suffix": "png" if number % 2 else "jpg"}

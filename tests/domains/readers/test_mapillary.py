@@ -26,7 +26,6 @@ V20 += [255, 255, 255, 255, 255, 255, 255, 255, 0, 255, 255, 255, 255, 255, 255,
 V20 += [255, 255, 255, 7, 7, 7, 255, 7, 255, 18, 255, 15, 13, 255, 17, 16, 255, 255, 14, 255, 255, 255, 255, 255, 255, 255, 255, 255]
 
 FOLDERS = {"train": "training", "val": "validation"}
-BACK = {folder: split for split, folder in FOLDERS.items()}
 
 
 def key(split: str, number: int) -> str:
@@ -34,13 +33,7 @@ def key(split: str, number: int) -> str:
 
 
 def published(layout: str, labels: str, ending: str = "", **more: Any) -> Tree:
-    return Tree(
-        layout,
-        lambda folder, number: f"{folder}/images/{key(BACK[folder], number)}.jpg",
-        lambda folder, number: f"{folder}/{labels}/{key(BACK[folder], number)}{ending}.png",
-        folders=FOLDERS,
-        **more,
-    )
+    return Tree(layout, "{folder}/images/{key}.jpg", f"{{folder}}/{labels}/{{key}}{ending}.png", **more)
 
 
 class TestMapillary(IndexLabelCase):
@@ -52,26 +45,14 @@ class TestMapillary(IndexLabelCase):
         published("v1.2 labels of the v2.0 archive", "v1.2/labels"),
         published("v1.2 archive, labelTrainIds", "labels", "_labelTrainIds", write=write_grey, train_ids=True),
         published("v1.2 labels of the v2.0 archive, labelTrainIds", "v1.2/labels", "_labelTrainIds", write=write_grey, train_ids=True),
-        Tree(
-            "cityscapes_trainIdLabel",
-            lambda split, number: f"{FOLDERS[split]}/images/{key(split, number)}.jpg",
-            lambda split, number: f"cityscapes_trainIdLabel/{split}/label/{key(split, number)}.png",
-            write=write_grey,
-            train_ids=True,
-        ),
-        Tree(
-            "half-size copies",
-            lambda split, number: f"half/{split}_img/{key(split, number)}.jpg",
-            lambda split, number: f"half/{split}_label/{key(split, number)}.png",
-            write=write_grey,
-            train_ids=True,
-        ),
+        Tree("cityscapes_trainIdLabel", "{folder}/images/{key}.jpg", "cityscapes_trainIdLabel/{split}/label/{key}.png", write_grey, True),
+        Tree("half-size copies", "half/{split}_img/{key}.jpg", "half/{split}_label/{key}.png", write_grey, True),
     ]
     image = "{folder}/images/{key}.jpg"
     label = "{folder}/labels/{key}.png"
 
     def fields(self, split: str, number: int) -> dict[str, Any]:
-        return {"folder": FOLDERS[split], "key": key(split, number)}
+        return {"split": split, "folder": FOLDERS[split], "key": key(split, number)}
 
     def write_label(self, path: Path, raw: np.ndarray) -> None:
         write_palette(path, raw)

@@ -18,15 +18,15 @@ IDS = [255, 10, 2, 0, 1, 4, 8, 5, 13, 7, 11, 18, 17, 255, 255, 6, 9, 12, 14, 15,
 def split_folders(ending: str, **more: Any) -> Tree:
     return Tree(
         f"split folders{', labelTrainIds' if ending else ''}",
-        lambda split, number: f"RGB/{split}/{number:07}.png",
-        lambda split, number: f"GT/LABELS/{split}/{number:07}{ending}.png",
+        "RGB/{split}/{number:07}.png",
+        f"GT/LABELS/{{split}}/{{number:07}}{ending}.png",
         numbers={"train": range(8), "val": range(8, 10)},
         **more,
     )
 
 
 def one_folder(layout: str, folder: str, ending: str, **more: Any) -> Tree:
-    return Tree(layout, lambda _, n: f"{folder}RGB/{n:07}.png", lambda _, n: f"{folder}GT/LABELS/{n:07}{ending}.png", **more)
+    return Tree(layout, f"{folder}RGB/{{number:07}}.png", f"{folder}GT/LABELS/{{number:07}}{ending}.png", **more)
 
 
 class TestSynthia(DomainCase):
