@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 ACTIVATION_MAP = "inferno"
+_COLUMNS, _BAR = 4, 0.72  # of tiles; inches that the colour bar takes
 _STILL = 1e-3
 """Degrees between two records below which an item has only been rounded anew."""
 
@@ -49,7 +50,6 @@ def plot_activation_maps(
     space: LabelSpace = CITYSCAPES,
     classes: Sequence[int] | None = None,
     title: str = "",
-    columns: int = 4,
 ) -> "Figure":
     """Draw an image with its ground truth, then for each class the activation map, raw and blended over the image.
 
@@ -63,48 +63,25 @@ def plot_activation_maps(
         space: Names and colours of the classes.
         classes: Train ids to show; by default those with ground truth, the largest first, at most 11.
         title: Above everything.
-        columns: Classes side by side.
     """
     if classes is None:
         present, counts = np.unique(truth[truth != IGNORE], return_counts=True)
         classes = present[np.argsort(-counts, kind="stable")][:11].tolist()
-    figure, tiles, bar = _bands(-(-(len(classes) + 1) // columns), columns, rgb.shape[0] / rgb.shape[1], title)
+    bands = -(-(len(classes) + 1) // _COLUMNS)  # of a row of maps and one of blends
+    height = (TWO_COLUMNS - _BAR) / _COLUMNS * rgb.shape[0] / rgb.shape[1]
+    figure = new_figure(TWO_COLUMNS, bands * (2 * height + 0.22) + 0.27 * bool(title), title)
+    figure.set_layout_engine("compressed", w_pad=0.025, h_pad=0.015, wspace=0, hspace=0)
+    tiles = figure.subplots(2 * bands, _COLUMNS, squeeze=False, subplot_kw={"frame_on": False, "xticks": [], "yticks": []})
     low, high = (float(value) for value in np.percentile(maps[list(classes)], (1, 99.5))) if classes else (0.0, 1.0)
-    _show(tiles[0, 0, 0], rgb, "image and ground truth")
-    _show(tiles[0, 1, 0], colorize(truth, space))
+    _show(tiles[0, 0], rgb, "image and ground truth")
+    _show(tiles[1, 0], colorize(truth, space))
     for place, number in enumerate(classes, start=1):
-        above, below = tiles[place // columns, :, place % columns]
-        raw = _show(above, maps[number], space.names[number], cmap=ACTIVATION_MAP, vmin=low, vmax=high)
-        own = float(np.median(maps[number])), float(maps[number].max())
-        _show(below, blend(rgb, maps[number], *own))
+        row, column = 2 * (place // _COLUMNS), place % _COLUMNS
+        raw = _show(tiles[row, column], maps[number], space.names[number], cmap=ACTIVATION_MAP, vmin=low, vmax=high)
+        _show(tiles[row + 1, column], blend(rgb, maps[number], float(np.median(maps[number])), float(maps[number].max())))
     if classes:
-        figure.colorbar(raw, cax=bar, label="cosine similarity (raw maps)")
-    else:
-        bar.remove()
+        figure.colorbar(raw, ax=tiles[: 2 * min(bands, 2)].ravel().tolist(), label="cosine similarity (raw maps)", pad=0.02, aspect=30)
     return figure
-
-
-def _bands(bands: int, columns: int, shape: float, title: str) -> tuple["Figure", np.ndarray, "Axes"]:
-    """A figure, its axes `(bands, 2, columns)` for pairs of tiles, and those of a colour bar; `shape` is a tile's height over width."""
-    gap, caption, head, side, bar = 0.05, 0.24, 0.22 if title else 0.05, 0.72, 0.1
-    width = (TWO_COLUMNS - side) / columns - gap
-    height = width * shape
-    total = head + bands * (caption + 2 * height + 0.02) + gap
-    figure = new_figure(TWO_COLUMNS, total)
-    figure.set_layout_engine("none")
-    if title:
-        figure.suptitle(title, fontweight="bold", y=1 - 0.06 / total, va="top")
-
-    def add(left: float, top: float, wide: float, high: float) -> "Axes":
-        return figure.add_axes((left / TWO_COLUMNS, 1 - (top + high) / total, wide / TWO_COLUMNS, high / total))
-
-    tiles = np.empty((bands, 2, columns), object)
-    for band, row, column in np.ndindex(tiles.shape):
-        top = head + band * (caption + 2 * height + 0.02) + caption + row * (height + 0.02)
-        axes = tiles[band, row, column] = add(gap + column * (width + gap), top, width, height)
-        axes.axis("off")
-    long = min(total - head - caption - 0.1, 3.0)
-    return figure, tiles, add(TWO_COLUMNS - side + 0.08, head + caption, bar, long)
 
 
 def _show(axes: "Axes", picture: np.ndarray, caption: str = "", **look: Any) -> "AxesImage":
