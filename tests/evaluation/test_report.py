@@ -252,7 +252,7 @@ class TestCharts:
         assert kept == pytest.approx(values.reshape(250, 4).mean(axis=1), rel=1e-4)
 
 
-def test_a_run_that_went_on_in_its_folder_has_each_step_once(tmp_path: Path) -> None:
+def test_a_run_that_was_resumed_in_its_folder_has_each_step_once(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     (run / "metrics.csv").write_text("step,epoch,loss/inner\n0,0,4\n1,0,3\n2,0,2\n1,0,30\n2,0,20\n")
     text = write_report(run).read_text()

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pin_memory.evaluation.compared_runs import FACTS
-from pin_memory.evaluation.report.page import render, write_page
+from pin_memory.evaluation.report.page import write_page
 from pin_memory.evaluation.rows import is_named, scores_by_name, shown_facts
 from pin_memory.runs.results import kind_label, kinds
 from pin_memory.utils.tables import STAND_IN_NOTE, Score
@@ -26,12 +26,11 @@ def write_comparison_report(comparison: Mapping[str, Any], path: str | Path) -> 
     """
     rows, first = _rows(comparison), comparison["rows"][0]
     shared = {fact: str(first[fact]) for fact in FACTS if first[fact] and all(row[fact] == first[fact] for row in comparison["rows"])}
-    html = render(
-        "comparison.html.j2", title="Comparison", note=STAND_IN_NOTE if comparison["stand_in"] else None, comparison=comparison, rows=rows,
-        shared=shared, scores=_scores(comparison, rows), classes=_classes(comparison, rows),
-    )  # fmt: skip
     path = Path(path).expanduser()
-    write_page(path, html)
+    write_page(
+        path, "comparison.html.j2", title="Comparison", note=STAND_IN_NOTE if comparison["stand_in"] else None, comparison=comparison,
+        rows=rows, shared=shared, scores=_scores(comparison, rows), classes=_classes(comparison, rows),
+    )  # fmt: skip
     return path
 
 

@@ -26,8 +26,8 @@ _WIDTH = 640  # pixels: with 4 panels of each of 12 targets a page of about 7 MB
 _JPEG_QUALITY = 75
 
 
-def render(template: str, **values: Any) -> str:
-    """Fill the values into a template: all are escaped, and the page forbids itself to load anything or to run another script."""
+def write_page(path: Path, template: str, /, **values: Any) -> None:
+    """Fill the values into a template, all escaped, and write it; the page forbids itself to load anything or to run another script."""
     script = (_TEMPLATES / "script.js").read_text(encoding="utf-8")
     style = (_TEMPLATES / "style.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
@@ -38,11 +38,7 @@ def render(template: str, **values: Any) -> str:
     environment.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:.1f}"
     environment.filters["signed"] = lambda value: "–" if value is None else f"{100 * value:+.1f}"
     environment.filters["width"] = lambda value: f"{100 * min(max(value or 0.0, 0.0), 1.0):.2f}%"
-    return environment.get_template(template).render(script=script, style=style, policy=policy, **values)
-
-
-def write_page(path: Path, html: str) -> None:
-    """Write a page, completely or not at all."""
+    html = environment.get_template(template).render(script=script, style=style, policy=policy, **values)
     with report_write_errors(path, "the report ", other="file"):
         write_text(path, html)
 

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from pin_memory.evaluation.report.charts import line_chart, memory_section
-from pin_memory.evaluation.report.page import LAYERS, panels, render, write_page
+from pin_memory.evaluation.report.page import LAYERS, panels, write_page
 from pin_memory.runs.folder import RunFolder, Series, dotted
 from pin_memory.runs.results import Results, kind_label, known_mean
 from pin_memory.runs.score_table import baseline_name
@@ -51,7 +51,7 @@ def write_report(run: str | Path, output: str | Path | None = None) -> Path:
             f"run={run}: found neither results.json nor metrics.csv in {folder.path}. Give a run folder, runs/<experiment>/<time>.{reasons}"
         )
     path = Path(output).expanduser() if output else folder.path / REPORT
-    write_page(path, _page(folder))
+    write_page(path, "run.html.j2", **_page(folder))
     return path
 
 
@@ -66,24 +66,23 @@ def try_report(run: str | Path) -> Path | None:
     return None
 
 
-def _page(folder: RunFolder) -> str:
-    """The page with everything that the folder holds."""
+def _page(folder: RunFolder) -> dict[str, Any]:
+    """What the template shows: everything that the folder holds."""
     results, shown = folder.results, panels(folder)
     classes = folder.tiles.classes or list({name: None for target in (results.targets if results else {}).values() for name in target.iou})
     path = folder.path.resolve()
     experiment = str(folder.config.get("name") or path.parent.name)
     colours = {name: "#{:02x}{:02x}{:02x}".format(*rgb) for name, rgb in zip(classes, folder.tiles.palette, strict=False)}
-    return render(
-        "run.html.j2",
-        kind="Report of an evaluation" if folder.is_evaluation else "Report of a run", path=path,
-        title=experiment if experiment == path.name else f"{experiment} {path.name}", results=results,
-        note=STAND_IN_NOTE if folder.stand_in else None,
-        cards=cards(results, folder.metrics), tables=score_tables(results, colours),
-        charts=[chart for chart in _charts(folder.metrics) if chart], memory=memory_section(folder.trace, classes),
-        panels=shown, left_out=len(folder.tiles.panels) - sum(map(len, shown.values())), layers=LAYERS, classes=classes, colours=colours,
-        settings=_settings(folder), overrides=folder.overrides, choices=folder.choices, unread=folder.unread,
-        yaml=yaml.safe_dump(folder.config, sort_keys=False, allow_unicode=True) if folder.config else "",
-    )  # fmt: skip
+    return {
+        "kind": "Report of an evaluation" if folder.is_evaluation else "Report of a run", "path": path,
+        "title": experiment if experiment == path.name else f"{experiment} {path.name}", "results": results,
+        "note": STAND_IN_NOTE if folder.stand_in else None,
+        "cards": cards(results, folder.metrics), "tables": score_tables(results, colours),
+        "charts": [chart for chart in _charts(folder.metrics) if chart], "memory": memory_section(folder.trace, classes),
+        "panels": shown, "left_out": len(folder.tiles.panels) - sum(map(len, shown.values())), "layers": LAYERS,
+        "classes": classes, "colours": colours, "settings": _settings(folder), "overrides": folder.overrides, "choices": folder.choices,
+        "unread": folder.unread, "yaml": yaml.safe_dump(folder.config, sort_keys=False, allow_unicode=True) if folder.config else "",
+    }  # fmt: skip
 
 
 def _charts(metrics: Series) -> list[dict[str, Any] | None]:
