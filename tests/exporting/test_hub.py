@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pin_memory.exporting.hub import ModelCard, results_of_source
-from pin_memory.exporting.settings import ExportSettings, Source
+from pin_memory.exporting.weights import ExportSettings, Source
 from pin_memory.inference import RUNNING
 from pin_memory.utils.errors import ConfigurationError
 

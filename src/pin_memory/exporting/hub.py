@@ -9,8 +9,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pin_memory.domains import DomainDataModule
-from pin_memory.exporting.settings import FORMAT, ExportSettings, Source, holds_export_settings
-from pin_memory.exporting.weights import SETTINGS, WEIGHTS, write_pair
+from pin_memory.exporting.weights import FORMAT, SETTINGS, WEIGHTS, ExportSettings, Source, holds_export_settings, write_pair
 from pin_memory.inference import BatchNormStatistics
 from pin_memory.runs.folder import RunFolder
 from pin_memory.runs.results import RESULTS, Results

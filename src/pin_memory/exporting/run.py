@@ -8,8 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from pin_memory.exporting.formats import Comparison, write_onnx, write_torch_export
 from pin_memory.exporting.graph import INPUT, OUTPUT, check_exportable
 from pin_memory.exporting.hub import ModelCard, results_of_source, with_statistics, write_hub
-from pin_memory.exporting.settings import ExportSettings, Source
-from pin_memory.exporting.weights import SUFFIX, write_safetensors
+from pin_memory.exporting.weights import SUFFIX, ExportSettings, Source, write_safetensors
 from pin_memory.inference import BatchNormStatistics
 from pin_memory.utils.errors import ConfigurationError
 
