@@ -82,7 +82,8 @@ class Table:
 
     def latex(self) -> str:
         """A `table` with a `tabular` in the style of booktabs, whose rules it needs."""
-        body = "\n\\midrule\n".join("\n".join(_latex_row(row) for row in rows) for rows in [[self.head], *self.sections] if rows)
+        parts: list[list[list[Cell]]] = [[[*self.head]], *self.sections]
+        body = "\n\\midrule\n".join("\n".join(_latex_row(row) for row in rows) for rows in parts if rows)
         columns = "l" * self.labels + "r" * (len(self.head) - self.labels)
         caption = "; ".join(" ".join(line.split()) for line in self.caption).translate(_LATEX)
         lines = [
