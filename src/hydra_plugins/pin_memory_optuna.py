@@ -55,7 +55,12 @@ class OptunaSearch(Sweeper):
         _propose_unfinished_again(study)
         log.info("Optuna: %d of %d trials have a score (%s)", done, self.n_trials, self.storage)
         for start in range(done, self.n_trials, self.n_jobs):
-            trials = [_ask(study, space) for _ in range(min(self.n_jobs, self.n_trials - start))]
+            try:
+                trials = [study.ask(space) for _ in range(min(self.n_jobs, self.n_trials - start))]
+            except ValueError as error:  # the storage knows a setting of the same name with another kind of distribution
+                raise ConfigurationError(
+                    f"The storage of the search holds another search space ({error}). Give this one a name: hydra.sweeper.study_name=NAME."
+                ) from error
             proposals = [(*fixed, *(f"{key}={_rounded(value)}" for key, value in trial.params.items())) for trial in trials]
             scores = self._run(list(dict.fromkeys(proposals)), trials[0].number)
             for trial, proposal in zip(trials, proposals, strict=True):
@@ -145,16 +150,6 @@ def _first_value(override: Override) -> Any:
 def _rounded(value: Any) -> str:
     """A proposed value as an override; four digits of a fraction say as much as seventeen and make folders with readable names."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _ask(study: "optuna.Study", space: dict[str, Any]) -> "optuna.Trial":
-    """A trial with a proposal; the storage may know a setting of the same name with another kind of distribution."""
-    try:
-        return study.ask(space)
-    except ValueError as error:
-        raise ConfigurationError(
-            f"The storage of the search holds another search space ({error}). Give this one a name: hydra.sweeper.study_name=NAME."
-        ) from error
 
 
 def _propose_unfinished_again(study: "optuna.Study") -> None:

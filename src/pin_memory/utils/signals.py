@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 from pin_memory.utils.processes import is_first
 
@@ -37,28 +37,24 @@ class StopSignals:
         self._before: dict[int, Any] = {}
         self._owner = 0
 
-    def install(self) -> None:
+    def install(self) -> Self:
         """Replace the handlers; what is ignored (`nohup`, `&`) stays ignored."""
         if self._before or threading.current_thread() is not threading.main_thread():
-            return
+            return self
         self.received, self._owner = None, os.getpid()
         for name in _SIGNALS:
             number = getattr(signal, name, None)
             if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._handle)
+        return self
 
-    def uninstall(self) -> None:
+    def uninstall(self, *_: object) -> None:
         """Restore the handlers."""
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._before = {}
 
-    def __enter__(self) -> "StopSignals":
-        self.install()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.uninstall()
+    __enter__, __exit__ = install, uninstall
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         if os.getpid() != self._owner:  # a loader's worker, which was forked with this handler: its parent decides
