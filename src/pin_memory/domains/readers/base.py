@@ -118,23 +118,23 @@ class Domain(Dataset[dict[str, Any]]):
         found = recognise(self.root, self.layouts, self.inner_roots, self.searched_splits)
         if not found:
             raise self.missing(self.describe_absence())
-        if not found[0].images:
-            raise self.missing(f"no image for the split {self.split!r} in the tree {found[0].layout.name!r}")
-        if not found[0].layout.by_folder and self.searched_splits != SPLITS:
+        if not found.images:
+            raise self.missing(f"no image for the split {self.split!r} in the tree {found.layout.name!r}")
+        if not found.layout.by_folder and self.searched_splits != SPLITS:
             # Files without split folders next to other splits' folders: the former's split could overlap with the latter.
             by_folder = [layout for layout in self.layouts if layout.by_folder]
-            others = recognise(self.root, by_folder, self.inner_roots, SPLITS)
-            if others and others[0].images and others[0].labels:
+            other = recognise(self.root, by_folder, self.inner_roots, SPLITS)
+            if other and other.images and other.labels:
                 raise self.missing(
-                    f"the split {self.split!r} would come from the tree {found[0].layout.name!r}, but other splits lie in the tree"
-                    f" {others[0].layout.name!r}, whose images may be the same; complete or remove one of the two, or give split_file"
+                    f"the split {self.split!r} would come from the tree {found.layout.name!r}, but other splits lie in the tree"
+                    f" {other.layout.name!r}, whose images may be the same; complete or remove one of the two, or give split_file"
                 )
-        return found[0]
+        return found
 
     def describe_absence(self) -> str:
         """Say in a message what is there instead of a tree with the split."""
-        if others := recognise(self.root, self.layouts, self.inner_roots, SPLITS):
-            layout = others[0].layout
+        if other := recognise(self.root, self.layouts, self.inner_roots, SPLITS):
+            layout = other.layout
             folder = layout.images.replace("{split}", layout.splits.get(self.folder_split, self.folder_split))
             return f"it follows the tree {layout.name!r}, but there is no {folder} with its labels; {contents(self.root)}"
         absent = "none of its known folder trees is there; " if self.root.is_dir() and any(self.root.iterdir()) else ""

@@ -166,9 +166,9 @@ or, as published, for encoding=colours32: 701_StillsRaw_full/<name>.png and Labe
     def describe_absence(self) -> str:
         """Say which encoding the labels are in, where the folders tell that it is another one."""
         kind = "ids" if self.encoding == "colours32" else "colours"
-        if others := recognise(self.root, _LAYOUTS[kind], self.inner_roots, (self.folder_split,)):
+        if other := recognise(self.root, _LAYOUTS[kind], self.inner_roots, (self.folder_split,)):
             fitting = "segnet11 or semseg11" if kind == "ids" else "colours32"
-            return f"the labels are in the tree {others[0].layout.name!r}, which needs encoding={fitting}, not {self.encoding}"
+            return f"the labels are in the tree {other.layout.name!r}, which needs encoding={fitting}, not {self.encoding}"
         return super().describe_absence()
 
     def select(self, pairs: list[Sample]) -> list[Sample]:

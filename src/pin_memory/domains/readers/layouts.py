@@ -126,18 +126,15 @@ class Found:
         return sorted((Sample(name(key), self.images[key], self.labels[key]) for key in both), key=lambda sample: sample.name)
 
 
-def recognise(root: Path, layouts: Sequence[Layout], inner_roots: Sequence[str], splits: Sequence[str]) -> list[Found]:
-    """Find the first layout that has an image and a label below one of the inner roots ("" for `root` itself).
-
-    Where none has, those are returned whose folders are there.
-    """
-    partial = []
+def recognise(root: Path, layouts: Sequence[Layout], inner_roots: Sequence[str], splits: Sequence[str]) -> Found | None:
+    """Find the first layout that has an image and a label below one of the inner roots ("" for `root` itself), or else its folders."""
+    partial = None
     for layout in layouts:
         for inner in inner_roots:
-            if hit := layout.find(root / inner, splits):
-                if hit.images and hit.labels:
-                    return [hit]
-                partial.append(hit)
+            if found := layout.find(root / inner, splits):
+                if found.images and found.labels:
+                    return found
+                partial = partial or found
     return partial
 
 
