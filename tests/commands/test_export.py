@@ -4,20 +4,18 @@ import functools
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import torch
-import yaml
 from PIL import Image
 
 from pin_memory import load_model
 from pin_memory.export import main
 from pin_memory.exporting import load_safetensors
 from pin_memory.utils.errors import ConfigurationError
-from tests.helpers.exported import logits_of, normalised, pictures, session
+from tests.helpers.exported import front_matter, logits_of, normalised, pictures, session
 from tests.helpers.in_process import refusal, run_command
 from tests.helpers.untrained_run import TRUST
 
@@ -201,13 +199,6 @@ def test_weights_do_not_slip_into_a_hub_folder(
     )
     assert "format=hub" in said
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
-
-
-def front_matter(card: str) -> dict[str, Any]:
-    """The YAML head of a model card."""
-    empty, head, _ = card.split("---\n", 2)
-    assert empty == ""
-    return yaml.safe_load(head)
 
 
 @pytest.mark.slow

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pin_memory.exporting.hub import ModelCard, results_of_source
+from pin_memory.exporting.hub import model_card, results_of_source
 from pin_memory.exporting.weights import ExportSettings, Source
 from pin_memory.inference import RUNNING
 from pin_memory.utils.errors import ConfigurationError
+from tests.helpers.exported import front_matter
 
 
 def test_the_card_names_the_terms_of_real_data(untrained_run: Path, tmp_path: Path) -> None:
@@ -19,8 +20,8 @@ def test_the_card_names_the_terms_of_real_data(untrained_run: Path, tmp_path: Pa
     for domain in (*source.data.sources.values(), *source.data.targets.values()):
         domain.root = tmp_path / "real"
     settings = ExportSettings.of(source, RUNNING).model_copy(update={"stand_in": False})
-    model_card = ModelCard(source, settings, [], "m", None)
-    card, head = model_card.markdown(), model_card.front_matter()
+    card = model_card(source, settings, [], "m", None)
+    head = front_matter(card)
     assert "STAND-IN" not in card
     assert "Not evaluated" in card
     assert "model-index" not in head

@@ -1,10 +1,12 @@
-"""What exported graphs are compared with."""
+"""What exported graphs are compared with, and the head of a model card."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 import torch
+import yaml
 
 from pin_memory.networks import MemorySegmenter
 from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD
@@ -32,3 +34,10 @@ def logits_of(network: MemorySegmenter, images: np.ndarray) -> np.ndarray:
     """The reference: the network itself."""
     with torch.inference_mode():
         return network.segment(torch.from_numpy(normalised(images))).numpy()
+
+
+def front_matter(card: str) -> dict[str, Any]:
+    """The YAML head of a model card."""
+    empty, head, _ = card.split("---\n", 2)
+    assert empty == ""
+    return yaml.safe_load(head)

@@ -1,10 +1,4 @@
-"""What every command shares: its configuration, and mistakes that are reported as one message.
-
-A command is a function of the composed configuration:
-
-    @command("predict")  # conf/predict.yaml
-    def main(cfg: DictConfig) -> None: ...
-"""
+"""What every command shares: its configuration, and mistakes that are reported as one message."""
 
 import functools
 import logging
@@ -32,7 +26,7 @@ Task = Callable[[DictConfig], Any]
 
 
 def command(config_name: str, prepare: Callable[[Sequence[str]], list[str]] = list) -> Callable[[Task], Callable[[], None]]:
-    """Turn a function of the configuration into a command.
+    """Turn a function of the configuration into a command: `@command("predict")` for conf/predict.yaml.
 
     The command composes `<config_name>.yaml` with the command line, which `prepare` may complete before, and calls the function. A user's
     mistake ends it with one message on stderr and exit code 2, Ctrl-C with 130; a defect keeps its traceback. With `HYDRA_FULL_ERROR=1`

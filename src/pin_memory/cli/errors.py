@@ -1,7 +1,4 @@
-"""Which exceptions are a user's mistake or a machine that does not suffice, and the message for each.
-
-Everything that `explain` does not know is a defect and keeps its traceback.
-"""
+"""Which exceptions are a user's mistake or a machine that does not suffice, and the message for each; all others are defects."""
 
 import errno
 import os

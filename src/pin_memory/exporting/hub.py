@@ -1,14 +1,12 @@
 """A folder that can be uploaded to a model hub as it is: weights, settings and a model card, Markdown behind a YAML head that hubs read."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pin_memory.domains import DomainDataModule
 from pin_memory.exporting.weights import FORMAT, SETTINGS, WEIGHTS, ExportSettings, Source, holds_export_settings, write_pair
 from pin_memory.inference import BatchNormStatistics
 from pin_memory.runs.folder import RunFolder
@@ -16,91 +14,65 @@ from pin_memory.runs.results import RESULTS, Results
 from pin_memory.runs.score_table import score_table
 from pin_memory.utils.errors import ConfigurationError, OutputError
 from pin_memory.utils.files import report_write_errors, write_text
-from pin_memory.utils.tables import STAND_IN_NOTE
 
 CARD = "README.md"
-_TERMS = {
-    "Synthia": "Published under CC BY-NC-SA 3.0.",
-    "BDD100K": "Its own licence, for non-profit use.",
-}
-"""Terms that are known here, by reader; of all others, and in detail, the data sets' own terms hold."""
 
 
-@dataclass(frozen=True)
-class ModelCard:
-    """What a model card is made of; `licence` is that of the weights as a hub names it (`cc-by-nc-4.0`), None where none is stated."""
-
-    source: Source
-    settings: ExportSettings
-    results: Sequence[Results]
-    name: str
-    licence: str | None
-
-    def markdown(self) -> str:
-        """The text of the card."""
-        environment = Environment(
-            loader=PackageLoader("pin_memory.exporting", "."),
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-            autoescape=False,
-        )
-        network = self.source.method.network
-        state = network.state_dict()
-        text = environment.get_template("model_card.md.jinja").render(
-            front_matter=yaml.safe_dump(self.front_matter(), sort_keys=False, allow_unicode=True),
-            name=self.name,
-            licence=self.licence,
-            settings=self.settings,
-            checkpoint=self.source.checkpoint,
-            pretrained=self.source.checkpoint.cfg.network.backbone.get("pretrained"),  # a backbone of one's own need not have any
-            tensors=len(state),
-            parameters=sum(tensor.numel() for tensor in state.values()),
-            memory=None if network.memory is None else list(network.memory.items.shape),
-            tables=[score_table(result).markdown() for result in self.results],
-            data=self.source.data,
-            terms=self._terms,
-        )
-        return text.replace("\n\n\n", "\n\n")
-
-    def front_matter(self) -> dict[str, Any]:
-        """What hubs read: library, task, tags, licence where one is stated, and the scores with their protocol."""
-        tags = ["semantic-segmentation", "domain-generalization", self.settings.method]
-        tags += ["stand-in"] if self.settings.stand_in else []
-        head: dict[str, Any] = {"library_name": "pin_memory", "pipeline_tag": "image-segmentation", "tags": tags}
-        if self.licence:
-            head["license"] = self.licence
-        entries = [
-            {
-                "task": {"type": "image-segmentation", "name": "Semantic segmentation"},
-                "dataset": {"type": target, "name": f"{target} (STAND-IN)" if result.stand_in else target},
-                "metrics": [{"type": "mean_iou", "name": f"mIoU, protocol {result.protocol}", "value": round(scores.miou, 4)}],
-            }
-            for result in self.results
-            for target, scores in result.targets.items()
-            if scores.miou is not None
-        ]
-        return head | ({"model-index": [{"name": self.name, "results": entries}]} if entries else {})
-
-    def _terms(self, domain: DomainDataModule) -> str:
-        """What is known of the licence of a data set."""
-        if domain.stand_in or self.source.data.stand_in is not None:
-            return f"{STAND_IN_NOTE.partition(':')[0]}, drawn by the library in its folder layout; no picture of the data set was used."
-        known = f"{_TERMS[domain.reader.__name__]} " if domain.reader.__name__ in _TERMS else ""
-        return f"{known}See the data set's own terms. From: {domain.reader.download}."
+def model_card(source: Source, settings: ExportSettings, results: Sequence[Results], name: str, licence: str | None) -> str:
+    """The text of a model card; `licence` is that of the weights as a hub names it (`cc-by-nc-4.0`), None where none is stated."""
+    environment = Environment(
+        loader=PackageLoader("pin_memory.exporting", "."),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    network = source.method.network
+    state = network.state_dict()
+    text = environment.get_template("model_card.md.jinja").render(
+        front_matter=yaml.safe_dump(_front_matter(settings, results, name, licence), sort_keys=False, allow_unicode=True),
+        name=name,
+        licence=licence,
+        settings=settings,
+        checkpoint=source.checkpoint,
+        pretrained=source.checkpoint.cfg.network.backbone.get("pretrained"),  # a backbone of one's own need not have any
+        tensors=len(state),
+        parameters=sum(tensor.numel() for tensor in state.values()),
+        memory=None if network.memory is None else list(network.memory.items.shape),
+        tables=[score_table(result).markdown() for result in results],
+        data=source.data,
+    )
+    return text.replace("\n\n\n", "\n\n")
 
 
-def write_hub(folder: Path, card: ModelCard) -> list[Path]:
+def _front_matter(settings: ExportSettings, results: Sequence[Results], name: str, licence: str | None) -> dict[str, Any]:
+    """What hubs read: library, task, tags, licence where one is stated, and the scores with their protocol."""
+    tags = ["semantic-segmentation", "domain-generalization", settings.method, *(["stand-in"] if settings.stand_in else [])]
+    entries = [
+        {
+            "task": {"type": "image-segmentation", "name": "Semantic segmentation"},
+            "dataset": {"type": target, "name": f"{target} (STAND-IN)" if result.stand_in else target},
+            "metrics": [{"type": "mean_iou", "name": f"mIoU, protocol {result.protocol}", "value": round(scores.miou, 4)}],
+        }
+        for result in results
+        for target, scores in result.targets.items()
+        if scores.miou is not None
+    ]
+    head: dict[str, Any] = {"library_name": "pin_memory", "pipeline_tag": "image-segmentation", "tags": tags}
+    return head | ({"license": licence} if licence else {}) | ({"model-index": [{"name": name, "results": entries}]} if entries else {})
+
+
+def write_hub(folder: Path, source: Source, settings: ExportSettings, card: str) -> list[Path]:
     """Write `model.safetensors`, `config.json` and `README.md`, the model card, to a folder that is new, empty or of an earlier export."""
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not holds_export_settings(folder / SETTINGS)):
         raise OutputError(
             f"output={folder}: expected a new or empty folder, or one that was exported before ({SETTINGS} with format {FORMAT}); it holds"
             " other things, which are left as they are. Choose another folder."
         )
-    write_pair(folder / WEIGHTS, folder / SETTINGS, card.source.method.network, card.settings)
+    write_pair(folder / WEIGHTS, folder / SETTINGS, source.method.network, settings)
     with report_write_errors(folder / CARD):
-        write_text(folder / CARD, card.markdown())
+        write_text(folder / CARD, card)
     return [folder / WEIGHTS, folder / SETTINGS, folder / CARD]
 
 

@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pin_memory.exporting.formats import Comparison, write_onnx, write_torch_export
 from pin_memory.exporting.graph import INPUT, OUTPUT, check_exportable
-from pin_memory.exporting.hub import ModelCard, results_of_source, with_statistics, write_hub
+from pin_memory.exporting.hub import model_card, results_of_source, with_statistics, write_hub
 from pin_memory.exporting.weights import SUFFIX, ExportSettings, Source, write_safetensors
 from pin_memory.inference import BatchNormStatistics
 from pin_memory.utils.errors import ConfigurationError
@@ -59,7 +59,7 @@ def _write_hub(cfg: DictConfig, output: Path, source: Source, settings: ExportSe
     results = with_statistics(found, settings.statistics, given)
     name = str(cfg.name or f"{source.checkpoint.cfg.get('name') or settings.method}-{settings.network_name}")
     settings.stand_in = settings.stand_in or any(result.stand_in for result in found)
-    files = write_hub(output, ModelCard(source, settings, results, name, cfg.licence))
+    files = write_hub(output, source, settings, model_card(source, settings, results, name, cfg.licence))
     print(f"Wrote {', '.join(file.name for file in files)} to {output}")
     if found and not results:
         print(

@@ -1,8 +1,4 @@
-"""Errors a user can act on.
-
-A command prints the message of a `UserError` and ends with its exit code; every other exception is a defect of the library and keeps its
-traceback.
-"""
+"""Errors a user can act on: a command prints their message and ends with their exit code; all others are defects, with a traceback."""
 
 from collections.abc import Iterable
 

@@ -138,7 +138,7 @@ def _job_table(sweep: Sweep) -> Table:
     rows: list[list[Cell]] = []
     for job in (job for job in sweep["jobs"] if job["status"] == "finished"):
         scores = [Score(job["objective"]), *(Score(job["source_validation"].get(name)) for name in sources)]
-        rows.append([str(len(rows) + 1), *(_short(value) for value in job["settings"].values()), job["name"], *scores])
+        rows.append([str(len(rows) + 1), *(value or "-" for value in job["settings"].values()), job["name"], *scores])
     return Table(caption, head, [rows] if rows else [], labels=len(sweep["swept"]) + 2)
 
 
@@ -150,7 +150,7 @@ def _seed_table(sweep: Sweep) -> Table:
     if len(keys) < len(sweep["swept"]) and any(len(row["jobs"]) > 1 for row in sweep["settings"]):
         for row in sweep["settings"]:
             compared = [Score(row["compared"])] if sweep["notes"] else []
-            settings = (_short(row["settings"].get(key)) for key in keys)
+            settings = (row["settings"].get(key) or "-" for key in keys)
             rows.append([*settings, Score(row["mean"], row["std"]), str(len(row["jobs"])), *compared])
     return Table(["Over the seeds:"], head, [rows] if rows else [], labels=len(keys))
 
@@ -177,13 +177,3 @@ def _missing(sweep: Sweep) -> list[str]:
 def _sources(sweep: Sweep) -> list[str]:
     """The names of all sources that a job was validated on."""
     return list(dict.fromkeys(name for job in sweep["jobs"] for name in job["source_validation"]))
-
-
-def _short(value: str | None) -> str:
-    """A setting's value; searches propose numbers of 17 digits."""
-    if value is None:
-        return "-"
-    try:
-        return f"{float(value):.4g}" if len(value) > 8 else value
-    except ValueError:
-        return value
