@@ -20,14 +20,8 @@ CARD = "README.md"
 
 def model_card(source: Source, settings: ExportSettings, results: Sequence[Results], name: str, licence: str | None) -> str:
     """The text of a model card; `licence` is that of the weights as a hub names it (`cc-by-nc-4.0`), None where none is stated."""
-    environment = Environment(
-        loader=PackageLoader("pin_memory.exporting", "."),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
+    loader = PackageLoader("pin_memory.exporting", ".")
+    environment = Environment(loader=loader, undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True)
     network = source.method.network
     state = network.state_dict()
     text = environment.get_template("model_card.md.jinja").render(
