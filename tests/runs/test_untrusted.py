@@ -239,7 +239,7 @@ HIDDEN: dict[str, tuple[Change, str]] = {
     "hydra's own": (called("hydra.utils.get_method", path="os.system"), "name hydra.utils.get_method"),
     "no name": (called(None), "name None"),
     "a circle": (lambda c, e: c["network"].update(x={"y": "${network}"}), "damaged"),
-    "a writer": (called("pin_memory.domains.stand_ins.writers.write_mapillary", root="drawn"), "write_mapillary"),
+    "a writer": (called("pin_memory.domains.stand_ins.writers.write_pair", root="drawn"), "write_pair"),
     "hidden by name": (called("pin_memory.methods.finite._Iteration", a=1), "_Iteration"),
     "not an optimiser": (called("torch.optim.swa_utils.AveragedModel", a=1), "name torch.optim.swa_utils.AveragedModel"),
 }

@@ -24,12 +24,25 @@ MARKER = "stand_in.json"
 _VERSION = 4  # of the drawing: raise it when pictures change, so that older ones are drawn anew
 _NOTE = "Drawn stand-ins, not real data: they only show that everything runs. Scores on them say nothing about the real data sets."
 
+# Image and label of each look's data set, below its folder. Odd frames of IDD have names as in its second part and are JPEGs, as users
+# have them who unpack both parts into one folder; the drives are of the first part, which is what the literature means by IDD.
+_FILES = {
+    "G": ("images/{number:05}.png", "labels/{number:05}.png"),
+    "S": ("RAND_CITYSCAPES/RGB/{index:07}.png", "RAND_CITYSCAPES/GT/LABELS/{index:07}.png"),
+    "I": ("leftImg8bit/{split}/{drive:03}/{frame}_leftImg8bit.{suffix}", "gtFine/{split}/{drive:03}/{frame}_gtFine_polygons.json"),
+    "C": ("leftImg8bit/{split}/drawn/{city_frame}_leftImg8bit.png", "gtFine/{split}/drawn/{city_frame}_gtFine_labelIds.png"),
+    "B": ("images/10k/{split}/{key:08x}-{index:08x}.jpg", "labels/sem_seg/masks/{split}/{key:08x}-{index:08x}.png"),
+    "M": ("{folder}/images/drawn-{index:016}.jpg", "{folder}/labels/drawn-{index:016}.png"),
+}
 # Raw ids of the 19 classes, then of the details: lane marking, kerb, licence plate, ego vehicle
-_CITYSCAPES = np.array((7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33, 7, 8, 26, 1), np.uint8)
-_GTAV = np.array((*_CITYSCAPES[:21], 34, *_CITYSCAPES[22:]), np.uint8)
-_SYNTHIA = np.array((3, 4, 2, 21, 5, 7, 15, 9, 6, 16, 1, 10, 17, 8, 18, 19, 20, 12, 11, 22, 4, 8, 0, 0), np.uint8)
-_BDD = np.array((*range(19), 0, 1, 13, 255), np.uint8)
-_MAPILLARY = np.array((13, 15, 17, 6, 3, 45, 48, 50, 30, 29, 27, 19, 20, 55, 61, 54, 58, 57, 52, 24, 2, 55, 64), np.uint8)
+_CITYSCAPES = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33, 7, 8, 26, 1)
+_RAW_IDS = {
+    "G": np.array((*_CITYSCAPES[:21], 34, *_CITYSCAPES[22:]), np.uint8),
+    "S": np.array((3, 4, 2, 21, 5, 7, 15, 9, 6, 16, 1, 10, 17, 8, 18, 19, 20, 12, 11, 22, 4, 8, 0, 0), np.uint8),
+    "C": np.array(_CITYSCAPES, np.uint8),
+    "B": np.array((*range(19), 0, 1, 13, 255), np.uint8),
+    "M": np.array((13, 15, 17, 6, 3, 45, 48, 50, 30, 29, 27, 19, 20, 55, 61, 54, 58, 57, 52, 24, 2, 55, 64), np.uint8),
+}
 _IDD = (*CLASSES, "road", "curb", "license plate", "ego vehicle")
 _IDD_NAMES = tuple("non-drivable fallback" if name == "terrain" else name for name in _IDD)
 
@@ -79,10 +92,10 @@ class StandIns:
         self.root.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.root.parent, prefix=f".{self.root.name}.") as temporary:
             fresh = Path(temporary) / "fresh"  # a folder of its own, since the temporary one is closed to other users
-            for key, look in LOOKS.items():
+            for look in LOOKS:
                 for index in range(self.images_per_domain + max(4, self.images_per_domain // 4)):
-                    scene = draw_scene(key, self.seed, index, self.width)
-                    _WRITERS[key](fresh / look.domain, "train" if index < self.images_per_domain else "val", index, scene)
+                    split = "train" if index < self.images_per_domain else "val"
+                    write_pair(fresh, look, split, index, draw_scene(look, self.seed, index, self.width))
             (fresh / MARKER).write_text(json.dumps({"note": _NOTE, **self.settings}, indent=2) + "\n", encoding="utf-8")
             if self.is_there():  # another process was quicker
                 return False
@@ -114,66 +127,39 @@ class StandIns:
         return False
 
 
-def write_gtav(folder: Path, split: str, index: int, scene: Scene) -> None:
-    """Write `images/NNNNN.png` and a palette PNG of raw ids `labels/NNNNN.png`; the data set has one folder for all splits."""
-    name = f"{index + 1:05}.png"
-    _write_image(folder / "images" / name, scene.image)
-    _write_palette(folder / "labels" / name, _GTAV[scene.detail], _GTAV)
+def write_pair(root: Path, look: str, split: str, index: int, scene: Scene) -> None:
+    """Write image and label below `root` as the look's data set names and encodes them."""
+    even = index % 2 == 0
+    names = {"folder": "training" if split == "train" else "validation", "key": index * 2654435761 % 2**32, "drive": index % 200}
+    names |= {"frame": f"{index:06}" if even else f"frame{index}", "suffix": "png" if even else "jpg"}
+    names |= {"split": split, "index": index, "number": index + 1, "city_frame": f"drawn_000000_{index:06}"}
+    image, label = (root / LOOKS[look].domain / path.format(**names) for path in _FILES[look])
+    for path in (image, label):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    _write(image, cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR))
+    if look == "I":
+        _write_polygons(label, scene.detail)
+        return
+    raw = _RAW_IDS[look][scene.detail]
+    if look in "GM":
+        _write_palette(label, raw, _RAW_IDS[look])
+    elif look == "S":
+        moving = np.isin(scene.detail, _MOVING).astype(np.uint8)
+        # Instance numbers beyond 8 bits, as in the real set, where readers trip over them.
+        instances = np.where(moving, cv2.connectedComponents(moving)[1] + 250, 0)
+        _write(label, np.dstack([np.zeros_like(raw), instances, raw]).astype(np.uint16))  # OpenCV's order: blue, green, red
+    else:
+        _write(label, raw)
 
 
-def write_synthia(folder: Path, split: str, index: int, scene: Scene) -> None:
-    """Write `RAND_CITYSCAPES/{RGB,GT/LABELS}/NNNNNNN.png`, the label as 16-bit RGB: class, instance number, unused."""
-    folder, name = folder / "RAND_CITYSCAPES", f"{index:07}.png"
-    _write_image(folder / "RGB" / name, scene.image)
-    label = np.zeros((*scene.detail.shape, 3), np.uint16)  # OpenCV's order: blue, green, red
-    label[..., 2] = _SYNTHIA[scene.detail]
-    moving = np.isin(scene.detail, _MOVING).astype(np.uint8)
-    number = cv2.connectedComponents(moving)[1]
-    label[..., 1] = np.where(moving, number + 250, 0)  # beyond 8 bits, as in the real set, where readers trip over it
-    _write(folder / "GT" / "LABELS" / name, label)
-
-
-def write_cityscapes(folder: Path, split: str, index: int, scene: Scene) -> None:
-    """Write `leftImg8bit/<split>/<city>/*_leftImg8bit.png` and `gtFine/<split>/<city>/*_gtFine_labelIds.png`."""
-    stem = f"drawn_000000_{index:06}"
-    _write_image(folder / "leftImg8bit" / split / "drawn" / f"{stem}_leftImg8bit.png", scene.image)
-    label = _CITYSCAPES[scene.detail]
-    _write(folder / "gtFine" / split / "drawn" / f"{stem}_gtFine_labelIds.png", label)
-
-
-def write_bdd(folder: Path, split: str, index: int, scene: Scene) -> None:
-    """Write `images/10k/<split>/<stem>.jpg` and train ids `labels/sem_seg/masks/<split>/<stem>.png`."""
-    stem = f"{index * 2654435761 % 2**32:08x}-{index:08x}"
-    _write_image(folder / "images" / "10k" / split / f"{stem}.jpg", scene.image)
-    _write(folder / "labels" / "sem_seg" / "masks" / split / f"{stem}.png", _BDD[scene.detail])
-
-
-def write_mapillary(folder: Path, split: str, index: int, scene: Scene) -> None:
-    """Write `{training,validation}/{images/<key>.jpg,labels/<key>.png}`, the label a palette PNG of v1.2 ids."""
-    folder, key = folder / {"train": "training", "val": "validation"}[split], f"drawn-{index:016}"
-    _write_image(folder / "images" / f"{key}.jpg", scene.image)
-    _write_palette(folder / "labels" / f"{key}.png", _MAPILLARY[scene.detail], _MAPILLARY)
-
-
-def write_idd(folder: Path, split: str, index: int, scene: Scene) -> None:
-    """Write `leftImg8bit/<split>/<drive>/*_leftImg8bit.{png,jpg}` and `gtFine/<split>/<drive>/*_gtFine_polygons.json`.
-
-    All go to drives of the set's first part, which is what the literature means by IDD; odd ones are named as in its second part and JPEGs,
-    as users have them who unpack both parts into one folder.
-    """
-    drive = f"{index % 200:03}"
-    stem, suffix = (f"{index:06}", "png") if index % 2 == 0 else (f"frame{index}", "jpg")
-    _write_image(folder / "leftImg8bit" / split / drive / f"{stem}_leftImg8bit.{suffix}", scene.image)
-    height, width = scene.detail.shape
+def _write_polygons(path: Path, detail: np.ndarray) -> None:
+    height, width = detail.shape
     # As text at once: thousands of small lists would keep the garbage collector busy, which takes longer than the drawing.
     objects = [
         f'{{"label": "{item["label"]}", "deleted": 0, "polygon": [{", ".join(map("[{}, {}]".format, *item["polygon"].T.tolist()))}]}}'
-        for item in polygons(scene.detail)
+        for item in polygons(detail)
     ]
-    text = f'{{"imgHeight": {height}, "imgWidth": {width}, "objects": [{", ".join(objects)}]}}'
-    file = folder / "gtFine" / split / drive / f"{stem}_gtFine_polygons.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, encoding="utf-8")
+    path.write_text(f'{{"imgHeight": {height}, "imgWidth": {width}, "objects": [{", ".join(objects)}]}}', encoding="utf-8")
 
 
 def polygons(detail: np.ndarray) -> list[dict[str, Any]]:
@@ -196,19 +182,10 @@ def polygons(detail: np.ndarray) -> list[dict[str, Any]]:
     ]
 
 
-# by look, in the order of `LOOKS`
-_WRITERS = dict(zip(LOOKS, (write_gtav, write_synthia, write_idd, write_cityscapes, write_bdd, write_mapillary), strict=True))
-
-
 def _write(path: Path, pixels: np.ndarray) -> None:
     """Write a label map or a picture in OpenCV's order of channels, as PNG or JPEG by the suffix."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     options = _PNG if path.suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, 85]
     path.write_bytes(cv2.imencode(path.suffix, pixels, options)[1].tobytes())
-
-
-def _write_image(path: Path, image: np.ndarray) -> None:
-    _write(path, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
 
 
 def _write_palette(path: Path, label: np.ndarray, raw_ids: np.ndarray) -> None:
@@ -217,5 +194,4 @@ def _write_palette(path: Path, label: np.ndarray, raw_ids: np.ndarray) -> None:
         colours[raw] = PALETTE[train]
     picture = Image.fromarray(label)
     picture.putpalette(colours.ravel().tolist())
-    path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path, compress_level=1)
