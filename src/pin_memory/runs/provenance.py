@@ -37,18 +37,12 @@ def git_state(checkout: Path) -> dict[str, Any] | None:
     """Revision of a source checkout and whether tracked files differ from it; a parent's repository does not count."""
     if not (checkout / ".git").exists():
         return None
-    revision = _git(checkout, "rev-parse", "HEAD")
-    status = _git(checkout, "status", "--porcelain", "--untracked-files=no")
-    return None if revision is None or status is None else {"revision": revision, "dirty": bool(status)}
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    """One git command's output, or None if it failed."""
+    command = ["git", "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty"]
     try:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=20)
+        found = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return {"revision": found.removesuffix("-dirty"), "dirty": found.endswith("-dirty")}
 
 
 def _version(name: str) -> str | None:
