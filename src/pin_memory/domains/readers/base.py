@@ -89,7 +89,7 @@ class Domain(Dataset[dict[str, Any]]):
         self.found = self.find()
         self.table = self.table if self.layout.table is None else self.layout.table
         self._handle_unpaired(unmatched or self.unmatched)
-        self.samples = self.select(self.found.pairs(self.sample_name))
+        self.samples = self.select(self.found.pairs(self.unique_file_names))
         if not self.samples:
             raise self.missing(f"no image for the split {split!r}")
 
@@ -139,10 +139,6 @@ class Domain(Dataset[dict[str, Any]]):
             return f"it follows the tree {layout.name!r}, but there is no {folder} with its labels; {contents(self.root)}"
         absent = "none of its known folder trees is there; " if self.root.is_dir() and any(self.root.iterdir()) else ""
         return absent + contents(self.root)
-
-    def sample_name(self, key: str) -> str:
-        """The name of a sample, unique in the split and usable as a file name, from its key: the path that image and label share."""
-        return key.rsplit("/", 1)[-1] if self.unique_file_names else key.replace("/", "_")
 
     def select(self, pairs: list[Sample]) -> list[Sample]:
         """The samples of the split: lists, folders or the reader's rule decide; invalid ones are left out with a note."""

@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -120,10 +120,13 @@ class Found:
         """Keys of labels without an image, sorted."""
         return sorted(self.labels.keys() - self.images.keys())
 
-    def pairs(self, name: Callable[[str], str]) -> list[Sample]:
-        """The samples, named by what `name` makes of their keys and sorted by that."""
-        both = self.images.keys() & self.labels.keys()
-        return sorted((Sample(name(key), self.images[key], self.labels[key]) for key in both), key=lambda sample: sample.name)
+    def pairs(self, unique_file_names: bool) -> list[Sample]:
+        """The samples, sorted by names that are usable as file names; folders are part of them unless file names are unique."""
+        samples = []
+        for key in self.images.keys() & self.labels.keys():
+            name = key.rsplit("/", 1)[-1] if unique_file_names else key.replace("/", "_")
+            samples.append(Sample(name, self.images[key], self.labels[key]))
+        return sorted(samples, key=lambda sample: sample.name)
 
 
 def recognise(root: Path, layouts: Sequence[Layout], inner_roots: Sequence[str], splits: Sequence[str]) -> Found | None:
