@@ -12,7 +12,7 @@ import numpy as np
 from scipy.io import savemat
 
 from pin_memory.domains.readers.folder import FolderDomain
-from pin_memory.domains.readers.idd_polygons import read_polygons
+from pin_memory.domains.readers.idd import read_polygons
 from pin_memory.domains.readers.mapillary import V1_2, check_config
 from pin_memory.domains.readers.wilddash import WildDash
 from pin_memory.runs.folder import RunFolder

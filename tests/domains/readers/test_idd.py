@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from pin_memory.domains import IDD, IDDDataModule
-from pin_memory.domains.readers.idd import part_of
-from pin_memory.domains.readers.idd_polygons import rasterize
+from pin_memory.domains.readers.idd import part_of, rasterize
 from pin_memory.utils.errors import ConfigurationError, DataError
 from tests.domains.readers.domain_cases import DomainCase, Tree, stripes, write_grey, write_image
 
@@ -278,7 +277,7 @@ class TestPolygonCache:
         assert self.read(domain) == {13}
         (entry,) = self.entries(cache)
         assert entry.suffix == ".png"
-        monkeypatch.setattr("pin_memory.domains.readers.idd_polygons.rasterize", pytest.fail)
+        monkeypatch.setattr("pin_memory.domains.readers.idd.rasterize", pytest.fail)
         assert self.read(domain) == {13}
 
     def test_a_changed_file_is_drawn_anew(self, domain: IDD) -> None:

@@ -1,18 +1,33 @@
 """IDD (India Driving Dataset; Varma et al., WACV 2019): part I with 6,993 training and 981 validation frames, and part II."""
 
+import hashlib
+import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image, ImageDraw
 
 from pin_memory.domains.readers.base import Domain
-from pin_memory.domains.readers.decoding import read_indices
-from pin_memory.domains.readers.idd_polygons import ID_TABLE, IDS, cached_polygons, read_polygons
+from pin_memory.domains.readers.decoding import max_pixels, read_indices
 from pin_memory.domains.readers.layouts import TRAIN_AND_VAL, TRAIN_IDS, Found, Layout
-from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError, DataError
+from pin_memory.utils.files import atomic_write, cache_folder
 from pin_memory.utils.labels import CLASSES, IGNORE, label_table
+from pin_memory.utils.safe_load import read_json
+
+# Every class of the data set, in the order of its ids. A name of the 19 means that class, and non-drivable fallback is terrain (9).
+_CLASSES = (
+    "road, parking, drivable fallback, sidewalk, rail track, non-drivable fallback, person, animal, rider, motorcycle, bicycle, "
+    "autorickshaw, car, truck, bus, caravan, trailer, train, vehicle fallback, curb, wall, fence, guard rail, billboard, traffic sign, "
+    "traffic light, pole, polegroup, obs-str-bar-fallback, building, bridge, tunnel, vegetation, sky, fallback background, unlabeled, "
+    "ego vehicle, rectification border, out of roi, license plate"
+)
+_IDS = {name: number for number, name in enumerate(_CLASSES.split(", "))}
+_TABLE = label_table({_IDS[name]: train_id for train_id, name in enumerate(CLASSES) if name in _IDS} | {_IDS["non-drivable fallback"]: 9})
 
 _FIRST_DRIVE_OF_PART_2 = 200  # drives 0..199 are part I, those from 201 on part II; there is no drive 200
 
@@ -25,9 +40,9 @@ _LEVEL_3_NOTE = (
 # The kinds of labels, the preferred one first: file name, and fields of the layout.
 _POLYGONS, _LOSSY = "polygons", "level3Ids"
 _KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "ids": (r"(.+)_gtFine_(?i:labelids)\.png", {"raw_ids": range(IDS)}),
+    "ids": (r"(.+)_gtFine_(?i:labelids)\.png", {"raw_ids": range(len(_IDS))}),
     "csTrainIds": (r"(.+)_gtFine_(?i:labelcsTrainIds)\.png", TRAIN_IDS),
-    _POLYGONS: (r"(.+)_gtFine_polygons\.json", {"raw_ids": range(IDS)}),
+    _POLYGONS: (r"(.+)_gtFine_polygons\.json", {"raw_ids": range(len(_IDS))}),
     _LOSSY: (r"(.+)_gtFine_(?i:labellevel3Ids)\.png", {"table": label_table(_LEVEL_3), "raw_ids": frozenset({*range(26), IGNORE})}),
 }
 _TREES = {
@@ -36,6 +51,11 @@ _TREES = {
 }
 # Training frames of part II are not listed anywhere public.
 _COUNTS: Mapping[tuple[int, ...], Mapping[str, int]] = {(1,): {"train": 6993, "val": 981}, (2,): {"val": 1055}, (1, 2): {"val": 2036}}
+_MAX_SIDE = 20_000  # pixels, ten times that of the data set
+_MAX_BYTES = 2**26  # of a file: 64 MiB, a hundred times that of the data set
+_VERSION = 1  # of the drawing: raise it when maps change, so that older ones are drawn anew
+
+log = logging.getLogger(__name__)
 
 
 class IDD(Domain):
@@ -62,7 +82,7 @@ gtFine/{train,val}/<drive>/<frame>_gtFine_polygons.json    (or _labelids.png, _l
         "idd-segmentation.tar.gz (IDD Segmentation, IDD 20k part I) and idd-20k-II.tar.gz (part II) from idd.insaan.iiit.ac.in "
         "(after registration)"
     )
-    table = ID_TABLE
+    table = _TABLE
     layouts = tuple(
         Layout(f"{tree}, {kind}", images, labels, r"(.+)_leftImg8bit\.(?:png|jpg)", label, TRAIN_AND_VAL, kind, **fields)
         for kind, (label, fields) in _KINDS.items()
@@ -130,3 +150,59 @@ def part_of(key: str) -> int:
     """The part of IDD that a frame belongs to, by the number of its drive."""
     drive = key.split("/", 1)[0]
     return 2 if drive.isdigit() and int(drive) >= _FIRST_DRIVE_OF_PART_2 else 1
+
+
+def rasterize(annotation: dict[str, Any]) -> np.ndarray:
+    """Draw the objects of an annotation in their order onto an unlabelled map of IDD's ids, (imgHeight, imgWidth) uint8.
+
+    Objects marked as deleted and polygons of less than three points are left out. A label that is unknown but known without a final "group"
+    counts as that; other unknown labels are left out.
+    """
+    width, height = int(annotation["imgWidth"]), int(annotation["imgHeight"])
+    # A damaged number must not ask for all memory.
+    if not (1 <= width <= _MAX_SIDE and 1 <= height <= _MAX_SIDE and width * height <= max_pixels()):
+        raise ValueError(f"a size of {width}x{height}, not within 1..{_MAX_SIDE} and {max_pixels()} pixels in all")
+    canvas = Image.new("L", (width, height), _IDS["unlabeled"])
+    draw = ImageDraw.Draw(canvas)
+    for item in annotation["objects"]:
+        name = item["label"] if item["label"] in _IDS else item["label"].removesuffix("group")
+        polygon = [(float(x), float(y)) for x, y in item["polygon"]]
+        if name in _IDS and len(polygon) >= 3 and not item.get("deleted"):
+            draw.polygon(polygon, fill=_IDS[name])
+    return np.array(canvas)
+
+
+def read_polygons(path: Path) -> np.ndarray:
+    """Draw the polygons of a frame, (H, W) uint8 ids of IDD."""
+    try:
+        return rasterize(read_json(path, _MAX_BYTES))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    except (ValueError, OverflowError, KeyError, TypeError, AttributeError, SystemError) as error:
+        raise DataError(
+            f"{path}: not a complete IDD label: expected JSON with imgWidth, imgHeight and objects of label and polygon, "
+            f"found {type(error).__name__}: {error}. Get this file again."
+        ) from error
+
+
+def cached_polygons(path: Path) -> np.ndarray:
+    """Draw the polygons of a frame once, and keep the map as a PNG in the user's cache folder.
+
+    A file that changed (another size or time) is drawn anew, and so is one whose map is damaged.
+    """
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    key = f"{_VERSION}\n{path.absolute()}\n{state.st_size}\n{state.st_mtime_ns}"
+    digest = hashlib.sha256(key.encode()).hexdigest()[:32]
+    entry = cache_folder("idd_polygons", digest[:2]) / f"{digest}.png"
+    with suppress(DataError):  # not there yet, or damaged
+        return read_indices(entry)
+    label = read_polygons(path)
+    try:
+        with atomic_write(entry) as temporary:
+            Image.fromarray(label).save(temporary, compress_level=1)
+    except OSError as error:
+        log.warning("IDD: drawn polygons cannot be kept in %s (%s); they are drawn each time.", entry.parent, error)
+    return label
