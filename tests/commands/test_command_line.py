@@ -112,7 +112,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("fault", ["empty folder", "no label", "size", "truncated"])
-def test_faulty_data_is_told_plainly(sets: Path, tmp_path: Path, fault: str) -> None:
+def test_invalid_data_is_reported(sets: Path, tmp_path: Path, fault: str) -> None:
     """Whatever is wrong with a data set names the file or folder."""
     root = tmp_path / "data"
     shutil.copytree(sets, root)
@@ -158,7 +158,7 @@ def test_faulty_data_is_told_plainly(sets: Path, tmp_path: Path, fault: str) -> 
     ],
 )
 def test_mistakes_in_settings(tmp_path: Path, overrides: list[str], expected: str) -> None:
-    """One message that names what to mend."""
+    """One message that names what to fix."""
     given = {override.partition("=")[0] for override in overrides}
     tiny = [o for o in TINY if o.partition("=")[0] not in given] if "experiment=demo" in overrides else []
     assert expected in mistake("train", *tiny, *overrides, cwd=tmp_path)

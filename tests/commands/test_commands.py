@@ -136,7 +136,7 @@ def _as_main(path: Path, arguments: tuple[str, ...], variables: dict[str, str], 
     runpy.run_path(str(path), run_name="__main__")
 
 
-def assert_told(done: subprocess.CompletedProcess[str], *parts: str, exit_code: int = 2) -> None:
+def assert_reported(done: subprocess.CompletedProcess[str], *parts: str, exit_code: int = 2) -> None:
     """The command ended with a message that has these parts, and without a traceback."""
     assert done.returncode == exit_code, done.stderr
     assert "Traceback" not in done.stderr + done.stdout
@@ -176,7 +176,7 @@ def test_a_command_without_a_folder_leaves_nothing_behind(run: Run, tmp_path: Pa
 
 def test_a_users_error_is_one_message_on_the_screen_and_in_the_log(run: Run, tmp_path: Path) -> None:
     done = run("kind=user")
-    assert_told(done)
+    assert_reported(done)
     assert done.stderr == "Error: no data in /nowhere: get some\n"
     assert "no data" not in done.stdout
     (log,) = (tmp_path / "cwd" / "runs" / "toy").glob("*/log.txt")
@@ -204,18 +204,18 @@ def test_a_users_error_is_one_message_on_the_screen_and_in_the_log(run: Run, tmp
         (["paths.output=/dev/null/runs"], ["/dev/null/runs", "is a file", "paths.output=DIR"]),
     ],
 )
-def test_mistakes_are_told(run: Run, arguments: list[str], parts: list[str]) -> None:
-    assert_told(run(*arguments), *parts)
+def test_mistakes_are_reported(run: Run, arguments: list[str], parts: list[str]) -> None:
+    assert_reported(run(*arguments), *parts)
 
 
-def test_an_error_in_a_loaders_worker_is_told_without_the_workers_traceback(run: Run) -> None:
+def test_an_error_in_a_loaders_worker_is_reported_without_the_workers_traceback(run: Run) -> None:
     done = run("kind=worker")
-    assert_told(done)
+    assert_reported(done)
     assert done.stderr.endswith("Error: expected a label\nfound none\n")
 
 
 def test_a_file_in_the_place_of_the_run_folder(run: Run, toy: Path) -> None:
-    assert_told(run(f"hydra.run.dir={toy / 'toy.py'}"), str(toy / "toy.py"), "in the way")
+    assert_reported(run(f"hydra.run.dir={toy / 'toy.py'}"), str(toy / "toy.py"), "in the way")
 
 
 def test_a_full_disk_ends_the_log_file_not_the_run(run: Run) -> None:
@@ -250,7 +250,7 @@ def test_full_error_shows_the_traceback_of_a_mistake_too(run: Run) -> None:
 
 @pytest.mark.parametrize("kind", ["interrupt", "lightning_interrupt"])
 def test_ctrl_c(run: Run, kind: str) -> None:
-    assert_told(run(f"kind={kind}"), "Stopped by Ctrl-C.", exit_code=130)
+    assert_reported(run(f"kind={kind}"), "Stopped by Ctrl-C.", exit_code=130)
 
 
 def test_the_task_sees_the_environment_as_it_was(run: Run) -> None:
@@ -258,7 +258,7 @@ def test_the_task_sees_the_environment_as_it_was(run: Run) -> None:
 
 
 @pytest.mark.slow
-def test_a_sweep_goes_on_after_a_mistake_and_after_a_defect(run: Run, tmp_path: Path) -> None:
+def test_a_sweep_continues_after_a_mistake_and_after_a_defect(run: Run, tmp_path: Path) -> None:
     done = run("-m", "kind=user,defect,ok")
     assert done.returncode == 2
     assert "job #0 of the sweep: no data in /nowhere: get some" in done.stderr
@@ -289,7 +289,7 @@ def test_the_overview_names_every_command_in_a_line() -> None:
 
 def test_an_unknown_command_shows_the_choices() -> None:
     done = pin_memory("trian")
-    assert_told(done, "'trian'", "Did you mean train?", ", ".join(NAMES))
+    assert_reported(done, "'trian'", "Did you mean train?", ", ".join(NAMES))
 
 
 def test_version() -> None:

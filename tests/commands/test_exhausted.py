@@ -50,7 +50,7 @@ class DyingModule(FolderDataModule):
     reader = Dying
 
 
-def told(root: Path, workers: int) -> Mistake:
+def message_of(root: Path, workers: int) -> Mistake:
     """What is said when image 3 is read in training."""
     plain = TrainTransform(16, (1.0, 1.0), 0.0, (0, 0, 0, 0), 0.0, None)
     loader = DyingModule(root, plain, Loading(batch_size=2, num_workers=workers)).train_dataloader("own")
@@ -63,7 +63,7 @@ def told(root: Path, workers: int) -> Mistake:
 
 def test_a_killed_loading_process(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DYING", "killed")
-    message, code = told(root, workers=1)
+    message, code = message_of(root, workers=1)
     assert code == ResourceError.exit_code == 3
     for part in (
         "exited unexpectedly",
@@ -81,7 +81,7 @@ def test_a_killed_loading_process(root: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("workers", [0, 1])
 def test_no_memory_for_an_image(root: Path, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DYING", "memory")
-    message, code = told(root, workers)
+    message, code = message_of(root, workers)
     assert code == ResourceError.exit_code
     for part in ("no memory is left for", "3.png", "loading.num_workers", "one of the samples "):
         assert part in message
@@ -89,14 +89,14 @@ def test_no_memory_for_an_image(root: Path, workers: int, monkeypatch: pytest.Mo
     assert "resume=" not in message
 
 
-@pytest.mark.parametrize(("name", "goes_on"), [("train", True), ("predict", False), ("evaluate", False)])
-def test_going_on_is_said_in_training_alone(name: str, goes_on: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "offers_resumption"), [("train", True), ("predict", False), ("evaluate", False)])
+def test_a_resumption_is_offered_in_training_alone(name: str, offers_resumption: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     with initialize_config_dir(str(config_directory()), version_base="1.3"):
         settings = compose(name, return_hydra_config=True)
     monkeypatch.setattr(HydraConfig.instance(), "cfg", settings)
     mistake = explain(MemoryError())
     assert mistake is not None
-    assert ("resume=RUN" in mistake.message) == goes_on
+    assert ("resume=RUN" in mistake.message) == offers_resumption
 
 
 def test_no_memory_for_a_tensor() -> None:

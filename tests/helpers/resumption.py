@@ -1,4 +1,4 @@
-"""Runs that are stopped and go on, and what has to be the same as without the stop."""
+"""Runs that are stopped and resumed, and what has to be the same as without the stop."""
 
 import os
 import signal
@@ -54,7 +54,7 @@ class Disturbance(Callback):
 
 
 def fit(data: Path, run: Path, *overrides: str, resume: Path | None = None, disturbed: tuple[str, int, str] | None = None) -> Any:
-    """Train in `run`, or go on with it; `disturbed` are the arguments of a `Disturbance`, whose exception is let through."""
+    """Train in `run`, or resume it; `disturbed` are the arguments of a `Disturbance`, whose exception is let through."""
     given = [*TINY, f"paths.data={data}", f"paths.run={run}", f"resume={resume or 'null'}", *overrides]
     if disturbed:
         hook, step, kind = disturbed

@@ -35,7 +35,7 @@ def test_a_photo_is_turned_upright(tmp_path: Path) -> None:
     assert read_rgb(tmp_path / "phone.jpg").shape == (60, 40, 3)
 
 
-def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_reported(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no image")
     with pytest.raises(DataError, match="no such file"):
         read_rgb(tmp_path / "gone.png")

@@ -38,7 +38,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def nothing_heavy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No weights are downloaded, no image is decoded and no step is made before a mistake is told."""
+    """No weights are downloaded, no image is decoded and no step is made before a mistake is reported."""
 
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("too late")
@@ -54,7 +54,7 @@ def composed(command: str, *overrides: str) -> DictConfig:
         return compose(command, overrides=list(overrides))
 
 
-def told(sets: Path, folder: Path, *overrides: str) -> str:
+def message_of(sets: Path, folder: Path, *overrides: str) -> str:
     """What the command would say."""
     given = {override.partition("=")[0] for override in overrides}
     base = [*SMALL, "experiment=multi_source_gs", f"paths.data={sets}", f"paths.run={folder}"]
@@ -137,9 +137,9 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("override", "expected"), MISTAKES, ids=[override for override, _ in MISTAKES])
-def test_a_mistake_is_told_before_anything_heavy(sets: Path, tmp_path: Path, override: str, expected: str) -> None:
+def test_a_mistake_is_reported_before_anything_heavy(sets: Path, tmp_path: Path, override: str, expected: str) -> None:
     """One wrong setting."""
-    assert expected in told(sets, tmp_path / "run", override)
+    assert expected in message_of(sets, tmp_path / "run", override)
 
 
 class Parent:
@@ -206,14 +206,14 @@ COMBINATIONS = [
 @pytest.mark.parametrize(("overrides", "expected"), COMBINATIONS)
 def test_settings_that_exclude_one_another(sets: Path, tmp_path: Path, overrides: list[str], expected: str) -> None:
     """Each is fine alone."""
-    assert expected in told(sets, tmp_path / "run", *overrides)
+    assert expected in message_of(sets, tmp_path / "run", *overrides)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 @pytest.mark.parametrize("accelerator", ["gpu", "cuda"])
 def test_a_gpu_that_is_not_there(sets: Path, tmp_path: Path, accelerator: str) -> None:
     """Says what to take instead."""
-    assert "Set trainer.accelerator=cpu, or auto" in told(sets, tmp_path / "run", f"trainer.accelerator={accelerator}")
+    assert "Set trainer.accelerator=cpu, or auto" in message_of(sets, tmp_path / "run", f"trainer.accelerator={accelerator}")
 
 
 def test_no_validation_before_the_end_is_said_but_allowed(caplog: pytest.LogCaptureFixture) -> None:
@@ -238,10 +238,10 @@ def other_classes(trained_run: Path, tmp_path: Path) -> Path:
     return tmp_path / "hedge.ckpt"
 
 
-def test_a_checkpoint_of_other_classes_is_not_gone_on_from(sets: Path, tmp_path: Path, other_classes: Path) -> None:
+def test_a_checkpoint_of_other_classes_is_not_resumed_from(sets: Path, tmp_path: Path, other_classes: Path) -> None:
     """A network of the same size, whose channels mean something else."""
     sources = ["network=deeplab_v3plus_resnet18", "network.backbone.pretrained=null", "+domain@data.sources.idd=idd"]
-    message = told(sets, tmp_path / "run", f"resume={other_classes}", *sources)
+    message = message_of(sets, tmp_path / "run", f"resume={other_classes}", *sources)
     assert "differ first in class 4: 'hedge' there, 'fence' here" in message
     assert "Give the data the classes of the checkpoint" in message
 

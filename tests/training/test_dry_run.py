@@ -112,7 +112,7 @@ def test_the_text_of_a_plan() -> None:
 
 
 def test_a_system_without_the_module_resource(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows: the module can be imported, and tells no peak of a CPU."""
+    """Windows: the module can be imported, and has no peak of a CPU."""
     monkeypatch.setitem(sys.modules, "resource", None)
     spec = importlib.util.spec_from_file_location("dry_run_on_windows", dry_run.__file__)
     assert spec is not None

@@ -1,4 +1,4 @@
-"""Runs that are stopped anywhere go on as if they had not been."""
+"""Runs that are stopped anywhere are resumed as if they had not been."""
 
 import shutil
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from pin_memory.utils.signals import STOPPED, Stopped
 from tests.helpers.locked import locked_by_another_process
 from tests.helpers.resumption import WHITENED, Killed, differences, fit, left
 
-Whole = Callable[..., dict[str, Any]]
+Undisturbed = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +29,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     """What a run with given overrides leaves that nothing stops; each is made once."""
     made: dict[tuple[str, ...], dict[str, Any]] = {}
 
     def of(*overrides: str) -> dict[str, Any]:
         if overrides not in made:
-            run = tmp_path_factory.mktemp("whole") / "run"
+            run = tmp_path_factory.mktemp("undisturbed") / "run"
             fit(data, run, *overrides)
             made[overrides] = left(run)
         return made[overrides]
@@ -56,7 +56,9 @@ STOPS = [
 
 
 @pytest.mark.parametrize(("hook", "step", "kind"), STOPS)
-def test_a_stopped_run_ends_as_one_that_was_not_stopped(whole: Whole, data: Path, tmp_path: Path, hook: str, step: int, kind: str) -> None:
+def test_a_stopped_run_ends_as_one_that_was_not_stopped(
+    undisturbed: Undisturbed, data: Path, tmp_path: Path, hook: str, step: int, kind: str
+) -> None:
     """Bit by bit: weights, memory, batch norm, optimiser, schedule, best weights and score, trace; no metric missing."""
     run = tmp_path / "run"
     how: Any = {"kill": Killed, "SIGINT": SystemExit}.get(kind, Stopped)  # Lightning makes exit code 1 of Ctrl-C
@@ -65,12 +67,12 @@ def test_a_stopped_run_ends_as_one_that_was_not_stopped(whole: Whole, data: Path
     if how is Stopped:
         assert caught.value.code == STOPPED
     fit(data, run, resume=run)
-    assert differences(whole(), left(run)) == []
+    assert differences(undisturbed(), left(run)) == []
     assert not [path for path in run.rglob(".*") if path.is_file() and path.name != ".lock"]
 
 
 @pytest.mark.slow
-def test_stops_one_after_the_other(whole: Whole, data: Path, tmp_path: Path) -> None:
+def test_stops_one_after_the_other(undisturbed: Undisturbed, data: Path, tmp_path: Path) -> None:
     """The validation that was left is made again, once, also when the next stop comes right after it."""
     run = tmp_path / "run"
     with pytest.raises(Stopped):
@@ -82,35 +84,35 @@ def test_stops_one_after_the_other(whole: Whole, data: Path, tmp_path: Path) -> 
     with pytest.raises(Stopped):
         fit(data, run, disturbed=("on_validation_batch_end", 10, "SIGTERM"), resume=run)
     fit(data, run, resume=run)
-    assert differences(whole(), left(run)) == []
+    assert differences(undisturbed(), left(run)) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [5, 6, 8])
-def test_a_choice_before_an_iteration_is_the_same(whole: Whole, data: Path, tmp_path: Path, step: int) -> None:
+def test_a_choice_before_an_iteration_is_the_same(undisturbed: Undisturbed, data: Path, tmp_path: Path, step: int) -> None:
     """Before it, right before it, and after it."""
     with pytest.raises(Stopped):
         fit(data, tmp_path / "run", *WHITENED, disturbed=("on_train_batch_start", step, "SIGTERM"))
     fit(data, tmp_path / "run", *WHITENED, resume=tmp_path / "run")
     found = left(tmp_path / "run")
     assert found["last"]["state_dict"]["whitening.mask0"].any()
-    assert differences(whole(*WHITENED), found) == []
+    assert differences(undisturbed(*WHITENED), found) == []
 
 
 @pytest.mark.slow
-def test_noise_in_validation_and_workers(whole: Whole, data: Path, tmp_path: Path) -> None:
+def test_noise_in_validation_and_workers(undisturbed: Undisturbed, data: Path, tmp_path: Path) -> None:
     """Loaders draw the seeds of their workers from the generator that makes the noise."""
     overrides = ["loading.num_workers=2", "network.memory.gumbel_in_evaluation=true", "trainer.max_steps=10"]
     with pytest.raises(Stopped):
         fit(data, tmp_path / "run", *overrides, disturbed=("on_validation_batch_end", 5, "SIGTERM"))
     fit(data, tmp_path / "run", *overrides, resume=tmp_path / "run")
-    assert differences(whole(*overrides), left(tmp_path / "run")) == []
-    alike = whole(*[override for override in overrides if "workers" not in override])
+    assert differences(undisturbed(*overrides), left(tmp_path / "run")) == []
+    alike = undisturbed(*[override for override in overrides if "workers" not in override])
     assert differences(alike, left(tmp_path / "run")) == []
 
 
 @pytest.mark.slow
-def test_a_kill_between_best_and_last(whole: Whole, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_between_best_and_last(undisturbed: Undisturbed, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The newer best.ckpt is none that the older state knows of."""
     save = LastCheckpoint.on_validation_end
 
@@ -128,12 +130,12 @@ def test_a_kill_between_best_and_last(whole: Whole, data: Path, tmp_path: Path, 
     )
     assert (best, last) == (10, 9)
     fit(data, tmp_path / "run", resume=tmp_path / "run")
-    assert differences(whole(), left(tmp_path / "run")) == []
+    assert differences(undisturbed(), left(tmp_path / "run")) == []
 
 
 @pytest.mark.parametrize("harm", ["flipped", *(pytest.param(harm, marks=pytest.mark.slow) for harm in ("cut", "empty", "pickle"))])
-def test_a_damaged_newest_checkpoint_is_told_and_the_one_before_taken(
-    whole: Whole, data: Path, tmp_path: Path, harm: str, caplog: pytest.LogCaptureFixture
+def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_taken(
+    undisturbed: Undisturbed, data: Path, tmp_path: Path, harm: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With the same end, and nothing of the damaged one kept."""
     run = tmp_path / "run"
@@ -152,12 +154,12 @@ def test_a_damaged_newest_checkpoint_is_told_and_the_one_before_taken(
     assert f"Damaged: {last}" in caplog.text
     assert "Resuming from" in caplog.text
     assert "step-10.ckpt" in caplog.text
-    assert differences(whole(), left(run)) == []
+    assert differences(undisturbed(), left(run)) == []
     assert sorted(path.name for path in last.parent.glob("*.ckpt")) == ["best.ckpt", "last.ckpt", "step-15.ckpt"]
 
 
 @pytest.mark.slow
-def test_no_whole_checkpoint_is_an_error_that_names_all(data: Path, tmp_path: Path) -> None:
+def test_no_intact_checkpoint_is_an_error_that_names_all(data: Path, tmp_path: Path) -> None:
     """Not a start from the beginning: something is wrong with the disk."""
     run = tmp_path / "run"
     fit(data, run, "trainer.max_steps=6")
@@ -170,14 +172,14 @@ def test_no_whole_checkpoint_is_an_error_that_names_all(data: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_a_finished_run_goes_on_when_more_steps_are_asked_for(whole: Whole, data: Path, tmp_path: Path) -> None:
+def test_a_finished_run_continues_when_more_steps_are_requested(undisturbed: Undisturbed, data: Path, tmp_path: Path) -> None:
     """As one that was to make them from the start."""
     fit(data, tmp_path / "run", "trainer.max_steps=11")
     fit(data, tmp_path / "run", resume=tmp_path / "run")
-    found, wanted = left(tmp_path / "run"), whole()
-    for part in (found, found["best"], found["last"], wanted, wanted["best"], wanted["last"]):
+    found, expected = left(tmp_path / "run"), undisturbed()
+    for part in (found, found["best"], found["last"], expected, expected["best"], expected["last"]):
         part.pop("trace", None)  # its interval goes by the length of the run
-    assert differences(wanted, found) == []
+    assert differences(expected, found) == []
 
 
 def test_the_checkpoint_is_read_once_and_once_more_by_lightning(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,12 +204,12 @@ def test_a_longer_run_takes_the_schedule_of_its_settings(data: Path, tmp_path: P
 
 
 @pytest.mark.slow
-def test_a_checkpoint_file_starts_a_new_run(whole: Whole, data: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_file_starts_a_new_run(undisturbed: Undisturbed, data: Path, tmp_path: Path) -> None:
     """In its own folder, with its own rows of metrics; the earlier run stays as it is, and the new one ends as if it had not stopped."""
     fit(data, tmp_path / "run", "trainer.max_steps=6")
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     fit(data, tmp_path / "new", "trainer.max_steps=8", resume=tmp_path / "run" / "checkpoints" / "last.ckpt")
-    ends = [found["last"]["state_dict"] for found in (whole("trainer.max_steps=8"), left(tmp_path / "new"))]
+    ends = [found["last"]["state_dict"] for found in (undisturbed("trainer.max_steps=8"), left(tmp_path / "new"))]
     assert differences(*ends) == []
     assert before == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     steps, _ = left(tmp_path / "new")["metrics"]["loss/inner_segmentation"]

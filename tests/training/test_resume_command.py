@@ -118,7 +118,7 @@ def test_a_command_line_that_was_completed_stays_so(cwd: Path) -> None:
     ],
 )
 def test_what_starts_a_new_run_or_none_is_left_as_it_is(cwd: Path, arguments: list[str]) -> None:
-    """A file, another folder, a sweep, a question, a mistake that Hydra tells."""
+    """A file, another folder, a sweep, a question, a mistake that Hydra reports."""
     begun(cwd / "run", "experiment=demo")
     (cwd / "file.ckpt").touch()
     (cwd / "folder").mkdir()
@@ -126,7 +126,7 @@ def test_what_starts_a_new_run_or_none_is_left_as_it_is(cwd: Path, arguments: li
 
 
 @pytest.mark.parametrize("content", [None, "", "a: b", "[1", "!!python/object/apply:os.system [false]"])
-def test_a_run_without_settings_is_told_unless_they_are_given(cwd: Path, content: str | None) -> None:
+def test_a_run_without_settings_is_reported_unless_they_are_given(cwd: Path, content: str | None) -> None:
     """Such as one that was killed while Hydra wrote them."""
     record = begun(cwd / "run", "experiment=demo") / ".hydra" / "overrides.yaml"
     record.unlink() if content is None else record.write_text(content)
@@ -155,7 +155,7 @@ def test_auto_finds_the_newest_unfinished_run_of_the_same_settings(cwd: Path, ca
     for number, (name, overrides, done) in enumerate(
         [
             ("old", ["experiment=demo", "seed=1"], False),
-            ("wanted", ["seed=1", "experiment=demo", "paths.data=elsewhere", "resume=x.ckpt"], False),
+            ("requested", ["seed=1", "experiment=demo", "paths.data=elsewhere", "resume=x.ckpt"], False),
             ("finished", ["experiment=demo", "seed=1"], True),
             ("other", ["experiment=demo", "seed=2"], False),
             ("multirun/x", ["experiment=demo", "seed=1"], False),
@@ -164,16 +164,16 @@ def test_auto_finds_the_newest_unfinished_run_of_the_same_settings(cwd: Path, ca
         begun(runs / name, *overrides, results=done)
         os.utime(runs / name / "checkpoints" / "last.ckpt", (number, number))
     found = with_recorded_settings(["experiment=demo", "seed=1", "resume=auto"])
-    assert found[-2:] == ours("runs/demo/wanted")
-    assert found.count("resume='runs/demo/wanted'") == 1
-    assert "resuming runs/demo/wanted" in capsys.readouterr().out
+    assert found[-2:] == ours("runs/demo/requested")
+    assert found.count("resume='runs/demo/requested'") == 1
+    assert "resuming runs/demo/requested" in capsys.readouterr().out
     assert with_recorded_settings(["resume=auto"])[-2:] == ours("runs/demo/other")  # the newest of any settings
-    with locked_by_another_process(runs / "wanted"):
+    with locked_by_another_process(runs / "requested"):
         assert with_recorded_settings(["experiment=demo", "seed=1", "resume=auto"])[-2:] == ours("runs/demo/old")
 
 
 def test_auto_starts_anew_where_there_is_nothing(cwd: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """And says so; in a sweep it means nothing, as that goes on by itself."""
+    """And says so; in a sweep it means nothing, as that resumes its jobs by itself."""
     assert with_recorded_settings(["experiment=demo", "resume=auto"]) == ["experiment=demo", "resume=null"]
     assert "starting a new one" in capsys.readouterr().out
     assert with_recorded_settings(["-m", "experiment=demo", "resume=auto"]) == ["-m", "experiment=demo", "resume=null"]
@@ -182,7 +182,7 @@ def test_auto_starts_anew_where_there_is_nothing(cwd: Path, capsys: pytest.Captu
 
 @pytest.mark.parametrize("checkpoints", [True, False])
 def test_auto_with_a_folder_looks_nowhere_else(cwd: Path, checkpoints: bool) -> None:
-    """For a job whose folder is named: begun there, it goes on, be it finished or without a checkpoint yet."""
+    """For a job whose folder is named: begun there, it is resumed, be it finished or without a checkpoint yet."""
     begun(cwd / "runs" / "demo" / "other", "experiment=demo")
     begun(cwd / "run", "experiment=demo", results=True)
     if not checkpoints:
@@ -191,8 +191,8 @@ def test_auto_with_a_folder_looks_nowhere_else(cwd: Path, checkpoints: bool) -> 
     assert with_recorded_settings(["experiment=demo", "resume=auto", "hydra.run.dir=new"])[-1] == "resume=null"
 
 
-def test_a_run_that_is_not_judged_is_finished_by_its_steps(cwd: Path) -> None:
-    """Its last checkpoint tells."""
+def test_a_run_that_is_not_evaluated_is_finished_by_its_steps(cwd: Path) -> None:
+    """By its last checkpoint."""
     import torch
 
     run = begun(cwd / "runs" / "demo" / "run", "experiment=demo", "test=false", test=False)
@@ -206,15 +206,15 @@ def test_only_checkpoints_of_the_same_settings_are_looked_into(cwd: Path, monkey
     import torch
 
     given = ["experiment=demo", "test=false"]
-    for number, name in enumerate(("older", "wanted", "finished", "other")):
+    for number, name in enumerate(("older", "requested", "finished", "other")):
         overrides = [*given, "seed=1"] if name == "other" else given
         run = begun(cwd / "runs" / "demo" / name, *overrides, test=False)
         torch.save({"global_step": 10 if name == "finished" else 9}, run / "checkpoints" / "last.ckpt")
         os.utime(run / "checkpoints" / "last.ckpt", (number, number))
     loaded, load = [], find.load_weights_only
     monkeypatch.setattr(find, "load_weights_only", lambda path: loaded.append(path.parents[1].name) or load(path))
-    assert with_recorded_settings([*given, "resume=auto"])[-2:] == ours("runs/demo/wanted")
-    assert loaded == ["finished", "wanted"]
+    assert with_recorded_settings([*given, "resume=auto"])[-2:] == ours("runs/demo/requested")
+    assert loaded == ["finished", "requested"]
 
 
 @pytest.mark.slow
@@ -249,7 +249,7 @@ def train(cwd: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 @pytest.mark.slow
 def test_resume_is_all_that_has_to_be_typed(trained_run: Path, tmp_path: Path) -> None:
-    """The finished run is reported; with more steps it goes on in its folder, with its settings, and is judged anew."""
+    """The finished run is reported; with more steps it is resumed in its folder, with its settings, and evaluated anew."""
     cwd = tmp_path / "cwd"
     run = cwd / "runs" / "demo" / "tiny"
     shutil.copytree(trained_run, run)

@@ -160,7 +160,7 @@ def test_a_killed_job_is_resumed_where_it_was(trained_run: Path, tmp_path: Path,
 
 
 @pytest.mark.slow
-def test_a_job_that_was_killed_while_it_was_judged_is_only_judged(trained_run: Path, tmp_path: Path) -> None:
+def test_a_job_that_was_killed_while_it_was_evaluated_is_only_evaluated(trained_run: Path, tmp_path: Path) -> None:
     """All steps are made: nothing is trained, and the results are those of before."""
     from pin_memory.training.run import train
 
@@ -183,7 +183,7 @@ def test_a_job_that_was_killed_while_it_was_judged_is_only_judged(trained_run: P
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        (["sweep=loss_weights", "method=erm"], "method.weights"),  # it has none: told before the first job
+        (["sweep=loss_weights", "method=erm"], "method.weights"),  # it has none: reported before the first job
         (["sweep=lossweights"], "loss_weights"),
         (["sweep=optuna_loss_weights", "hydra.sweeper.n_trials=0"], "n_trials=0"),
         (["sweep=optuna_loss_weights", "hydra.sweeper.storage=nonsense://x"], "nonsense"),
@@ -256,7 +256,7 @@ def test_a_finished_job_is_skipped_unless_its_results_are_damaged(job: Job) -> N
     (job.folder / "checkpoints" / "last.ckpt").unlink()
     job(test=True)
     assert len(job.seen) == 3
-    assert (job.folder / "unfinished_1" / "old_results.json").is_file()  # without a checkpoint there was nothing to go on from
+    assert (job.folder / "unfinished_1" / "old_results.json").is_file()  # without a checkpoint there was nothing to resume from
 
 
 def test_a_finished_job_of_other_settings_is_refused_and_kept(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
@@ -315,21 +315,21 @@ def test_a_job_that_another_process_is_at_is_left_alone(
     assert job() == pytest.approx(0.3)
 
 
-def test_a_job_whose_process_was_killed_is_told_plainly() -> None:
+def test_a_job_whose_process_was_killed_is_reported() -> None:
     """The errors that the launchers raise for it."""
     from joblib.externals.loky.process_executor import TerminatedWorkerError
     from submitit.core.utils import UncompletedJobError
 
     for error in (UncompletedJobError("Job 7 has not produced any output\nmore"), TerminatedWorkerError("A worker was killed")):
-        told = explain(error)
-        assert told is not None
-        assert told.exit_code == 1
-        assert "The same command resumes" in told.message
-        assert "more" not in told.message
+        mistake = explain(error)
+        assert mistake is not None
+        assert mistake.exit_code == 1
+        assert "The same command resumes" in mistake.message
+        assert "more" not in mistake.message
 
 
 def test_names_of_jobs(tmp_path: Path) -> None:
-    """Short where that is clear, and without anything that Hydra would have to be told to quote."""
+    """Short where that is clear, and without anything that Hydra would need quotes for."""
     (tmp_path / ".swept.json").write_text(json.dumps(["a.weight", "b.weight", "optimizer.lr", "file"]))
     name = job_name(str(tmp_path), ["experiment=demo", "a.weight=1", "b.weight=-2", "optimizer.lr=1e-3"])
     assert name == "a.weight-1_b.weight--2_lr-1e-3"
@@ -459,7 +459,7 @@ def test_a_search_finds_the_maximum_and_ends_at_its_number_of_trials(search: Cal
 
 
 @pytest.mark.slow
-def test_a_search_goes_on(search: Callable[..., list[list[str]]]) -> None:
+def test_a_search_is_resumed(search: Callable[..., list[list[str]]]) -> None:
     """Other random proposals than at the first start; the trial that was cut off comes first, the failed ones once more."""
     first = search(6, stop_at=4)
     assert len(first) == 4
@@ -480,7 +480,7 @@ def test_a_batch_runs_equal_proposals_once(search: Callable[..., list[list[str]]
     assert {job[-1] for job in jobs} == {"x=0.1", "x=0.9"}
 
 
-def test_another_search_space_is_told(search: Callable[..., list[list[str]]]) -> None:
+def test_another_search_space_is_reported(search: Callable[..., list[list[str]]]) -> None:
     search(1)
     with pytest.raises(ConfigurationError, match="study_name"):
         search(2, space="x=choice(0.1,0.9)")

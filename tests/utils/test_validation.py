@@ -1,4 +1,4 @@
-"""Settings checked by pydantic: what is accepted, and what a user is told."""
+"""Settings checked by pydantic: what is accepted, and what is reported."""
 
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal

@@ -49,7 +49,7 @@ _RESOURCES = (
     (
         r"DataLoader worker \(pid(\(s\))? [\d, ]+\) (exited unexpectedly|is killed by signal)",
         "A loading process ended without a message",
-        "Most often the machine ran out of memory and its kernel killed the process (`dmesg` tells): lower loading.num_workers,"
+        "Most often the machine ran out of memory and its kernel killed the process (`dmesg` shows it): lower loading.num_workers,"
         " loading.batch_size or augmentation.crop_size. With loading.num_workers=0 everything is loaded in the process itself, whose"
         " message says what is wrong. A file that crashes the decoder shows the same way: `pin-memory check deep=true` finds it.",
     ),

@@ -1,4 +1,4 @@
-"""What the settings of a training alone tell: rules between settings, and the ranges of what no class of ours takes."""
+"""What the settings of a training alone show: rules between them, ranges that no class of ours checks; and the Trainer built from them."""
 
 import logging
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A dry run (`dry_run=true`): all checks and two iterations, of which nothing is kept, then the size and duration of the whole run."""
+"""A dry run (`dry_run=true`): all checks and two iterations, of which nothing is kept, then the size and duration of the complete run."""
 
 import logging
 import shutil
@@ -72,7 +72,7 @@ class DryRunProbe(Callback):
 
 
 def peak_bytes(device: torch.device) -> int | None:
-    """The most bytes allocated on a GPU since training began, or else resident in this process; None where the system does not tell."""
+    """The most bytes allocated on a GPU since training began, or else resident in this process; None where the system has no number."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     try:

@@ -102,5 +102,5 @@ def given_directory(arguments: Sequence[str]) -> Path | None:
 
 
 def _compared(overrides: Sequence[str]) -> set[str]:
-    """The settings by which runs are told apart."""
+    """The settings by which runs are distinguished."""
     return {text for text in overrides if not re.match(_NOT_COMPARED, text)}

@@ -133,7 +133,7 @@ def _resumed(cfg: DictConfig, folder: Path, earlier: dict[str, Any] | None, sett
 
 
 def _owner(folder: Path) -> str:
-    """The process that works on a job, as far as its record tells."""
+    """The process that works on a job, as far as its record says."""
     record = read_record(folder) or {}
     return f"process {record.get('pid', '?')} on {record.get('host', '?')}"
 
