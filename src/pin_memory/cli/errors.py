@@ -155,15 +155,12 @@ def _storage(error: BaseException) -> str | None:
     if number not in _READING_OR_WRITING:
         return None
     reason, advice = _READING_OR_WRITING[number]
-    if path and (unreadable := _unreadable(Path(os.fsdecode(path)))):
-        return f"Cannot read {path}: {reason} to read {unreadable}. {advice}, or name another place (paths.data=DIR for data sets)."
+    if path:  # of a file that is not there, the nearest folder above it is what could be read or not
+        place = Path(os.fsdecode(path))
+        there = next((one for one in (place, *place.parents) if os.path.lexists(one)), Path())
+        if not os.access(there, os.R_OK | (os.X_OK if there.is_dir() else 0)):
+            return f"Cannot read {path}: {reason} to read {there}. {advice}, or name another place (paths.data=DIR for data sets)."
     return f"Cannot use {path or f'a file ({text})'}: {reason}. {advice}, name another place for data (paths.data=DIR) or {_ELSEWHERE}."
-
-
-def _unreadable(path: Path) -> Path | None:
-    """The path, or the nearest folder above it that is there, where it may not be read."""
-    there = next((place for place in (path, *path.parents) if os.path.lexists(place)), Path())
-    return None if os.access(there, os.R_OK | (os.X_OK if there.is_dir() else 0)) else there
 
 
 def _setting(error: BaseException) -> str | None:

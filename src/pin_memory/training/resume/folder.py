@@ -147,18 +147,11 @@ def _prepare(cfg: DictConfig, run: Path, start: Resumption, step: int) -> None:
     if before and changed:
         log.info("Other settings than before: %s.", "; ".join(changed))
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.RUN:  # a job of a sweep has its settings from the sweep
-        _keep_settings(run, cfg, HydraConfig.get())
-
-
-def _keep_settings(run: Path, cfg: DictConfig, hydra: Any) -> None:
-    """Write the settings of a resumed run where Hydra keeps those of a new one, each file completely or not at all.
-
-    Hydra itself overwrites what is there; killed while it does, a run would have lost its settings.
-    """
-    overrides = [override for override in hydra.overrides.task if not override.startswith("resume=")]
-    write_text(run / HYDRA_FOLDER / "config.yaml", OmegaConf.to_yaml(cfg))
-    write_text(run / HYDRA_FOLDER / "hydra.yaml", OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra})))
-    write_text(run / HYDRA_FOLDER / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))
+        # Hydra itself overwrites what is there; killed while it does, a run would have lost its settings.
+        overrides = [override for override in HydraConfig.get().overrides.task if not override.startswith("resume=")]
+        write_text(run / HYDRA_FOLDER / "config.yaml", OmegaConf.to_yaml(cfg))
+        write_text(run / HYDRA_FOLDER / "hydra.yaml", OmegaConf.to_yaml(OmegaConf.create({"hydra": HydraConfig.get()})))
+        write_text(run / HYDRA_FOLDER / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))
 
 
 def changed_settings(

@@ -37,7 +37,9 @@ def read_sweep(folder: str | Path) -> dict[str, Any]:
     if not places:
         raise ConfigurationError(f"{folder}: expected the folder of a sweep (runs/<experiment>/sweeps/<sweep>), found no jobs in it.")
     jobs = [_job(place, read_json_or(folder / OUTCOMES / f"{place.name}.json", {})) for place in places]
-    swept = read_json_or(folder / SWEPT, None) or _differing([job["settings"] for job in jobs])
+    keys = dict.fromkeys(key for job in jobs for key in job["settings"])
+    differing = [key for key in keys if len({job["settings"].get(key) for job in jobs}) > 1]
+    swept = read_json_or(folder / SWEPT, None) or differing
     for job in jobs:
         job["settings"] = {key: job["settings"].get(key) for key in swept}
     jobs.sort(key=lambda job: -1.0 if job["objective"] is None else job["objective"], reverse=True)
@@ -149,12 +151,6 @@ def as_typed(settings: Mapping[str, str | None]) -> str:
 def values_of(overrides: Sequence[str]) -> dict[str, str]:
     """Value by key of a job's overrides, as text."""
     return {key: value for key, _, value in (override.partition("=") for override in overrides)}
-
-
-def _differing(settings: Sequence[Mapping[str, str]]) -> list[str]:
-    """The settings of which not all jobs have the same value."""
-    keys = dict.fromkeys(key for job in settings for key in job)
-    return [key for key in keys if len({job.get(key) for job in settings}) > 1]
 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:
