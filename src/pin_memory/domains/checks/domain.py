@@ -49,12 +49,15 @@ def check_domain(request: Request, depth: Depth) -> tuple[DomainReport, list[Dom
     """Look at a data set; the second is its opened splits."""
     module, root = request.module, request.module.root
     options = module.reader_options
-    findings = Findings(depth.accept, lenient_pairs=options.get("unmatched", module.reader.unmatched) == "report")
+    findings = Findings(depth.accept, lenient_pairs=(options.get("unmatched") or module.reader.unmatched) == "report")
+    lenient = copy(module)
+    if options.get("unmatched") in (None, "raise"):  # files without partner are findings, so that the others are looked at, too
+        lenient.reader_options = options | {"unmatched": "report"}
     opened: list[Domain] = []
     missing: dict[str, str] = {}
     for split in request.splits:
         try:
-            opened.append(_open(module, split))
+            opened.append(lenient.dataset(split))
         except MissingDataError as error:
             missing[split] = error.report
         except DataError as error:
@@ -74,18 +77,6 @@ def check_domain(request: Request, depth: Depth) -> tuple[DomainReport, list[Dom
     splits = [_check_split(domain, depth, findings, module.stand_in, complete) for domain in opened]
     reported = DomainReport(request.names, module.title, str(root), request.needed, absent, module.stand_in, splits, findings.merged())
     return reported, opened
-
-
-def _open(module: DomainDataModule, split: str) -> Domain:
-    """Open a split as training does; where that refuses files without partner, without them, so that the others are looked at, too."""
-    try:
-        return module.dataset(split)
-    except MissingDataError:
-        raise
-    except DataError:
-        lenient = copy(module)
-        lenient.reader_options = module.reader_options | {"unmatched": "report"}
-        return lenient.dataset(split)
 
 
 def _check_split(domain: Domain, depth: Depth, findings: Findings, stand_in: bool, complete: bool) -> SplitReport:
