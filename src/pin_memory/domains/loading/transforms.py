@@ -124,7 +124,7 @@ class TrainTransform:
 class MetaTestAugmentation:
     """The augmentation of a source domain, which depends on the side of the split that the domain is on: harder views to meta-test.
 
-    The released code meant this, but gives the harder views to the first listed domain for ever. A split is a function of the iteration,
+    The released code meant this, but always gives the harder views to the first listed domain. A split is a function of the iteration,
     and so is a training draw, so the side is known where the image is read, in any number of loading processes.
 
     Attributes:
