@@ -4,6 +4,8 @@ import importlib.util
 import os
 import socket
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -58,6 +60,25 @@ class TestWandbMode:
 
     def test_disabled_gives_no_logger(self, tmp_path: Path) -> None:
         assert wandb_logger(tmp_path, mode="disabled") is None
+
+    def test_a_resumed_training_continues_its_run_on_the_server(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """With the id of the earlier run, and allowed to continue what the server has of it."""
+        asked: list[dict[str, Any]] = []
+
+        def init(**options: Any) -> SimpleNamespace:
+            asked.append(options)
+            return SimpleNamespace(id=options["id"], url="", define_metric=lambda *_, **__: None, finish=lambda: None)
+
+        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+        monkeypatch.setattr("wandb.init", init)
+        monkeypatch.setattr(wandb_module, "WandbLogger", lambda **options: options)
+        try:
+            wandb_logger(tmp_path / "run")
+            wandb_logger(tmp_path / "run", resume=tmp_path / "run")
+        finally:
+            finish_wandb()
+        assert asked[0]["id"] == asked[1]["id"]
+        assert [options["resume"] for options in asked] == ["allow", "allow"]
 
     def test_a_server_that_cannot_be_reached_leaves_the_run_offline(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
