@@ -157,7 +157,7 @@ def _init(mode: Any, options: dict[str, Any]) -> Any:
     try:
         with _without_environment():
             # Without `resume` the server would begin the run of an id that it knows anew; offline it has no meaning, and W&B warns of it.
-            resume = "allow" if mode == "online" else None
+            resume: Any = "allow" if mode == "online" else None
             run = wandb.init(mode=mode, resume=resume, reinit="create_new", settings=wandb.Settings(**settings), **options)
     except (wandb.errors.Error, OSError) as error:
         if mode == "offline":
