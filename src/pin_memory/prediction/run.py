@@ -22,15 +22,14 @@ from pin_memory.utils.devices import choose_device
 from pin_memory.utils.errors import ConfigurationError, DataError, OutputError
 from pin_memory.utils.files import report_write_errors, write_text
 from pin_memory.utils.safe_load import read_json
+from pin_memory.utils.validation import Count, check_values
 
 
 def predict(cfg: DictConfig) -> None:
     """Segment the images of `cfg.input`, print what was made, and fail at the end if some could not be read."""
     output = Path(str(cfg.output)).expanduser()
     inputs = _inputs(cfg, output)
-    for setting in ("batch_size", "workers"):
-        if not isinstance(cfg[setting], int) or cfg[setting] < 1:
-            raise ConfigurationError(f"{setting}={cfg[setting]}: expected a whole number of at least 1.")
+    check_values("", {"batch_size": Count, "workers": Count}, {"batch_size": cfg.batch_size, "workers": cfg.workers})
     kinds: Any = (cfg.save,) if isinstance(cfg.save, str) else None if cfg.save is None else tuple(cfg.save)
     saving = Saving(kinds, cfg.ids, cfg.alpha)
     prepare_output(output)
