@@ -174,7 +174,7 @@ def _setting(error: BaseException) -> str | None:
         return f"{error}\n{_WHERE}"
     if type(error).__name__ == "ValidationError":  # pydantic's, of a class of another library; by name, to import it nowhere
         return f"A setting is outside its range: {error}\n{_WHERE}"
-    if isinstance(error, yaml.YAMLError):
+    if isinstance(error, yaml.YAMLError) or "integer string conversion" in str(error):  # Python's limit on the digits of a number
         return f"A YAML file cannot be read: {error}\nEach key once, spaces in place of tabs, plain values, no tags (!!...)."
     if type(error).__name__ == "MisconfigurationException":  # Lightning's word for a setting of its Trainer; by name, to import it nowhere
         return f"The Trainer refuses its settings: {error}"

@@ -7,7 +7,6 @@ from itertools import islice
 from typing import Any
 
 import torch
-from pydantic import SkipValidation
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -50,7 +49,7 @@ class MemoryLearning(Method):
 
     def __init__(
         self,
-        network: SkipValidation[MemorySegmenter],
+        network: MemorySegmenter,
         optimizer: Callable[[Any], Optimizer],
         schedule: Callable[[int], float] | None = None,
         weights: Mapping[str, float] | None = None,
