@@ -72,6 +72,7 @@ MISTAKES = [
     # unknown names
     ("methd=erm", "Could not override 'methd'"),
     ("method=irm", "erm"),
+    ("method.network=abc", "leave it out and set network=NAME"),
     ("optimizer.learning_rate=1", "Could not override"),
     ("+optimizer.momentun=0.5", "momentun"),
     ("+method.colour=red", "colour"),
