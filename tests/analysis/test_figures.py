@@ -155,7 +155,7 @@ def test_missing_packages_are_named_with_what_installs_them(monkeypatch: pytest.
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX files")
-def test_a_figure_that_cannot_be_written_is_told(drawn: dict[str, Any], tmp_path: Path) -> None:
+def test_a_figure_that_cannot_be_written_is_reported(drawn: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="Cannot write the figure"):
         save_figure(drawn["gain"], tmp_path / "file" / "gain")

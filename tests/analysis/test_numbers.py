@@ -206,7 +206,7 @@ def test_tsne_keeps_clusters_apart_and_is_repeated_by_its_seed() -> None:
         tsne(vectors[:2])
 
 
-def test_the_perplexity_that_is_told_is_the_one_that_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_perplexity_that_is_reported_is_the_one_that_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     manifold = pytest.importorskip("sklearn.manifold")
     taken, original = [], manifold.TSNE
     monkeypatch.setattr(manifold, "TSNE", lambda *args, **options: taken.append(options["perplexity"]) or original(*args, **options))

@@ -44,7 +44,7 @@ def test_a_disk_that_fills_up_leaves_the_earlier_checkpoint(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("number", [28, 13, 122])
-def test_errors_of_the_system_are_told_with_the_file(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_the_system_are_reported_with_the_file(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
         raise OSError(number, os.strerror(number))
 
@@ -56,7 +56,7 @@ def test_errors_of_the_system_are_told_with_the_file(number: int, tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_defect_is_not_told_as_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_is_not_reported_as_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> None:
         raise RuntimeError("a defect")
 
@@ -85,7 +85,7 @@ def test_last_is_kept_while_the_score_falls(tmp_path: Path) -> None:
     assert kept(tmp_path) == {"best.ckpt": 6, "last.ckpt": 18, "step-12.ckpt": 12}
 
 
-def test_training_goes_on_from_the_last(tmp_path: Path) -> None:
+def test_training_resumes_from_the_last(tmp_path: Path) -> None:
     tiny_trainer(tmp_path, list(configured(tmp_path).values())).fit(TinyMethod(scores=(0.0, 0.5)), TinyDomains())
     callbacks = configured(tmp_path)
     trainer = tiny_trainer(tmp_path, list(callbacks.values()), max_steps=26)
@@ -203,7 +203,7 @@ def test_numbers_of_states_are_checked(tmp_path: Path, options: dict[str, int]) 
 
 
 def test_states_ahead_of_a_resumption_go(tmp_path: Path) -> None:
-    """They belong to a training that was given up; the one gone on from stays."""
+    """They belong to a training that was given up; the resumed one stays."""
     callbacks = [LastCheckpoint(tmp_path / "checkpoints", every=5, keep=4)]
     tiny_trainer(tmp_path, callbacks).fit(TinyMethod(), TinyDomains())
     assert sorted(kept(tmp_path).values()) == [12, 15, 18, 20]
@@ -316,7 +316,7 @@ def test_two_processes_learn_how_a_save_went() -> None:
     assert on_two_ranks(saved_by, False) == ["saved", "saved"]
 
 
-def stopped_by(rank: int, told: tuple[int | None, int | None], every: int | None) -> list[int]:
+def stopped_by(rank: int, reported: tuple[int | None, int | None], every: int | None) -> list[int]:
     """The iterations after which two processes ask each other, up to the one after which they stop; the signal comes in the third."""
     callback = LastCheckpoint(Path("unused"), every=every)
     trainer: Any = TwoRanks()
@@ -327,7 +327,7 @@ def stopped_by(rank: int, told: tuple[int | None, int | None], every: int | None
     trainer.max_steps = 100
     try:
         for trainer.global_step in range(1, 30):
-            callback._signals.received = told[rank] if trainer.global_step >= 3 else None
+            callback._signals.received = reported[rank] if trainer.global_step >= 3 else None
             callback._after_iteration(trainer)
     except (SystemExit, KeyboardInterrupt):
         return asked
@@ -338,7 +338,7 @@ def stopped_by(rank: int, told: tuple[int | None, int | None], every: int | None
 def test_a_signal_to_any_process_stops_both_after_the_same_iteration() -> None:
     """They ask each other every tenth iteration, and where they save."""
     assert ASK_EVERY == 10
-    for told in ((None, signal.SIGTERM), (signal.SIGTERM, None), (signal.SIGINT, signal.SIGTERM)):
-        assert on_two_ranks(stopped_by, told, None) == [[10], [10]]
+    for reported in ((None, signal.SIGTERM), (signal.SIGTERM, None), (signal.SIGINT, signal.SIGTERM)):
+        assert on_two_ranks(stopped_by, reported, None) == [[10], [10]]
     assert on_two_ranks(stopped_by, (None, signal.SIGUSR1), 4) == [[4], [4]]
     assert on_two_ranks(stopped_by, (None, None), 100) == [[], []]

@@ -85,7 +85,7 @@ class Stop(MemoryTrace):
     state_key = "stop"
 
 
-def test_a_resumed_run_goes_on_with_the_trace(tmp_path: Path) -> None:
+def test_a_resumed_run_continues_the_trace(tmp_path: Path) -> None:
     """The earlier folder may be gone, and what it recorded after the checkpoint is not taken over."""
     train(tmp_path / "first", max_steps=14)
     checkpoint = tmp_path / "first" / "checkpoints" / "best.ckpt"  # of step 6
@@ -132,7 +132,7 @@ def test_a_trace_that_cannot_be_written_does_not_stop_training(tmp_path: Path, c
     assert len([record for record in caplog.records if "memory_trace.npz" in record.message]) == 1
 
 
-def test_damage_and_nonsense_are_told(tmp_path: Path) -> None:
+def test_damage_and_nonsense_are_reported(tmp_path: Path) -> None:
     train(tmp_path, max_steps=3)
     path = tmp_path / "memory_trace.npz"
     path.write_bytes(path.read_bytes()[:100])

@@ -1,4 +1,4 @@
-"""What is not finite on one rank stops, or is left out by, all of them, and is told with the images of the one."""
+"""What is not finite on one rank stops, or is left out by, all of them, and is reported with the images of the one."""
 
 from functools import partial
 
@@ -45,7 +45,7 @@ def with_a_bad_loss(rank: int) -> tuple[int, int, bool]:
 
 
 def test_a_bad_image_of_one_rank_stops_all_with_one_message() -> None:
-    """Nobody steps, nobody waits for the other."""
+    """No rank steps, and none waits for the other."""
     (first, kept), (second, also_kept) = on_two_ranks(with_a_bad_image)
     assert first == second
     assert kept

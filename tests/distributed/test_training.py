@@ -28,7 +28,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_two_processes_make_one_run(run: Path) -> None:
-    """Both processes' images count, one of them writes, and no image is judged twice or left out."""
+    """Both processes' images count, one of them writes, and no image is evaluated twice or left out."""
     results = json.loads((run / "results.json").read_text())
     assert results["images_seen"] == 2 * 3 * 2 * 2  # steps up to the validation that the checkpoint is of, domains, images, processes
     assert sorted(path.name for path in run.parent.iterdir()) == [run.name]
@@ -98,7 +98,7 @@ def wait_for(happened: Callable[[], bool], process: subprocess.Popen[bytes], sec
         time.sleep(0.2)
 
 
-def test_too_few_images_for_the_processes_are_told_before_training(tmp_path: Path) -> None:
+def test_too_few_images_for_the_processes_are_reported_before_training(tmp_path: Path) -> None:
     """And nothing is left behind but what Hydra makes."""
     command = [sys.executable, "-m", "pin_memory.train", "experiment=demo", *TINY, *DDP, "loading.max_test_images=1", "hydra.run.dir=run"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, env=os.environ)

@@ -222,7 +222,7 @@ def test_an_iteration_in_float32(shared: Path, golden_error: Report, narrow: Cal
 
 
 def test_the_published_settings_are_those_of_the_released_run(shared: Path) -> None:
-    """Constants that a golden file is run with, and nobody has to give; noise and drop-out are off in the file alone."""
+    """Constants that a golden file is run with, and need not be given; noise and drop-out are off in the file alone."""
     meta = json.loads(str(np.load(shared / "golden" / "metastep_mem_mldg.npz")["meta_json"]))
     with initialize_config_dir(str(config_directory()), version_base="1.3"):
         cfg = compose("train", overrides=["experiment=multi_source_gs", "paths.output=unused"])

@@ -17,7 +17,7 @@ POISON = "+callbacks.poison._target_=tests.helpers.poison.Poison"
 
 
 def run(data: Path, folder: Path, *overrides: str, method: str = "pin_the_memory") -> Path:
-    """Train four steps on the stand-ins in this process; the run folder, beside which lies what training returned."""
+    """Train four steps on the stand-ins in this process; the run folder, next to which lies what training returned."""
     given = {override.partition("=")[0] for override in overrides}
     tiny = [o for o in TINY if o.partition("=")[0] not in given]
     fixed = ["trainer.max_steps=4", "test=false", "floors=false", "logger=csv", "trainer.log_every_n_steps=1"]

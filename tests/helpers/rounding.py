@@ -1,7 +1,7 @@
 """How far single precision may be from double: what rounding alone does to a computation, the same on every processor.
 
 The distance of a float32 run to a float64 run depends on the processor (vector lengths, fused multiply-adds, the order of sums), so no run
-on one machine can tell what another one may do. It is made of two parts, which are judged apart:
+on one machine can tell what another one may do. It is made of two parts, which are compared one by one:
 
 - **Kinks.** Where a ReLU's input is zero but for round-off, either side is right, and the gradient jumps by 1e-2 or so in small maps. The
   float64 run's sides are imposed on every other run, which then is smooth; a side that is overruled must have been within round-off.

@@ -13,7 +13,7 @@ TINY = [
 """Overrides that make `experiment=demo` tiny."""
 
 SAID = "said.txt"
-"""What the command printed, beside its `runs`."""
+"""What the command printed, next to its `runs`."""
 
 
 def train_tiny(cwd: Path, *overrides: str) -> Path:

@@ -1,4 +1,4 @@
-"""W&B runs of a machine where nobody is logged in, read back from their files."""
+"""W&B runs of a machine without a login, read back from their files."""
 
 import os
 import subprocess

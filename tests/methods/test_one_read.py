@@ -88,7 +88,7 @@ def test_an_iteration_needs_no_value_of_another_device(kind: Any, whitening: boo
 def test_nothing_around_the_step_waits(data: Path, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Callbacks, logging, progress: in an iteration whose metrics are not written one number is read, and no tensor is made of one.
 
-    Lightning, if told to, reads what a progress bar is to show after every iteration, and copies logged numbers onto the device.
+    Lightning, if asked to, reads what a progress bar is to show after every iteration, and copies logged numbers onto the device.
     """
     found = []
     advance = _TrainingEpochLoop.advance

@@ -11,7 +11,7 @@ from pin_memory.methods.memory_learning import MemoryLearning
 from tests.helpers.poisoned_run import run
 
 
-def test_the_initialisation_has_no_loading_processes_besides_its_own(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_initialisation_has_no_loading_processes_but_its_own(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of training start later: there are never two for each source, and none is left behind."""
     before, counts = set(multiprocessing.active_children()), []
     initialise = MemoryLearning.initialise_memory

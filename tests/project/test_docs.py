@@ -16,7 +16,7 @@ COMMAND = re.compile(rf"(?:python -m pin_memory\.|pin-memory )({'|'.join(COMMAND
 
 
 def commands(page: Path) -> list[tuple[str, tuple[str, ...]]]:
-    """Name and settings of every command on a page; lines that end in a backslash go on."""
+    """Name and settings of every command on a page; lines that end in a backslash continue."""
     text = page.read_text(encoding="utf-8").replace("\\\n", " ")
     text = re.sub(r"<[a-z ]+>", "x", text).replace("$method", "erm").replace("$seed", "1")  # placeholders, and variables of loops
     found = []

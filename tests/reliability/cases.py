@@ -16,7 +16,7 @@ class Originals:
 
     Attributes:
         run: The folder of a training run.
-        exported: `FILE.safetensors` with its settings beside it.
+        exported: `FILE.safetensors` with its settings next to it.
     """
 
     run: Path

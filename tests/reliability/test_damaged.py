@@ -108,8 +108,8 @@ def test_a_damaged_input(case: Case, originals: Originals, tmp_path: Path, monke
         with time_limit(SECONDS), memory_limit(GIBIBYTES):
             outcome = read()
     except (Exception, SystemExit) as error:
-        told = error.__context__ if isinstance(error, SystemExit) else error
-        mistake = explain(told) if told is not None else None
+        reported = error.__context__ if isinstance(error, SystemExit) else error
+        mistake = explain(reported) if reported is not None else None
         if mistake is None:
             raise
         assert len(mistake.message) > 30

@@ -40,7 +40,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def begin(data: Path, run: Path, log: Path) -> "subprocess.Popen[bytes]":
-    """Start the run, or go on with it: the same command."""
+    """Start the run, or resume it: the same command."""
     settings = [setting for setting in TINY if not setting.startswith("paths.output")]
     command = [sys.executable, "-m", "pin_memory.train", *settings, STEPS, f"paths.data={data}", f"hydra.run.dir={run}", "resume=auto"]
     with log.open("ab") as file:
@@ -72,20 +72,20 @@ def wait(process: "subprocess.Popen[bytes]", until: Callable[[], bool], pause: f
 
 
 def strike(
-    process: "subprocess.Popen[bytes]", run: Path, is_training: Callable[[], bool], number: int, writing: bool, dice: random.Random
+    process: "subprocess.Popen[bytes]", run: Path, is_training: Callable[[], bool], number: int, writing: bool, generator: random.Random
 ) -> str | None:
     """Send a signal at a random moment; in which phase it hit, or None if the process had ended before."""
     if writing:
-        skipped = dice.randrange(1, 5)  # not always the first checkpoint after a start
+        skipped = generator.randrange(1, 5)  # not always the first checkpoint after a start
         for _ in range(skipped):
             if not (wait(process, lambda: is_writing(run), 0.0005) and wait(process, lambda: not is_writing(run), 0.0005)):
                 return None
         if not wait(process, lambda: is_writing(run), 0.0002):
             return None
     else:
-        if dice.random() < 0.8 and not wait(process, is_training, 0.01):  # the others hit the start of the process
+        if generator.random() < 0.8 and not wait(process, is_training, 0.01):  # the others hit the start of the process
             return None
-        moment = time.monotonic() + dice.uniform(0, 6)
+        moment = time.monotonic() + generator.uniform(0, 6)
         if not wait(process, lambda: time.monotonic() > moment, 0.001):
             return None
     training = is_training()
@@ -105,7 +105,7 @@ def strike(
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_run_reaches_the_same_end_from_every_kill(data: Path, tmp_path: Path, number: signal.Signals) -> None:
     """Weights, memory, batch norm, optimiser, schedule, best weights, trace and metrics are bitwise those of the run that was never hit."""
-    began, dice = time.monotonic(), random.Random(304 + number)
+    began, generator = time.monotonic(), random.Random(304 + number)
     fit(data, tmp_path / "never", STEPS)
     reference = left(tmp_path / "never")
     phases: Counter[str] = Counter()
@@ -114,8 +114,8 @@ def test_a_run_reaches_the_same_end_from_every_kill(data: Path, tmp_path: Path, 
     while phases.total() < KILLS:
         said = log.stat().st_size if log.is_file() else 0
         process = begin(data, run, log)
-        writing = phases["while a checkpoint was written"] < WRITING and dice.random() < 0.6
-        phase = strike(process, run, partial(says_training, log, said), number, writing, dice)
+        writing = phases["while a checkpoint was written"] < WRITING and generator.random() < 0.6
+        phase = strike(process, run, partial(says_training, log, said), number, writing, generator)
         if phase is None:  # it came to its end
             assert process.wait(SECONDS) == 0, log.read_text()[-3000:]
             assert differences(reference, left(run)) == []

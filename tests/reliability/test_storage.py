@@ -54,12 +54,12 @@ def environment() -> dict[str, str]:
 def in_namespace(
     folder: Path, before: str, meanwhile: str, command: list[str], environment: dict[str, str]
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command in `folder/disk`, on file systems that nobody else sees; what it leaves there comes out as `folder/left`.
+    """Run a command in `folder/disk`, on file systems of its own; what it leaves there comes out as `folder/left`.
 
     Args:
         folder: For all of it.
         before: Shell commands that mount `$DISK`.
-        meanwhile: Shell commands that run beside the command, once it has written its first checkpoint.
+        meanwhile: Shell commands that run with the command, once it has written its first checkpoint.
         command: What is run.
         environment: Its environment.
     """
@@ -166,18 +166,18 @@ def test_a_loading_process_is_killed(running: Callable[..., subprocess.Popen[str
     loaders = [child for child in _children(process.pid) if b"pin_memory.train" in Path(f"/proc/{child}/cmdline").read_bytes()]
     assert loaders
     os.kill(loaders[-1], signal.SIGKILL)
-    _, told = process.communicate(timeout=300)
-    assert process.returncode == 3, told
-    assert "Traceback" not in told
+    _, reported = process.communicate(timeout=300)
+    assert process.returncode == 3, reported
+    assert "Traceback" not in reported
     for part in ("A loading process ended without a word", "loading.num_workers", "resume=RUN"):
-        assert part in told
+        assert part in reported
     # By chance it is noticed while the next batch is waited for, or in the midst of an iteration.
-    assert "While loading" in told or "what was being loaded comes after gtav: " in told
+    assert "While loading" in reported or "what was being loaded comes after gtav: " in reported
     check_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
 
 
 def test_a_memory_limit(command: list[str], environment: dict[str, str], trained_run: Path, tmp_path: Path) -> None:
-    """A run that goes on with larger crops than the machine has memory for; its checkpoint stays as it was."""
+    """A run that is resumed with larger crops than the machine has memory for; its checkpoint stays as it was."""
     shutil.copytree(trained_run, tmp_path / "run", ignore=shutil.ignore_patterns("wandb"))
     kept = tmp_path / "run" / "checkpoints" / "last.ckpt"
     before = hashlib.sha256(kept.read_bytes()).hexdigest()

@@ -12,7 +12,6 @@ from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD, denormalize
 from pin_memory.utils.labels import IGNORE, PALETTE
 from pin_memory.utils.pictures import (
     WRONG,
-    beside,
     caption,
     colorize,
     difference,
@@ -22,6 +21,7 @@ from pin_memory.utils.pictures import (
     overlay,
     panel,
     shade,
+    side_by_side,
     size_within,
     with_legend,
     write_image,
@@ -116,7 +116,7 @@ def test_a_legend_needs_a_minimum_of_width() -> None:
 
 def test_tiles_are_put_together_whatever_their_sizes() -> None:
     tiles = [np.full((height, width, 3), 10 * height, np.uint8) for height, width in ((4, 6), (8, 3), (2, 5))]
-    assert beside(tiles, gap=2).shape == (8, 6 + 2 + 3 + 2 + 5, 3)
+    assert side_by_side(tiles, gap=2).shape == (8, 6 + 2 + 3 + 2 + 5, 3)
     both = grid(tiles, columns=2, gap=2)
     assert both.shape == (8 + 2 + 2, 6 + 2 + 6, 3)
     assert (both[:4, :6] == 40).all()

@@ -101,7 +101,7 @@ class Predictor:
         scores = self.protocol.scores(self.network, self._batch(images), statistics=self.statistics)
         masks = scores.max(dim=1).indices
         if confidence or logits:
-            # Straight from the logits where there are some: probabilities of nearly 1 cannot be told apart.
+            # Straight from the logits where there are some: probabilities of nearly 1 cannot be distinguished.
             averaged = self.protocol.scores_are_probabilities
             scores = scores.clamp_(min=_SMALLEST).log_() if averaged else scores.log_softmax(dim=1)
         highest = [_array(values, torch.float32) for values in scores.amax(dim=1).exp()] if confidence else [None] * len(images)

@@ -17,7 +17,11 @@ from pin_memory.utils.labels import CITYSCAPES, IGNORE, LabelSpace
 WRONG = (0, 235, 255)  # colour of wrong pixels: a cyan that no class comes near
 INK, PAPER = (20, 20, 20), (255, 255, 255)
 STRIPES = ((0, 0, 0), (48, 48, 48))
-_NEGATIVE, _ZERO, _POSITIVE = (33, 102, 172), (247, 247, 247), (178, 24, 43)  # ends of ColorBrewer's RdBu: told apart by colour-blind eyes
+_NEGATIVE, _ZERO, _POSITIVE = (
+    (33, 102, 172),
+    (247, 247, 247),
+    (178, 24, 43),
+)  # ends of ColorBrewer's RdBu: distinguished by colour-blind eyes
 _GAP = 8
 _LEGEND_WIDTH = 400  # at least
 _TILE_WIDTH, _TILE_HEIGHT = 800, 640  # of a panel, at most
@@ -85,7 +89,7 @@ def caption(tile: np.ndarray, text: str, size: int = 16) -> np.ndarray:
     return np.concatenate([text_line(text, tile.shape[1], size), tile])
 
 
-def beside(tiles: Sequence[np.ndarray], gap: int = _GAP) -> np.ndarray:
+def side_by_side(tiles: Sequence[np.ndarray], gap: int = _GAP) -> np.ndarray:
     """Tiles side by side, aligned at the top."""
     height = max(tile.shape[0] for tile in tiles)
     return np.concatenate([_padded(tile, below=height - len(tile), left=gap if place else 0) for place, tile in enumerate(tiles)], axis=1)
@@ -96,7 +100,7 @@ def grid(tiles: Sequence[np.ndarray], columns: int, gap: int = _GAP) -> np.ndarr
     width = max(tile.shape[1] for tile in tiles)
     cells = [_padded(tile, right=width - tile.shape[1]) for tile in tiles]
     cells += [np.full((1, width, 3), PAPER, np.uint8)] * (-len(cells) % columns)
-    rows = [beside(cells[start : start + columns], gap) for start in range(0, len(cells), columns)]
+    rows = [side_by_side(cells[start : start + columns], gap) for start in range(0, len(cells), columns)]
     return np.concatenate([_padded(row, above=gap if place else 0) for place, row in enumerate(rows)])
 
 

@@ -235,7 +235,7 @@ def test_everything_below_the_folder(data: Path, capsys: pytest.CaptureFixture[s
     assert [report.names[0] for report in outcome.domains if "missing" in {f.kind for f in report.findings} and not report.absent] == [
         "synthia"
     ]
-    # Mapillary's training split is there; nobody asked for the other one.
+    # Mapillary's training split is there; the other one was not requested.
     assert {f.kind: f.level for f in domain(outcome, "mapillary").findings}["missing_split"] == "warning"
 
 
@@ -441,7 +441,7 @@ def test_faults_can_be_accepted(data: Path) -> None:
 
 
 def test_real_data_that_are_not_complete(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Few images are no error, since people train on parts, but they are said; of stand-ins nobody expects more."""
+    """Few images are no error, since people train on parts, but they are said; of stand-ins no more are expected."""
     assert "fewer" not in kinds(check(data, GSI), "warning")
     (data / "stand_in.json").unlink()
     outcome = check(data, GSI)

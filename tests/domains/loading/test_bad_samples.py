@@ -59,7 +59,7 @@ def break_two(root: Path) -> None:
     (root / "labels" / "07.png").write_text("no label")
 
 
-def test_by_default_training_ends_and_says_how_to_go_on(root: Path) -> None:
+def test_by_default_training_ends_and_says_how_to_continue(root: Path) -> None:
     break_two(root)
     for workers in (0, 1):
         with pytest.raises(DataError) as caught:
@@ -153,7 +153,7 @@ def test_labels_that_rare_class_sampling_cannot_count_are_never_drawn(root: Path
     drawn = Counter(name for batch in names(own.train_dataloader("own")) for name in batch)
     assert own.bad_samples.names[0] == "07"  # its label; the bad image shows when it is drawn
     assert "07" not in drawn
-    assert not list(cache.rglob("*.npz"))  # counted anew when the label is mended
+    assert not list(cache.rglob("*.npz"))  # counted anew when the label is fixed
     with pytest.raises(DataError, match=r"07\.png"):
         module(root, sampling="rare_class", on_bad_sample="raise").train_dataloader("own")
 
@@ -235,10 +235,10 @@ def test_a_run_with_bad_samples(trained_run: Path, tmp_path: Path, monkeypatch: 
     with pytest.raises(SystemExit) as ended:
         train()
     assert ended.value.code == 2
-    told = capfd.readouterr().err
-    assert "an empty file" in told
-    assert "loading.on_bad_sample=skip" in told
-    assert "Traceback" not in told
+    reported = capfd.readouterr().err
+    assert "an empty file" in reported
+    assert "loading.on_bad_sample=skip" in reported
+    assert "Traceback" not in reported
 
     monkeypatch.setattr("sys.argv", ["train", *settings, "hydra.run.dir=out", "loading.on_bad_sample=skip", "loading.max_bad_share=0.9"])
     train()

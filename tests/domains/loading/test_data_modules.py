@@ -216,8 +216,8 @@ def test_a_target_that_is_a_source_is_refused(data: Path, monkeypatch: pytest.Mo
 
 
 def test_all_that_is_missing_is_reported_at_once(data: Path) -> None:
-    lonely = data / "gtav/labels/00003.png"
-    lonely.unlink()
+    unpaired = data / "gtav/labels/00003.png"
+    unpaired.unlink()
     module = MultiSourceDataModule(
         {"gtav": gtav(data / "gtav"), "synthia": SynthiaDataModule(data / "synthia", TrainTransform(16))},
         {"idd": IDDDataModule(data / "idd"), "bdd": BDD100KDataModule(data / "bdd100k")},

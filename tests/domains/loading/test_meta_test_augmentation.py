@@ -20,7 +20,7 @@ NAMES = ("a", "b", "c")
 
 
 class Constant:
-    """An augmentation that can be told by its pixels."""
+    """An augmentation that is recognised by its pixels."""
 
     def __init__(self, value: float) -> None:
         self.value = value

@@ -27,16 +27,18 @@ def picture(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     return np.array(coarse.resize((width, height), Image.Resampling.BICUBIC)), np.array(blocks.resize((width, height), 0))
 
 
-def scale_pad_crop(image: np.ndarray, label: np.ndarray, crop: int, scale: tuple[float, float], dice: random.Random) -> tuple[Any, Any]:
+def scale_pad_crop(
+    image: np.ndarray, label: np.ndarray, crop: int, scale: tuple[float, float], generator: random.Random
+) -> tuple[Any, Any]:
     """The plain way: scale the whole image, pad all around, crop at random."""
-    factor = dice.uniform(*scale)
+    factor = generator.uniform(*scale)
     height, width = (round(length * factor) for length in label.shape)
     scaled = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
     scaled_label = np.asarray(Image.fromarray(label).resize((width, height), Image.Resampling.NEAREST))
     rows, columns = max(0, crop - height), max(0, crop - width)
     scaled = np.pad(scaled, ((rows, rows), (columns, columns), (0, 0)))
     scaled_label = np.pad(scaled_label, ((rows, rows), (columns, columns)), constant_values=IGNORE)
-    top, left = (dice.randint(0, length - crop) for length in scaled_label.shape)
+    top, left = (generator.randint(0, length - crop) for length in scaled_label.shape)
     return scaled[top : top + crop, left : left + crop], scaled_label[top : top + crop, left : left + crop]
 
 
@@ -61,11 +63,11 @@ def test_same_distribution_as_scale_pad_crop() -> None:
     height, width, crop, draws = 40, 60, 32, 1500
     rows, columns = (grid.astype(np.uint8) for grid in np.mgrid[:height, :width])
     image = np.dstack([rows, columns, rows])
-    transform, dice = RandomScaleCrop((crop, crop), (0.5, 2.0)), random.Random(1)
+    transform, generator = RandomScaleCrop((crop, crop), (0.5, 2.0)), random.Random(1)
     transform.set_random_state(np.random.default_rng(2), random.Random(2))
 
     def statistics(shown: np.ndarray, label: np.ndarray) -> list[float]:
-        """Share beside the image; mean and spread of the original row in the middle; the column in a corner; the share of one class."""
+        """Share outside the image; mean and spread of the original row in the middle; the column in a corner; the share of one class."""
         middle, corner = shown[crop // 2, crop // 2].astype(float), shown[2, -3].astype(float)
         return [(label == IGNORE).mean(), middle[0], middle[0] ** 2, corner[1], corner[1] ** 2, (label == 5).mean()]
 
@@ -73,7 +75,7 @@ def test_same_distribution_as_scale_pad_crop() -> None:
     for _ in range(draws):
         pair = transform(image=image, mask=rows)
         ours.append(statistics(pair["image"], pair["mask"]))
-        plain.append(statistics(*scale_pad_crop(image, rows, crop, (0.5, 2.0), dice)))
+        plain.append(statistics(*scale_pad_crop(image, rows, crop, (0.5, 2.0), generator)))
     error = np.sqrt((np.var(ours, 0) + np.var(plain, 0)) / draws)
     assert (np.abs(np.mean(ours, 0) - np.mean(plain, 0)) < 4 * error).all()
 
@@ -94,7 +96,7 @@ def test_image_and_label_stay_aligned() -> None:
             assert abs((where - shown_label.numpy())[inside].mean()) < 0.15
 
 
-def test_beside_the_image_it_is_black_and_ignored() -> None:
+def test_outside_the_image_it_is_black_and_ignored() -> None:
     image, label = np.full((20, 20, 3), 200, np.uint8), np.zeros((20, 20), np.uint8)
     placed = set()
     for seed in range(30):

@@ -15,46 +15,46 @@ def pair(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 def test_native_changes_nothing() -> None:
     image, label = pair(5, 7)
-    shown, judged = VIEWS["native"].apply(image, label)
+    shown, evaluated = VIEWS["native"].apply(image, label)
     assert shown is image
-    assert judged is label
+    assert evaluated is label
 
 
-def test_half_shows_and_judges_at_half_size() -> None:
+def test_half_shows_and_evaluates_at_half_size() -> None:
     image, label = pair(6, 8)
-    shown, judged = VIEWS["half"].apply(image, label)
+    shown, evaluated = VIEWS["half"].apply(image, label)
     assert shown.shape == (3, 4, 3)
-    np.testing.assert_array_equal(judged, label[1::2, 1::2])  # the centre of a pair of pixels rounds up
+    np.testing.assert_array_equal(evaluated, label[1::2, 1::2])  # the centre of a pair of pixels rounds up
     np.testing.assert_array_equal(shown, np.asarray(Image.fromarray(image).resize((4, 3), Image.Resampling.BICUBIC)))
 
 
-def test_half_image_judges_at_native_size() -> None:
+def test_half_image_evaluates_at_native_size() -> None:
     image, label = pair(6, 8)
-    shown, judged = VIEWS["half_image"].apply(image, label)
+    shown, evaluated = VIEWS["half_image"].apply(image, label)
     assert shown.shape == (3, 4, 3)
-    assert judged is label
+    assert evaluated is label
 
 
 def test_centre_1536_of_a_wide_picture() -> None:
     """1632 x 1224 becomes 2048 x 1536, of which columns 256..1791 stay."""
     image, label = pair(1224, 1632)
-    shown, judged = VIEWS["centre_1536"].apply(image, label)
+    shown, evaluated = VIEWS["centre_1536"].apply(image, label)
     assert shown.shape == (1536, 1536, 3)
-    assert judged.shape == (1536, 1536)
+    assert evaluated.shape == (1536, 1536)
     rows, columns = np.arange(1536), np.arange(256, 1792)
     source = label[((rows + 0.5) * 1224 / 1536).astype(int)[:, None], ((columns + 0.5) * 1632 / 2048).astype(int)]
-    np.testing.assert_array_equal(judged, source)
+    np.testing.assert_array_equal(evaluated, source)
 
 
-def test_centre_1536_does_not_judge_beside_a_narrow_picture() -> None:
+def test_centre_1536_does_not_evaluate_outside_a_narrow_picture() -> None:
     """600 x 800 (portrait) becomes 1152 x 1536, with 192 columns on either side that are no road."""
     image, label = pair(800, 600)
     label[:] = 0
-    shown, judged = VIEWS["centre_1536"].apply(image, label)
+    shown, evaluated = VIEWS["centre_1536"].apply(image, label)
     assert shown.shape == (1536, 1536, 3)
-    assert (judged[:, :192] == 255).all()
-    assert (judged[:, -192:] == 255).all()
-    assert (judged[:, 192:-192] == 0).all()
+    assert (evaluated[:, :192] == 255).all()
+    assert (evaluated[:, -192:] == 255).all()
+    assert (evaluated[:, 192:-192] == 0).all()
     assert (shown[:, :192] == 0).all()
 
 

@@ -40,7 +40,7 @@ class TestFolders(IndexLabelCase):
     def test_names_say_the_folders(self, root: Path) -> None:
         assert [sample.name for sample in self.open(root, "val").samples] == ["drive1_007", "drive1_009"]
 
-    def test_colour_label_is_told_of_the_palette(self, root: Path) -> None:
+    def test_colour_label_is_reported_of_the_palette(self, root: Path) -> None:
         domain = self.open(root)
         write_image(domain.samples[0].label, 4, 4)
         with pytest.raises(DataError, match="need palette"):

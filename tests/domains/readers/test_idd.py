@@ -131,7 +131,7 @@ class TestIDD(DomainCase):
         assert str(domain.samples[0].label) in str(error.value)
 
     @pytest.mark.parametrize("size", ["1e9", "20001", "0", "-3", "1e999"])
-    def test_absurd_sizes_are_told(self, root: Path, size: str) -> None:
+    def test_absurd_sizes_are_reported(self, root: Path, size: str) -> None:
         domain = self.open(root)
         domain.samples[0].label.write_text(f'{{"imgWidth": {size}, "imgHeight": 6, "objects": []}}')
         with pytest.raises(DataError, match="not a complete IDD label"):

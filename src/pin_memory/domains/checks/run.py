@@ -104,10 +104,10 @@ def _pair(domain: Domain, sample: Sample) -> tuple[np.ndarray, set[int]]:
         image, label = domain.read_pair(sample)
     except (DataError, Image.DecompressionBombError):
         blank = np.full((_TILE[1], _TILE[0], 3), 225, np.uint8)
-        return pictures.caption(pictures.beside([blank, blank], gap=2), f"{title}  (cannot be shown)", 14), set()
+        return pictures.caption(pictures.side_by_side([blank, blank], gap=2), f"{title}  (cannot be shown)", 14), set()
     size = pictures.size_within(image, *_TILE, enlarge=True)
     small, mask = pictures.resize(image, size), pictures.resize(label, size)
-    shown = pictures.beside([small, labelled(small, mask, domain.label_space)], gap=2)
+    shown = pictures.side_by_side([small, labelled(small, mask, domain.label_space)], gap=2)
     return pictures.caption(shown, f"{title}  {image.shape[1]}x{image.shape[0]}", 14), set(np.unique(label).tolist())
 
 

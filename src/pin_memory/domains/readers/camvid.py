@@ -103,7 +103,7 @@ def split_like_segnet(samples: list[Sample], split: str) -> list[Sample]:
 class CamVid(Domain):
     """CamVid: PNGs of 11 class ids, or the published ones of 32 colours.
 
-    The two orders of the 11 ids cannot be told apart for certain, so `encoding` names the one; a value that it does not have is an error.
+    The two orders of the 11 ids cannot be distinguished for certain, so `encoding` names one; a value that it does not have is an error.
 
     With `drives`, only frames of these drives (the name up to its first underscore), from all folders: the last fifth of each drive is
     validated on, the rest trained on, and a test takes all of them. So drives serve as domains. Otherwise the folders are the splits; where

@@ -64,7 +64,7 @@ class IDD(Domain):
     Both parts may lie in one folder, or side by side. "IDD" in papers is part I.
 
     Args:
-        parts: 1, 2 or both; told apart by the numbers of the drives.
+        parts: 1, 2 or both; distinguished by the numbers of the drives.
         cache_polygons: Keep drawn polygons in the user's cache folder. The other arguments are those of `Domain`.
 
     Raises:

@@ -9,7 +9,7 @@ from pin_memory.domains.stand_ins.looks import LOOKS
 from pin_memory.domains.stand_ins.scenes import draw_scene
 from pin_memory.domains.stand_ins.writers import StandIns
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.utils.pictures import beside, colorize, resize, text_line, write_image
+from pin_memory.utils.pictures import colorize, resize, side_by_side, text_line, write_image
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 _ROW_HEIGHT, _WIDTH, _GAP = 150, 1340, 3
@@ -45,4 +45,4 @@ def _row(look: str, seed: int, width: int) -> np.ndarray:
         if index == 0:
             tiles.append(colorize(resize(scene.label, size)))
         index, used = index + 1, sum(tile.shape[1] + _GAP for tile in tiles)
-    return beside(tiles, _GAP)[:, :_WIDTH]
+    return side_by_side(tiles, _GAP)[:, :_WIDTH]
