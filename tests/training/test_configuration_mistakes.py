@@ -72,7 +72,7 @@ MISTAKES = [
     # unknown names
     ("methd=erm", "Could not override 'methd'"),
     ("method=irm", "erm"),
-    ("method.network=abc", "leave it out and set network=NAME"),
+    ("method.network=abc", "method.network must be an instance of MemorySegmenter, found 'abc'"),
     ("optimizer.learning_rate=1", "Could not override"),
     ("+optimizer.momentun=0.5", "momentun"),
     ("+method.colour=red", "colour"),

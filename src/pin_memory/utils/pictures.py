@@ -17,11 +17,7 @@ from pin_memory.utils.labels import CITYSCAPES, IGNORE, LabelSpace
 WRONG = (0, 235, 255)  # colour of wrong pixels: a cyan that no class comes near
 INK, PAPER = (20, 20, 20), (255, 255, 255)
 STRIPES = ((0, 0, 0), (48, 48, 48))
-_NEGATIVE, _ZERO, _POSITIVE = (
-    (33, 102, 172),
-    (247, 247, 247),
-    (178, 24, 43),
-)  # ends of ColorBrewer's RdBu: distinguished by colour-blind eyes
+_NEGATIVE, _ZERO, _POSITIVE = (33, 102, 172), (247, 247, 247), (178, 24, 43)  # of ColorBrewer's RdBu: safe for colour-blind eyes
 _GAP = 8
 _LEGEND_WIDTH = 400  # at least
 _TILE_WIDTH, _TILE_HEIGHT = 800, 640  # of a panel, at most
