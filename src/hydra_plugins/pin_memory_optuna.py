@@ -50,8 +50,8 @@ class OptunaSearch(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Propose, run and record jobs until enough have a score (Hydra's interface); `arguments` replace `params` of the same key."""
         fixed, space = self._space(arguments)
-        study = self._study()
-        done = len(study.get_trials(deepcopy=False, states=[_state().COMPLETE]))
+        study, state = self._study(), _optuna().trial.TrialState
+        done = len(study.get_trials(deepcopy=False, states=[state.COMPLETE]))
         _propose_unfinished_again(study)
         log.info("Optuna: %d of %d trials have a score (%s)", done, self.n_trials, self.storage)
         for start in range(done, self.n_trials, self.n_jobs):
@@ -65,7 +65,7 @@ class OptunaSearch(Sweeper):
             scores = self._run(list(dict.fromkeys(proposals)), trials[0].number)
             for trial, proposal in zip(trials, proposals, strict=True):
                 score = scores[proposal]
-                study.tell(trial, score, state=_state().FAIL if score is None else _state().COMPLETE)  # a failure does not end the search
+                study.tell(trial, score, state=state.FAIL if score is None else state.COMPLETE)  # a failure does not end the search
 
     def _space(self, arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
         """Overrides that stay, and Optuna's distribution of each setting that is searched for."""
@@ -122,11 +122,6 @@ def _optuna() -> Any:
     return optuna
 
 
-def _state() -> Any:
-    """The states of a trial."""
-    return _optuna().trial.TrialState
-
-
 def _distribution(override: Override) -> Any:
     """Optuna's distribution for Hydra's syntax; the choices and steps of a range are taken as they would be typed."""
     distributions = _optuna().distributions
@@ -154,7 +149,7 @@ def _rounded(value: Any) -> str:
 
 def _propose_unfinished_again(study: "optuna.Study") -> None:
     """Put the settings of trials without a score, failed or cut off by the end of the process, at the head of the queue."""
-    state = _state()
+    state = _optuna().trial.TrialState
     settled = [trial.params for trial in study.get_trials(deepcopy=False, states=[state.COMPLETE])]
     for trial in study.get_trials(deepcopy=False, states=[state.RUNNING, state.FAIL]):
         if trial.state == state.RUNNING:
