@@ -7,6 +7,7 @@ from typing import Any
 
 from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.cityscapes import ENCODINGS
+from pin_memory.domains.readers.draws import Transform
 from pin_memory.domains.readers.layouts import TRAIN_AND_VAL, Found, Layout, recognise
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.labels import TRAIN_ID_TABLE
@@ -80,14 +81,16 @@ gt/{fog,night,rain,snow}/{train,val}/<seq>/<seq>_frame_<number>_gt_labelTrainIds
     official_counts = {"train": 400 * len(CONDITIONS), "val": sum(_VAL_COUNTS.values())}
     unique_file_names = True  # they say the sequence
 
-    def __init__(self, root: str | Path, split: str, *, condition: str | None = None, **options: Any) -> None:
+    def __init__(
+        self, root: str | Path, split: str, transform: Transform | None = None, condition: str | None = None, **options: Any
+    ) -> None:
         if condition is not None and condition not in CONDITIONS:
             raise ConfigurationError(f"ACDC has no condition {condition!r}; choose one of {', '.join(CONDITIONS)}, or null for all.")
         self.condition = condition
         if condition is not None:
             self.layouts = tuple(layout.with_condition(condition) for layout in self.layouts if isinstance(layout, ConditionFolders))
             self.official_counts = {"train": 400, "val": _VAL_COUNTS[condition]}
-        super().__init__(root, split, **options)
+        super().__init__(root, split, transform, **options)
 
     def describe_absence(self) -> str:
         """Say which conditions are there, where some but not all are, or that the folders do not tell them."""

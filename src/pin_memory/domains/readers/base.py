@@ -56,8 +56,8 @@ class Domain(Dataset[dict[str, Any]]):
         self,
         root: str | Path,
         split: str,
-        *,
         transform: Transform | None = None,
+        *,
         split_file: SplitFile | None = None,
         unmatched: Literal["raise", "report"] | None = None,
     ) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.decoding import CodeTable, Colour, read_codes, read_indices
+from pin_memory.domains.readers.draws import Transform
 from pin_memory.domains.readers.layouts import Layout, Sample, recognise
 from pin_memory.domains.readers.splits import last_fifth_or_all
 from pin_memory.utils.errors import ConfigurationError, DataError
@@ -140,7 +141,13 @@ or, as published, for encoding=colours32: 701_StillsRaw_full/<name>.png and Labe
     unique_file_names = True
 
     def __init__(
-        self, root: str | Path, split: str, *, drives: Sequence[str] | None = None, encoding: str = "segnet11", **options: Any
+        self,
+        root: str | Path,
+        split: str,
+        transform: Transform | None = None,
+        drives: Sequence[str] | None = None,
+        encoding: str = "segnet11",
+        **options: Any,
     ) -> None:
         self.drives = None if drives is None else [drives] if isinstance(drives, str) else list(drives)
         if numbers := [drive for drive in self.drives or [] if not isinstance(drive, str)]:
@@ -154,7 +161,7 @@ or, as published, for encoding=colours32: 701_StillsRaw_full/<name>.png and Labe
         if self.drives is not None:
             self.reads_all_splits = True
             self.official_counts = {}  # those are of the official split
-        super().__init__(root, split, **options)
+        super().__init__(root, split, transform, **options)
 
     def describe_absence(self) -> str:
         """Say which encoding the labels are in, where the folders tell that it is another one."""

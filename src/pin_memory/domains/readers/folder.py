@@ -8,6 +8,7 @@ import numpy as np
 
 from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.decoding import read_codes, read_indices
+from pin_memory.domains.readers.draws import Transform
 from pin_memory.domains.readers.folder_options import EVERY_SPLIT, Patterns, label_fields, label_space_of, repeated, require_sound
 from pin_memory.domains.readers.layouts import SPLITS, Found, Sample, contents
 from pin_memory.utils.errors import ConfigurationError, DataError, first_names
@@ -22,6 +23,7 @@ class FolderDomain(Domain):
     Args:
         root: The folder that everything lies below.
         split: As in `Domain`.
+        transform: As in `Domain`.
         images: A folder, whose files at any depth are the images, or a pattern of files such as "*/rgb/*.jpg": `*` stands for any part of
             a name, `**` for any folders, "{split}" for the folder of the split.
         labels: Likewise. An image's label has the same path below the folder but for the suffix, or the same parts where the `*` are.
@@ -32,7 +34,7 @@ class FolderDomain(Domain):
         colours: Colours to show the classes of `classes` in, [red, green, blue] each.
         splits: Folder of each split for "{split}"; by default train, val and test.
         test_split: The images that a target domain is evaluated on: those of "val" or "test", or "all".
-        options: As in `Domain`, such as `transform` and `split_file`.
+        options: As in `Domain`, such as `split_file`.
 
     Raises:
         DataError: As `Domain`; also when an image has two labels or a label two images.
@@ -52,6 +54,7 @@ labels: labels
         self,
         root: str | Path,
         split: str,
+        transform: Transform | None = None,
         *,
         images: str = "images",
         labels: str = "labels",
@@ -78,7 +81,7 @@ labels: labels
             raise ConfigurationError("FolderDomain: no id or colour of the labels is that of a class; list some in ids or palette.")
         self.layouts = (Patterns("own folders", images, labels, "", "", folders, **fields),)
         self.tree = f"images: {images}\nlabels: {labels}"
-        super().__init__(root, split, **options)
+        super().__init__(root, split, transform, **options)
 
     @property
     def folder_split(self) -> str:

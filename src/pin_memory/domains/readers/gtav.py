@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.cityscapes import LABEL_IDS
+from pin_memory.domains.readers.draws import Transform
 from pin_memory.domains.readers.layouts import TRAIN_IDS, Layout, Sample
 from pin_memory.domains.readers.splits import SplitFile
 from pin_memory.utils.errors import ConfigurationError
@@ -67,6 +68,7 @@ read_mapping/split.mat            (optional: the published split)
         self,
         root: str | Path,
         split: str,
+        transform: Transform | None = None,
         *,
         split_file: SplitFile | None = None,
         train_on: Literal["split", "all"] = "split",
@@ -81,7 +83,7 @@ read_mapping/split.mat            (optional: the published split)
         self.dropped = INVALID_FRAMES | SINGLE_COLOUR if drop_single_colour else INVALID_FRAMES
         places = [Path(root).expanduser() / folder / "split.mat" for folder in ("", "read_mapping", "code/read_mapping")]
         self.published_split = next((path for path in places if split_file is None and path.is_file()), None)
-        super().__init__(root, split, split_file=split_file or self.published_split, **options)
+        super().__init__(root, split, transform, split_file=split_file or self.published_split, **options)
         self.official_counts = self._complete_counts()
 
     def select(self, pairs: list[Sample]) -> list[Sample]:

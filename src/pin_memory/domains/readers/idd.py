@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.decoding import max_pixels, read_indices
+from pin_memory.domains.readers.draws import Transform
 from pin_memory.domains.readers.layouts import TRAIN_AND_VAL, TRAIN_IDS, Found, Layout
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.utils.files import atomic_write, cache_folder
@@ -91,13 +92,22 @@ gtFine/{train,val}/<drive>/<frame>_gtFine_polygons.json    (or _labelids.png, _l
     inner_roots = ("", "IDD_Segmentation", "idd20kII")
     official_counts = _COUNTS[(1,)]
 
-    def __init__(self, root: str | Path, split: str, *, parts: Sequence[int] = (1,), cache_polygons: bool = True, **options: Any) -> None:
+    def __init__(
+        self,
+        root: str | Path,
+        split: str,
+        transform: Transform | None = None,
+        *,
+        parts: Sequence[int] = (1,),
+        cache_polygons: bool = True,
+        **options: Any,
+    ) -> None:
         self.parts = tuple(sorted(set(parts)))
         if self.parts not in _COUNTS:
             raise ConfigurationError(f"IDD: parts={list(parts)} is none of [1], [2] and [1, 2].")
         self.cache_polygons = cache_polygons
         self.official_counts = _COUNTS[self.parts]
-        super().__init__(root, split, **options)
+        super().__init__(root, split, transform, **options)
         if self.parts == (1,) or self.layout.encoding == _LOSSY:
             # No train was labelled in part I; level3Ids cannot tell trains.
             self.classes = tuple(name for name in CLASSES if name != "train")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pin_memory.domains.readers.base import Domain
+from pin_memory.domains.readers.draws import Transform
 from pin_memory.domains.readers.layouts import TRAIN_AND_VAL, TRAIN_IDS, Layout, recognise
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.utils.labels import IGNORE, label_table
@@ -134,7 +135,16 @@ validation/{images/<key>.jpg,labels/<key>.png}
     layouts = _LAYOUTS["v1.2"]
     official_counts = {"train": 18000, "val": 2000}
 
-    def __init__(self, root: str | Path, split: str, *, labels: str = "v1.2", class_map: str = "robustnet", **options: Any) -> None:
+    def __init__(
+        self,
+        root: str | Path,
+        split: str,
+        transform: Transform | None = None,
+        *,
+        labels: str = "v1.2",
+        class_map: str = "robustnet",
+        **options: Any,
+    ) -> None:
         if labels not in _TABLES:
             raise ConfigurationError(f"Mapillary: labels={labels!r} is none of {', '.join(_TABLES)} (quote it in YAML).")
         if class_map not in _TABLES["v1.2"]:
@@ -147,7 +157,7 @@ validation/{images/<key>.jpg,labels/<key>.png}
         self.labels = labels
         self.layouts = _LAYOUTS[labels]
         self.table = _TABLES[labels][class_map]
-        super().__init__(root, split, **options)
+        super().__init__(root, split, transform, **options)
         if self.layout.encoding == "train ids":
             self.note("the labels are train ids that another tool made: the class map is that tool's, whatever class_map says")
         elif configs := [path for name in _CONFIGS[labels] if (path := self.found.root / name).is_file()]:

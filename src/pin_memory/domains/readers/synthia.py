@@ -7,6 +7,7 @@ import numpy as np
 
 from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.decoding import read_deep_rgb, read_indices
+from pin_memory.domains.readers.draws import Transform
 from pin_memory.domains.readers.layouts import TRAIN_AND_VAL, TRAIN_IDS, Layout
 from pin_memory.utils.labels import CLASSES, label_table
 
@@ -51,8 +52,8 @@ RAND_CITYSCAPES/GT/LABELS/0000000.png ... 0009399.png    (16-bit RGB; GT/COLOR i
     official_counts = {"train": 7520, "val": 1880}
     unique_file_names = True
 
-    def __init__(self, root: str | Path, split: str, **options: Any) -> None:
-        super().__init__(root, split, **options)
+    def __init__(self, root: str | Path, split: str, transform: Transform | None = None, **options: Any) -> None:
+        super().__init__(root, split, transform, **options)
         if self.split_file is not None or self.layout.by_folder:
             self.official_counts = {"train": 6580, "val": 2820}  # of the lists that RobustNet drew, and of the folders made by them
 

@@ -9,6 +9,7 @@ import numpy as np
 from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.cityscapes import LABEL_IDS
 from pin_memory.domains.readers.decoding import CodeTable, read_codes, read_indices
+from pin_memory.domains.readers.draws import Transform
 from pin_memory.domains.readers.layouts import Layout
 from pin_memory.domains.readers.splits import last_fifth_or_all
 from pin_memory.utils.errors import ConfigurationError, DataError
@@ -59,12 +60,12 @@ panoptic.json
     split_rule = staticmethod(last_fifth_or_all)
     official_counts = {"train": 3405, "val": 851, "test": 4256}
 
-    def __init__(self, root: str | Path, split: str, *, pickup: str = "truck", **options: Any) -> None:
+    def __init__(self, root: str | Path, split: str, transform: Transform | None = None, pickup: str = "truck", **options: Any) -> None:
         if pickup not in ("truck", "car"):
             raise ConfigurationError(f"WildDash's pickup={pickup}: expected truck or car.")
         self.table = _TABLE.copy()
         self.table[_PICKUP] = CLASSES.index(pickup)
-        super().__init__(root, split, **options)
+        super().__init__(root, split, transform, **options)
         if self.layout.encoding == "panoptic" and not self.label_sources():
             raise self.missing(f"there are panoptic pictures, but no file {self._index}, which says what their segments are")
 
