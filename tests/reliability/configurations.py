@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 
 from pin_memory.train import main
 from pin_memory.training import run
-from pin_memory.training.checks import build_trainer, check_settings
+from pin_memory.training.checks import check_settings
+from pin_memory.training.trainer import build_trainer
 from pin_memory.utils.config import config_directory
 from tests.helpers.tiny_run import TINY
 from tests.reliability.cases import VALID

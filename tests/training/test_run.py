@@ -10,8 +10,8 @@ from omegaconf import DictConfig
 from pin_memory.callbacks import IterationNames, StepSeeds
 from pin_memory.runs import build
 from pin_memory.training import run
-from pin_memory.training.checks import build_trainer
 from pin_memory.training.resume.folder import Resumption, run_folder
+from pin_memory.training.trainer import build_trainer
 from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import OutputError
 

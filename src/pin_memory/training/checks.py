@@ -1,23 +1,18 @@
-"""What the settings of a training alone show: rules between them, ranges that no class of ours checks; and the Trainer built from them."""
+"""What the settings of a training alone show: rules between them, and the ranges of what no class of ours takes."""
 
 import logging
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-import hydra.utils
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
 from hydra.types import RunMode
-from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from pydantic import Field
 
 from pin_memory.domains import MultiSourceDataModule
 from pin_memory.methods import Method
 from pin_memory.methods.base import PRECISIONS, refuse_clipping
-from pin_memory.utils.checkpoint_io import AtomicCheckpointIO
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.validation import Count, NotNegative, Positive, Share, check_values
 
@@ -114,25 +109,3 @@ def _check_sweep(cfg: DictConfig) -> None:
             f"A sweep compares source validations, and there would be none: trainer.val_check_interval={every} is above"
             f" trainer.max_steps={steps}. Set it to {steps} or less."
         )
-
-
-def build_trainer(cfg: DictConfig, callbacks: Sequence[Callback], loggers: Sequence[Logger]) -> Trainer:
-    """Lightning's Trainer with checkpoints that are complete or absent; several devices are refused in a sweep."""
-    settings = cfg.trainer.copy()
-    if settings.get("sync_batchnorm") == "auto":  # PyTorch has it for GPUs alone; a single device needs none
-        several = settings.get("devices") not in (1, "1", [0]) or settings.get("num_nodes", 1) > 1
-        settings.sync_batchnorm = several and torch.cuda.is_available() and settings.accelerator in ("auto", "gpu", "cuda")
-    try:
-        trainer: Trainer = hydra.utils.instantiate(
-            settings, callbacks=list(callbacks), logger=list(loggers), plugins=[AtomicCheckpointIO()], _convert_="partial"
-        )
-    except InstantiationException as error:
-        if not isinstance(error.__cause__, TypeError | ValueError | RuntimeError):
-            raise
-        raise ConfigurationError(f"The Trainer refuses its settings: {error.__cause__}") from error
-    if trainer.world_size > 1 and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-        raise ConfigurationError(
-            f"A sweep trains on one device, found {trainer.world_size}: the processes of the other devices would start the sweep anew."
-            " Give each job one device (trainer=default), or start the runs one by one."
-        )
-    return trainer

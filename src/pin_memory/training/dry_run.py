@@ -18,7 +18,7 @@ from pin_memory.callbacks.progress import describe_seconds
 from pin_memory.domains import MultiSourceDataModule
 from pin_memory.methods import Method
 from pin_memory.methods.memory_learning import MemoryLearning
-from pin_memory.training.checks import build_trainer
+from pin_memory.training.trainer import build_trainer
 from pin_memory.utils.distributed import is_first
 
 STEPS = 2  # iterations of a dry run; the first one is slower than those that follow, so the last one stands for all

@@ -17,9 +17,10 @@ from pin_memory.loggers import finish_wandb
 from pin_memory.methods import Method
 from pin_memory.runs import build, checkpoints
 from pin_memory.runs.results import RESULTS
-from pin_memory.training.checks import build_trainer, check_crops, check_settings
+from pin_memory.training.checks import check_crops, check_settings
 from pin_memory.training.dry_run import dry_run
 from pin_memory.training.resume.folder import check_resumption, find_resumption, finished_results, run_folder
+from pin_memory.training.trainer import build_trainer
 from pin_memory.utils.distributed import is_first
 from pin_memory.utils.errors import first_names
 
