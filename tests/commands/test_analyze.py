@@ -37,7 +37,7 @@ def analyze(cwd: Path, *overrides: str, code: int = 0) -> str:
 
 @pytest.fixture(scope="module")
 def moved(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the tiny run, beside a copy of its data."""
+    """A copy of the tiny run, next to a copy of its data."""
     root = tmp_path_factory.mktemp("moved")
     shutil.copytree(trained_run.parents[1] / "stand_ins", root / "data")
     shutil.copytree(trained_run, root / "run", ignore=shutil.ignore_patterns("wandb", "panels"))

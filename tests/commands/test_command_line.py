@@ -167,7 +167,7 @@ def test_mistakes_in_settings(tmp_path: Path, overrides: list[str], expected: st
 @pytest.mark.parametrize("kind", ["missing", "folder", "truncated", "foreign"])
 @pytest.mark.parametrize("name", ["evaluate", "predict"])
 def test_checkpoints_that_are_none(trained: Path, tmp_path: Path, name: str, kind: str) -> None:
-    """No file, a folder without run, half a file, somebody else's file."""
+    """No file, a folder without run, half a file, a file of others."""
     path = tmp_path / "x.ckpt"
     (tmp_path / "image.png").write_bytes(next((trained.parents[1] / "stand_ins" / "gtav" / "images").iterdir()).read_bytes())
     if kind == "folder":

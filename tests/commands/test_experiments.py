@@ -37,7 +37,7 @@ SOON = ["method.whitening.warmup_iterations=0", "method.whitening.images=2", "me
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Stand-ins of every data set, and four tiny CamVid drives beside them."""
+    """Stand-ins of every data set, and four tiny CamVid drives next to them."""
     root = tmp_path_factory.mktemp("data") / "sets"
     StandIns(root, images_per_domain=8, seed=1, width=160).prepare()
     generator = np.random.default_rng(0)
@@ -92,7 +92,7 @@ def check_run(folder: Path, experiment: str) -> None:
     targets = ["0001TP"] if experiment == "camvid_leave_one_out" else ["cityscapes", "bdd100k", "mapillary"]
     assert list(results["targets"]) == targets
     assert not set(targets) & set(results["sources"])
-    assert results["stand_in"]  # the CamVid fixture lies beside stand-ins
+    assert results["stand_in"]  # the CamVid fixture lies next to stand-ins
     step = int(results["selection"].partition("(step ")[2].rstrip(")"))
     assert results["images_seen"] == step * 2 * len(results["sources"])  # of the evaluated checkpoint
     assert set(results["source_validation"]) <= set(results["sources"])
@@ -300,7 +300,7 @@ def test_the_harder_view_changes_every_picture() -> None:
 
 
 def test_a_harder_meta_test_side_is_for_methods_that_have_one() -> None:
-    """Without a split, it would be augmented by one that nobody makes."""
+    """Without a split, it would be augmented by one that does not exist."""
     harder = ["+augmentation@data.meta_test_augmentation=hard", "experiment=camvid_leave_one_out", "paths.run=unused", "paths.data=."]
     assert build.build_data(composed(*harder, "method=mldg")).meta_test_augmentation is not None
     with pytest.raises(Exception, match="for methods that split their sources"):

@@ -218,7 +218,7 @@ def test_a_checkpoint_file_starts_a_new_run(undisturbed: Undisturbed, data: Path
 
 @pytest.mark.slow
 def test_temporary_files_of_a_kill_are_removed_and_only_those(data: Path, tmp_path: Path) -> None:
-    """What is named otherwise, or nobody here writes, is somebody else's."""
+    """What is named otherwise, or is not written here, belongs to others."""
     run = tmp_path / "run"
     with pytest.raises(Stopped):
         fit(data, run, disturbed=("on_train_batch_start", 4, "SIGTERM"))
