@@ -42,7 +42,7 @@ class Case:
         number: Within its kind; the seed.
         damage: What is done to it.
         make: Makes it in a folder, from a seeded generator and the originals; returns what reads it and how it came out, and whether it
-            must not pass for whole.
+            must not pass for intact.
     """
 
     kind: str

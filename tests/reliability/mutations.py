@@ -76,7 +76,7 @@ BYTES: dict[str, Damage] = {
 }
 """All of them by name."""
 NEVER_WHOLE = ("cut", "noise", "empty", "zeros", "web_page")
-"""Those after which nothing must pass for whole."""
+"""Those after which nothing must pass for intact."""
 
 
 def png_claiming(width: int, height: int, depth: int = 8, colour: int = 2) -> bytes:

@@ -118,7 +118,7 @@ def test_a_damaged_input(case: Case, originals: Originals, tmp_path: Path, monke
         outcome = ERROR
     finally:
         shutil.rmtree(tmp_path, ignore_errors=True)
-    assert not (hopeless and outcome == "valid result"), f"passed for whole: {case.name}"
+    assert not (hopeless and outcome == "valid result"), f"passed for intact: {case.name}"
     _counts[case.kind, outcome] += 1
 
 
