@@ -30,7 +30,7 @@ class Size:
         if inner:
             raise KeyError("a defect")
         if size < 1:
-            raise ValueError("a defect: a class of ours raises a ConfigurationError")
+            raise ValueError("size must be positive")
 
 class Broken:
     def __getitem__(self, index):
@@ -196,6 +196,8 @@ def test_a_users_error_is_one_message_on_the_screen_and_in_the_log(run: Run, tmp
         (["kind=made", "+made.fail=user"], ["no data in /nowhere: get some"]),
         (["kind=made", "+made.colour=red"], ["'__main__.make'", "unexpected keyword argument 'colour'", "full_key: made"]),
         (["kind=made", "made._target_=__main__.nothing"], ["Error locating target '__main__.nothing'"]),
+        (["kind=made", *SIZE, "made.size=abc"], ["'__main__.Size'", "'<' not supported", "full_key: made"]),
+        (["kind=made", *SIZE, "made.size=0"], ["'__main__.Size'", "size must be positive", "full_key: made"]),
         (["kind=made", *SIZE, "~made.size"], ["'__main__.Size'", "missing 1 required positional argument: 'size'", "full_key: made"]),
         (["kind=unreadable"], ["Cannot read", "you have no permission to read", "paths.data=DIR"]),
         (["paths.output=/proc/runs"], ["/proc/runs", "no folder can be made there", "paths.output=DIR"]),
@@ -231,7 +233,6 @@ def test_a_full_disk_ends_the_log_file_not_the_run(run: Run) -> None:
         ["kind=defect"],
         ["kind=made", "+made.fail=defect"],
         ["kind=made", *SIZE, "+made.inner=true"],
-        ["kind=made", *SIZE, "made.size=0"],
         ["kind=missing"],
     ],
 )

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
-from hydra.utils import get_object
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from pin_memory.utils.errors import ResourceError, UserError
@@ -169,7 +168,8 @@ def _setting(error: BaseException) -> str | None:
         key = error.full_key or str(error)
         return f"The setting `{key}` has no value; give it on the command line: {key}=..."
     if isinstance(error, InstantiationException):  # Hydra names the target, its complaint and the key
-        return f"{error}\n{_WHERE}" if _is_misfit(error) else None
+        is_mistake = "Error locating target" in str(error) or isinstance(error.__cause__, TypeError | ValueError | None)
+        return f"{error}\n{_WHERE}" if is_mistake else None
     if isinstance(error, OmegaConfBaseException):
         return f"{error}\n{_WHERE}"
     if type(error).__name__ == "ValidationError":  # pydantic's, of a class of another library; by name, to import it nowhere
@@ -179,18 +179,3 @@ def _setting(error: BaseException) -> str | None:
     if type(error).__name__ == "MisconfigurationException":  # Lightning's word for a setting of its Trainer; by name, to import it nowhere
         return f"The Trainer refuses its settings: {error}"
     return None
-
-
-def _is_misfit(error: InstantiationException) -> bool:
-    """Whether a class is not there, or is called with an unknown argument or without a required one.
-
-    Python's TypeError names the function that refused the call: another one than the target's own is called by a defect further in.
-    """
-    cause, target = error.__cause__, re.search(r"Error in call to target '([^']+)'", str(error))
-    if cause is None or target is None:
-        return True
-    refused = re.match(r"(\S+?)(\.__init__)?\(\) (got (an unexpected|multiple)|missing|takes) ", str(cause))
-    if refused is None or not isinstance(cause, TypeError):
-        return False
-    called = get_object(target[1])
-    return refused[1] in [owner.__qualname__ for owner in getattr(called, "__mro__", [called])]
