@@ -35,6 +35,11 @@ def test_floors_do_not_depend_on_how_many_images_are_predicted_together(data: Pa
     assert alone["most frequent class at each place"]["cityscapes"] > alone["most frequent class"]["cityscapes"] > 0  # type: ignore[operator]
 
 
+def test_floors_of_a_network_in_double_precision(data: Path) -> None:
+    """As after a training with `trainer.precision=64-true`."""
+    assert floor_scores(domains(data, 2), tiny_segmenter(classes=19).double())["untrained network"]
+
+
 def test_a_network_can_be_trained_after_its_floors_were_counted(data: Path) -> None:
     """No parameter has become an inference tensor, no mode has changed."""
     network = tiny_segmenter(classes=19).train()

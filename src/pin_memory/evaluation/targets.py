@@ -25,6 +25,7 @@ from pin_memory.runs.provenance import revision
 from pin_memory.runs.results import CONFUSIONS, RESULTS, Results, TargetScores, known_mean, write_confusions
 from pin_memory.runs.score_table import score_table
 from pin_memory.utils.distributed import broadcast_state
+from pin_memory.utils.images import normalize
 from pin_memory.utils.labels import CLASSES
 from pin_memory.utils.tables import FORMATS, write_table
 
@@ -159,6 +160,7 @@ def _count_floors(
     counts = [DomainConfusion(untrained.num_classes).to(device) for _ in _FLOORS]
     for batch in domain.test_dataloader():
         images, label = (batch[part].to(device, non_blocking=True) for part in ("image", "label"))
+        images = normalize(images).to(next(untrained.parameters()).dtype)  # double of trainer.precision=64-true
         height, width = label.shape[-2:]
         layout = torch.from_numpy(prior.layout(height, width)).to(device)
         predictions = (
