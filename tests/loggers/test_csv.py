@@ -47,6 +47,15 @@ class TestCSVLogger:
             logger.finalize("success")
         assert [(row["step"], row["loss"], row["lr"]) for row in rows(tmp_path / "metrics.csv")] == [("1", "1.0", ""), ("2", "0.5", "0.1")]
 
+    def test_damage_beyond_the_header_does_not_stop_a_resumed_run(self, tmp_path: Path) -> None:
+        """Bytes that are no text, which a crash may have left."""
+        path = tmp_path / "metrics.csv"
+        path.write_bytes(b"step,epoch,loss\n" + b"7,0,1.0\n" * 3000 + b"\xff\xfe\n")
+        logger = CSVLogger(path)
+        logger.log_metrics({"loss": 0.5, "lr": 0.1}, 8)
+        logger.save()
+        assert (rows(path)[0]["loss"], rows(path)[-1]["lr"]) == ("1.0", "0.1")
+
     def test_rows_are_written_as_they_come_not_only_at_the_end(self, tmp_path: Path) -> None:
         logger = CSVLogger(tmp_path / "metrics.csv", flush_every=2)
         for step in range(5):

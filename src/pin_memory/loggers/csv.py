@@ -2,6 +2,7 @@
 
 import csv
 from argparse import Namespace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class CSVLogger(Logger):
         self.path = Path(path)
         self.flush_every = flush_every
         self._rows: list[dict[str, float]] = []
-        self._columns = self._read()[0]
+        self._columns = self._read(0)[0]
 
     @property
     def save_dir(self) -> str:
@@ -63,7 +64,7 @@ class CSVLogger(Logger):
             return
         columns = list(dict.fromkeys([*self._columns, *("step", "epoch"), *(key for row in self._rows for key in row)]))
         if columns != self._columns:
-            rows = self._read()[1]
+            rows = self._read(None)[1]
             with atomic_write(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, columns, extrasaction="ignore")  # a row cut short by a crash must not stop the next run
                 writer.writeheader()
@@ -78,10 +79,10 @@ class CSVLogger(Logger):
         """Write what is left."""
         self.save()
 
-    def _read(self) -> tuple[list[str], list[dict[str, str]]]:
-        """Columns and rows of the file that is there already."""
+    def _read(self, rows: int | None) -> tuple[list[str], list[dict[str, str]]]:
+        """Columns and first rows (None: all) of the file that is there already."""
         if not self.path.is_file():
             return [], []
-        with self.path.open(newline="", encoding="utf-8") as file:
+        with self.path.open(newline="", encoding="utf-8", errors="replace") as file:  # a crash may have left anything
             reader = csv.DictReader(file)
-            return list(reader.fieldnames or []), list(reader)
+            return list(reader.fieldnames or []), list(islice(reader, rows))
