@@ -351,6 +351,8 @@ def test_an_option_of_no_data_set(
     assert err.startswith("Error: ")
     assert override.removeprefix("+").partition("=")[0].removesuffix(".foo") in err
     assert "is no data set" in err
+    side = override.split(".")[1]
+    assert f"+domain@data.{side}." in err
     assert "Traceback" not in err
 
 

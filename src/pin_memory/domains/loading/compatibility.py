@@ -10,14 +10,12 @@ from pin_memory.domains.readers.layouts import DEMO, MissingDataError
 from pin_memory.utils.errors import ConfigurationError, DataError
 
 
-def require_data_sets(sources: Mapping[Any, Any], targets: Mapping[Any, Any]) -> None:
-    """Refuse entries that are no data set, such as one option without the rest, and names that were read as numbers."""
-    for name in (*sources, *targets):
-        domain = sources.get(name) or targets.get(name)
+def require_data_sets(domains: Mapping[Any, Any], place: str) -> None:
+    """Refuse entries of `data.<place>` that are no data set, such as one option without the rest, and names that were read as numbers."""
+    for name, domain in domains.items():
         if not isinstance(domain, DomainDataModule):
             raise ConfigurationError(
-                f"data.sources.{name} or data.targets.{name} is no data set ({domain!r}): add a complete one, as in"
-                f" +domain@data.sources.{name}=gtav."
+                f"data.{place}.{name} is no data set ({domain!r}): add a complete one, as in +domain@data.{place}.{name}=gtav."
             )
         if not isinstance(name, str):
             raise ConfigurationError(f"The name {name!r} of a domain was read as a number: quote it in the YAML file.")

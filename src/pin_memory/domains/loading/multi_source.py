@@ -66,7 +66,8 @@ class MultiSourceDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.sources, self.targets = dict(sources or {}), dict(targets or {})
-        compatibility.require_data_sets(self.sources, self.targets)
+        compatibility.require_data_sets(self.sources, "sources")
+        compatibility.require_data_sets(self.targets, "targets")
         if meta_test_augmentation is not None and split is None:
             raise ConfigurationError(
                 "data.meta_test_augmentation is for methods that split their sources (mldg, pin_the_memory); this one has no meta-test side"
@@ -94,6 +95,7 @@ class MultiSourceDataModule(LightningDataModule):
         Raises:
             ConfigurationError: There is no such domain.
         """
+        compatibility.require_data_sets(domains, "domains")
         if not isinstance(target, str):
             target = next((name for name in domains if _number(name) == target), str(target))
         if target not in domains:
