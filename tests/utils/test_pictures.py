@@ -155,6 +155,7 @@ def test_denormalize_undoes_the_normalisation() -> None:
     ]
     assert (denormalize(normal) == rgb).all()
     assert (denormalize(torch.from_numpy(rgb).permute(2, 0, 1)) == rgb).all()
+    assert denormalize(normal.bfloat16()).dtype == np.uint8
 
 
 def test_masks_are_written_as_they_are(tmp_path: Path) -> None:

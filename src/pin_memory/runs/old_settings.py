@@ -11,15 +11,16 @@ _RENAMED = {
 """How names of classes began, and how they begin now."""
 _GONE = {
     "pin_memory.domains.Loading": ("draws_per_epoch",),
+    "pin_memory.callbacks.PredictionPanels": ("mean", "std"),
     "pin_memory.domains.TrainTransform": ("mean", "std"),
     "pin_memory.methods.": ("late_look", "warmup_epochs"),
 }
-"""Settings that no longer exist, by how the name of their class begins; none of them matters to a trained network."""
+"""Settings that no longer exist, by how the name of their class begins; evaluating a trained network needs none of them."""
 
 
 def is_gone(key: str) -> bool:
     """Whether a setting that was given to 0.1.0 on the command line no longer exists."""
-    return key.endswith(("loading.draws_per_epoch", "method.late_look", "whitening.warmup_epochs", "augmentation.mean", "augmentation.std"))
+    return key.endswith(("loading.draws_per_epoch", "method.late_look", "whitening.warmup_epochs"))
 
 
 def current_settings(settings: Any) -> Any:

@@ -73,7 +73,7 @@ class Gain(BaseModel):
     baseline: str  # name of the other run
     statistics: str | None = None  # of batch norm, in the other run
     targets: dict[str, TargetScores | None]  # None for a target that is not comparable
-    mean_miou: float | None  # None unless the two means are over the same targets, all of them comparable
+    mean_miou: float | None = None  # None unless the two means are over the same targets, all of them comparable
 
 
 class Results(BaseModel):
@@ -111,7 +111,8 @@ class Results(BaseModel):
             return cls.model_validate(read_json(path))
         except ValidationError as error:
             found = error.errors()[0]
-            reason = f"{'.'.join(map(str, found['loc']))}: {found['msg'].replace('Input should be', 'expected')}"
+            where, message = ".".join(map(str, found["loc"])), found["msg"].removeprefix("Value error, ")
+            reason = f"{where or 'the file'}: {message.replace('Input should be', 'expected')}"
             raise ConfigurationError(f"{path} is no readable results file of this library: {reason}.") from error
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"{path} is no readable results file of this library: {error}.") from error

@@ -48,14 +48,15 @@ def normalize(images: Tensor) -> Tensor:
 def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
     """ImageNet's mean and standard deviation in 0..255, each (3, 1, 1), copied to a device once."""
     with torch.inference_mode(False):  # what is made in inference mode could not be used in training afterwards
-        mean, std = ((torch.tensor(values).view(3, 1, 1) * 255).to(device) for values in (IMAGENET_MEAN, IMAGENET_STD))
+        parts = (torch.tensor(values, dtype=torch.float32, device="cpu") for values in (IMAGENET_MEAN, IMAGENET_STD))
+        mean, std = ((values.view(3, 1, 1) * 255).to(device) for values in parts)
     return mean, std
 
 
 def denormalize(image: Tensor) -> np.ndarray:
     """Turn an image (3, H, W), normalised floats or uint8, into a picture (H, W, 3) uint8."""
-    pixels = image.detach().cpu().numpy().transpose(1, 2, 0)
-    if pixels.dtype == np.uint8:
-        return pixels
-    pixels = pixels.astype(np.float32) * np.asarray(IMAGENET_STD) + np.asarray(IMAGENET_MEAN)
+    channels_last = image.detach().cpu().permute(1, 2, 0)
+    if channels_last.dtype == torch.uint8:
+        return channels_last.numpy()
+    pixels = channels_last.float().numpy() * np.asarray(IMAGENET_STD) + np.asarray(IMAGENET_MEAN)
     return (pixels.clip(0, 1) * 255).round().astype(np.uint8)
