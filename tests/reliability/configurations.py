@@ -9,6 +9,7 @@ from unittest import mock
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from pin_memory.runs.build import build_without_weights
 from pin_memory.train import main
 from pin_memory.training import run
 from pin_memory.training.checks import check_settings
@@ -82,7 +83,7 @@ def checked_with(override: str, data: Path, folder: Path) -> str:
     cfg = composed(override, data=data)
     cfg.paths.run, cfg.paths.output = str(folder / "run"), str(folder)
     check_settings(cfg)
-    run._checked_method(cfg, run._checked_data(cfg), build_trainer(cfg, [], []))
+    run._checked_method(cfg, run._checked_data(cfg), build_trainer(cfg, [], []), build_without_weights(cfg))
     assert not (folder / "run").exists()  # nothing is written before all is checked
     return VALID
 

@@ -169,7 +169,7 @@ def test_a_loading_process_is_killed(running: Callable[..., subprocess.Popen[str
     _, reported = process.communicate(timeout=300)
     assert process.returncode == 3, reported
     assert "Traceback" not in reported
-    for part in ("A loading process ended without a word", "loading.num_workers", "resume=RUN"):
+    for part in ("A loading process ended without a message", "loading.num_workers", "resume=RUN"):
         assert part in reported
     # By chance it is noticed while the next batch is waited for, or in the midst of an iteration.
     assert "While loading" in reported or "what was being loaded comes after gtav: " in reported

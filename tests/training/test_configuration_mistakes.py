@@ -11,7 +11,6 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 
@@ -72,7 +71,10 @@ MISTAKES = [
     # unknown names
     ("methd=erm", "Could not override 'methd'"),
     ("method=irm", "erm"),
-    ("method.network=abc", "method.network must be an instance of MemorySegmenter, found 'abc'"),
+    ("callbacks.last.every=abc", "callbacks.last"),
+    ("split.meta_test=5", "split"),
+    ("+callbacks.seeds.foo=1", "unexpected keyword argument 'foo'"),
+    ("method.network=abc", "leave it out and set network=NAME"),
     ("optimizer.learning_rate=1", "Could not override"),
     ("+optimizer.momentun=0.5", "momentun"),
     ("+method.colour=red", "colour"),
@@ -143,50 +145,13 @@ def test_a_mistake_is_reported_before_anything_heavy(sets: Path, tmp_path: Path,
     assert expected in message_of(sets, tmp_path / "run", override)
 
 
-class Parent:
-    """Takes a size."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-
-
-class Child(Parent):
-    """Its constructor is the parent's."""
-
-
-class Defective(Parent):
-    """Its constructor has a defect of each kind."""
-
-    def __init__(self, kind: str = "") -> None:
-        if kind == "call":
-            isinstance()  # type: ignore[call-arg]
-        elif kind == "helper":
-            defective(1)  # type: ignore[call-arg]
-        super().__init__(int("no number"))
-
-
-def defective() -> None:
-    """Takes no argument."""
-
-
-@pytest.mark.parametrize(
-    ("target", "arguments", "is_mistake"),
-    [
-        ("Parent", {"size": 1, "colour": "red"}, True),
-        ("Child", {"colour": "red"}, True),
-        ("Child", {}, True),
-        ("Nowhere", {}, True),
-        ("Defective", {"kind": ""}, False),
-        ("Defective", {"kind": "call"}, False),
-        ("Defective", {"kind": "helper"}, False),
-    ],
-)
-def test_a_defect_in_a_constructor_is_no_mistake_of_the_user(target: str, arguments: dict[str, Any], is_mistake: bool) -> None:
-    """Only arguments that the class itself refuses are; a defect keeps its traceback."""
-    with pytest.raises(InstantiationException) as caught:
-        instantiate({"_target_": f"{__name__}.{target}"} | arguments)
-    mistake = explain(caught.value)
-    assert (mistake is not None) == is_mistake
+def test_a_wrong_number_is_reported_before_data_are_looked_for(tmp_path: Path) -> None:
+    """Nothing is drawn for it, and missing data sets are not what is reported."""
+    for override in ("method.auxiliary_weight=-1", "method.weights.cohesion=null", "network.dropout=2"):
+        assert override.partition("=")[0] in message_of(tmp_path / "nowhere", tmp_path / "run", override)
+    with pytest.raises(InstantiationException, match=r"method\.temperature"):
+        train(composed("train", "experiment=demo", f"paths.data={tmp_path / 'drawn'}", "paths.run=unused", "method.temperature=0"), {})
+    assert not (tmp_path / "drawn").exists()
 
 
 MEMORY = "{_target_:pin_memory.memory.CategoricalMemory,num_classes:19,channels:16}"

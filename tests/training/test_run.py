@@ -28,7 +28,7 @@ def test_checking_a_method_leaves_the_log_level_alone(monkeypatch: pytest.Monkey
     cfg, logger = composed("logger=csv"), logging.getLogger("pin_memory")
     monkeypatch.setattr(run, "is_first", lambda: False)
     monkeypatch.setattr(logger, "level", logging.INFO)
-    run._checked_method(cfg, build.build_data(cfg), build_trainer(cfg, [], []))
+    run._checked_method(cfg, build.build_data(cfg), build_trainer(cfg, [], []), build.build_without_weights(cfg))
     assert logger.level == logging.INFO
 
 

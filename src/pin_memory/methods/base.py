@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
+from pydantic import SkipValidation
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
@@ -61,7 +62,7 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
 
     def __init__(
         self,
-        network: MemorySegmenter,
+        network: SkipValidation[MemorySegmenter],
         optimizer: Callable[[Any], Optimizer],
         schedule: Callable[[int], float] | None = None,
         auxiliary_weight: NotNegative = 0.4,

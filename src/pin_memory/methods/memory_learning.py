@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any
 
 import torch
+from pydantic import SkipValidation
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -49,10 +50,10 @@ class MemoryLearning(Method):
 
     def __init__(
         self,
-        network: MemorySegmenter,
+        network: SkipValidation[MemorySegmenter],
         optimizer: Callable[[Any], Optimizer],
         schedule: Callable[[int], float] | None = None,
-        weights: Mapping[str, float] | None = None,
+        weights: Mapping[str, Any] | None = None,
         temperature: Positive = 1.0,
         initial_passes: Count = 2,
         initial_batches: Count | None = None,

@@ -58,7 +58,7 @@ class MetaLearning(Method):
 
     def __init__(
         self,
-        network: MemorySegmenter,
+        network: SkipValidation[MemorySegmenter],
         optimizer: Callable[[Any], Optimizer],
         schedule: Callable[[int], float] | None = None,
         split: SkipValidation[DomainSplit | None] = None,  # any function of names and iteration

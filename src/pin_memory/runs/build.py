@@ -43,6 +43,8 @@ def build_method(cfg: DictConfig) -> Method:
     """The method of `cfg.method` with its network, optimiser and schedule."""
     method = hydra.utils.instantiate(cfg.method)
     assert isinstance(method, Method)
+    if not isinstance(method.network, torch.nn.Module):
+        raise ConfigurationError(f"method.network={method.network!r}: expected a network; leave it out and set network=NAME.")
     return method
 
 

@@ -42,12 +42,13 @@ def train(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
     if not is_first():  # the first process says it for all
         logging.getLogger("pin_memory").setLevel(logging.WARNING)
     check_settings(cfg)
+    shape = build.build_without_weights(cfg)  # whose constructors check their settings, before data are looked for
     seed_everything(cfg.seed, workers=True, verbose=False)
     run = Path(cfg.paths.run)
     start = find_resumption(cfg.resume, run)
     data = _checked_data(cfg)
     trainer = build_trainer(cfg, _callbacks(cfg, choices, data), [])  # loggers need the run folder
-    method = _checked_method(cfg, data, trainer)
+    method = _checked_method(cfg, data, trainer, shape)
     step = check_resumption(cfg, start, method, data)
     start = start._replace(content=None)  # frees its memory; Lightning reads the file for itself
     if cfg.dry_run:
@@ -91,10 +92,10 @@ def _callbacks(cfg: DictConfig, choices: dict[str, str], data: MultiSourceDataMo
     return [*chosen, record]
 
 
-def _checked_method(cfg: DictConfig, data: MultiSourceDataModule, trainer: Trainer) -> Method:
-    """A method that fits the data and the Trainer; one without weights is refused in a second, before weights are downloaded."""
-    for made in (build.build_without_weights, build.build_method):
-        method = made(cfg)
+def _checked_method(cfg: DictConfig, data: MultiSourceDataModule, trainer: Trainer, shape: Method) -> Method:
+    """A method that fits the data and the Trainer; `shape`, without weights, is refused in a second, before weights are downloaded."""
+    for made in (lambda: shape, lambda: build.build_method(cfg)):
+        method = made()
         method.check_sources({name: source.loading.batch_size for name, source in data.sources.items()})
         method.check_classes(data.label_space.names)
         method.check_trainer(trainer)
