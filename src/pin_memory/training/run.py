@@ -49,6 +49,7 @@ def train(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
     data = _checked_data(cfg)
     trainer = build_trainer(cfg, _callbacks(cfg, choices, data), [])  # loggers need the run folder
     method = _checked_method(cfg, data, trainer, shape)
+    del shape  # a network of the user's own has weights here, too
     step = check_resumption(cfg, start, method, data)
     start = start._replace(content=None)  # frees its memory; Lightning reads the file for itself
     if cfg.dry_run:
