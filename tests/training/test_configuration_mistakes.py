@@ -71,6 +71,8 @@ MISTAKES = [
     # unknown names
     ("methd=erm", "Could not override 'methd'"),
     ("method=irm", "erm"),
+    ("seed=4294967296", "seed must be less than 4294967296"),
+    ("resume=5", "5"),
     ("callbacks.last.every=abc", "callbacks.last"),
     ("split.meta_test=5", "split"),
     ("+callbacks.seeds.foo=1", "unexpected keyword argument 'foo'"),

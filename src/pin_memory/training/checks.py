@@ -28,7 +28,13 @@ _EPOCH_SETTINGS: dict[str, tuple[Sequence[Any], str]] = {
 """Settings of Lightning's that cut training into epochs: the values that leave it in one piece, and what to set instead."""
 
 _RULES: dict[str, dict[str, Any]] = {
-    "": {"seed": Annotated[int, Field(ge=0)], "selection": Literal["best", "last"], "test": bool, "floors": bool, "dry_run": bool},
+    "": {
+        "seed": Annotated[int, Field(ge=0, lt=2**32)],
+        "selection": Literal["best", "last"],
+        "test": bool,
+        "floors": bool,
+        "dry_run": bool,
+    },
     "optimizer": {"lr": Positive, "momentum": Share, "weight_decay": NotNegative},  # PyTorch takes a momentum above 1 and a rate of 0
     "initialisation": {"passes": Count, "batches": Count | None},
     "trainer": {

@@ -47,7 +47,7 @@ def find_resumption(resume: str | None, run: Path) -> Resumption:
     """The newest intact checkpoint that the setting `resume` means: of a run folder, a file, or "auto" for the folder `run` itself."""
     if not resume:
         return Resumption()
-    path = run if resume == AUTO else Path(resume).expanduser()
+    path = run if resume == AUTO else Path(str(resume)).expanduser()
     if path.is_file():
         try:
             return Resumption(path, path.resolve().is_relative_to(run.resolve()), load_intact(path))
