@@ -2,6 +2,8 @@
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -30,6 +32,14 @@ def test_checking_a_method_leaves_the_log_level_alone(monkeypatch: pytest.Monkey
     monkeypatch.setattr(logger, "level", logging.INFO)
     run._checked_method(cfg, build.build_data(cfg), build_trainer(cfg, [], []), build.build_without_weights(cfg))
     assert logger.level == logging.INFO
+
+
+def test_a_training_without_any_checkpoint_is_evaluated_as_it_ended(tmp_path: Path) -> None:
+    """`callbacks.last=null`, and no validation: the scores of hours must not be lost over it."""
+    trainer: Any = SimpleNamespace(callback_metrics={}, global_step=3)
+    method: Any = None  # its weights stay
+    expected = {"checkpoint": None, "selection": "last (step 3)", "source_validation": {}}
+    assert run._select(method, trainer, tmp_path, "best") == expected
 
 
 def test_all_callbacks_are_those_of_the_settings(caplog: pytest.LogCaptureFixture) -> None:

@@ -121,8 +121,9 @@ def _select(method: Method, trainer: Trainer, run: Path, selection: str) -> dict
         return {}
     best, last = "checkpoints/best.ckpt", "checkpoints/last.ckpt"
     if selection == "last" or not (run / best).is_file():  # its weights are those that training ended with
-        scores = source_scores(trainer) or checkpoints.read_checkpoint(run / last).source_validation
-        return {"checkpoint": last, "selection": f"last (step {trainer.global_step})", "source_validation": scores}
+        kept = last if (run / last).is_file() else None  # none where the settings leave callbacks.last out
+        scores = source_scores(trainer) or (checkpoints.read_checkpoint(run / last).source_validation if kept else {})
+        return {"checkpoint": kept, "selection": f"last (step {trainer.global_step})", "source_validation": scores}
     found = checkpoints.read_checkpoint(run / best)
     method.load_state_dict(found.state)
     rule = f"best source validation (step {found.step})"
