@@ -42,6 +42,7 @@ bench: $(STAMP) ## measure training step, memory, data pipeline, evaluation and 
 
 # Installed anew when the requirements change.
 $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	@$(BIN)/python -m pip uninstall --yes -qq pin_memory # the project's name before it was pin-the-memory
 	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
 	@touch $@
 

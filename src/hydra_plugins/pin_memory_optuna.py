@@ -17,6 +17,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.installation import install_hint
 
 if TYPE_CHECKING:
     import optuna
@@ -118,7 +119,7 @@ def _optuna() -> Any:
     try:
         import optuna
     except ImportError as error:
-        raise ConfigurationError("A search needs Optuna: pip install 'pin_memory[sweeps]'.") from error
+        raise ConfigurationError(f"A search needs Optuna: {install_hint('sweeps')}.") from error
     return optuna
 
 

@@ -7,15 +7,18 @@ Commands, each with `--help`: `python -m pin_memory.train`, `.evaluate`, `.compa
     mask = load_model("runs/demo/<time>").predict(rgb)
 """
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+
+from pin_memory.utils.installation import installed_version, warn_of_namesakes
 
 if TYPE_CHECKING:
     from pin_memory.inference import Predictor
     from pin_memory.prediction.load import load_model
 
-__version__ = version("pin_memory")
+__version__ = installed_version()
 __all__ = ["Predictor", "__version__", "load_model"]
+
+warn_of_namesakes()
 
 
 def __getattr__(name: str) -> Any:

@@ -150,7 +150,7 @@ def test_missing_packages_are_named_with_what_installs_them(monkeypatch: pytest.
     for name in ("matplotlib", "sklearn.manifold"):
         monkeypatch.setitem(sys.modules, name, None)
     for call in (lambda: plot_domain_pairs(shown), lambda: tsne(np.eye(5))):
-        with pytest.raises(ConfigurationError, match=r"pip install 'pin_memory\[analysis\]'"):
+        with pytest.raises(ConfigurationError, match=r"pip install -e '\.\[analysis\]'"):
             call()
 
 

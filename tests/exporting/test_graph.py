@@ -77,5 +77,5 @@ def test_sizes_and_packages_are_checked(monkeypatch: pytest.MonkeyPatch) -> None
         with pytest.raises(ConfigurationError, match="size"):
             Comparison.of(network_of("deeplab_v3plus"), sizes, 1e-4)  # type: ignore[arg-type]
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ConfigurationError, match=r"onnx, safetensors: pip install 'pin_memory\[export\]'"):
+    with pytest.raises(ConfigurationError, match=r"onnx, safetensors: pip install -e '\.\[export\]'"):
         require("onnx", "safetensors")

@@ -14,6 +14,7 @@ from pin_memory.methods.batches import evaluation_mode
 from pin_memory.networks import MemorySegmenter
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.images import normalize
+from pin_memory.utils.installation import install_hint
 
 MEMORY_ITEM = -1
 """In place of the number of a domain, for points that are memory items."""
@@ -190,7 +191,7 @@ def tsne(vectors: np.ndarray, seed: int = 0, perplexity: float = 30.0, iteration
     try:
         from sklearn.manifold import TSNE
     except ImportError as error:
-        raise ConfigurationError("t-SNE needs scikit-learn: pip install 'pin_memory[analysis]'.") from error
+        raise ConfigurationError(f"t-SNE needs scikit-learn: {install_hint('analysis')}.") from error
     layout = TSNE(
         2, perplexity=used_perplexity(len(vectors), perplexity), metric="cosine", init="pca", random_state=seed, max_iter=iterations
     )

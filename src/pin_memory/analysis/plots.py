@@ -21,6 +21,7 @@ from pin_memory.runs.results import read_confusions
 from pin_memory.utils.errors import DataError
 from pin_memory.utils.files import file_name
 from pin_memory.utils.images import denormalize
+from pin_memory.utils.installation import install_hint
 from pin_memory.utils.labels import IGNORE
 
 _TOO_FEW = "Give more images (images=N) or other domains."
@@ -89,7 +90,7 @@ def unavailable_reason(plot: str, context: AnalysisContext) -> str | None:
     if plot == "distance" and len(own.domains) < 2:
         return "a distance needs two domains at least"
     if plot == "tsne" and importlib.util.find_spec("sklearn") is None:
-        return "scikit-learn is not installed (pip install 'pin_memory[analysis]')"
+        return f"scikit-learn is not installed ({install_hint('analysis')})"
     return None
 
 

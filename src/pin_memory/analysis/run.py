@@ -18,6 +18,7 @@ from pin_memory.runs import build
 from pin_memory.runs.results import write_json
 from pin_memory.utils.devices import choose_device
 from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.installation import install_hint
 
 
 def analyze(cfg: DictConfig) -> dict[str, Any]:
@@ -65,7 +66,7 @@ def _check_settings(cfg: DictConfig, formats: list[str] | None) -> None:
     if not isinstance(cfg.perplexity, int | float) or not 1 <= cfg.perplexity < math.inf:
         raise ConfigurationError(f"perplexity={cfg.perplexity}: expected a number of at least 1.")
     if importlib.util.find_spec("matplotlib") is None:
-        raise ConfigurationError("Figures need matplotlib: pip install 'pin_memory[analysis]'.")
+        raise ConfigurationError(f"Figures need matplotlib: {install_hint('analysis')}.")
 
 
 def _about(context: AnalysisContext) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.files import atomic_write, report_write_errors
+from pin_memory.utils.installation import install_hint
 from pin_memory.utils.labels import LabelSpace
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
         try:
             from matplotlib import rc_context
         except ImportError as error:
-            raise ConfigurationError("Figures need matplotlib: pip install 'pin_memory[analysis]'.") from error
+            raise ConfigurationError(f"Figures need matplotlib: {install_hint('analysis')}.") from error
         with rc_context(_SETTINGS):
             return draw(*args, **kwargs)
 

@@ -12,6 +12,7 @@ from pin_memory.inference import BatchNormStatistics
 from pin_memory.networks import MemorySegmenter
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD
+from pin_memory.utils.installation import install_hint
 
 INPUT, OUTPUT = "images", "logits"  # names of the graph's input and output
 AXES = {0: "batch", 2: "height", 3: "width"}  # the axes of the input that may have any length
@@ -117,7 +118,7 @@ def require(*packages: str) -> None:
 
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
-        raise ConfigurationError(f"This needs {', '.join(missing)}: pip install 'pin_memory[export]'")
+        raise ConfigurationError(f"This needs {', '.join(missing)}: {install_hint('export')}.")
 
 
 def _example(graph: InferenceGraph) -> Tensor:

@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pin_memory.utils.installation import DISTRIBUTION
+
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "omegaconf", "albumentations", "numpy")
 _CHECKOUT = Path(__file__).resolve().parents[3]
 
@@ -17,7 +19,7 @@ def provenance() -> dict[str, Any]:
     import torch
 
     return {
-        "package": _version("pin_memory"),
+        "package": _version(DISTRIBUTION),
         "git": git_state(_CHECKOUT),
         "packages": {name: _version(name) for name in PACKAGES},
         "python": platform.python_version(),
