@@ -42,9 +42,9 @@ def refusal(main: Callable[[], None], monkeypatch: pytest.MonkeyPatch, capsys: p
 
 @contextlib.contextmanager
 def _hydra_put_back() -> Iterator[None]:
-    """Put what Hydra has set and the root logger back as they were."""
+    """Put what Hydra has set and the loggers back as they were."""
     config, root = HydraConfig.instance().cfg, logging.getLogger()
-    handlers, level = list(root.handlers), root.level
+    handlers, level, levels = list(root.handlers), root.level, _levels()
     try:
         yield
     finally:
@@ -54,3 +54,10 @@ def _hydra_put_back() -> Iterator[None]:
             if handler not in handlers:
                 handler.close()
         root.handlers[:], root.level = handlers, level
+        for name in _levels():
+            logging.getLogger(name).setLevel(levels.get(name, logging.NOTSET))
+
+
+def _levels() -> dict[str, int]:
+    """The level of each logger; the configuration of a command silences some."""
+    return {name: logger.level for name, logger in logging.root.manager.loggerDict.items() if isinstance(logger, logging.Logger)}

@@ -45,6 +45,12 @@ def test_every_part_of_a_run_is_read(run: Path) -> None:
     assert folder.unread == []
 
 
+@pytest.mark.parametrize(("mark", "end"), [("\ufeff", "\n"), ("\ufeff", "\r\n"), ("", "\r")])
+def test_metrics_that_a_table_program_has_saved_anew(run: Path, mark: str, end: str) -> None:
+    (run / "metrics.csv").write_bytes((mark + (run / "metrics.csv").read_text().replace("\n", end)).encode())
+    assert RunFolder.read(run).metrics["val/miou"] == ([20], [0.25])
+
+
 def test_settings_are_resolved_but_for_the_seed_and_for_parts_that_stand_elsewhere(run: Path) -> None:
     settings = RunFolder(run).settings
     assert settings["method.lr"] == 0.1

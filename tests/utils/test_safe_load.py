@@ -55,3 +55,16 @@ def test_arrays(tmp_path: Path) -> None:
     (tmp_path / "b.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:100])
     with pytest.raises(DataError, match=r"b\.npz is not a readable npz file"):
         load_arrays(tmp_path / "b.npz")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_json_and_yaml_that_an_editor_has_saved_anew(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes('{"a": "Köln",\r\n "b": 1}  \r\n'.encode(encoding))
+    assert read_json(tmp_path / "a") == read_yaml(tmp_path / "a") == {"a": "Köln", "b": 1}
+
+
+def test_json_and_yaml_in_another_encoding_say_so(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes('{"a": 1,\n"b": "Köln"}'.encode("latin-1"))
+    for read in (read_json, read_yaml):
+        with pytest.raises(ValueError, match="line 2 holds the byte 0xf6, which is no UTF-8"):
+            read(tmp_path / "a")

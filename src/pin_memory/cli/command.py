@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from pin_memory.cli import yaml_files
 from pin_memory.cli.errors import Mistake, explain
 from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import DEFECT, FULL_ERROR
@@ -71,6 +72,7 @@ def _start(task: Task, config_name: str, prepare: Callable[[Sequence[str]], list
     """Call Hydra, which reads `sys.argv`; show the table of a sweep also when its launcher breaks or Ctrl-C ends it."""
     try:
         sys.argv[1:] = prepare(sys.argv[1:])
+        yaml_files.install()
         hydra.main(version_base="1.3", config_path=str(config_directory()), config_name=config_name)(task)()
     except BaseException:
         from pin_memory.training.sweeps import SweepSummary  # which most commands never need

@@ -83,6 +83,6 @@ class CSVLogger(Logger):
         """Columns and first rows (None: all) of the file that is there already."""
         if not self.path.is_file():
             return [], []
-        with self.path.open(newline="", encoding="utf-8", errors="replace") as file:  # a crash may have left anything
+        with self.path.open(newline="", encoding="utf-8-sig", errors="replace") as file:  # a crash may have left anything
             reader = csv.DictReader(file)
             return list(reader.fieldnames or []), list(islice(reader, rows))

@@ -208,7 +208,7 @@ def _resolved(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _read_metrics(path: Path, series: Series) -> None:
     """Add the rows of a CSV file to the columns; a row that a crash cut short loses only its last cells."""
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:  # a table program may have put a mark in front
         for row in csv.DictReader(file):
             numbers = {str(name): value for name, cell in row.items() if (value := _number(cell)) is not None}
             step = numbers.pop("step", math.nan)

@@ -1,5 +1,6 @@
-"""Files that are either complete or absent, names that are safe, and the log file of a run."""
+"""Files that are either complete or absent, text in any encoding, names that are safe, and the log file of a run."""
 
+import json
 import logging
 import os
 import re
@@ -46,6 +47,33 @@ def write_text(path: str | Path, text: str) -> None:
     """Write `text` (UTF-8) to `path`, completely or not at all."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def read_text(path: Path) -> str:
+    """Read a text file that a user brings as `decode` does; raises OSError where it cannot be read, ValueError where it is no such text."""
+    return decode(path.read_bytes())
+
+
+def decode(data: bytes) -> str:
+    """Turn the bytes of a text file into text without byte order marks, whose lines end in a line feed.
+
+    UTF-8, UTF-16 and UTF-32 are told apart by the mark or, as in JSON, by the zeros in the first characters. Other encodings cannot be
+    told apart for certain: they are a ValueError that says where the text stops making sense and what to do.
+    """
+    encoding = json.detect_encoding(data)
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line, byte = data.count(b"\n", 0, error.start) + 1, data[error.start]
+        raise ValueError(
+            f"line {line} holds the byte 0x{byte:02x}, which is no {encoding.removesuffix('-sig').upper()}: the file is in another"
+            " encoding, such as Latin-1 or Windows-1252, or is no text. Save it as UTF-8."
+        ) from error
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise ValueError(f"line {line} holds a zero byte: the file is damaged, or is no text. Save it anew as UTF-8.")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return re.sub(r"^\ufeff+", "", text, flags=re.MULTILINE) if "\ufeff" in text else text  # in the middle, of files that were joined
 
 
 def file_name(text: str) -> str:

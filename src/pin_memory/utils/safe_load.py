@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from pin_memory.utils.errors import ConfigurationError, DataError
+from pin_memory.utils.files import read_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +30,7 @@ def read_json(path: Path, limit: int = MAX_JSON_BYTES) -> Any:
     if not path.is_file():
         raise ValueError("a folder, a pipe or a device, not a file")
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(read_text(path))
     except RecursionError as error:
         raise ValueError("brackets nested too deeply") from error
 
@@ -45,8 +46,8 @@ def read_json_or(path: Path, default: Any) -> Any:
 def read_yaml(path: Path) -> Any:
     """Read a YAML file to plain containers; raises OSError where it cannot be read, ValueError where it is damaged or asks for objects."""
     try:
-        return yaml.safe_load(path.read_bytes())
-    except (yaml.YAMLError, RecursionError) as error:
+        return yaml.safe_load(read_text(path))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"no YAML of plain values: {' '.join(str(error).split())}") from error
 
 

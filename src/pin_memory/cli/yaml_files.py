@@ -1,0 +1,77 @@
+"""How Hydra reads the YAML files of a folder: in any encoding that `decode` knows, and never past a package line in silence."""
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigResult
+from omegaconf import OmegaConf
+
+from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.files import read_text
+
+_PACKAGE = re.compile(r"#\s*@package\s*[:=]?\s*[\"']?([\w.]+)[\"']?\s*(#.*)?")
+_ABOVE_SETTINGS = re.compile(r"(#|---|%).*|")
+_SETTINGS_AT_THE_TOP = ("experiment", "sweep")  # groups whose files mean nothing without a package line
+
+
+class YamlFiles(FileConfigSource):
+    """A folder of YAML files.
+
+    Hydra's own reader takes a package line for a comment where a byte order mark or another comment stands above it, and all settings of
+    the file then lie where nothing reads them.
+    """
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Read a file of the folder; the errors name it."""
+        path = Path(self.path, self._normalize_file_name(config_path))
+        if not path.is_file():
+            return super().load_config(config_path)  # which says so
+        try:
+            text = re.sub(r"[ \t]+$", "", read_text(path), flags=re.MULTILINE)  # PyYAML refuses a tab at the end of a line
+        except ValueError as error:
+            raise ConfigurationError(f"{path} cannot be read: {error}") from error
+        config: Any = OmegaConf.load(_Named(text, path))
+        header = {"package": _package(path, text)}
+        group = config_path.partition("/")[0]
+        placed = any(key != "defaults" for key in config) or "@" in str(config.get("defaults"))  # a list of other files needs no package
+        if header["package"] is None and placed and group in _SETTINGS_AT_THE_TOP:
+            raise ConfigurationError(
+                f"{path}: expected the line `# @package _global_` at its top; without it, its settings lie below {group}, where nothing"
+                " reads them. Put it in front."
+            )
+        return ConfigResult(provider=self.provider, path=f"{self.scheme()}://{self.path}", config=config, header=header)
+
+
+class _Named(io.StringIO):
+    """A text that YAML's messages can name the file of."""
+
+    def __init__(self, text: str, path: Path) -> None:
+        super().__init__(text)
+        self.name = str(path)
+
+
+def install() -> None:
+    """Let Hydra read folders with `YamlFiles`; it has no public way to replace a source, and processes of a sweep take over what is set."""
+    Plugins.instance()  # registers Hydra's own, once for a process
+    SourcesRegistry.instance().types[YamlFiles.scheme()] = YamlFiles
+
+
+def _package(path: Path, text: str) -> str | None:
+    """The package that a comment above the settings names; one elsewhere, or that cannot be understood, is an error."""
+    above = True
+    for number, line in enumerate(map(str.strip, text.split("\n")), 1):
+        above = above and _ABOVE_SETTINGS.fullmatch(line) is not None
+        if re.match(r"#\s*@package\b", line):
+            found = _PACKAGE.fullmatch(line)
+            if found and above:
+                return found[1]
+            raise ConfigurationError(
+                f"{path}, line {number}: expected a line such as `# @package _global_` above the first setting, found {line!r}"
+                f"{'' if above else ' below it, where it has no effect'}. Move or correct it."
+            )
+    return None

@@ -1,0 +1,112 @@
+"""YAML files of `--config-dir` as editors save them: read right, or refused by name; never past their package line in silence."""
+
+import codecs
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from pin_memory.check import main
+from pin_memory.cli.yaml_files import YamlFiles
+from pin_memory.utils.errors import ConfigurationError
+from tests.helpers.in_process import run_in_process
+
+EXPERIMENT = """# @package _global_
+defaults:
+  - /domain@data.sources.mine: folder
+data:
+  sources:
+    mine:
+      root: ROOT
+      ids: {0: ignore, 1: road, 2: car}
+"""
+WITHOUT = EXPERIMENT.partition("\n")[2]
+
+READ: dict[str, Callable[[str], bytes]] = {
+    "as it is": str.encode,
+    "a mark": lambda text: codecs.BOM_UTF8 + text.encode(),
+    "UTF-16, little": lambda text: text.encode("utf-16"),
+    "UTF-16, big": lambda text: codecs.BOM_UTF16_BE + text.encode("utf-16-be"),
+    "UTF-16 without a mark": lambda text: text.encode("utf-16-le"),
+    "Windows": lambda text: codecs.BOM_UTF8 + text.replace("\n", "\r\n").encode(),
+    "CR alone": lambda text: text.replace("\n", "\r").encode(),
+    "blanks at the ends": lambda text: text.replace("\n", " \t\n").encode(),
+    "no end": lambda text: text.rstrip().encode(),
+    "empty lines above": lambda text: b"\n \n" + text.encode(),
+    "a comment above": lambda text: f"# my_configs/experiment/mine.yaml\n{text}".encode(),
+    "a long comment above": lambda text: f"# {'x' * 600}\n{text}".encode(),
+    "a document's start above": lambda text: b"---\n" + text.encode(),
+    "a comment behind": lambda text: text.replace("_global_", "_global_  # everywhere").encode(),
+    "a tab": lambda text: text.replace("# @package ", "#@package\t").encode(),
+    "a colon": lambda text: text.replace("@package", "@package:").encode(),
+}
+REFUSED: dict[str, tuple[bytes, str]] = {
+    "Latin-1": (EXPERIMENT.replace("data:", "# Köln\ndata:", 1).encode("latin-1"), "line 4 holds the byte 0xf6"),
+    "a zero byte": (EXPERIMENT.encode() + bytes(3), "line 9 holds a zero byte"),
+    "no package": (WITHOUT.encode(), "expected the line `# @package _global_` at its top"),
+    "no package sign": (EXPERIMENT.replace("@", "", 1).encode(), "expected the line `# @package _global_` at its top"),
+    "package below": ((WITHOUT + "# @package _global_\n").encode(), "line 8: .* below it, where it has no effect"),
+    "no name": (EXPERIMENT.replace(" _global_", "").encode(), "line 1: expected a line such as"),
+}
+
+
+def write(folder: Path, data: bytes, name: str = "mine") -> str:
+    """Write an experiment of its own, and return the folder as Hydra names it."""
+    (folder / "experiment").mkdir(parents=True)
+    (folder / "experiment" / f"{name}.yaml").write_bytes(data)
+    return f"file://{folder}"
+
+
+@pytest.mark.parametrize("case", READ)
+def test_the_same_settings(case: str, tmp_path: Path) -> None:
+    result = YamlFiles("test", write(tmp_path, READ[case](EXPERIMENT))).load_config("experiment/mine")
+    assert result.header == {"package": "_global_"}
+    assert result.config == yaml.safe_load(EXPERIMENT)
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_read_for_certain_is_refused_by_name(case: str, tmp_path: Path) -> None:
+    data, reason = REFUSED[case]
+    with pytest.raises(ConfigurationError, match=reason) as error:
+        YamlFiles("test", write(tmp_path, data)).load_config("experiment/mine")
+    assert str(tmp_path / "experiment/mine.yaml") in str(error.value)
+
+
+@pytest.mark.parametrize("tab", ["\tdata: {}\n", "data:\n\tsources: {}\n"])
+def test_tabs_are_refused_with_file_and_line(tab: str, tmp_path: Path) -> None:
+    with pytest.raises(yaml.YAMLError, match=r"experiment/mine\.yaml\", line [23]"):
+        YamlFiles("test", write(tmp_path, b"# @package _global_\n" + tab.encode())).load_config("experiment/mine")
+
+
+def test_what_needs_no_package_line(tmp_path: Path) -> None:
+    """An experiment that only names others; files of other groups, which lie where their group says."""
+    source = write(tmp_path, b"defaults: [multi_source_gs]\n")
+    (tmp_path / "domain").mkdir()
+    (tmp_path / "domain/mine.yaml").write_bytes(codecs.BOM_UTF8 + b"root: x\n")
+    for name in ("experiment/mine", "domain/mine"):
+        assert YamlFiles("test", source).load_config(name).header == {"package": None}
+
+
+@pytest.mark.parametrize("case", ["a mark", "UTF-16, little", "a comment above"])
+def test_a_command_takes_the_experiment(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before, it was ignored without a word, and the check looked at everything below `paths.data`."""
+    for name, value in (("images", 90), ("labels", 1)):
+        (tmp_path / name).mkdir()
+        for number in range(4):
+            picture = Image.new("L", (16, 16), value)
+            picture.paste(2, (0, 0, 8, 8))
+            picture.save(tmp_path / name / f"{number}.png")
+    write(tmp_path / "conf", READ[case](EXPERIMENT.replace("ROOT", str(tmp_path))))
+    code, out, err = run_in_process(main, ["--config-dir", "conf", "experiment=mine", "workers=0", "paths.data=nowhere"], tmp_path, capsys)
+    assert (code, err) == (0, "")
+    assert "Ready to train" in out
+
+
+def test_a_command_names_the_file_in_another_encoding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "conf", REFUSED["Latin-1"][0])
+    code, _, err = run_in_process(main, ["--config-dir", "conf", "experiment=mine", "workers=0"], tmp_path, capsys)
+    assert code == 2
+    assert "conf/experiment/mine.yaml cannot be read: line 4 holds the byte 0xf6" in err
+    assert "Traceback" not in err
