@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from pin_memory.callbacks import LastCheckpoint, TrainingProgress
 from pin_memory.callbacks import progress as progress_module
@@ -43,6 +44,37 @@ def test_a_log_file_is_not_flooded(tmp_path: Path, capsys: pytest.CaptureFixture
     fit_and_test(tmp_path, TrainingProgress(line_seconds=1000))
     steps = re.findall(r"^step (\d+)/20", capsys.readouterr().err, re.MULTILINE)
     assert steps == ["6", "12", "18", "20"], "after each validation and at the end"
+
+
+@pytest.mark.parametrize("seconds", [0.5, 3.0, 9.9, 12.0, 40.0])
+def test_slow_iterations_get_a_line_per_ten_seconds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """Rate, time left and the two totals; the line of a validation, with all terms, takes the place of the short one."""
+    now = 0.0
+
+    class Slow(TinyMethod):
+        def training_step(self, batch: torch.Tensor, batch_idx: int) -> None:
+            nonlocal now
+            now += seconds
+            super().training_step(batch, batch_idx)
+            self.log("loss/part", 1.0)
+
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: now)
+    tiny_trainer(tmp_path, [TrainingProgress()], max_steps=40, val_check_interval=20).fit(Slow(), TinyDomains())
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("step ")]
+    steps = [int(re.findall(r"\d+", line)[0]) for line in lines]
+    assert len(steps) == len(set(steps)), "no step twice"
+    assert {20, 40} <= set(steps)
+    for line, step, before in zip(lines, steps, [0, *steps], strict=False):
+        assert ("loss part" in line) == (step in (20, 40))
+        assert step in (20, 40) or (step - before) * seconds >= 10
+        assert re.search(r"it/s  .* left  loss inner [\d.e-]+, loss outer [\d.e-]+", line)
+
+
+def test_without_validations_the_last_step_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny_trainer(tmp_path, [TrainingProgress(line_seconds=1000)], val_check_interval=10, limit_val_batches=0).fit(TinyMethod(), TinyDomains())
+    assert re.findall(r"^step (\d+)/20", capsys.readouterr().err, re.MULTILINE) == ["20"]
 
 
 def test_a_terminal_gets_one_bar_over_the_whole_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ class TrainingProgress(TQDMProgressBar):
 
     It shows the totals of the loss, the newest validation score and `data wait`, the share of an iteration that waits for its images: if
     that is not near zero, more loading processes (`loading.num_workers`) help. Where the standard output is no terminal (a log file, a
-    batch job), a line is printed on the error stream every `line_seconds` instead; after a validation it has all loss terms.
+    batch job), a line is printed on the error stream at most every `line_seconds` instead; that of a validation has all loss terms.
 
     Args:
         line_seconds: Seconds between two lines where there is no terminal.
@@ -70,7 +70,7 @@ class TrainingProgress(TQDMProgressBar):
         if not self.train_progress_bar.disable and (last or now - self._shown >= _BAR_SECONDS):
             self._shown = now
             super().on_train_batch_end(trainer, pl_module, outputs, batch, trainer.global_step - 1)
-        elif self.train_progress_bar.disable and (last or now - self._shown >= self.line_seconds):
+        elif self.train_progress_bar.disable and (last or now - self._shown >= self.line_seconds) and not _validation_follows(trainer):
             self._print_step(trainer, _metrics(trainer, _TOTALS))
 
     def on_validation_batch_start(
@@ -134,6 +134,11 @@ def _metrics(trainer: Trainer, losses: tuple[str, ...]) -> dict[str, str]:
     metrics = {name.replace("/", " "): f"{float(value):#.3g}".rstrip(".") for name, value in shown.items()}
     share = wait_share(trainer)
     return metrics if share is None else metrics | {"data wait": f"{100 * share:.0f} %"}
+
+
+def _validation_follows(trainer: Trainer) -> bool:
+    """Return whether a validation comes after this step, which prints a line of its own."""
+    return trainer.enable_validation and trainer.global_step % int(trainer.val_check_interval) == 0
 
 
 def _total_steps(trainer: Trainer) -> int:
