@@ -73,7 +73,8 @@ def test_slow_iterations_get_a_line_per_ten_seconds(
 
 
 def test_without_validations_the_last_step_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tiny_trainer(tmp_path, [TrainingProgress(line_seconds=1000)], val_check_interval=10, limit_val_batches=0).fit(TinyMethod(), TinyDomains())
+    trainer = tiny_trainer(tmp_path, [TrainingProgress(line_seconds=1000)], val_check_interval=10, limit_val_batches=0)
+    trainer.fit(TinyMethod(), TinyDomains())
     assert re.findall(r"^step (\d+)/20", capsys.readouterr().err, re.MULTILINE) == ["20"]
 
 
