@@ -12,6 +12,7 @@ from pydantic import Field
 
 from pin_memory.domains.checks.files import Inspected, inspect_pair, verify_pair
 from pin_memory.domains.checks.findings import DomainReport, Fault, Findings, SplitReport
+from pin_memory.domains.checks.values import add_values, sum_raw
 from pin_memory.domains.loading.class_statistics import class_shares, store_counts, stored_counts
 from pin_memory.domains.loading.data_module import DomainDataModule
 from pin_memory.domains.loading.parallel import in_parallel
@@ -117,15 +118,13 @@ def _check_split(domain: Domain, depth: Depth, findings: Findings, stand_in: boo
 def _count(domain: Domain, report: SplitReport, chosen: Sequence[int], inspected: list[Inspected], findings: Findings) -> None:
     """Sum up the pixels that were counted; a complete count is kept, and an earlier one used instead of a sample."""
     report.decoded = len(inspected)
-    intact = [(domain.samples[index].label, item.raw) for index, item in zip(chosen, inspected, strict=True) if item.raw is not None]
+    intact = [(domain.samples[index].label, item) for index, item in zip(chosen, inspected, strict=True) if item.raw is not None]
     names = domain.label_space.names
     if intact:
-        raw = np.stack([raw for _, raw in intact])
-        pixels = raw.sum(axis=0)
+        pixels = sum_raw([item for _, item in intact])
         for value in np.flatnonzero(pixels).tolist():
             name = dict(enumerate(names)).get(int(domain.table[value]))
             report.raw_values[value] = {"class": name, "share": float(pixels[value] / pixels.sum())}
-        findings.add_unlisted_values(domain, [path for path, _ in intact], raw)
     counted = [item.classes for item in inspected if item.classes is not None]
     counts = np.stack(counted) if counted else np.zeros((0, len(names) + 1), np.int64)
     if len(counts) == len(domain):
@@ -135,3 +134,4 @@ def _count(domain: Domain, report: SplitReport, chosen: Sequence[int], inspected
     report.counted = len(counts)
     report.class_shares = dict(zip(names, class_shares(counts).tolist(), strict=True))
     report.ignored_share = float(counts[:, -1].sum() / max(counts.sum(), 1))
+    add_values(domain, report, intact, findings)

@@ -1,7 +1,7 @@
 """Looking at the files of a data set: all by Pillow's `verify`, which decodes nothing, and some or all by decoding them."""
 
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -11,7 +11,8 @@ from PIL import Image, UnidentifiedImageError
 from pin_memory.domains.checks.findings import Fault
 from pin_memory.domains.loading.class_statistics import count_classes
 from pin_memory.domains.readers.base import Domain
-from pin_memory.domains.readers.decoding import PILLOW_ERRORS, opened
+from pin_memory.domains.readers.decoding import PILLOW_ERRORS, opened, read_codes
+from pin_memory.domains.readers.folder import FolderDomain
 from pin_memory.domains.readers.layouts import Sample
 from pin_memory.utils.errors import DataError
 from pin_memory.utils.safe_load import read_json
@@ -19,6 +20,7 @@ from pin_memory.utils.safe_load import read_json
 Size = tuple[int, int]
 """Width and height in pixels."""
 
+_COLOURS = 20  # of a label that are not listed and are told apart
 _DECODING_ERRORS = (DataError, Image.DecompressionBombError)  # a reader of one's own may leave the second to Pillow
 
 
@@ -29,6 +31,7 @@ class Inspected:
     raw: np.ndarray | None  # pixels of each raw id, (256,) int64; also None where the reader does not go through raw ids
     classes: np.ndarray | None  # pixels of each class and, last, of the ignored ones, (K + 1,) int64
     faults: tuple[Fault, ...]
+    unlisted: dict[str, int] = field(default_factory=dict)  # pixels of each raw id or colour that is not listed, the most frequent ones
 
 
 def verify(path: Path, decode: bool = False) -> tuple[Size | None, Fault | None]:
@@ -91,10 +94,12 @@ def inspect_pair(domain: Domain, index: int) -> Inspected:
     published = "published_single_colour" if sample.name in domain.known_single_colour else None
     faults: list[Fault] = []
     raw = classes = label = None
+    unlisted: dict[str, int] = {}
     try:
         if type(domain).read_label is Domain.read_label:
             ids = domain.read_raw_label(sample.label)
             label, raw = np.asarray(cv2.LUT(ids, domain.table)), np.bincount(ids.ravel(), minlength=256)
+            unlisted = _unlisted(domain, sample.label, raw)
         else:  # the reader has its own way from file to train ids
             label = domain.read_label(sample)
         classes = count_classes(label, len(domain.label_space))
@@ -112,7 +117,17 @@ def inspect_pair(domain: Domain, index: int) -> Inspected:
             faults.append(_sizes_differ(sample, image.shape[1::-1], label.shape[::-1]))
     except _DECODING_ERRORS as error:
         faults.append(_undecodable(sample.image, error, "undecodable"))
-    return Inspected(raw, classes, tuple(faults))
+    return Inspected(raw, classes, tuple(faults), unlisted)
+
+
+def _unlisted(domain: Domain, path: Path, raw: np.ndarray) -> dict[str, int]:
+    """Pixels of each raw id of a label that is not listed, from the pixels of each raw id; for labels that are colours, of each colour."""
+    known = range(256) if domain.raw_ids is None else domain.raw_ids
+    unlisted = {str(value): int(raw[value]) for value in np.flatnonzero(raw).tolist() if value not in known}
+    if unlisted and isinstance(domain, FolderDomain) and domain.colour_table is not None:
+        colours = domain.colour_table.unlisted(read_codes(path), _COLOURS)
+        return {", ".join(map(str, colour)): pixels for colour, pixels in colours.items()}
+    return unlisted
 
 
 def _undecodable(path: Path, error: Exception, otherwise: str) -> Fault:

@@ -2,13 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from pin_memory.domains.readers.base import Domain
-from pin_memory.utils.errors import ConfigurationError, first_names
+from pin_memory.utils.errors import ConfigurationError
 
 _SHOWN = 20  # files of a kind in the message; all are in `Finding.places`
 _LEVELS = ("error", "warning", "note")
@@ -51,6 +48,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "missing_split": Kind("warning"),
     "unexpected_class": Kind("warning"),
+    "absent_class": Kind("warning"),
     "fewer": Kind("warning"),
     "note": Kind("note"),
 }
@@ -91,10 +89,10 @@ class Findings:
         self._found: dict[tuple[str, str], Finding] = {}  # by kind and sentence; files have none
         self._seen: set[tuple[str, str]] = set()  # kind and file
 
-    def add(self, kind: str, split: str, sentence: str) -> Finding:
-        """Add a sentence; the same one of several splits becomes one finding."""
+    def add(self, kind: str, split: str, sentence: str, serious: bool = True) -> Finding:
+        """Add a sentence; the same one of several splits becomes one finding. An error that is not `serious` is a warning."""
         level = KINDS[kind].level
-        level = "warning" if level == "error" and kind in self._lenient else level
+        level = "warning" if level == "error" and (kind in self._lenient or not serious) else level
         found = self._found.setdefault((kind, sentence), Finding(kind, level, sentence))
         if split not in found.splits:
             found.splits.append(split)
@@ -121,20 +119,13 @@ class Findings:
             if not note.startswith(known):
                 self.add("note", domain.split, note)
 
-    def add_unlisted_values(self, domain: Domain, paths: Sequence[Path], raw: np.ndarray) -> None:
-        """Add raw values that the data set does not have, from the pixels of each raw id in each of the label files, (N, 256)."""
-        unlisted = [value for value in np.flatnonzero(raw.sum(axis=0)).tolist() if value not in (domain.raw_ids or range(256))]
-        for path, pixels in zip(paths, raw, strict=True):
-            if values := [f"{value} on {pixels[value] / pixels.sum():.2%} of the pixels" for value in unlisted if pixels[value]]:
-                self.add_faults(domain.split, [Fault("unlisted_value", str(path), first_names(values))])
-
     def merged(self) -> list[Finding]:
         """The findings, most serious first; several files are listed line by line."""
         for found in self._found.values():
             if found.kind == "fewer":
                 found.message = f"fewer images than published: {', '.join(found.places)}"
                 found.places, found.details = [], []
-            elif found.places:
+            elif found.places and not found.message:
                 found.message = _sentence(found)
         order = list(KINDS)
         return sorted(self._found.values(), key=lambda found: (_LEVELS.index(found.level), order.index(found.kind)))

@@ -107,6 +107,14 @@ class CodeTable:
         ids = np.where(self._codes[places] == runs, self._ids[places], np.uint8(IGNORE))
         return np.repeat(ids, np.diff(starts, append=row.size)).reshape(codes.shape)
 
+    def unlisted(self, codes: np.ndarray, limit: int) -> dict[Colour, int]:
+        """Pixels of those colours of codes (H, W) uint32 that are not listed: of the `limit` most frequent ones."""
+        found, pixels = np.unique(codes, return_counts=True)
+        other = ~np.isin(found, self._codes)
+        order = np.argsort(-pixels[other], kind="stable")[:limit]
+        pairs = zip(found[other][order].tolist(), pixels[other][order].tolist(), strict=True)
+        return {(code & 255, code >> 8 & 255, code >> 16): count for code, count in pairs}
+
 
 def read_deep_rgb(path: Path) -> np.ndarray:
     """Decode a 16-bit RGB PNG at its full depth, (H, W, 3) uint16."""

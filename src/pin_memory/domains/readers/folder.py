@@ -9,7 +9,15 @@ import numpy as np
 from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.decoding import read_codes, read_indices
 from pin_memory.domains.readers.draws import Transform
-from pin_memory.domains.readers.folder_options import EVERY_SPLIT, Patterns, label_fields, label_space_of, repeated, require_sound
+from pin_memory.domains.readers.folder_options import (
+    EVERY_SPLIT,
+    Patterns,
+    label_fields,
+    label_space_of,
+    listed_values,
+    repeated,
+    require_sound,
+)
 from pin_memory.domains.readers.layouts import SPLITS, Found, Sample, contents
 from pin_memory.utils.errors import ConfigurationError, DataError, first_names
 from pin_memory.utils.labels import TRAIN_ID_TABLE
@@ -76,6 +84,7 @@ labels: labels
         self.label_space = label_space_of(classes, colours, palette)
         names = self.label_space.names
         fields, self.colour_table = label_fields(ids, palette, names)
+        self.listed_values = listed_values(ids, palette, classes, names)
         self.classes = tuple(name for train_id, name in enumerate(names) if train_id in fields["table"])
         if not self.classes:
             raise ConfigurationError("FolderDomain: no id or colour of the labels is that of a class; list some in ids or palette.")

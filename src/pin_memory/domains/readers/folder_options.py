@@ -133,13 +133,34 @@ def label_fields(
         return {"encoding": encoding, "table": table, "raw_ids": set(raw.values())}, CodeTable.of_colours(raw)
     if ids is None:
         ids = range(len(names))
-    by_raw = {}
+    by_raw: dict[int, int] = {}
     for raw_id, value in ids.items() if isinstance(ids, Mapping) else enumerate(ids):
         number = int(raw_id) if str(raw_id).isdecimal() else -1
         if not 0 <= number <= 255:
-            raise ConfigurationError(f"ids: {raw_id!r} is no raw label id; expected 0..255.")
+            hint = " YAML reads yes, no, on and off as truth values and 7.0 as a fraction." if isinstance(raw_id, bool | float) else ""
+            raise ConfigurationError(f"ids: {raw_id!r} is no raw label id; expected a whole number, 0..255.{hint}")
+        if number in by_raw:
+            raise ConfigurationError(f"ids: the raw id {number} comes twice, once as {raw_id!r}.")
         by_raw[number] = train_id_of(value, names, "ids")
     return {"encoding": "ids", "table": label_table(by_raw), "raw_ids": {IGNORE, *by_raw}}, None
+
+
+def listed_values(
+    ids: Mapping[Any, Any] | Sequence[Any] | None, palette: Mapping[Any, Any] | None, classes: Sequence[str] | None, names: Sequence[str]
+) -> dict[str, list[str]]:
+    """The raw ids or colours, as text, that a user lists for each class; none for one of an own class list that is listed nowhere."""
+    listed: dict[str, list[str]] = {name: [] for name in names if classes is not None}
+    if palette is not None:
+        values = {", ".join(map(str, colour)): train_id for colour, train_id in colour_ids(palette, names).items()}
+    elif ids is not None:
+        pairs = ids.items() if isinstance(ids, Mapping) else enumerate(ids)
+        values = {str(int(raw_id)): train_id_of(value, names, "ids") for raw_id, value in pairs}
+    else:
+        values = {str(number): number for number in range(len(listed))}
+    for text, train_id in values.items():
+        if train_id != IGNORE:
+            listed.setdefault(names[train_id], []).append(text)
+    return listed
 
 
 def colour_ids(palette: Mapping[Any, Any], names: Sequence[str]) -> dict[Colour, int]:
