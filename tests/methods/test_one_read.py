@@ -45,6 +45,19 @@ class Waits(TorchDispatchMode):
         return result
 
 
+class Copies(TorchDispatchMode):
+    """Keeps the shapes of tensors that are written as they are onto others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[torch.Size] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if str(func) in ("aten.copy_.default", "aten._foreach_copy_.default", "aten.clone.default"):
+            self.found += [leaf.shape for leaf in tree_leaves(args[:1]) if isinstance(leaf, Tensor)]
+        return func(*args, **(kwargs or {}))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_iteration_reads_one_number(kind: Any) -> None:
     """The one that says whether the step may be made; none for losses, labels, memory, clipping or the schedule."""
@@ -81,6 +94,17 @@ def test_an_iteration_needs_no_value_of_another_device(kind: Any, whitening: boo
             method.training_step(batch, index)
     assert not waits.found
     assert method.steps == 2
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_an_iteration_copies_no_weights(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is kept to undo a step by, of weights or optimiser: on a GPU it would take memory and time in every iteration."""
+    method, batch = without_values(kind, False, monkeypatch)
+    shapes = {parameter.shape for parameter in method.network.parameters()}
+    with Copies() as copies:
+        method.on_train_batch_start(batch, 0)
+        method.training_step(batch, 0)
+    assert [shape for shape in copies.found if len(shape) == 4 and shape in shapes] == []
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
+import pin_memory
 from pin_memory.cli import COMMANDS
 from pin_memory.utils.config import config_directory
 
@@ -37,6 +38,11 @@ def test_documented_command_composes(name: str, settings: tuple[str, ...]) -> No
 
 def test_there_are_commands_to_check() -> None:
     assert len({found for page in PAGES for found in commands(page)}) > 10
+
+
+def test_the_package_names_every_command() -> None:
+    """In `help(pin_memory)`."""
+    assert [name for name in COMMANDS if f".{name}`" not in str(pin_memory.__doc__)] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
