@@ -63,7 +63,7 @@ def test_a_pattern(photos: Path) -> None:
     assert names(f"{photos}/*") == ["a", "b", "drive"]
     assert names(f"{photos}/**/*.png") == ["a", "more/a"]
     assert find_inputs(f"{photos}/mo*/a.png").base == photos
-    with pytest.raises(DataError, match=r"1 files and folders match.*\.png"):
+    with pytest.raises(DataError, match=r"1 files match.*\.png"):
         find_inputs(f"{photos}/*.txt")
 
 
@@ -110,3 +110,34 @@ def test_output_among_the_images_is_refused(photos: Path, monkeypatch: pytest.Mo
 def test_a_link_that_leads_back_up_ends(photos: Path) -> None:
     (photos / "more" / "loop").symlink_to(photos, target_is_directory=True)
     assert names(photos) == ["a", "b", "more/a", "more/deep/c"]
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="needs links")
+@pytest.mark.parametrize("source", ["", "/**/*.*", "/**"], ids=["folder", "pattern", "all below"])
+@pytest.mark.parametrize("member", ["up", "sibling", "chain", "file", "hard link", "crossed", "dangling"])
+def test_every_file_is_segmented_once(photos: Path, member: str, source: str, caplog: pytest.LogCaptureFixture) -> None:
+    before = names(f"{photos}{source}")
+    if member == "crossed":
+        for place in range(8):
+            (photos / f"x{place}").mkdir()
+            for other in range(8):
+                (photos / f"x{place}" / str(other)).symlink_to(f"../x{other}")
+    elif member == "hard link":
+        os.link(photos / "a.png", photos / "more" / "z.png")
+    else:
+        links = {"up": [("more/up", "..")], "sibling": [("Z", "more")], "chain": [("Z", "y"), ("y", "more")],
+                 "file": [("more/0.png", "../a.png")], "dangling": [("Z", "nowhere")]}  # fmt: skip
+        for link, target in links[member]:
+            (photos / link).symlink_to(target)
+    assert names(f"{photos}{source}") == before
+    assert ("not segmented again" in caplog.text) == (member in ("sibling", "chain", "file", "hard link"))
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="needs links")
+@pytest.mark.parametrize("source", ["", "/**/*.png"], ids=["folder", "pattern"])
+def test_links_to_other_trees_are_followed(photos: Path, tmp_path: Path, source: str) -> None:
+    (tmp_path / "far" / "deep").mkdir(parents=True)
+    Image.new("RGB", (8, 6)).save(tmp_path / "far" / "deep" / "d.png")
+    before = names(f"{photos}{source}")
+    (photos / "far").symlink_to(tmp_path / "far")
+    assert names(f"{photos}{source}") == sorted([*before, "far/deep/d"])

@@ -1,18 +1,24 @@
 """What is to be segmented: an image, a video, a folder with all below it, a glob pattern or a list of paths; and reading an image."""
 
+import fnmatch
 import glob
 import itertools
+import logging
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pin_memory.domains.readers.decoding import PILLOW_ERRORS, opened
-from pin_memory.utils.errors import ConfigurationError, DataError
+from pin_memory.domains.readers.real_files import one_name_each, walk_files
+from pin_memory.utils.errors import ConfigurationError, DataError, first_names
+
+log = logging.getLogger(__name__)
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")  # file names that count as images in a folder, in lower or upper case
 RECORD = "predict.json"
@@ -122,7 +128,7 @@ def _listed(paths: Sequence[str]) -> list[tuple[Path, Path]]:
 
 def _below(folder: Path, output: Path | None) -> list[Path]:
     """The images of a folder at any depth, sorted."""
-    files = sorted(_files_below(folder, output))
+    files = [path for _, path in walk_files(folder, enter=partial(_is_input, folder, output, None))]
     images = [file for file in files if file.suffix.lower() in IMAGES]
     if not images:
         videos = sum(file.suffix.lower() in VIDEOS for file in files)
@@ -130,32 +136,47 @@ def _below(folder: Path, output: Path | None) -> list[Path]:
             f"input={folder}: no image in this folder or below it; found {len(files) - videos} other files and {videos} videos, which are"
             f" segmented one by one, input=FILE, or by a pattern. Images are files that end in {', '.join(IMAGES)}."
         )
-    return images
-
-
-def _files_below(folder: Path, output: Path | None) -> Iterator[Path]:
-    """All files below a folder but hidden ones and results of predictions."""
-    visited = {os.path.realpath(output)} if output is not None else set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        if (real := os.path.realpath(parent)) in visited or (RECORD in names and parent != str(folder)):
-            folders.clear()  # results, or a link that leads back up
-            continue
-        visited.add(real)
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(parent, name) for name in names if not name.startswith("."))
+    return _once(images, folder)
 
 
 def _matching(pattern: Path, base: Path, output: Path | None) -> list[Path]:
     """The images and videos that a pattern matches, sorted."""
-    found = sorted(Path(name) for name in glob.glob(str(pattern), recursive=True))  # noqa: PTH207 - without hidden files
-    files = [file for file in found if file.is_file() and (output is None or output.resolve() not in file.resolve().parents)]
-    files = [file for file in files if file.suffix.lower() in IMAGES + VIDEOS]
+    wanted = pattern.parts[len(base.parts) :]
+    depth = None if "**" in wanted else len(wanted)
+    walk = walk_files(base, enter=partial(_is_input, base, output, depth)) if base.is_dir() else ()
+    found = [path for relative, path in walk if _fits(relative.split("/"), wanted)]
+    files = [file for file in found if file.suffix.lower() in IMAGES + VIDEOS and file.is_file()]
     if not files:
         raise DataError(
-            f"input={pattern}: {len(found)} files and folders match, none of which is an image or a video (looked from {base.absolute()})."
+            f"input={pattern}: {len(found)} files match, none of which is an image or a video (looked from {base.absolute()})."
             f" They end in {', '.join(IMAGES + VIDEOS)}."
         )
-    return files
+    return _once(files, base)
+
+
+def _is_input(base: Path, output: Path | None, depth: int | None, folder: Path, names: list[str]) -> bool:
+    """Whether inputs lie in a folder at or below `base`, and less than `depth` below: none in hidden ones and in results of predictions."""
+    if output is not None and os.path.realpath(output) == os.path.realpath(folder):
+        return False
+    below = folder.relative_to(base).parts
+    return not below or not (below[-1].startswith(".") or RECORD in names or (depth is not None and len(below) >= depth))
+
+
+def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether the parts of a path match those of a pattern, where `**` stands for any number of folders."""
+    if not pattern or not parts:
+        return not parts and all(part == "**" for part in pattern)
+    if pattern[0] == "**":
+        return _fits(parts, pattern[1:]) or _fits(parts[1:], pattern)
+    return fnmatch.fnmatch(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
+
+
+def _once(files: Sequence[Path], base: Path) -> list[Path]:
+    """Every file under one of its names, sorted."""
+    kept = one_name_each(sorted(files), base)
+    if again := [str(file) for file in files if file not in kept]:
+        log.warning("%d files are links to others and are not segmented again: %s.", len(again), first_names(again))
+    return sorted(kept)
 
 
 def read_rgb(path: str | Path) -> np.ndarray:

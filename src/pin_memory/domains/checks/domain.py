@@ -14,7 +14,7 @@ from pin_memory.domains.checks.files import Inspected, inspect_pair, verify_pair
 from pin_memory.domains.checks.findings import DomainReport, Fault, Findings, SplitReport
 from pin_memory.domains.checks.values import add_values, sum_raw
 from pin_memory.domains.loading.class_statistics import class_shares, store_counts, stored_counts
-from pin_memory.domains.loading.data_module import DomainDataModule
+from pin_memory.domains.loading.data_module import DomainDataModule, shared_with_training
 from pin_memory.domains.loading.parallel import in_parallel
 from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.layouts import MissingDataError
@@ -50,7 +50,8 @@ def check_domain(request: Request, depth: Depth) -> tuple[DomainReport, list[Dom
     """Look at a data set; the second is its opened splits."""
     module, root = request.module, request.module.root
     options = module.reader_options
-    findings = Findings(depth.accept, lenient_pairs=(options.get("unmatched") or module.reader.unmatched) == "report")
+    lists = ("shared_image",) if options.get("split_file") is not None else ()  # which say in so many words what they want
+    findings = Findings((*depth.accept, *lists), lenient_pairs=(options.get("unmatched") or module.reader.unmatched) == "report")
     lenient = copy(module)
     if options.get("unmatched") in (None, "raise"):  # files without partner are findings, so that the others are looked at, too
         lenient.reader_options = options | {"unmatched": "report"}
@@ -75,6 +76,8 @@ def check_domain(request: Request, depth: Depth) -> tuple[DomainReport, list[Dom
     absent = not opened and (not root.is_dir() or not any(root.iterdir()))
     # Stand-ins are few, and a list of one's own may name as few as it likes.
     complete = not module.stand_in and options.get("split_file") is None
+    if shared := shared_with_training({domain.split: domain for domain in opened}):
+        findings.add_faults("val", [Fault("shared_image", place, "also in train") for place in shared])
     splits = [_check_split(domain, depth, findings, module.stand_in, complete) for domain in opened]
     reported = DomainReport(request.names, module.title, str(root), request.needed, absent, module.stand_in, splits, findings.merged())
     return reported, opened

@@ -35,6 +35,7 @@ KINDS: Mapping[str, Kind] = {
     "unusable": Kind("error"),
     "unmatched_image": Kind("error", "image has no label", "images have no label"),
     "unmatched_label": Kind("error", "label has no image", "labels have no image"),
+    "shared_image": Kind("error", "image is trained on as well", "images are trained on as well"),
     **_DECODING,
     "size_mismatch": Kind("error", "pair differs in size", "pairs differ in size"),
     "all_ignored": Kind("error", "label has no pixel of any class", "labels have no pixel of any class"),

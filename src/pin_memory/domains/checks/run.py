@@ -1,5 +1,6 @@
 """From the configuration to the outcome of a check: which data sets, looked at one by one, reported and drawn on contact sheets."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from pin_memory.domains.checks.domain import Depth, Request, check_domain
-from pin_memory.domains.checks.findings import Outcome
+from pin_memory.domains.checks.findings import Finding, Outcome
 from pin_memory.domains.checks.text import as_json, as_text
 from pin_memory.domains.loading.compatibility import identity
 from pin_memory.domains.loading.data_module import DomainDataModule
 from pin_memory.domains.loading.multi_source import MultiSourceDataModule
 from pin_memory.domains.readers.base import Domain
-from pin_memory.domains.readers.layouts import Sample
+from pin_memory.domains.readers.layouts import Images, Sample, image_files, seen_images
 from pin_memory.domains.readers.splits import evenly_spaced
 from pin_memory.utils import pictures
 from pin_memory.utils.errors import ConfigurationError, DataError
@@ -37,9 +38,15 @@ def run_check(cfg: DictConfig) -> Outcome:
     data.prepare_data()
     requests = _needed(data) or _survey(str(cfg.paths.data))
     reports = []
+    sources: dict[str, Images] = {}
     for request in requests:
         report, opened = check_domain(request, depth)
         reports.append(report)
+        images = image_files([sample for domain in opened for sample in domain.samples])
+        if request.needed and "train" in request.splits:
+            sources[request.names[0]] = images
+        elif request.needed:  # sources come before targets
+            report.findings[:0] = _seen(images, sources)
         if cfg.panel is not None and opened:
             write_sheet(Path(str(cfg.panel)).expanduser() / f"{file_name(request.names[0])}.jpg", request.names[0], opened)
     outcome = Outcome(str(cfg.paths.data), depth.deep, reports)
@@ -60,6 +67,16 @@ def _needed(data: MultiSourceDataModule) -> list[Request]:
             same.names.append(name)
             same.splits += [split for split in splits if split not in same.splits]
     return requests
+
+
+def _seen(images: Images, sources: Mapping[str, Images]) -> list[Finding]:
+    """A finding for each source that has images of a target, by whatever names or links, since training refuses that."""
+    found = []
+    for source, trained in sources.items():
+        if seen := seen_images(images, trained):
+            sentence = f"{len(seen)} images are also among those of the source {source}, such as {seen[0]}"
+            found.append(Finding("shared_image", "error", sentence, ["test"], seen))
+    return found
 
 
 def _survey(data: str) -> list[Request]:

@@ -1,12 +1,11 @@
 """What domains have to fulfil together: classes, crops, targets that training does not see; and one report for all that is missing."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from pin_memory.domains.loading.data_module import DomainDataModule
 from pin_memory.domains.loading.transforms import TrainTransform
-from pin_memory.domains.readers.layouts import DEMO, MissingDataError
+from pin_memory.domains.readers.layouts import DEMO, Images, MissingDataError, seen_images
 from pin_memory.utils.errors import ConfigurationError, DataError
 
 
@@ -58,14 +57,14 @@ def require_unseen(sources: Mapping[str, DomainDataModule], targets: Mapping[str
                 )
 
 
-def require_unseen_images(sources: Mapping[str, set[Path]], targets: Mapping[str, set[Path]]) -> None:
-    """Refuse a target that has images in common with a source, such as one condition of a data set that is a source as well."""
+def require_unseen_images(sources: Mapping[str, Images], targets: Mapping[str, Images]) -> None:
+    """Refuse a target that has images in common with a source, by whatever names or links, such as one condition of a source's data set."""
     for target, evaluated in targets.items():
         for source, trained in sources.items():
-            if common := evaluated & trained:
+            if common := seen_images(evaluated, trained):
                 raise ConfigurationError(
                     f"{len(common)} of the {len(evaluated)} images of the target {target!r} are also among those of the source {source!r},"
-                    f" such as {min(common)}, but targets are to be unseen in training. Take one of the two out, or separate their images."
+                    f" such as {common[0]}, but targets are to be unseen in training. Take one of the two out, or separate their images."
                 )
 
 

@@ -1,6 +1,7 @@
 """One data set as a Lightning data module."""
 
 import inspect
+import logging
 from collections.abc import Mapping, Sequence
 from copy import copy
 from pathlib import Path
@@ -18,12 +19,14 @@ from pin_memory.domains.loading.transforms import TrainTransform
 from pin_memory.domains.loading.views import ViewTransform, find_view
 from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.draws import Transform
-from pin_memory.domains.readers.layouts import SPLITS, Sample
+from pin_memory.domains.readers.layouts import SPLITS, Images, Sample, image_files, seen_images
 from pin_memory.domains.readers.splits import evenly_spaced
 from pin_memory.utils.distributed import items_of_rank, world_size
-from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.utils.images import normalize, to_tensors
 from pin_memory.utils.labels import LabelSpace
+
+log = logging.getLogger(__name__)
 
 
 class DomainDataModule(LightningDataModule):
@@ -101,17 +104,22 @@ class DomainDataModule(LightningDataModule):
         dataset.transform = transform or to_tensors
         return dataset
 
-    def check(self, splits: Sequence[str] = SPLITS) -> set[Path]:
+    def check(self, splits: Sequence[str] = SPLITS) -> Images:
         """List the files of the splits, decoding nothing.
 
         Returns:
-            The image files.
+            The image files, by what all names of a file share.
 
         Raises:
-            DataError: The data set is missing, empty or has images without label.
+            DataError: The data set is missing, empty, has images without label, or links make files of one split those of another.
         """
-        root = self.root.resolve()  # two ways to one folder are one; the files' own links are not followed, which takes long
-        return {root / sample.image.relative_to(self.root) for split in splits for sample in self.dataset(split).samples}
+        domains = {split: self.dataset(split) for split in splits}
+        if shared := shared_with_training(domains):
+            problem = f"{self.title}: {len(shared)} images of the split 'val' are also in 'train', such as {shared[0]}"
+            if self.reader_options.get("split_file") is None:
+                raise DataError(f"{problem}. An image belongs to one split: take the links out of one of the folders.")
+            log.warning("%s: validation sees what is trained on.", problem)  # as the lists say
+        return image_files([sample for domain in domains.values() for sample in domain.samples])
 
     def train_dataloader(
         self, stream: str = "", augmentation: Transform | None = None, workers: int | None = None, extra_pass: int | None = None
@@ -187,6 +195,14 @@ class DomainDataModule(LightningDataModule):
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Normalise images on the device, where they have come as bytes."""
         return normalized(batch, self.trainer)
+
+
+def shared_with_training(splits: Mapping[str, Domain]) -> list[str]:
+    """The images of "val" that are in "train" as well, by lists or links; none where training takes all splits on purpose."""
+    train, val = splits.get("train"), splits.get("val")
+    if train is None or val is None or train.reads_all_splits:
+        return []
+    return seen_images(image_files(val.samples), image_files(train.samples))
 
 
 def normalized(batch: Mapping[str, Any], trainer: Trainer | None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pin_memory.domains.loading.loader import SourceLoader
 from pin_memory.domains.loading.parallel import usable_cpus
 from pin_memory.domains.loading.transforms import MetaTestAugmentation, Split, TrainTransform
 from pin_memory.domains.readers.draws import Transform
+from pin_memory.domains.readers.layouts import Images
 from pin_memory.utils.distributed import rank, world_size
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.utils.labels import CITYSCAPES, LabelSpace
@@ -150,8 +151,8 @@ class MultiSourceDataModule(LightningDataModule):
             ConfigurationError: A source trains or validates on images that a target is evaluated on.
         """
         problems: dict[str, DataError] = {}
-        trained: dict[str, set[Path]] = {}
-        evaluated: dict[str, set[Path]] = {}
+        trained: dict[str, Images] = {}
+        evaluated: dict[str, Images] = {}
         sides = ((sources, self.sources, ("train", "val"), trained), (targets, self.targets, ("test",), evaluated))
         for wanted, domains, splits, images in sides:
             for name, domain in domains.items() if wanted else ():

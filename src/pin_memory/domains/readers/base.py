@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from pin_memory.domains.readers.decoding import read_indices, read_rgb
 from pin_memory.domains.readers.draws import Draw, Transform, TransformByIteration
-from pin_memory.domains.readers.layouts import SPLITS, Found, Layout, MissingDataError, Sample, contents, recognise
+from pin_memory.domains.readers.layouts import SPLITS, Found, Layout, MissingDataError, Sample, contents, one_sample_each, recognise
 from pin_memory.domains.readers.splits import SplitFile, listed, split_last_fifth
 from pin_memory.utils.errors import ConfigurationError, DataError, first_names, indent
 from pin_memory.utils.images import to_tensors
@@ -86,10 +86,15 @@ class Domain(Dataset[dict[str, Any]]):
         self.transform: Transform = transform or to_tensors
         self.split_file = split_file
         self.notes: list[str] = []
-        self.found = self.find()
+        self.found = self.find().without_repeats()
         self.table = self.table if self.layout.table is None else self.layout.table
         self._handle_unpaired(unmatched or self.unmatched)
-        self.samples = self.select(self.found.pairs(self.unique_file_names))
+        pairs = self.found.pairs(self.unique_file_names)
+        # A list may use any name of a file; other rules count files.
+        if self.split_file is None:
+            self.samples = self.select(one_sample_each(pairs, self.root, self.note))
+        else:
+            self.samples = one_sample_each(self.select(pairs), self.root, self.note)
         if not self.samples:
             raise self.missing(f"no image for the split {split!r}")
 

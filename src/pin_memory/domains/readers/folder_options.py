@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from pin_memory.domains.readers.decoding import CodeTable, Colour
-from pin_memory.domains.readers.layouts import SPLITS, Found, Layout, walk_files
+from pin_memory.domains.readers.layouts import SPLITS, Found, Layout
+from pin_memory.domains.readers.real_files import walk_files
 from pin_memory.utils.errors import ConfigurationError, DataError, first_names
 from pin_memory.utils.labels import CITYSCAPES, IGNORE, LabelSpace, label_table
 

@@ -1,15 +1,13 @@
 """How a data set lies on disk: the folder trees that a reader recognises, the files that were found, and the error without any."""
 
-import logging
-import os
-import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pin_memory.domains.readers.real_files import find_files, identity, one_name_each
 from pin_memory.utils.errors import DataError, first_names
 from pin_memory.utils.labels import TRAIN_ID_TABLE, TRAIN_ID_VALUES
 
@@ -22,9 +20,11 @@ TRAIN_AND_VAL: Mapping[str, str] = {"train": "train", "val": "val"}
 TRAIN_IDS: Mapping[str, Any] = {"table": TRAIN_ID_TABLE, "raw_ids": TRAIN_ID_VALUES}
 """Fields of a `Layout` whose labels hold train ids."""
 
-log = logging.getLogger(__name__)
-
 DEMO = "To see everything run without any data set, on drawn stand-ins:\n    python -m pin_memory.train experiment=demo"
+
+
+Images = Mapping[Hashable, Path]
+"""Image files, by what all names of a file share."""
 
 
 class MissingDataError(DataError):
@@ -120,6 +120,20 @@ class Found:
         """Keys of labels without an image, sorted."""
         return sorted(self.labels.keys() - self.images.keys())
 
+    def without_repeats(self) -> "Found":
+        """Leave out files that have no partner and are but another name (a link) of a file that is there."""
+        paired = self.images.keys() & self.labels.keys()
+        parts = [dict(files) for files in (self.images, self.labels)]
+        known: set[Hashable] = set()
+        if any(files.keys() - paired for files in parts):
+            known = {identity(files[key]) for files in parts for key in paired}
+        for files in parts:
+            for key in sorted(files.keys() - paired):
+                if (own := identity(files[key])) in known:
+                    del files[key]
+                known.add(own)
+        return Found(self.layout, self.root, *parts)
+
     def pairs(self, unique_file_names: bool) -> list[Sample]:
         """The samples, sorted by names that are usable as file names; folders are part of them unless file names are unique."""
         samples = []
@@ -127,6 +141,28 @@ class Found:
             name = key.rsplit("/", 1)[-1] if unique_file_names else key.replace("/", "_")
             samples.append(Sample(name, self.images[key], self.labels[key]))
         return sorted(samples, key=lambda sample: sample.name)
+
+
+def one_sample_each(samples: Sequence[Sample], root: Path, note: Callable[[str], None]) -> list[Sample]:
+    """Each image file once, whatever links give it further names; what is left out is noted."""
+    kept = one_name_each((sample.image for sample in samples), root)
+    for sample in samples:
+        if identity(sample.image) == identity(sample.label):
+            raise DataError(f"{sample.image} and its label {sample.label} are one file, by a link. Put the label itself there.")
+    if again := [str(sample.image) for sample in samples if sample.image not in kept]:
+        note(f"{len(again)} images are links to images that are samples already and are left out, with their labels: {first_names(again)}")
+    return [sample for sample in samples if sample.image in kept]
+
+
+def image_files(samples: Sequence[Sample]) -> Images:
+    """The images, by what all names of a file share."""
+    return {identity(sample.image): sample.image for sample in samples}
+
+
+def seen_images(evaluated: Images, trained: Images) -> list[str]:
+    """The images that are among those trained on; where that has another name there, as "this, which is that"."""
+    pairs = sorted((evaluated[key], trained[key]) for key in evaluated.keys() & trained.keys())
+    return [str(one) if one == other else f"{one}, which is {other}" for one, other in pairs]
 
 
 def recognise(root: Path, layouts: Sequence[Layout], inner_roots: Sequence[str], splits: Sequence[str]) -> Found | None:
@@ -139,43 +175,6 @@ def recognise(root: Path, layouts: Sequence[Layout], inner_roots: Sequence[str],
                     return found
                 partial = partial or found
     return partial
-
-
-def walk_files(folder: Path, recursive: bool = True) -> Iterator[tuple[str, Path]]:
-    """Yield each file below `folder`, at any depth, with its path relative to it; hidden files are left out.
-
-    Links are followed, but never back up to a folder that the walk is already in, which would have no end.
-    """
-
-    def report_unreadable(error: OSError) -> None:
-        if error.filename == str(folder):
-            raise DataError(f"{folder}: this folder of the data set cannot be read ({error.strerror}). Check its permissions.") from error
-        log.warning("%s cannot be read (%s) and is left out.", error.filename, error.strerror)
-
-    trail: dict[Path, tuple[tuple[int, int], ...]] = {}
-    for name, folders, files in os.walk(folder, onerror=report_unreadable, followlinks=True):
-        place = Path(name)
-        status = place.stat()
-        above, here = trail.get(place.parent, ()), (status.st_dev, status.st_ino)
-        if here in above or not recursive:
-            folders.clear()
-        if here in above:
-            continue
-        trail[place] = (*above, here)
-        inner = "" if place == folder else place.relative_to(folder).as_posix() + "/"
-        for file in sorted(files):  # of two files with one key, the same one wins on every file system
-            if not file.startswith("."):
-                yield inner + file, place / file
-
-
-def find_files(folder: Path, name: str, recursive: bool = True) -> dict[str, Path]:
-    """Find the files whose complete name matches a regular expression, by key: its first group, behind the folders below `folder`."""
-    pattern = re.compile(name, re.IGNORECASE)  # cameras and some copies write .JPG
-    found = {}
-    for relative, path in walk_files(folder, recursive):
-        if match := pattern.fullmatch(path.name):
-            found[relative.removesuffix(path.name) + match[1]] = path
-    return found
 
 
 def contents(folder: Path) -> str:

@@ -8,6 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from pin_memory.domains.readers.layouts import Sample
+from pin_memory.domains.readers.real_files import identity
 from pin_memory.utils.errors import ConfigurationError, DataError, first_names
 
 T = TypeVar("T")
@@ -51,7 +52,8 @@ def listed(
         # Cityscapes-like lists name the frame without what the image's name ends in.
         for name in {sample.image.stem, sample.name}:
             by_stem.setdefault(name, []).append(sample)
-    if unclear := [name for name in names if len(by_stem.get(name, [])) > 1]:
+    several = [name for name in names if len(by_stem.get(name, [])) > 1]
+    if unclear := [name for name in several if len({identity(sample.image) for sample in by_stem[name]}) > 1]:
         images, full = zip(*((str(sample.image), sample.name) for sample in by_stem[unclear[0]]), strict=True)
         raise DataError(
             f"{title}: {len(unclear)} names in {path} could mean several images, such as {unclear[0]}: {first_names(images)}. "

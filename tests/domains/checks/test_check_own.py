@@ -1,0 +1,81 @@
+"""`check` on own data: links, orientation tags, label maps of unusual modes."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from pin_memory.domains.checks.findings import Finding, Outcome
+from pin_memory.domains.checks.run import run_check
+from pin_memory.utils.config import config_directory
+from tests.domains.readers.domain_cases import stripes, write_grey, write_image
+
+
+def write_pair(root: Path, name: str, seed: int) -> None:
+    write_image(root / "images" / f"{name}.png", 12, 15, seed)
+    write_grey(root / "labels" / f"{name}.png", stripes([0, 1, 2, 8, 13]))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for number in range(4):
+        write_pair(tmp_path / "own", f"a/{number}", number)
+    return tmp_path / "own"
+
+
+def check(root: Path, *overrides: str) -> Outcome:
+    """The check of own data as a source, in this process."""
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
+        own = ["+domain@data.sources.own=folder", f"data.sources.own.root={root}"]
+        return run_check(compose("check", overrides=[f"paths.data={root.parent}", "workers=0", *own, *overrides]))
+
+
+def findings(outcome: Outcome, kind: str) -> list[Finding]:
+    return [finding for report in outcome.domains for finding in report.findings if finding.kind == kind]
+
+
+@pytest.mark.parametrize("link", [("images/a/back", ".."), ("images/b", "a"), ("images/a/9.png", "0.png"), ("labels/x", "../images")])
+def test_linked_files_count_once(root: Path, link: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    (root / link[0]).symlink_to(link[1])
+    if link[0].startswith("images"):
+        (root / link[0].replace("images", "labels")).symlink_to(link[1])
+    outcome = check(root)
+    assert [split.pairs for split in outcome.domains[0].splits] == [3, 1]
+    assert "Ready to train" in capsys.readouterr().out
+    left_out = [finding for finding in findings(outcome, "note") if "are links to images" in finding.message]
+    assert len(left_out) == (link[1] in ("a", "0.png"))
+
+
+def test_images_in_two_splits_are_named(root: Path) -> None:
+    for kind in ("images", "labels"):
+        (root / "val").mkdir(exist_ok=True)
+        (root / "val" / kind).symlink_to(root / kind)
+        (root / "train").mkdir(exist_ok=True)
+        (root / "train" / kind).symlink_to(root / kind)
+    options = ["data.sources.own.images='{split}/images'", "data.sources.own.labels='{split}/labels'"]
+    outcome = check(root, *options)
+    (found,) = findings(outcome, "shared_image")
+    assert outcome.failed
+    assert (found.level, len(found.places)) == ("error", 4)
+    assert f"{root}/val/images/a/0.png, which is {root}/train/images/a/0.png" in found.message
+
+
+@pytest.mark.parametrize("member", ["root", "file", "hard link"])
+def test_targets_that_meet_sources_through_links_are_named(root: Path, member: str) -> None:
+    target = root.parent / "other"
+    if member == "root":
+        target.symlink_to(root)
+    else:
+        write_pair(target, "z", 9)
+        for kind in ("images", "labels"):
+            source, place = root / kind / "a" / "0.png", target / kind / "0.png"
+            place.symlink_to(source) if member == "file" else os.link(source, place)
+    options: dict[str, Any] = {"root": target, "test_split": "all", "images": "images/**/*.png", "labels": "labels/**/*.png"}
+    other = ["+domain@data.targets.other=folder", *(f"data.targets.other.{name}='{value}'" for name, value in options.items())]
+    outcome = check(root, *other)
+    (found,) = findings(outcome, "shared_image")
+    assert outcome.failed
+    assert len(found.places) == (4 if member == "root" else 1)
+    assert "images are also among those of the source own, such as" in found.message
