@@ -143,9 +143,21 @@ def test_statistics_of_a_batch_need_single_images(
     assert json.loads(Path("out", RECORD).read_text())["statistics"] == "batch"
 
 
-def test_a_list_on_stdin(untrained_run: Path, scenes: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_list_in_another_encoding(
+    untrained_run: Path, scenes: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"scenes/a.png\nscenes/caf\xe9.png\n")))
+    message = mistake(monkeypatch, capsys, f"checkpoint={untrained_run}", TRUST, "input=-", "output=out")
+    assert "the list on stdin cannot be read: line 2 holds the byte 0xe9" in message
+
+
+@pytest.mark.parametrize("encoding", [None, "utf-8-sig", "utf-16"])
+def test_a_list_on_stdin(
+    untrained_run: Path, scenes: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], encoding: str | None
+) -> None:
     """A name of the list that does not exist does not stop the others."""
-    monkeypatch.setattr("sys.stdin", io.StringIO("scenes/a.png\nscenes/gone.png\n\nscenes/deep/c.png\n"))
+    text = "scenes/a.png\nscenes/gone.png\n\nscenes/deep/c.png\n"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode(encoding))) if encoding else io.StringIO(text))
     message = mistake(monkeypatch, capsys, f"checkpoint={untrained_run}", TRUST, "input=-", "output=out", "save=[mask]")
     assert "1 of 3 files could not be read" in message
     assert "Traceback" not in message

@@ -1,6 +1,7 @@
 """What is segmented, and where its results go."""
 
 import os
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,47 @@ def test_a_list_says_by_itself_where_results_go(photos: Path, monkeypatch: pytes
     assert read_list(["a.png\n", "\n", "b c.png\r\n", "a.png\n"]) == ["a.png", "b c.png"]
     with pytest.raises(DataError, match="empty"):
         read_list(["\n"])
+
+
+@pytest.mark.parametrize(
+    ("line", "path"),
+    [
+        ("photos/a.png", "photos/a.png"),
+        ('"photos/a.png"  ', "photos/a.png"),
+        ("photos\\a.png", "photos/a.png"),
+        ("photos/my photo.png", "photos/my photo.png"),
+        ("photos/my photo.png,masks/my photo.png", "photos/my photo.png"),
+        ("0\tphotos/a.png\t1", "photos/a.png"),
+        (f"photos/{unicodedata.normalize('NFC', 'Köln')}.png", f"photos/{unicodedata.normalize('NFD', 'Köln')}.png"),
+        ("photos/#1.png", "photos/#1.png"),
+        (" gone.png ", "gone.png"),
+        ("x" * 5000, "x" * 5000),
+    ],
+)
+def test_lines_of_a_list_as_other_tools_write_them(line: str, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    for name in ("a", "my photo", "#1", unicodedata.normalize("NFD", "Köln")):
+        Path("photos", f"{name}.png").touch()
+    assert read_list(["image,label\n", "# photos/a.png\n", f"{line}\r\n"]) == [path]
+
+
+def test_further_files_in_a_line_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """`echo *.png` writes all names in one line."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "b.png", "c.png"):
+        Path(name).touch()
+    assert read_list(["a.png b.png c.png\n"]) == ["a.png"]
+    assert "2 files of further columns are not segmented: b.png, c.png" in caplog.text
+
+
+def test_a_list_as_input_and_a_name_that_nearly_fits_lead_to_the_cure(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("a.png")
+    with pytest.raises(DataError, match="put it on stdin: input=- <"):
+        find_inputs(tmp_path / "list.txt")
+    (tmp_path / "Photo.png").touch()
+    with pytest.raises(DataError, match=r"'photo\.png' is nearly 'Photo\.png': upper and lower case differ"):
+        find_inputs(tmp_path / "photo.png")
 
 
 def test_missing_input_is_named(tmp_path: Path) -> None:

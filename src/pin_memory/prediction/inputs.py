@@ -7,6 +7,7 @@ import logging
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from pin_memory.domains.readers.decoding import PILLOW_ERRORS, opened
 from pin_memory.domains.readers.real_files import one_name_each, walk_files
 from pin_memory.utils.errors import ConfigurationError, DataError, first_names
+from pin_memory.utils.names import existing, is_header, near_match, readings, unquoted
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +72,10 @@ def find_inputs(source: str | Path | Sequence[str], output: str | Path | None = 
     results = None if output is None else Path(output)
     if not isinstance(source, str | Path):
         return Inputs(_named(_listed(source)), _checked_base(Path.cwd(), results))
-    path = Path(source).expanduser()
+    path = existing(Path(source).expanduser())
     if path.is_file():
+        if path.suffix.lower() in (".txt", ".csv", ".tsv", ".lst"):
+            raise DataError(f"input={source}: a text file. If it is a list of paths, put it on stdin: input=- < {path}")
         return Inputs([Item(path, Path(path.stem))], _checked_base(path.parent, results))
     if path.is_dir():
         base = _checked_base(path, results)
@@ -81,18 +85,49 @@ def find_inputs(source: str | Path | Sequence[str], output: str | Path | None = 
         files = _matching(path, base, results)
     else:
         raise DataError(
-            f"input={source}: no such file or folder (looked for {path.absolute()})."
+            f"input={source}: no such file or folder (looked for {path.absolute()}).{_near(path)}"
             " Give an image, a video, a folder of images, a pattern such as 'photos/*/front/*.png', or - for a list of paths on stdin."
         )
     return Inputs(_named([(file, file.relative_to(base)) for file in files]), base)
 
 
 def read_list(lines: Iterable[str]) -> list[str]:
-    """The paths of a list, one a line, without empty lines and repetitions."""
-    paths = list(dict.fromkeys(text for line in lines if (text := line.rstrip("\r\n"))))
+    """The paths of a list, one a line, without empty lines, comments and repetitions.
+
+    Of the ways to read a line the first that leads to a file counts: quotation marks, further columns and a header are no part of it.
+    """
+    paths: dict[str, None] = {}
+    more: list[str] = []
+    for text in (line.strip("\r\n") for line in lines):
+        files = _files_in(text)
+        more += files[1:]
+        if files or not (text.lstrip().startswith("#") or (not paths and is_header(text))):
+            paths[files[0] if files else unquoted(text)] = None
+    paths.pop("", None)
     if not paths:
         raise DataError("input=-: the list on stdin is empty; expected one path a line, as from find photos -name '*.png'.")
-    return paths
+    if more := [path for path in more if path not in paths]:
+        log.warning("%d files of further columns are not segmented: %s. One path a line counts.", len(more), first_names(more))
+    return list(paths)
+
+
+def _files_in(text: str) -> list[str]:
+    """The paths of those files that a line of a list can mean; one where all of the line is a path."""
+    found: dict[Path, str] = {}
+    for path in [text, *(() if text.lstrip().startswith("#") else readings(text))]:
+        for spelt in (path, path.replace("\\", "/")):
+            with suppress(OSError, RuntimeError):  # of a line that is too long for a name, or begins with ~ and no user
+                given = Path(spelt).expanduser()
+                if spelt and (file := existing(given)).is_file():
+                    found.setdefault(file, spelt if file == given else str(file))
+        if found and path in (text, unquoted(text)):
+            break
+    return list(found.values())
+
+
+def _near(path: Path) -> str:
+    """Say which file next to a path that is not there is nearly called so."""
+    return near_match(path.name, [entry.name for entry in path.parent.iterdir()]) if path.parent.is_dir() else ""
 
 
 def _checked_base(base: Path, output: Path | None) -> Path:

@@ -1,6 +1,7 @@
 """A run of `predict`: find the inputs, load the network, compare with what is there, segment the rest."""
 
 import hashlib
+import io
 import json
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from pin_memory.prediction.load import find_model, load_model
 from pin_memory.prediction.outputs import Saving
 from pin_memory.utils.devices import choose_device
 from pin_memory.utils.errors import ConfigurationError, DataError, OutputError
-from pin_memory.utils.files import report_write_errors, write_text
+from pin_memory.utils.files import decode, report_write_errors, write_text
 from pin_memory.utils.safe_load import read_json
 from pin_memory.utils.validation import Count, check_values
 
@@ -73,8 +74,18 @@ def prepare_output(output: Path) -> None:
 def _inputs(cfg: DictConfig, output: Path) -> Inputs:
     """What is to be segmented; `-` stands for a list on stdin."""
     if cfg.input == "-":
-        return find_inputs(read_list(sys.stdin), output)
+        return find_inputs(read_list(_stdin().split("\n")), output)
     return find_inputs([str(path) for path in cfg.input] if isinstance(cfg.input, ListConfig) else str(cfg.input), output)
+
+
+def _stdin() -> str:
+    """The text on stdin, in whichever encoding it was written."""
+    if not isinstance(sys.stdin, io.TextIOWrapper):  # a program of its own has put another stream there
+        return sys.stdin.read()
+    try:
+        return decode(sys.stdin.buffer.read())
+    except ValueError as error:
+        raise DataError(f"input=-: the list on stdin cannot be read: {error}") from error
 
 
 def _load(cfg: DictConfig, path: Path) -> Predictor:

@@ -254,6 +254,8 @@ def test_split_lists(tmp_path: Path) -> None:
     }
     assert len(FolderDomain(tmp_path, "test", test_split="all", **options)) == 4
     (tmp_path / "val.txt").write_text("images/a/2.jpg\n")
+    assert [sample.name for sample in FolderDomain(tmp_path, "val", **options).samples] == ["a_2"]
+    (tmp_path / "val.txt").write_text("2.jpg\n")
     with pytest.raises(DataError, match=r"such as 2: .*a/2.jpg, .*b/2.jpg.* Write the names of samples.*: a_2, b_2"):
         FolderDomain(tmp_path, "val", **options)
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.io import savemat
 
 from pin_memory.domains import Sample
-from pin_memory.domains.readers.splits import evenly_spaced, find_list, last_fifth_or_all, listed, read_names, split_last_fifth
+from pin_memory.domains.readers.splits import evenly_spaced, find_list, last_fifth_or_all, listed, split_last_fifth
 from pin_memory.utils.errors import ConfigurationError, DataError
 
 
@@ -90,47 +90,55 @@ class TestFindList:
         assert find_list("~/train.txt", "train") == folder / "train.txt"
 
 
-class TestReadNames:
+class TestListFiles:
     def test_lines_of_all_kinds(self, tmp_path: Path) -> None:
         path = tmp_path / "train.txt"
         path.write_text(
             "# a comment\n00001.png\n\n  00002.png  \nimages/train/00003.png labels/train/00003.png\n"
             "/SegNet/CamVid/train/0001TP_006690.png /SegNet/CamVid/trainannot/0001TP_006690.png\nfolder\\00005.jpg\n00006\n"
         )
-        assert read_names(path, "train") == ["00001", "00002", "00003", "0001TP_006690", "00005", "00006"]
+        frames = [*numbered(8), *samples("0001TP_006690", "0001TP_006720")]
+        assert names_of(listed(frames, path, "train", "GTAV")) == ["00001", "00002", "00003", "00005", "00006", "0001TP_006690"]
 
-    def test_windows_line_ends(self, tmp_path: Path) -> None:
-        path = tmp_path / "train.txt"
-        path.write_bytes(b"00001.png\r\n00002.png\r\n")
-        assert read_names(path, "train") == ["00001", "00002"]
-
-    @pytest.mark.parametrize("content", [b"", b"\n \n# nothing\n"])
+    @pytest.mark.parametrize("content", [b"", b"\n \n# nothing\n", b"image,label\n"])
     def test_an_empty_list(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "train.txt").write_bytes(content)
         with pytest.raises(DataError, match="expected a list of image names, found none"):
-            read_names(tmp_path / "train.txt", "train")
+            listed(numbered(3), tmp_path / "train.txt", "train", "GTAV")
 
-    def test_a_file_that_is_no_text(self, tmp_path: Path) -> None:
-        (tmp_path / "train.txt").write_bytes(b"\xff\xfe\x00\x01")
-        with pytest.raises(DataError, match="cannot be read") as error:
-            read_names(tmp_path / "train.txt", "train")
+    @pytest.mark.parametrize("data", [b"00001\r\n00002\r\n", b"\xef\xbb\xbf00001.png\r00002.png", "00001\n00002 \n".encode("utf-16")])
+    def test_text_of_other_systems(self, tmp_path: Path, data: bytes) -> None:
+        (tmp_path / "train.txt").write_bytes(data)
+        assert names_of(listed(numbered(3), tmp_path / "train.txt", "train", "GTAV")) == ["00001", "00002"]
+
+    @pytest.mark.parametrize(
+        ("data", "reason"),
+        [
+            (b"\xff\xfe\x00\xd8", "UTF-16"),
+            ("1\nKöln".encode("latin-1"), "line 2 holds the byte 0xf6"),
+            (b"1\n\0", "line 2 holds a zero byte"),
+        ],
+    )
+    def test_a_file_that_is_no_text(self, tmp_path: Path, data: bytes, reason: str) -> None:
+        (tmp_path / "train.txt").write_bytes(data)
+        with pytest.raises(DataError, match=f"cannot be read .*{reason}") as error:
+            listed(numbered(3), tmp_path / "train.txt", "train", "GTAV")
         assert str(tmp_path / "train.txt") in str(error.value)
 
     def test_split_mat(self, tmp_path: Path) -> None:
         """Column vectors of 1-based numbers, as GTAV's."""
         lists = {"train": [1, 12403], "val": [24966], "test": [2, 20801]}
         savemat(tmp_path / "split.mat", {f"{split}Ids": np.array(numbers, np.float64)[:, None] for split, numbers in lists.items()})
-        assert read_names(tmp_path / "split.mat", "train") == ["00001", "12403"]
-        assert read_names(tmp_path / "split.mat", "val") == ["24966"]
-        assert read_names(tmp_path / "split.mat", "test") == ["00002", "20801"]
+        for split, expected in (("train", ["00001", "12403"]), ("val", ["24966"]), ("test", ["00002", "20801"])):
+            assert names_of(listed(samples("00001", "00002", "12403", "20801", "24966"), tmp_path / "split.mat", split, "GTAV")) == expected
 
     def test_a_mat_file_of_something_else(self, tmp_path: Path) -> None:
         savemat(tmp_path / "split.mat", {"classes": np.zeros(3)})
         with pytest.raises(DataError, match=r"expected GTAV's split\.mat with the list valIds"):
-            read_names(tmp_path / "split.mat", "val")
+            listed(numbered(3), tmp_path / "split.mat", "val", "GTAV")
         (tmp_path / "split.mat").write_bytes(b"no matlab")
         with pytest.raises(DataError, match=r"expected GTAV's split\.mat"):
-            read_names(tmp_path / "split.mat", "val")
+            listed(numbered(3), tmp_path / "split.mat", "val", "GTAV")
 
 
 class TestListed:

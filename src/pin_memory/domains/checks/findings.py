@@ -112,7 +112,10 @@ class Findings:
     def add_unpaired(self, domain: Domain) -> None:
         """Add files without partner, and what the reader notes on the rest."""
         found = domain.found
-        images = [Fault("unmatched_image", str(found.images[key])) for key in found.unpaired_images]
+        images = [
+            Fault("unmatched_image", str(found.images[key]), found.nearly_paired(key).strip(" .") if place < _SHOWN else "")
+            for place, key in enumerate(found.unpaired_images)
+        ]
         labels = [Fault("unmatched_label", str(found.labels[key])) for key in found.unpaired_labels]
         self.add_faults(domain.split, images + labels)
         known = (f"{len(images)} images have no", f"{len(labels)} labels have no")

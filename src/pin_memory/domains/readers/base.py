@@ -172,7 +172,7 @@ class Domain(Dataset[dict[str, Any]]):
         if images and (policy == "raise" or len(images) == len(self.found.images)):
             raise DataError(
                 f"{self.title}: {len(images)} of {len(self.found.images)} images of the split {self.split!r} below {self.root} have no "
-                f"label: {first_names(str(self.found.images[key]) for key in images)}.\n"
+                f"label: {first_names(str(self.found.images[key]) for key in images)}.{self.found.nearly_paired(images[0])}\n"
                 f"Get the missing labels, or remove these images. Expected below {self.root}:\n{indent(self.tree)}"
             )
         if images:

@@ -21,6 +21,7 @@ from pin_memory.domains.readers.folder_options import (
 from pin_memory.domains.readers.layouts import SPLITS, Found, Sample, contents
 from pin_memory.utils.errors import ConfigurationError, DataError, first_names
 from pin_memory.utils.labels import TRAIN_ID_TABLE
+from pin_memory.utils.names import near_match
 
 
 class FolderDomain(Domain):
@@ -113,7 +114,9 @@ labels: labels
         """Say which pattern matched nothing."""
         layout = self.layouts[0]
         pattern = layout.images.replace("{split}", layout.splits.get(self.folder_split, "{split}"))
-        return f"no image for the split {self.split!r} at {pattern}; {contents(self.root)}"
+        entries = [entry.name for entry in self.root.iterdir()] if self.root.is_dir() else []
+        near = near_match(Path(pattern).parts[0], entries).rstrip(".")
+        return f"no image for the split {self.split!r} at {pattern}; {contents(self.root)}{near and ';'}{near}"
 
     def select(self, pairs: list[Sample]) -> list[Sample]:
         """The samples of the split, by folders, lists or the rule of the last fifth."""

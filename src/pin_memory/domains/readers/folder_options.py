@@ -15,6 +15,7 @@ from pin_memory.domains.readers.layouts import SPLITS, Found, Layout
 from pin_memory.domains.readers.real_files import walk_files
 from pin_memory.utils.errors import ConfigurationError, DataError, first_names
 from pin_memory.utils.labels import CITYSCAPES, IGNORE, LabelSpace, label_table
+from pin_memory.utils.names import composed, existing, near_match
 
 EVERY_SPLIT = "all"
 """Asks for the files of all splits."""
@@ -74,14 +75,14 @@ def _matches(root: Path, pattern: str, kind: str) -> dict[Path, str] | None:
     """The files of a folder or pattern, with what its wildcards stand for; None when the folder that it starts with is missing."""
     parts = Path(pattern).as_posix().split("/")
     fixed = next((place for place, part in enumerate(parts) if "*" in part), len(parts))
-    folder = root.joinpath(*parts[:fixed])
+    folder = existing(root.joinpath(*parts[:fixed]))
     if not folder.is_dir():
         return None
     rest = "".join(_GROUPS.get(part) or re.escape(part) for part in _WILDCARD.split("/".join(parts[fixed:])))
-    expression = re.compile(rest or "(.+)" + _FILES[kind])
+    expression = re.compile(composed(rest) or "(.+)" + _FILES[kind])
     found = {}
     for relative, path in walk_files(folder):
-        if match := expression.fullmatch(relative):
+        if match := expression.fullmatch(composed(relative)):
             found[path] = "/".join(part.strip("/") for part in match.groups() if part)
     return found
 
@@ -179,12 +180,13 @@ def train_id_of(value: Any, names: Sequence[str], where: str) -> int:
     """The train id of a class name, a train id or "ignore" (also null and 255)."""
     if value is None or value == "ignore" or (type(value) is int and value == IGNORE):
         return IGNORE
-    if isinstance(value, str) and value in names:
-        return list(names).index(value)
+    if isinstance(value, str) and composed(value) in (spelt := [composed(name) for name in names]):
+        return spelt.index(composed(value))
     if type(value) is int and 0 <= value < len(names):
         return value
     raise ConfigurationError(
         f"{where}: {value!r} is no class; expected one of {', '.join(names)}, a train id 0..{len(names) - 1}, or ignore."
+        + near_match(str(value), names)
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from pin_memory.domains.readers.real_files import find_files, identity, one_name_each
 from pin_memory.utils.errors import DataError, first_names
 from pin_memory.utils.labels import TRAIN_ID_TABLE, TRAIN_ID_VALUES
+from pin_memory.utils.names import near_match
 
 SPLITS = ("train", "val", "test")
 """What a reader can be asked for; "test" is the split that a target domain is evaluated on."""
@@ -119,6 +120,10 @@ class Found:
     def unpaired_labels(self) -> list[str]:
         """Keys of labels without an image, sorted."""
         return sorted(self.labels.keys() - self.images.keys())
+
+    def nearly_paired(self, key: str) -> str:
+        """Say which label without an image is nearly called like an image without a label; empty where none is."""
+        return near_match(key, self.unpaired_labels)
 
     def without_repeats(self) -> "Found":
         """Leave out files that have no partner and are but another name (a link) of a file that is there."""

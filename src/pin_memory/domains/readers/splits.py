@@ -8,8 +8,10 @@ from typing import TypeVar
 import numpy as np
 
 from pin_memory.domains.readers.layouts import Sample
+from pin_memory.domains.readers.lists import index_samples, named_in, read_lines
 from pin_memory.domains.readers.real_files import identity
 from pin_memory.utils.errors import ConfigurationError, DataError, first_names
+from pin_memory.utils.names import composed, near_match
 
 T = TypeVar("T")
 
@@ -43,28 +45,29 @@ def listed(
 ) -> list[Sample]:
     """The samples that the list of a split names, sorted by name; names in `ignore_missing` may be listed without being there.
 
-    A list names files by their stem: folders and suffixes in it do not matter, so that a list made for another tree fits.
+    A list names files by their stem: folders and suffixes in it do not matter, so that a list made for another tree fits; where several
+    images have a stem, folders tell them apart. Further columns, such as the label's, quotation marks, comments and a header are no names.
     """
     path = find_list(split_file, split)
-    names = read_names(path, split)
-    by_stem: dict[str, list[Sample]] = {}
-    for sample in samples:
-        # Cityscapes-like lists name the frame without what the image's name ends in.
-        for name in {sample.image.stem, sample.name}:
-            by_stem.setdefault(name, []).append(sample)
-    several = [name for name in names if len(by_stem.get(name, [])) > 1]
-    if unclear := [name for name in several if len({identity(sample.image) for sample in by_stem[name]}) > 1]:
-        images, full = zip(*((str(sample.image), sample.name) for sample in by_stem[unclear[0]]), strict=True)
+    index = index_samples(samples)
+    named = named_in(_read_mat(path, split) if path.suffix == ".mat" else read_lines(path, split), index)
+    if not named:
+        raise DataError(f"{path}: expected a list of image names, found none.")
+    several = [(name, found) for name, found in named if len(found) > 1]
+    if unclear := [(name, found) for name, found in several if len({identity(sample.image) for sample in found}) > 1]:
+        images, full = zip(*((str(sample.image), sample.name) for sample in unclear[0][1]), strict=True)
+        twin = near_match(full[0], full[1:]) if composed(full[0]) == composed(full[1]) else ""
         raise DataError(
-            f"{title}: {len(unclear)} names in {path} could mean several images, such as {unclear[0]}: {first_names(images)}. "
-            f"Write the names of samples, which say the folders, too: {first_names(full)}."
+            f"{title}: {len(unclear)} names in {path} could mean several images, such as {unclear[0][0]}: {first_names(images)}. "
+            f"Write the names of samples, which say the folders, one a line: {first_names(full)}.{twin}"
         )
-    if absent := [name for name in names if name not in by_stem and name not in ignore_missing]:
+    if absent := [name for name, found in named if not found and name not in ignore_missing]:
+        hints = "".join(dict.fromkeys(near_match(name, index) for name in absent[:3]))
         raise DataError(
-            f"{title}: {len(absent)} of the {len(names)} names in {path} are not among the {len(samples)} samples found: "
-            f"{first_names(absent)}. Get the missing files, or give a list without them with split_file=FILE."
+            f"{title}: {len(absent)} of the {len(named)} names in {path} are not among the {len(samples)} samples found: "
+            f"{first_names(absent)}.{hints} Get the missing files, or give a list without them with split_file=FILE."
         )
-    return sorted((by_stem[name][0] for name in dict.fromkeys(names) if name in by_stem), key=lambda sample: sample.name)
+    return sorted({found[0].image: found[0] for _, found in named if found}.values(), key=lambda sample: sample.name)
 
 
 def find_list(split_file: SplitFile, split: str) -> Path:
@@ -86,22 +89,6 @@ def find_list(split_file: SplitFile, split: str) -> Path:
     if not path.is_file():
         raise DataError(f"split_file={split_file}: there is no list of the split {split!r} at {path}.")
     return path
-
-
-def read_names(path: Path, split: str) -> list[str]:
-    """The stems that a list names: a text file with an image on each line (of a pair, the first counts), or GTAV's split.mat."""
-    if path.suffix == ".mat":
-        names = _read_mat(path, split)
-    else:
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{path}: expected a text file with an image name on each line, but it cannot be read ({error}).") from error
-        first = [line.split()[0] for line in lines if line.strip() and not line.lstrip().startswith("#")]
-        names = [Path(name.replace("\\", "/")).stem for name in first]
-    if not names:
-        raise DataError(f"{path}: expected a list of image names, found none.")
-    return names
 
 
 def _read_mat(path: Path, split: str) -> list[str]:
