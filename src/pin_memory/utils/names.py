@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-_HEADER = re.compile(r"((image|img|picture|photo|frame|sample|file|name|path|stem|id|index|split|label|mask|class)s?[ _-]?)+", re.IGNORECASE)
+_HEADER = re.compile(r"((image|img|photo|frame|sample|file|name|path|stem|id|index|split|label|mask|class)s?[ _-]?)+", re.IGNORECASE)
 _FLAGS = ("1", "0", "-1")  # of a class in an image, as VOC's lists have them behind the name
 _NUMBER = re.compile(r"\d+")
 _ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
