@@ -62,7 +62,7 @@ def test_everything_that_a_run_can_have(moved: Path, tmp_path: Path) -> None:
     before = sorted(data.rglob("*"))
     said = analyze(tmp_path, f"checkpoint={moved}", f"paths.data={data}", "images=2", "device=cpu", "formats=[png]")
     (folder,) = (tmp_path / "runs" / "analysis").iterdir()
-    names = {path.name for path in folder.iterdir()} - {".hydra", "log.txt"}
+    names = {path.name for path in folder.iterdir()} - {".hydra", "log.txt", ".lock"}
     domains, targets = ("gtav", "synthia", "idd", "cityscapes", "bdd100k", "mapillary"), ("cityscapes", "bdd100k", "mapillary")
     expected = {"similarity", "drift", "distance", "distance_pairs", "tsne"}
     expected |= {f"activation_{name}" for name in domains} | {f"confusion_{name}" for name in targets}

@@ -378,7 +378,7 @@ class TestRunFolders:
         completed = with_recorded_settings([folder(*theirs, "seed=3", "callbacks.panels.directory=${paths.run}/mine")])
         assert completed == [
             "experiment=demo", "seed=3", "callbacks.panels.directory=${paths.run}/mine", "resume=theirs",
-            "hydra.run.dir='theirs'", "hydra.output_subdir=null",
+            "hydra.run.dir='theirs'",
         ]  # fmt: skip
 
     def test_yaml_files(self, folder: Callable[..., str], tmp_path: Path) -> None:

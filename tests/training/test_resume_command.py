@@ -48,7 +48,7 @@ def cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def ours(run: object) -> list[str]:
-    return [f"hydra.run.dir='{run}'", "hydra.output_subdir=null"]
+    return [f"hydra.run.dir='{run}'"]
 
 
 def test_the_settings_of_the_run_are_taken_over(cwd: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_command_line_that_was_completed_stays_so(cwd: Path) -> None:
     once = with_recorded_settings(["resume=run"])
     again = with_recorded_settings([*once, 'hydra.run.dir="run"', "hydra.job.name=train_ddp_process_1"])
     assert again[:3] == once[:3]
-    assert again[-2:] == ours("run")
+    assert again[-1:] == ours("run")
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_paths_with_odd_characters(cwd: Path) -> None:
     """Hydra's grammar takes them in quotes."""
     begun(cwd / "it's, (a) run=1", "experiment=demo")
     completed = with_recorded_settings(["resume='it\\'s, (a) run=1'"])
-    assert completed[-2] == "hydra.run.dir='it\\'s, (a) run=1'"
+    assert completed[-1] == "hydra.run.dir='it\\'s, (a) run=1'"
 
 
 def test_auto_finds_the_newest_unfinished_run_of_the_same_settings(cwd: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -164,12 +164,12 @@ def test_auto_finds_the_newest_unfinished_run_of_the_same_settings(cwd: Path, ca
         begun(runs / name, *overrides, results=done)
         os.utime(runs / name / "checkpoints" / "last.ckpt", (number, number))
     found = with_recorded_settings(["experiment=demo", "seed=1", "resume=auto"])
-    assert found[-2:] == ours("runs/demo/requested")
+    assert found[-1:] == ours("runs/demo/requested")
     assert found.count("resume='runs/demo/requested'") == 1
     assert "resuming runs/demo/requested" in capsys.readouterr().out
-    assert with_recorded_settings(["resume=auto"])[-2:] == ours("runs/demo/other")  # the newest of any settings
+    assert with_recorded_settings(["resume=auto"])[-1:] == ours("runs/demo/other")  # the newest of any settings
     with locked_by_another_process(runs / "requested"):
-        assert with_recorded_settings(["experiment=demo", "seed=1", "resume=auto"])[-2:] == ours("runs/demo/old")
+        assert with_recorded_settings(["experiment=demo", "seed=1", "resume=auto"])[-1:] == ours("runs/demo/old")
 
 
 def test_auto_starts_anew_where_there_is_nothing(cwd: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -187,7 +187,7 @@ def test_auto_with_a_folder_looks_nowhere_else(cwd: Path, checkpoints: bool) -> 
     begun(cwd / "run", "experiment=demo", results=True)
     if not checkpoints:
         (cwd / "run" / "checkpoints" / "last.ckpt").unlink()
-    assert with_recorded_settings(["experiment=demo", "resume=auto", "hydra.run.dir=run"])[-2:] == ours("run")
+    assert with_recorded_settings(["experiment=demo", "resume=auto", "hydra.run.dir=run"])[-1:] == ours("run")
     assert with_recorded_settings(["experiment=demo", "resume=auto", "hydra.run.dir=new"])[-1] == "resume=null"
 
 
@@ -213,7 +213,7 @@ def test_only_checkpoints_of_the_same_settings_are_looked_into(cwd: Path, monkey
         os.utime(run / "checkpoints" / "last.ckpt", (number, number))
     loaded, load = [], find.load_weights_only
     monkeypatch.setattr(find, "load_weights_only", lambda path: loaded.append(path.parents[1].name) or load(path))
-    assert with_recorded_settings([*given, "resume=auto"])[-2:] == ours("runs/demo/requested")
+    assert with_recorded_settings([*given, "resume=auto"])[-1:] == ours("runs/demo/requested")
     assert loaded == ["finished", "requested"]
 
 
@@ -226,8 +226,8 @@ def test_runs_with_other_yaml_files_are_others(cwd: Path) -> None:
         (run / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump(record))
         os.utime(run / "checkpoints" / "last.ckpt", (number, number))
         (cwd / name).mkdir()
-    assert with_recorded_settings(["--config-dir", "mine", "experiment=demo", "resume=auto"])[-2:] == ours("runs/demo/mine")
-    assert with_recorded_settings(["--config-dir=yours", "experiment=demo", "resume=auto"])[-2:] == ours("runs/demo/yours")
+    assert with_recorded_settings(["--config-dir", "mine", "experiment=demo", "resume=auto"])[-1:] == ours("runs/demo/mine")
+    assert with_recorded_settings(["--config-dir=yours", "experiment=demo", "resume=auto"])[-1:] == ours("runs/demo/yours")
     assert with_recorded_settings(["experiment=demo", "resume=auto"])[-1] == "resume=null"
 
 
@@ -237,9 +237,9 @@ def test_several_processes_do_not_search_each_for_itself(cwd: Path, variable: st
     monkeypatch.setenv(variable, "2")
     with pytest.raises(ConfigurationError, match=rf"2 processes .*{variable}=2.*hydra\.run\.dir="):
         with_recorded_settings(["experiment=demo", "resume=auto"])
-    assert with_recorded_settings(["experiment=demo", "resume=auto", "hydra.run.dir=runs/demo/run"])[-2:] == ours("runs/demo/run")
+    assert with_recorded_settings(["experiment=demo", "resume=auto", "hydra.run.dir=runs/demo/run"])[-1:] == ours("runs/demo/run")
     monkeypatch.setenv(variable, "1")
-    assert with_recorded_settings(["experiment=demo", "resume=auto"])[-2:] == ours("runs/demo/run")
+    assert with_recorded_settings(["experiment=demo", "resume=auto"])[-1:] == ours("runs/demo/run")
 
 
 def train(cwd: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":

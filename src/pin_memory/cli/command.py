@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pin_memory.cli import yaml_files
 from pin_memory.cli.errors import Mistake, explain
+from pin_memory.runs.own_folder import keeping_records
 from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import DEFECT, FULL_ERROR
 from pin_memory.utils.processes import is_first
@@ -39,7 +40,7 @@ def command(config_name: str, prepare: Callable[[Sequence[str]], list[str]] = li
         def main() -> None:
             OmegaConf.register_new_resolver("pin_memory.choices", _choices, replace=True)
             if os.environ.get(FULL_ERROR) == "1":
-                _start(task, config_name, prepare)
+                _start(functools.wraps(task)(keeping_records(task)), config_name, prepare)
                 return
             try:
                 with _full_error("1"):  # Hydra then raises its own errors instead of printing them with hints at tracebacks
@@ -88,7 +89,7 @@ def _reported(task: Task) -> Task:
     def job(cfg: DictConfig) -> Any:
         with _full_error(None):  # not for the processes that the task starts
             try:
-                return task(cfg)
+                return keeping_records(task)(cfg)
             except Exception as error:
                 if HydraConfig.get().mode == RunMode.MULTIRUN:
                     raise _JobFailed(report_failure(error).exit_code) from error

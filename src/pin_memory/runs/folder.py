@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
 from pin_memory.runs.old_settings import current_settings
+from pin_memory.runs.own_folder import HYDRA_FOLDER
 from pin_memory.runs.results import RESULTS, Results
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.utils.safe_load import read_json, read_yaml
@@ -22,8 +23,6 @@ T = TypeVar("T")
 
 SETTINGS = "settings.yaml"
 """Settings of the run that an evaluation is of, next to its results; a training run has them in `.hydra/config.yaml`."""
-HYDRA_FOLDER = ".hydra"
-"""Folder in a run's in which Hydra keeps the settings."""
 _HYDRA_CONFIG = f"{HYDRA_FOLDER}/config.yaml"
 
 Series = dict[str, tuple[list[int], list[float]]]

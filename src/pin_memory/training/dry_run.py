@@ -153,7 +153,7 @@ def _remove_hydra_folder() -> None:
     if not HydraConfig.initialized():
         return
     folder = Path(HydraConfig.get().runtime.output_dir)
-    if not folder.is_dir() or {path.name for path in folder.iterdir()} - {".hydra", "log.txt"}:
+    if not folder.is_dir() or {path.name for path in folder.iterdir()} - {".hydra", "log.txt", ".lock"}:
         return
     for handler in list(logging.getLogger().handlers):
         if isinstance(handler, logging.FileHandler) and Path(handler.baseFilename).is_relative_to(folder):

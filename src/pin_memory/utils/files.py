@@ -93,7 +93,29 @@ def cache_folder(*parts: str) -> Path:
 
 
 class LogFile(logging.FileHandler):
-    """The log file of a run; a disk that fills up ends the file, not the run, whose results report the full disk themselves."""
+    """The log file of a run, which keeps its lines back until `begin`: until the run's folder is held by this process.
+
+    A disk that fills up ends the file, not the run, whose results report the full disk themselves.
+    """
+
+    def __init__(self, filename: str | Path, encoding: str = "utf-8") -> None:
+        super().__init__(filename, encoding=encoding, delay=True)
+        self._kept_back: list[logging.LogRecord] | None = []
+
+    def begin(self) -> None:
+        """Open the file and write what was kept back; the second time nothing happens."""
+        if self._kept_back is not None:
+            records, self._kept_back = self._kept_back, None
+            self.stream = self._open()
+            for record in records:
+                self.emit(record)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, or keep it back."""
+        if self._kept_back is None:
+            super().emit(record)
+        else:
+            self._kept_back.append(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is logging's
         """Report once that the file cannot be written, and continue without it."""

@@ -17,11 +17,11 @@ _LOOK = 0.3  # seconds to wait when only looking, since another process may look
 
 
 @contextmanager
-def exclusive(folder: Path, owner: Callable[[], str] | None = None) -> Iterator[None]:
+def exclusive(folder: Path, owner: Callable[[], str] | None = None, advice: str = "") -> Iterator[None]:
     """Keep other processes out of a folder, such as a cluster's job that was started again while the first one still runs.
 
-    Another process at work there, which `owner` names, is an OutputError. In the process that holds the lock already it is no obstacle,
-    and a file system without locks keeps nobody out.
+    Another process at work there, which `owner` names, is an OutputError that ends in `advice`. In the process that holds the lock already
+    it is no obstacle, and a file system without locks keeps nobody out.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock: AbstractContextManager[object] = nullcontext()
@@ -29,7 +29,7 @@ def exclusive(folder: Path, owner: Callable[[], str] | None = None) -> Iterator[
         lock = _lock(folder).acquire(timeout=PATIENCE)
     except Timeout as error:
         name = f" ({owner()})" if owner else ""
-        raise OutputError(f"{folder}: another process is at work on this run{name}. Wait for it or end it.") from error
+        raise OutputError(f"{folder}: another process is at work on this run{name}. Wait for it or end it{advice}.") from error
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pin_memory.runs.folder import RunFolder, Series, dotted
 from pin_memory.runs.results import Results, kind_label, known_mean
 from pin_memory.runs.score_table import baseline_name
 from pin_memory.utils.errors import DataError, UserError
+from pin_memory.utils.locking import exclusive
 from pin_memory.utils.tables import STAND_IN_NOTE
 
 log = logging.getLogger(__name__)
@@ -42,7 +44,7 @@ def write_report(run: str | Path, output: str | Path | None = None) -> Path:
 
     Raises:
         DataError: There is no such folder, or nothing in it to report.
-        OutputError: The file cannot be written.
+        OutputError: The file cannot be written, or is to lie in the run folder while another process works on the run.
     """
     folder = RunFolder.read(run)
     if not folder.results and not folder.metrics:
@@ -51,7 +53,9 @@ def write_report(run: str | Path, output: str | Path | None = None) -> Path:
             f"run={run}: found neither results.json nor metrics.csv in {folder.path}. Give a run folder, runs/<experiment>/<time>.{reasons}"
         )
     path = Path(output).expanduser() if output else folder.path / REPORT
-    write_page(path, "run.html.j2", **_page(folder))
+    inside = path.resolve().is_relative_to(folder.path.resolve())
+    with exclusive(folder.path, advice=f", or write the report elsewhere: output={REPORT}") if inside else nullcontext():
+        write_page(path, "run.html.j2", **_page(folder))
     return path
 
 

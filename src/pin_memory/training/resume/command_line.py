@@ -14,8 +14,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from pin_memory.runs.folder import HYDRA_FOLDER, RunFolder
+from pin_memory.runs.folder import RunFolder
 from pin_memory.runs.old_settings import is_gone
+from pin_memory.runs.own_folder import HYDRA_FOLDER
 from pin_memory.runs.trusted import refusal
 from pin_memory.training.resume.find import find_unfinished, given_directory
 from pin_memory.utils.config import config_directory
@@ -83,8 +84,7 @@ def _completed(flags: list[str], given: list[_Given], run: RunFolder, trust: Seq
     for setting in recorded:
         if setting.text in merged and setting.key not in keys:
             _check_recorded(setting, run, trust)
-    # Hydra would overwrite the settings on record in place: they are kept by `resume.folder.run_folder`.
-    return [*flags, *_config_directory(flags, run), *merged, f"{_FOLDER}={_quoted(run.path)}", "hydra.output_subdir=null"]
+    return [*flags, *_config_directory(flags, run), *merged, f"{_FOLDER}={_quoted(run.path)}"]
 
 
 def _merged(recorded: Iterable[_Given], given: Iterable[_Given]) -> list[str]:

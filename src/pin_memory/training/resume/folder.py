@@ -16,8 +16,9 @@ from pin_memory.callbacks.last_checkpoint import LAST, earlier_states
 from pin_memory.domains import MultiSourceDataModule
 from pin_memory.methods import Method
 from pin_memory.runs import checkpoints
-from pin_memory.runs.folder import HYDRA_FOLDER, RunFolder, dotted
+from pin_memory.runs.folder import RunFolder, dotted
 from pin_memory.runs.old_settings import current_settings
+from pin_memory.runs.own_folder import CHECKPOINTS, HYDRA_FOLDER, write_records
 from pin_memory.runs.provenance import provenance
 from pin_memory.runs.results import RESULTS
 from pin_memory.training.resume.command_line import AUTO
@@ -119,7 +120,7 @@ def run_folder(cfg: DictConfig, start: Resumption, step: int) -> Iterator[None]:
     with StopSignals(), exclusive(run) if is_first() else nullcontext():
         if is_first():
             try:
-                (run / "checkpoints").mkdir(parents=True, exist_ok=start.in_place)
+                (run / CHECKPOINTS).mkdir(parents=True, exist_ok=start.in_place)
             except FileExistsError as error:  # of another run, be it one that starts in the same second
                 raise OutputError(f"{run} already holds a run. Start again, or name another folder with hydra.run.dir=DIR.") from error
             if start.in_place:
@@ -147,11 +148,7 @@ def _prepare(cfg: DictConfig, run: Path, start: Resumption, step: int) -> None:
     if before and changed:
         log.info("Other settings than before: %s.", "; ".join(changed))
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.RUN:  # a job of a sweep has its settings from the sweep
-        # Hydra itself overwrites what is there; killed while it does, a run would have lost its settings.
-        overrides = [override for override in HydraConfig.get().overrides.task if not override.startswith("resume=")]
-        write_text(run / HYDRA_FOLDER / "config.yaml", OmegaConf.to_yaml(cfg))
-        write_text(run / HYDRA_FOLDER / "hydra.yaml", OmegaConf.to_yaml(OmegaConf.create({"hydra": HydraConfig.get()})))
-        write_text(run / HYDRA_FOLDER / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))
+        write_records(cfg, run)
 
 
 def changed_settings(

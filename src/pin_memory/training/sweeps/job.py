@@ -13,6 +13,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from pin_memory.runs.own_folder import CHECKPOINTS, begin_log, write_records
 from pin_memory.utils.errors import FULL_ERROR, ConfigurationError
 from pin_memory.utils.files import write_text
 from pin_memory.utils.locking import exclusive
@@ -90,6 +91,9 @@ def _skip_or_run(
         print(f"Skipped: {folder} was finished before.")
         return earlier["objective"], "skipped"
     cfg = _resumed(cfg, folder, earlier, settings)
+    if not (folder / CHECKPOINTS).exists():
+        write_records(cfg, folder)
+    begin_log()
     started = time.monotonic()
     record = {"status": "running", "host": socket.gethostname(), "pid": os.getpid(), "overrides": overrides, "settings": settings}
     _write(folder, record)

@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,8 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from pin_memory.training.sweeps.job import OUTCOMES
 from pin_memory.training.sweeps.results import SWEPT, as_typed, jobs_in, read_sweep, short_names, values_of
-from pin_memory.utils.errors import DEFECT
+from pin_memory.utils.errors import DEFECT, OutputError
 from pin_memory.utils.files import write_text
+from pin_memory.utils.locking import exclusive
 from pin_memory.utils.safe_load import read_json_or
 from pin_memory.utils.tables import STAND_IN_NOTE, Cell, Score, Table
 
@@ -30,6 +31,7 @@ class SweepSummary(Callback):
     """Prints and saves a table of the jobs when a sweep is over, and ends the command with the exit code of the first that failed."""
 
     _under_way: ClassVar["SweepSummary | None"] = None
+    _held: ClassVar[ExitStack] = ExitStack()  # the lock of the folder; no part of an object, as launchers send that to their processes
 
     def __init__(self) -> None:
         self.folder = Path()
@@ -39,6 +41,12 @@ class SweepSummary(Callback):
         self.folder = Path(str(config.hydra.sweep.dir))
         given = [f"{key}={value}" for key, value in (OmegaConf.select(config, "hydra.sweeper.params") or {}).items()]
         swept = [*read_json_or(self.folder / SWEPT, []), *swept_keys([*given, *config.hydra.overrides.task])]
+        with suppress(OSError):
+            try:
+                SweepSummary._held.enter_context(exclusive(self.folder))
+            except OutputError as error:  # Hydra takes an exception of a callback for a warning, and goes on
+                print(f"Error: {error}", file=sys.stderr)
+                sys.exit(error.exit_code)
         with suppress(OSError):  # the sweeper reports that the folder cannot be made
             shutil.rmtree(self.folder / OUTCOMES, ignore_errors=True)
             write_text(self.folder / SWEPT, json.dumps(list(dict.fromkeys(swept))) + "\n")
@@ -59,6 +67,7 @@ class SweepSummary(Callback):
     def _show(self) -> dict[str, Any] | None:
         """Print the table and write it to the folder of the sweep, unless that ended before its first job."""
         SweepSummary._under_way = None
+        SweepSummary._held.close()
         if not jobs_in(self.folder):
             return None
         sweep = read_sweep(self.folder)
