@@ -48,6 +48,9 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "no package": (WITHOUT.encode(), "expected the line `# @package _global_` at its top"),
     "no package sign": (EXPERIMENT.replace("@", "", 1).encode(), "expected the line `# @package _global_` at its top"),
     "package below": ((WITHOUT + "# @package _global_\n").encode(), "line 8: .* below it, where it has no effect"),
+    "an id twice": (EXPERIMENT.replace("2: car", "1: car").encode(), "line 8: the key 1 comes twice"),
+    "an id in two ways": (EXPERIMENT.replace("1: road, 2: car", "8: road, 010: car").encode(), r"the key 010 .* \(8 is the same\)"),
+    "an id and a truth value": (EXPERIMENT.replace("2: car", "yes: car").encode(), r"the key yes comes twice \(1 is the same\)"),
     "no name": (EXPERIMENT.replace(" _global_", "").encode(), "line 1: expected a line such as"),
 }
 
@@ -78,6 +81,11 @@ def test_what_cannot_be_read_for_certain_is_refused_by_name(case: str, tmp_path:
 def test_tabs_are_refused_with_file_and_line(tab: str, tmp_path: Path) -> None:
     with pytest.raises(yaml.YAMLError, match=r"experiment/mine\.yaml\", line [23]"):
         YamlFiles("test", write(tmp_path, b"# @package _global_\n" + tab.encode())).load_config("experiment/mine")
+
+
+def test_aliases_and_merged_mappings(tmp_path: Path) -> None:
+    text = "# @package _global_\na: &a {x: 1}\nb: {<<: *a, y: 2}\nc: {<<: *a, y: *a}\n"
+    assert YamlFiles("test", write(tmp_path, text.encode())).load_config("experiment/mine").config["c"] == {"x": 1, "y": {"x": 1}}
 
 
 def test_what_needs_no_package_line(tmp_path: Path) -> None:

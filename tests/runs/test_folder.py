@@ -51,6 +51,13 @@ def test_metrics_that_a_table_program_has_saved_anew(run: Path, mark: str, end: 
     assert RunFolder.read(run).metrics["val/miou"] == ([20], [0.25])
 
 
+def test_metrics_with_other_separators_are_not_passed_over(run: Path) -> None:
+    (run / "metrics.csv").write_text((run / "metrics.csv").read_text().replace(",", ";"))
+    folder = RunFolder.read(run)
+    assert not folder.metrics
+    assert "no column `step` among step;epoch" in " ".join(folder.unread)
+
+
 def test_settings_are_resolved_but_for_the_seed_and_for_parts_that_stand_elsewhere(run: Path) -> None:
     settings = RunFolder(run).settings
     assert settings["method.lr"] == 0.1

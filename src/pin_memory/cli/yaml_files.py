@@ -5,12 +5,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import OmegaConf
 
+from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.files import read_text
 
@@ -36,6 +38,8 @@ class YamlFiles(FileConfigSource):
         except ValueError as error:
             raise ConfigurationError(f"{path} cannot be read: {error}") from error
         config: Any = OmegaConf.load(_Named(text, path))
+        if not path.is_relative_to(config_directory()):  # those that are shipped are tested
+            _refuse_repeated_keys(path, text)
         header = {"package": _package(path, text)}
         group = config_path.partition("/")[0]
         placed = any(key != "defaults" for key in config) or "@" in str(config.get("defaults"))  # a list of other files needs no package
@@ -59,6 +63,27 @@ def install() -> None:
     """Let Hydra read folders with `YamlFiles`; it has no public way to replace a source, and processes of a sweep take over what is set."""
     Plugins.instance()  # registers Hydra's own, once for a process
     SourcesRegistry.instance().types[YamlFiles.scheme()] = YamlFiles
+
+
+def _refuse_repeated_keys(path: Path, text: str) -> None:
+    """Refuse a key that comes twice in a mapping: OmegaConf looks at text alone, and of `8: car, 010: bus` only the last one would stay."""
+    loader = yaml.SafeLoader(text)
+    nodes, visited = [loader.get_single_node()], set()
+    while nodes:
+        node = nodes.pop()
+        if id(node) in visited:  # named by an alias
+            continue
+        visited.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            nodes += node.value
+        elif isinstance(node, yaml.MappingNode):
+            nodes += [value for _, value in node.value]
+            seen: dict[Any, yaml.ScalarNode] = {}
+            for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode) and not key.tag.endswith(":merge")):
+                first = seen.setdefault(loader.construct_object(key), key)
+                if first is not key:
+                    place = f"{path}, line {key.start_mark.line + 1}"
+                    raise ConfigurationError(f"{place}: the key {key.value} comes twice ({first.value} is the same). Remove one.")
 
 
 def _package(path: Path, text: str) -> str | None:

@@ -208,7 +208,10 @@ def _resolved(settings: dict[str, Any]) -> dict[str, Any]:
 def _read_metrics(path: Path, series: Series) -> None:
     """Add the rows of a CSV file to the columns; a row that a crash cut short loses only its last cells."""
     with path.open(newline="", encoding="utf-8-sig") as file:  # a table program may have put a mark in front
-        for row in csv.DictReader(file):
+        reader = csv.DictReader(file)
+        if reader.fieldnames and "step" not in reader.fieldnames:
+            raise ValueError(f"no column `step` among {', '.join(reader.fieldnames)[:60]}; columns are separated by commas")
+        for row in reader:
             numbers = {str(name): value for name, cell in row.items() if (value := _number(cell)) is not None}
             step = numbers.pop("step", math.nan)
             for name, value in numbers.items() if math.isfinite(step) else ():
