@@ -187,8 +187,8 @@ def test_an_unreadable_image_is_named_and_the_others_are_segmented(photos: Path,
     (photos / "a1.png").write_bytes(intact[: len(intact) // 2])
     outcome = predict(Halves(), photos, tmp_path / "out")
     assert len(outcome.made) == 3
-    assert "a0.png: not an image" in outcome.unreadable[0]
-    assert "a1.png: not a readable image" in outcome.unreadable[1]
+    assert "a0.png: cannot be decoded (not a picture)" in outcome.unreadable[0]
+    assert "a1.png: cannot be decoded (image file is truncated" in outcome.unreadable[1]
     assert not list((tmp_path / "out").glob("a0*"))
 
 

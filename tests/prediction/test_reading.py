@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pin_memory.prediction.inputs import read_rgb
+from pin_memory.domains.readers.decoding import read_rgb
 from pin_memory.utils.errors import DataError
 
 
@@ -37,7 +37,7 @@ def test_a_photo_is_turned_upright(tmp_path: Path) -> None:
 
 def test_what_cannot_be_read_is_reported(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no image")
-    with pytest.raises(DataError, match="no such file"):
+    with pytest.raises(DataError, match="No such file"):
         read_rgb(tmp_path / "gone.png")
-    with pytest.raises(DataError, match="not an image"):
+    with pytest.raises(DataError, match="not a picture"):
         read_rgb(tmp_path / "text.png")

@@ -17,9 +17,9 @@ from PIL import Image
 
 from pin_memory.domains import FolderDataModule, Loading
 from pin_memory.domains.loading.transforms import TrainTransform
-from pin_memory.domains.readers.decoding import read_codes, read_deep_rgb, read_indices, read_rgb
+from pin_memory.domains.readers.decoding import read_rgb
+from pin_memory.domains.readers.label_maps import read_codes, read_deep_rgb, read_indices
 from pin_memory.prediction import Saving, find_inputs, predict_items
-from pin_memory.prediction.inputs import read_rgb as read_photo
 from tests.helpers import videos
 from tests.helpers.models import Halves
 from tests.reliability import mutations
@@ -93,7 +93,7 @@ def _image(damage: str, number: int) -> Case:
         way = number % 4
         if way == 0:
             path = mutations.write(folder / f"image{suffix}", content)
-            return lambda: _picture(read_photo(path)), damage in mutations.NEVER_WHOLE
+            return lambda: _picture(read_rgb(path)), damage in mutations.NEVER_WHOLE
         if way == 1:
             path = mutations.write(folder / f"image{suffix}", content)
             return lambda: _picture(read_rgb(path)), damage in mutations.NEVER_WHOLE
@@ -119,7 +119,7 @@ def _odd_image(number: int) -> Case:
         path.unlink()
         _ODD[damage](path, draw)
         whole = damage in ("16 bit", "grey", "alpha", "palette", "wrong suffix", "16 bit grey", "cmyk", "animation")
-        read = (lambda: _picture(read_photo(path))) if number % 2 else (lambda: train_on(root, "skip" if number % 3 else "raise"))
+        read = (lambda: _picture(read_rgb(path))) if number % 2 else (lambda: train_on(root, "skip" if number % 3 else "raise"))
         return read, not whole and not (damage == "other size" and number % 2)  # fine by itself, not with its label
 
     return Case("image", 1000 + number, damage.replace(" ", "_"), make)
@@ -223,7 +223,7 @@ def _odd_label(number: int) -> Case:
             "1 bit": lambda: Image.fromarray(ids > 9).save(path),
         }
         made[damage]()
-        return lambda: train_on(root, "skip" if number % 2 else "raise"), damage not in ("ids of no class", "jpeg", "1 bit")
+        return lambda: train_on(root, "skip" if number % 2 else "raise"), damage not in ("16 bit", "ids of no class", "1 bit")
 
     return Case("label", 1000 + number, damage.replace(" ", "_"), make)
 

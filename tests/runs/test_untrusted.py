@@ -21,8 +21,9 @@ from PIL import Image
 
 from pin_memory.domains import Loading
 from pin_memory.domains.loading.transforms import TrainTransform
-from pin_memory.domains.readers.decoding import PIXEL_LIMIT, read_indices, read_rgb
+from pin_memory.domains.readers.decoding import PIXEL_LIMIT, read_rgb
 from pin_memory.domains.readers.folder import FolderDomain
+from pin_memory.domains.readers.label_maps import read_indices
 from pin_memory.domains.stand_ins.writers import StandIns
 from pin_memory.runs.build import build_data, build_untrained
 from pin_memory.runs.checkpoints import load_method

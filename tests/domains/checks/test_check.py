@@ -328,10 +328,13 @@ def test_a_reader_that_leaves_the_number_of_pixels_to_pillow(data: Path, monkeyp
 def test_a_deep_label_is_not_damaged(data: Path) -> None:
     path = pair(data, 5)[1]
     with Image.open(path) as picture:
-        Image.fromarray(np.array(picture).astype(np.uint16)).save(path)
+        ids = np.array(picture).astype(np.uint16)
+    Image.fromarray(ids).save(path)
+    assert not domain(check(data, GSI), "gtav").findings
+    Image.fromarray(ids * 1000 + 1).save(path)
     (found,) = domain(check(data, GSI), "gtav").findings
     assert (found.kind, found.places) == ("wrong_encoding", [str(path)])
-    assert "I;16" in found.details[0]
+    assert "expected a label map of ids of 0..255, found values up to" in found.details[0]
 
 
 @pytest.mark.parametrize("options", [{"foo": 1}, {"split_file": 5}, {"unmatched": "perhaps"}])

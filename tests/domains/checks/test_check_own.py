@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
+from PIL import Image
 
 from pin_memory.domains.checks.findings import Finding, Outcome
 from pin_memory.domains.checks.run import run_check
@@ -79,3 +80,31 @@ def test_targets_that_meet_sources_through_links_are_named(root: Path, member: s
     assert outcome.failed
     assert len(found.places) == (4 if member == "root" else 1)
     assert "images are also among those of the source own, such as" in found.message
+
+
+def tag(path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    with Image.open(path) as picture:
+        picture.load()
+        picture.save(path, exif=exif)
+
+
+def test_orientation_tags_are_counted(root: Path) -> None:
+    tag(root / "images" / "a" / "0.png", 3)
+    tag(root / "images" / "a" / "2.png", 2)
+    tag(root / "labels" / "a" / "2.png", 2)
+    tag(root / "images" / "a" / "3.png", 1)
+    outcome = check(root)
+    (found,) = findings(outcome, "turned")
+    assert not outcome.failed
+    assert (found.level, found.details) == ("warning", ["EXIF orientation 3", "EXIF orientation 2", "EXIF orientation 2"])
+    assert "3 pictures are turned upright by their EXIF orientation" in found.message
+
+
+def test_a_size_mismatch_names_the_tag(root: Path) -> None:
+    tag(root / "images" / "a" / "1.png", 6)
+    outcome = check(root)
+    (found,) = findings(outcome, "size_mismatch")
+    assert found.details == ["image 12x15, label 15x12, as EXIF orientation turns them"]
+    assert outcome.domains[0].splits[0].sizes == {"15x12": 2, "12x15": 1}

@@ -379,6 +379,8 @@ class IndexLabelCase(DomainCase):
 
     def test_deeper_label_is_refused(self, root: Path) -> None:
         domain = self.open(root)
-        Image.fromarray(np.zeros((HEIGHT, STRIPE), np.uint16)).save(domain.samples[0].label)
-        with pytest.raises(DataError, match="8-bit ids"):
+        Image.fromarray(np.full((HEIGHT, STRIPE), 26_001, np.uint16)).save(domain.samples[0].label)
+        with pytest.raises(
+            DataError, match=r"expected a label map of ids of 0\.\.255, found values up to 26001\. Perhaps it is an instance map"
+        ):
             domain.read_label(domain.samples[0])

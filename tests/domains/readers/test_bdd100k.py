@@ -41,12 +41,12 @@ class TestBDD100K(IndexLabelCase):
         assert image.shape == (8, 9, 3)
         assert (image == 77).all()
 
-    def test_orientation_tag_does_not_turn_the_image(self, root: Path) -> None:
+    def test_orientation_tag_turns_the_image(self, root: Path) -> None:
         domain = self.open(root)
         exif = Image.Exif()
         exif[0x0112] = 6
         Image.new("RGB", (9, 8)).save(domain.samples[0].image, exif=exif)
-        assert domain.read_image(domain.samples[0]).shape == (8, 9, 3)
+        assert domain.read_image(domain.samples[0]).shape == (9, 8, 3)
 
     def test_counts(self) -> None:
         assert BDD100K.official_counts == {"train": 7000, "val": 1000}

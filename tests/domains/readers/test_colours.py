@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pin_memory.domains.readers.decoding import CodeTable, read_codes
+from pin_memory.domains.readers.label_maps import CodeTable, read_codes
 from pin_memory.utils.errors import DataError
 
 

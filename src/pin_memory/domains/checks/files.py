@@ -11,8 +11,9 @@ from PIL import Image, UnidentifiedImageError
 from pin_memory.domains.checks.findings import Fault
 from pin_memory.domains.loading.class_statistics import count_classes
 from pin_memory.domains.readers.base import Domain
-from pin_memory.domains.readers.decoding import PILLOW_ERRORS, opened, read_codes
+from pin_memory.domains.readers.decoding import PILLOW_ERRORS, describe_turns, opened, read_head, unknown_kind
 from pin_memory.domains.readers.folder import FolderDomain
+from pin_memory.domains.readers.label_maps import read_codes
 from pin_memory.domains.readers.layouts import Sample
 from pin_memory.utils.errors import DataError
 from pin_memory.utils.safe_load import read_json
@@ -34,33 +35,37 @@ class Inspected:
     unlisted: dict[str, int] = field(default_factory=dict)  # pixels of each raw id or colour that is not listed, the most frequent ones
 
 
-def verify(path: Path, decode: bool = False) -> tuple[Size | None, Fault | None]:
-    """The size of a picture, or of a JSON file of polygons, and why it cannot be decoded, if that can be seen.
+def verify(path: Path, decode: bool = False) -> tuple[Size | None, list[Fault]]:
+    """The size of a picture as it is read, or of a JSON file of polygons, whether it is turned, and why it cannot be decoded.
 
     The checksums of a PNG show all damage; of a JPEG only the head is read, unless it is decoded.
     """
     size: Size | None = None
+    faults: list[Fault] = []
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            return None, Fault("unreadable", str(path), "a folder, a pipe or a device")
+            return None, [Fault("unreadable", str(path), "a folder, a pipe or a device")]
         if not status.st_size:
-            return None, Fault("empty", str(path), "an empty file")
+            return None, [Fault("empty", str(path), "an empty file")]
         if path.suffix.lower() == ".json":
             content = read_json(path)
             width, height = (content.get(side) if isinstance(content, dict) else None for side in ("imgWidth", "imgHeight"))
-            return (width, height) if isinstance(width, int) and isinstance(height, int) else None, None
+            return (width, height) if isinstance(width, int) and isinstance(height, int) else None, []
         with opened(path) as picture:
-            size = picture.size
+            size, turn = read_head(picture, path)
+            if turn > 1:
+                faults.append(Fault("turned", str(path), f"EXIF orientation {turn}"))
+        with opened(path) as picture:  # which has to be untouched
             if decode:
                 picture.load()
             else:
                 picture.verify()
     except DataError as error:
-        return size, Fault("too_large", str(path), str(error).removeprefix(f"{path}: "))
+        faults.append(Fault("too_large", str(path), str(error).removeprefix(f"{path}: ")))
     except PILLOW_ERRORS as error:
-        return size, _explain(path, error)
-    return size, None
+        faults.append(_explain(path, error))
+    return size, faults
 
 
 def _explain(path: Path, error: Exception) -> Fault:
@@ -69,23 +74,25 @@ def _explain(path: Path, error: Exception) -> Fault:
         broken = isinstance(error, FileNotFoundError) and path.is_symlink()
         return Fault("unreadable", str(path), f"a broken link to {path.readlink()}" if broken else error.strerror or str(error))
     if isinstance(error, UnidentifiedImageError):
-        with path.open("rb") as file:
-            page = file.read(100).lstrip().startswith(b"<")
-        return Fault("not_a_picture", str(path), "a web page or XML" if page else "not a picture")
+        kind = unknown_kind(path)
+        return Fault("undecodable" if "TIFF" in kind else "not_a_picture", str(path), kind)
     return Fault("truncated" if "truncated" in str(error).lower() else "undecodable", str(path), str(error))
 
 
 def verify_pair(sample: Sample) -> tuple[Size | None, list[Fault]]:
     """The size of a pair's image, and the faults that show without decoding."""
-    image, label = verify(sample.image), verify(sample.label)
-    faults = [fault for _, fault in (image, label) if fault]
-    if image[0] and label[0] and image[0] != label[0]:
-        faults.append(_sizes_differ(sample, image[0], label[0]))
-    return image[0], faults
+    (image, image_faults), (label, label_faults) = verify(sample.image), verify(sample.label)
+    faults = image_faults + label_faults
+    if image and label and image != label:
+        faults.append(_sizes_differ(sample, image, label))
+    return image, faults
 
 
 def _sizes_differ(sample: Sample, image: Size, label: Size) -> Fault:
-    return Fault("size_mismatch", str(sample.image), f"image {image[0]}x{image[1]}, label {label[0]}x{label[1]}")
+    sizes = f"image {image[0]}x{image[1]}, label {label[0]}x{label[1]}"
+    return Fault(
+        "size_mismatch", str(sample.image), sizes + (describe_turns(sample.image, sample.label) and ", as EXIF orientation turns them")
+    )
 
 
 def inspect_pair(domain: Domain, index: int) -> Inspected:
@@ -134,4 +141,5 @@ def _undecodable(path: Path, error: Exception, otherwise: str) -> Fault:
     """Why a file cannot be decoded; `otherwise` is the kind for an intact picture that its reader refuses."""
     # The middle of the message: without the path in front and the advice behind.
     reason = str(error).removeprefix(f"{path}: ").removeprefix("cannot be decoded ").partition(". ")[0]
-    return verify(path, decode=True)[1] or Fault(otherwise, str(path), reason)
+    seen = [fault for fault in verify(path, decode=True)[1] if fault.kind != "turned"]
+    return seen[0] if seen else Fault(otherwise, str(path), reason)

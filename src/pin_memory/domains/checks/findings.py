@@ -47,6 +47,11 @@ KINDS: Mapping[str, Kind] = {
     "unlisted_value": Kind(
         "error", "label holds raw values that are none of the data set's", "labels hold raw values that are none of the data set's"
     ),
+    "turned": Kind(
+        "warning",
+        "picture is turned upright by its EXIF orientation; what belongs to it has to be made for that",
+        "pictures are turned upright by their EXIF orientation; what belongs to them has to be made for that",
+    ),
     "missing_split": Kind("warning"),
     "unexpected_class": Kind("warning"),
     "absent_class": Kind("warning"),

@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 from torch.utils.data import Dataset
 
-from pin_memory.domains.readers.decoding import read_indices, read_rgb
+from pin_memory.domains.readers.decoding import describe_turns, read_rgb
 from pin_memory.domains.readers.draws import Draw, Transform, TransformByIteration
+from pin_memory.domains.readers.label_maps import read_indices
 from pin_memory.domains.readers.layouts import SPLITS, Found, Layout, MissingDataError, Sample, contents, one_sample_each, recognise
 from pin_memory.domains.readers.splits import SplitFile, listed, split_last_fifth
 from pin_memory.utils.errors import ConfigurationError, DataError, first_names, indent
@@ -90,11 +91,9 @@ class Domain(Dataset[dict[str, Any]]):
         self.table = self.table if self.layout.table is None else self.layout.table
         self._handle_unpaired(unmatched or self.unmatched)
         pairs = self.found.pairs(self.unique_file_names)
-        # A list may use any name of a file; other rules count files.
-        if self.split_file is None:
-            self.samples = self.select(one_sample_each(pairs, self.root, self.note))
-        else:
-            self.samples = one_sample_each(self.select(pairs), self.root, self.note)
+        self.samples = self.select(pairs if self.split_file is not None else one_sample_each(pairs, self.root, self.note))
+        if self.split_file is not None:  # a list may use any name of a file
+            self.samples = one_sample_each(self.samples, self.root, self.note)
         if not self.samples:
             raise self.missing(f"no image for the split {split!r}")
 
@@ -202,7 +201,8 @@ class Domain(Dataset[dict[str, Any]]):
         if image.shape[:2] != label.shape:
             raise DataError(
                 f"{self.title}: image and label differ in size (width x height).\n    {image.shape[1]}x{image.shape[0]}  {sample.image}\n"
-                f"    {label.shape[1]}x{label.shape[0]}  {sample.label}\nGet both files again, or take this pair out of the data set."
+                f"    {label.shape[1]}x{label.shape[0]}  {sample.label}\n"
+                f"Get both files again, or take this pair out of the data set.{describe_turns(sample.image, sample.label)}"
             )
         return image, label
 

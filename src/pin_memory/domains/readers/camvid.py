@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from pin_memory.domains.readers.base import Domain
-from pin_memory.domains.readers.decoding import CodeTable, Colour, read_codes, read_indices
 from pin_memory.domains.readers.draws import Transform
+from pin_memory.domains.readers.label_maps import CodeTable, Colour, read_codes, read_indices
 from pin_memory.domains.readers.layouts import Layout, Sample, recognise
 from pin_memory.domains.readers.splits import last_fifth_or_all
 from pin_memory.utils.errors import ConfigurationError, DataError

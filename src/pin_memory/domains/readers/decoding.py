@@ -1,30 +1,26 @@
-"""Pictures and label maps from files, with errors that name the file.
+"""Pictures from files, as viewers show them, with errors that name the file.
 
-Images go through OpenCV: it is fast, lets other threads run, and its in-memory decoder refuses a truncated file (`cv2.imread` returns a
-truncated JPEG with a grey rest). Label maps of indices go through Pillow, since OpenCV turns a palette PNG into colours; 16-bit RGB PNGs
-go through OpenCV, since Pillow keeps their high byte only.
-
+All go through Pillow: it refuses what ends early and prints nothing of its own, where OpenCV's libraries write lines without a name.
 A picture's head is read first: a small file can claim a size that takes all memory. What it claims, and the format, have to be usual.
 """
 
+import ctypes
 import os
 import stat
 import struct
+import sys
 import threading
+import warnings
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
-import cv2
 import numpy as np
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from pin_memory.utils.errors import ConfigurationError, DataError
-from pin_memory.utils.labels import IGNORE
-
-Colour = tuple[int, int, int]
-"""Red, green and blue, each 0..255."""
 
 PIXEL_LIMIT = "PIN_MEMORY_MAX_PIXELS"
 """Name in the environment of the largest number of pixels that a picture may have."""
@@ -39,93 +35,110 @@ PILLOW_ERRORS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexErr
 # No format that starts another program (EPS) or is no still picture.
 _FORMATS = ("PNG", "JPEG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO", "PCX")
 _PILLOW_LIMIT = threading.Lock()
-# Orientation tags must not turn an image that its label map does not follow.
-_RGB = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-# Grey pictures of 2 and 4 bits, which optimisers make of maps with few ids: Pillow stretches their values to 0..255, by these factors.
-_STRETCHED = {"L;2": 85, "L;4": 17}
+# How a picture is turned by its EXIF orientation; 1 is upright.
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_PNG_MARKS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")  # in a PNG that may have an orientation
+
+# What Pillow finds odd in a file is a line without the file's name for each time that it is read; what matters is an error.
+if not sys.warnoptions:
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+with suppress(OSError, AttributeError, TypeError):  # of libtiff's own lines; not every Pillow has that library within reach
+    ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
 
 
-def read_rgb(path: Path) -> np.ndarray:
-    """Decode an image file to (H, W, 3) uint8 RGB; grey pictures get three equal channels, deeper ones are reduced to 8 bits."""
-    return np.asarray(cv2.cvtColor(_decode(path, _RGB), cv2.COLOR_BGR2RGB))
+class Decoded(NamedTuple):
+    """A picture, upright, and how the file holds it."""
+
+    picture: Image.Image
+    raw: str  # Pillow's name for the way that pixels are stored, such as "RGB;16B"
+    format: str  # such as "PNG"
 
 
-def read_indices(path: Path) -> np.ndarray:
-    """Decode a label map of one index of up to 8 bits per pixel (grey-scale or palette PNG) to raw label ids, (H, W) uint8."""
+def read_rgb(path: str | Path) -> np.ndarray:
+    """Decode an image file of any kind to (H, W, 3) uint8 RGB, turned upright as its EXIF orientation says: as viewers show it.
+
+    Grey and palette pictures get three channels, 16-bit grey is divided by 257, opacity is dropped.
+
+    Raises:
+        DataError: It is missing, damaged, too large or no picture.
+    """
+    picture = decode(path).picture
+    if picture.mode == "F" or picture.mode.startswith("I"):
+        picture = Image.fromarray(_to_8_bit(np.asarray(picture)))
+    return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
+
+
+def _to_8_bit(values: np.ndarray) -> np.ndarray:
+    """Grey values of 16 bits, or floats of 0..1 or 0..255, as 8 bits."""
+    if np.issubdtype(values.dtype, np.integer):
+        values = values / 257
+    elif values.max(initial=0) <= 1:
+        values = values * 255
+    return np.nan_to_num(values).clip(0, 255).round().astype(np.uint8)
+
+
+def decode(path: str | Path, raw: str | None = None) -> Decoded:
+    """Decode a picture and turn it upright; `raw` is another way to take the stored pixels than the file's own."""
     try:
-        with opened(path) as image:
-            if image.mode not in ("P", "L", "1"):
-                raise DataError(
-                    f"{path}: expected a label map of 8-bit ids (grey-scale or palette PNG), found picture mode {image.mode}. "
-                    "Colour renderings of the labels are not label maps."
-                )
-            stretched = _STRETCHED.get(str(image.tile[0].args) if image.tile else "", 1)
-            return np.array(image, np.uint8) // np.uint8(stretched)
+        with opened(path) as picture:
+            stored = raw_mode(picture)
+            if raw is not None:
+                picture.tile = [(*tile[:3], raw) for tile in picture.tile]  # type: ignore[misc]
+            picture.load()
+            turn = _TURNS.get(orientation(picture))  # a TIFF has been turned by now, and its tag is gone
+            return Decoded(picture if turn is None else picture.transpose(turn), stored, str(picture.format))
+    except UnidentifiedImageError as error:
+        raise undecodable(path, unknown_kind(path)) from error
     except PILLOW_ERRORS as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
         raise undecodable(path, str(error)) from error
 
 
-def read_codes(path: Path) -> np.ndarray:
-    """Decode a colour picture of 8 bits to one number per pixel, R + 256 G + 65536 B, (H, W) uint32; the opacity does not count."""
+def raw_mode(picture: ImageFile.ImageFile) -> str:
+    """Pillow's name for the way that the pixels of a picture, not yet decoded, are stored."""
+    arguments = picture.tile[0][3] if picture.tile else ""
+    return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
+
+
+def orientation(picture: Image.Image) -> int:
+    """The EXIF orientation, 1..8; 1 (upright) where there is none, or one that cannot be read."""
     try:
-        with opened(path) as image:
-            mode = image.mode
-    except PILLOW_ERRORS as error:
-        raise undecodable(path, str(error)) from error
-    if mode not in ("RGB", "RGBA", "P"):
-        raise DataError(
-            f"{path}: expected a label map of colours (8-bit RGB or palette picture), found picture mode {mode}. "
-            "Maps of ids need the encoding for ids."
-        )
-    # Four bytes per pixel are one little-endian number; the fourth is always 255.
-    return np.asarray(cv2.cvtColor(read_rgb(path), cv2.COLOR_RGB2RGBA).view("<u4")[..., 0] & 0xFFFFFF)
+        found = picture.getexif().get(_ORIENTATION, 1)
+    except PILLOW_ERRORS:
+        return 1
+    return found if found in _TURNS else 1
 
 
-class CodeTable:
-    """The raw label id (0..255) of each code R + 256 G + 65536 B, a class colour or a segment's number; what is not listed becomes 255."""
-
-    def __init__(self, ids: Mapping[int, int]) -> None:
-        codes = sorted(ids)
-        self._codes = np.array(codes, np.uint32)
-        self._ids = np.array([ids[code] for code in codes], np.uint8)
-
-    @classmethod
-    def of_colours(cls, ids: Mapping[Colour, int]) -> "CodeTable":
-        """Build the table from the raw id of each colour."""
-        return cls({red + 256 * green + 65536 * blue: raw for (red, green, blue), raw in ids.items()})
-
-    def decode(self, codes: np.ndarray) -> np.ndarray:
-        """Turn codes (H, W) uint32 into raw ids (H, W) uint8.
-
-        Labels are made of patches, so each run of equal codes along the rows is looked up once: far fewer than there are pixels, and no
-        loading process holds a table of the 16 million colours.
-        """
-        row = codes.ravel()
-        starts = np.concatenate(([0], np.flatnonzero(row[1:] != row[:-1]) + 1))
-        runs = row[starts]
-        places = np.searchsorted(self._codes, runs).clip(max=len(self._codes) - 1)
-        ids = np.where(self._codes[places] == runs, self._ids[places], np.uint8(IGNORE))
-        return np.repeat(ids, np.diff(starts, append=row.size)).reshape(codes.shape)
-
-    def unlisted(self, codes: np.ndarray, limit: int) -> dict[Colour, int]:
-        """Pixels of those colours of codes (H, W) uint32 that are not listed: of the `limit` most frequent ones."""
-        found, pixels = np.unique(codes, return_counts=True)
-        other = ~np.isin(found, self._codes)
-        order = np.argsort(-pixels[other], kind="stable")[:limit]
-        pairs = zip(found[other][order].tolist(), pixels[other][order].tolist(), strict=True)
-        return {(code & 255, code >> 8 & 255, code >> 16): count for code, count in pairs}
+def read_head(picture: ImageFile.ImageFile, path: str | Path) -> tuple[tuple[int, int], int]:
+    """Width and height of a picture as it will be read, and its EXIF orientation; nothing is decoded unless a PNG may have one."""
+    if picture.format == "PNG" and not any(mark in Path(path).read_bytes() for mark in _PNG_MARKS):
+        return picture.size, 1
+    size = picture.size
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):  # whose size is the turned one in some releases of Pillow
+        size = picture.tag_v2[TiffImagePlugin.IMAGEWIDTH], picture.tag_v2[TiffImagePlugin.IMAGELENGTH]
+    found = orientation(picture)
+    return (size[::-1] if found >= 5 else size), found
 
 
-def read_deep_rgb(path: Path) -> np.ndarray:
-    """Decode a 16-bit RGB PNG at its full depth, (H, W, 3) uint16."""
-    pixels = _decode(path, cv2.IMREAD_UNCHANGED)
-    if pixels.dtype != np.uint16 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-        raise DataError(
-            f"{path}: expected a 16-bit RGB PNG (class id in the red channel), found {channels} channel(s) of {pixels.dtype}. "
-            "Colour renderings and converted copies of the labels are not usable here."
-        )
-    return pixels[..., ::-1]
+def describe_turns(*paths: Path) -> str:
+    """A sentence on those of the files that their EXIF orientation turns, for a message on sizes; empty without any."""
+    turned = []
+    for path in paths:
+        with suppress(DataError, *PILLOW_ERRORS), opened(path) as picture:
+            if (found := read_head(picture, path)[1]) > 1:
+                turned.append(f"{path} (EXIF orientation {found})")
+    hint = "A partner that was made for the picture as it is stored does not fit then: take the tag out, or turn the partner, too."
+    return f" Turned upright, as viewers show it: {', '.join(turned)}. {hint}" if turned else ""
 
 
 def max_pixels() -> int:
@@ -188,26 +201,13 @@ def _too_large(path: str | Path, claim: str) -> DataError:
     )
 
 
-def _decode(path: Path, flags: int) -> np.ndarray:
-    """Decode in memory with OpenCV."""
-    try:
-        with opened(path):
-            data = np.fromfile(path, np.uint8)
-    except UnidentifiedImageError as error:
-        raise undecodable(path, "truncated, damaged or not a picture") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    except PILLOW_ERRORS as error:
-        raise undecodable(path, str(error)) from error
-    try:
-        pixels = cv2.imdecode(data, flags)
-    except cv2.error as error:
-        if error.code == cv2.Error.STS_NO_MEM:
-            raise MemoryError(f"no memory is left to decode {path}") from error
-        raise undecodable(path, error.err) from error
-    if pixels is None:
-        raise undecodable(path, "truncated, damaged or not a picture")
-    return np.asarray(pixels)
+def unknown_kind(path: str | Path) -> str:
+    """What a file may be that is no picture of a kind that is read."""
+    with Path(path).open("rb") as file:
+        head = file.read(100)
+    if head[:4] in (b"II*\0", b"MM\0*"):
+        return "a TIFF with pixels of a kind that is not read, or a damaged head; those of 8, 16 and 32 bits are read"
+    return "a web page or XML" if head.lstrip().startswith(b"<") else "not a picture"
 
 
 def undecodable(path: str | Path, reason: str) -> DataError:

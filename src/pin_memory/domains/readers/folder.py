@@ -7,7 +7,6 @@ from typing import Any, Literal
 import numpy as np
 
 from pin_memory.domains.readers.base import Domain
-from pin_memory.domains.readers.decoding import read_codes, read_indices
 from pin_memory.domains.readers.draws import Transform
 from pin_memory.domains.readers.folder_options import (
     EVERY_SPLIT,
@@ -18,6 +17,7 @@ from pin_memory.domains.readers.folder_options import (
     repeated,
     require_sound,
 )
+from pin_memory.domains.readers.label_maps import ColourLabelError, read_codes, read_indices
 from pin_memory.domains.readers.layouts import SPLITS, Found, Sample, contents
 from pin_memory.utils.errors import ConfigurationError, DataError, first_names
 from pin_memory.utils.labels import TRAIN_ID_TABLE
@@ -132,5 +132,5 @@ labels: labels
             return self.colour_table.decode(read_codes(path))
         try:
             return read_indices(path)
-        except DataError as error:
+        except ColourLabelError as error:
             raise DataError(f"{error} Labels that are colours need palette (class of each colour).") from error

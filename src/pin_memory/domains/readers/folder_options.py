@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pin_memory.domains.readers.decoding import CodeTable, Colour
+from pin_memory.domains.readers.label_maps import CodeTable, Colour
 from pin_memory.domains.readers.layouts import SPLITS, Found, Layout
 from pin_memory.domains.readers.real_files import walk_files
 from pin_memory.utils.errors import ConfigurationError, DataError, first_names

@@ -8,8 +8,8 @@ import numpy as np
 
 from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.cityscapes import LABEL_IDS
-from pin_memory.domains.readers.decoding import CodeTable, read_codes, read_indices
 from pin_memory.domains.readers.draws import Transform
+from pin_memory.domains.readers.label_maps import CodeTable, read_codes, read_indices
 from pin_memory.domains.readers.layouts import Layout
 from pin_memory.domains.readers.splits import last_fifth_or_all
 from pin_memory.utils.errors import ConfigurationError, DataError
