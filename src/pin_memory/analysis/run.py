@@ -16,6 +16,7 @@ from pin_memory.analysis.subject import load_subject
 from pin_memory.evaluation.compared_runs import read_run
 from pin_memory.runs import build
 from pin_memory.runs.results import write_json
+from pin_memory.utils.config import plain
 from pin_memory.utils.devices import choose_device
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.installation import install_hint
@@ -30,7 +31,9 @@ def analyze(cfg: DictConfig) -> dict[str, Any]:
     baseline = None if cfg.baseline is None else read_run(str(cfg.baseline), "baseline")  # checked before the network is loaded
     domains = list(cfg.domains) if isinstance(cfg.domains, ListConfig) else cfg.domains
     device = choose_device(str(cfg.device))
-    subject = load_subject(str(cfg.checkpoint), domains, cfg.images, cfg.paths.data, device, list(cfg.trust), str(cfg.paths.output))
+    subject = load_subject(
+        str(cfg.checkpoint), domains, cfg.images, cfg.paths.data, device, list(cfg.trust), str(cfg.paths.output), plain(cfg)
+    )
     torch.manual_seed(cfg.seed)  # a memory that samples its read weights in evaluation, too
     context = AnalysisContext(subject, Path(cfg.paths.run), baseline, formats or ["png", "pdf"], float(cfg.perplexity), cfg.seed)
     reasons = {name: unavailable_reason(name, context) for name in (PLOTS if requested is None else requested)}
@@ -82,5 +85,6 @@ def _about(context: AnalysisContext) -> dict[str, Any]:
         "classes": list(own.label_space.names),
         "sources": {name: len(found.dataset) for name, found in own.sources.items()},  # type: ignore[arg-type]
         "targets": {name: len(found.dataset) for name, found in own.targets.items()},  # type: ignore[arg-type]
+        "added": list(own.added),
         "seed": context.seed,
     }

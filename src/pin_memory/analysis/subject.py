@@ -35,6 +35,7 @@ class Subject:
     protocol: Protocol  # how the network is applied
     sources: Mapping[str, Batches]  # validation images by source
     targets: Mapping[str, Batches]  # test images by target
+    added: tuple[str, ...]  # those of the targets that the run does not know
     stand_in: bool  # whether they are drawn stand-ins
     checkpoint: Path  # the file
     step: int  # iterations it was trained for
@@ -55,6 +56,7 @@ def load_subject(
     device: str | torch.device = "cpu",
     trust: Sequence[str] = (),
     output: str | Path = "runs",
+    further: Mapping[str, Any] | None = None,
 ) -> Subject:
     """Load a trained network and list images of its domains: validation images of sources, test images of targets.
 
@@ -66,9 +68,10 @@ def load_subject(
         device: Where the network shall run.
         trust: Packages, next to this library, whose classes the checkpoint may name; loading calls them.
         output: The folder of runs, below which the stand-ins of a run may be drawn anew.
+        further: Settings whose `data.targets` are looked at, too, as `checkpoints.rebuild_data` takes them.
 
     Raises:
-        ConfigurationError: No checkpoint, or a domain that the run does not know.
+        ConfigurationError: No checkpoint, a domain that neither the run nor `further` knows, or a further one that does not fit.
         DataError: Data are missing; one error for all domains.
 
     Example:
@@ -78,14 +81,18 @@ def load_subject(
         raise ConfigurationError(f"images={images}: expected a number of at least 1.")
     path = checkpoints.find_checkpoint(run_or_checkpoint)
     trained = checkpoints.load_method(path, trust)
-    module = checkpoints.rebuild_data(trained.checkpoint, data)
+    module = checkpoints.rebuild_data(trained.checkpoint, data, further)
+    checkpoints.check_same_classes(trained.checkpoint.label_space.names, module.label_space.names, path)
     sources, targets = _choose(module, [domains] if isinstance(domains, str) else domains)
     use_views(module, trained.method.protocol)
     build.prepare_stand_ins(module, path, output)
-    _check(sources, targets)
+    with checkpoints.offering_added(module, "domains"):
+        _check(sources, targets)
+    checkpoints.check_added(module, targets)
     trained.method.network.to(device)
     folder = Path(run_or_checkpoint).expanduser()
-    return _subject(trained, path, folder if folder.is_dir() else path.resolve().parent.parent, images, sources, targets)
+    subject = _subject(trained, path, folder if folder.is_dir() else path.resolve().parent.parent, images, sources, targets)
+    return replace(subject, added=tuple(name for name in targets if name in module.added))
 
 
 def _subject(trained: checkpoints.Trained, path: Path, folder: Path, images: int, sources: Domains, targets: Domains) -> Subject:
@@ -100,6 +107,7 @@ def _subject(trained: checkpoints.Trained, path: Path, folder: Path, images: int
         protocol=method.protocol,
         sources={name: _batches(domain, "val", images) for name, domain in sources.items()},
         targets={name: _batches(domain, "test", images) for name, domain in targets.items()},
+        added=(),
         stand_in=any(domain.stand_in for domain in (*sources.values(), *targets.values())),
         checkpoint=path,
         step=checkpoint.step,

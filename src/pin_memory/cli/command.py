@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pin_memory.cli import yaml_files
 from pin_memory.cli.errors import Mistake, explain
+from pin_memory.cli.unread import UnreadError, refuse_unread
 from pin_memory.runs.own_folder import keeping_records
 from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import DEFECT, FULL_ERROR
@@ -30,13 +31,19 @@ Task = Callable[[DictConfig], Any]
 def command(config_name: str, prepare: Callable[[Sequence[str]], list[str]] = list) -> Callable[[Task], Callable[[], None]]:
     """Turn a function of the configuration into a command: `@command("predict")` for conf/predict.yaml.
 
-    The command composes `<config_name>.yaml` with the command line, which `prepare` may complete before, and calls the function. A user's
-    mistake ends it with one message on stderr and exit code 2, Ctrl-C with 130; a defect keeps its traceback. With `HYDRA_FULL_ERROR=1`
+    The command composes `<config_name>.yaml` with the command line, which `prepare` may complete before, refuses keys that nothing reads,
+    and calls the function. A user's mistake ends it with one message on stderr and exit code 2, Ctrl-C with 130; a defect keeps its
+    traceback. With `HYDRA_FULL_ERROR=1`
     in the environment nothing is caught.
     """
 
-    def decorate(task: Task) -> Callable[[], None]:
-        @functools.wraps(task)
+    def decorate(function: Task) -> Callable[[], None]:
+        @functools.wraps(function)  # Hydra names the job after the wrapped function's module
+        def task(cfg: DictConfig) -> Any:
+            refuse_unread(cfg, config_name)
+            return function(cfg)
+
+        @functools.wraps(function)
         def main() -> None:
             OmegaConf.register_new_resolver("pin_memory.choices", _choices, replace=True)
             if os.environ.get(FULL_ERROR) == "1":
@@ -91,7 +98,7 @@ def _reported(task: Task) -> Task:
             try:
                 return keeping_records(task)(cfg)
             except Exception as error:
-                if HydraConfig.get().mode == RunMode.MULTIRUN:
+                if HydraConfig.get().mode == RunMode.MULTIRUN and not isinstance(error, UnreadError):
                     raise _JobFailed(report_failure(error).exit_code) from error
                 _end(error)
 

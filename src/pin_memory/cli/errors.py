@@ -11,8 +11,11 @@ from typing import NamedTuple
 import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
+from pin_memory.cli.unread import arguments, no_such_setting
+from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import ResourceError, UserError
 
 _WHERE = "HYDRA_FULL_ERROR=1 before the command shows where it happened."
@@ -86,6 +89,8 @@ def explain(error: BaseException) -> Mistake | None:
             return Mistake(_text(link), link.exit_code)
     if isinstance(error, HydraException) and not isinstance(error, InstantiationException):
         cause = error.__cause__
+        if isinstance(cause, ConfigAttributeError | ConfigKeyError) and isinstance(cause.parent_node, DictConfig) and cause.full_key:
+            return Mistake(_no_such_key(cause.full_key, str(cause.key), cause.parent_node))
         return Mistake(f"{error}\n{cause}" if isinstance(cause, OmegaConfBaseException) else str(error))
     for link in chain:
         if message := _resource(link):
@@ -102,6 +107,21 @@ def explain(error: BaseException) -> Mistake | None:
         if message := _storage(link) or _setting(link):
             return Mistake(message)
     return None
+
+
+def _no_such_key(full_key: str, key: str, place: DictConfig) -> str:
+    """What to give instead of an override that the composed settings have no place for."""
+    names: set[str] = {str(name) for name in place} - {"_target_"}
+    if "_target_" in place:
+        taken = arguments(place._target_) or set()
+        if key in taken:
+            return f"The YAML file does not list the option {full_key}; add it with a plus sign: +{full_key}=..."
+        names |= taken
+    if key == full_key:  # one at the top may be a misspelt group
+        names |= {folder.name for folder in config_directory().iterdir() if folder.is_dir()}
+    root = OmegaConf.to_container(place._get_root(), resolve=False)
+    elsewhere = {str(name): value for name, value in root.items() if name != "hydra"} if isinstance(root, dict) else {}
+    return no_such_setting(full_key, names, elsewhere)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -6,6 +6,7 @@ from pin_memory.domains.readers.bdd100k import BDD100K
 from pin_memory.domains.readers.camvid import CamVid
 from pin_memory.domains.readers.cityscapes import Cityscapes
 from pin_memory.domains.readers.folder import FolderDomain, label_space_of
+from pin_memory.domains.readers.folder_options import EVERY_SPLIT
 from pin_memory.domains.readers.gtav import GTAV
 from pin_memory.domains.readers.idd import IDD
 from pin_memory.domains.readers.kitti import KITTI
@@ -55,6 +56,11 @@ class FolderDataModule(DomainDataModule):
     def label_space(self) -> LabelSpace:
         """What the train ids of the labels stand for, from the options."""
         return label_space_of(*(self.reader_options.get(name) for name in ("classes", "colours", "palette")))
+
+    def evaluate_whole(self) -> None:
+        """Evaluate all images as a target, unless `test_split` says which."""
+        if self.reader_options.get("test_split") is None:
+            self.reader_options["test_split"] = EVERY_SPLIT
 
 
 class GTAVDataModule(DomainDataModule):

@@ -48,7 +48,8 @@ def compare(runs: Sequence[Run], baseline: str | None = None, over_seeds: bool =
         further means, `iou` by class, how it was evaluated), `mean_miou`, `means` (of all kinds, over the targets) and `gain` (None for
         the baseline itself and without one; else `baseline`, `paired`, `seeds`, `targets`, `mean_miou`, `means`). Every score is
         `{"mean", "std", "n", "values"}`: fractions, the sample standard deviation (None for one seed), `values` by seed. Next to the
-        rows `targets`, `classes`, `stand_in`, `baseline`, `over_seeds`, and `notes`: what a reader must know before comparing.
+        rows `targets`, their `titles` (those that were added to an evaluation say so), `classes`, `stand_in`, `baseline`, `over_seeds`,
+        and `notes`: what a reader must know before comparing.
 
     Raises:
         ConfigurationError: No run, stand-in scores next to real ones, or a baseline that is none of the rows or not clear.
@@ -62,12 +63,14 @@ def compare(runs: Sequence[Run], baseline: str | None = None, over_seeds: bool =
         notes += _gain_notes(row, base, str(baseline))
         row.gain = gain_between(row, base) if base and base is not row else None
     targets = list(dict.fromkeys(name for row in rows for name in row.targets))
+    titles = {name: next((one for row in rows if (one := row.titles.get(name, name)) != name), name) for name in targets}
     notes += _notes(rows, targets)
     return {
         "stand_in": runs[0].results.stand_in,
         "baseline": baseline,
         "over_seeds": over_seeds,
         "targets": targets,
+        "titles": titles,
         "classes": list(dict.fromkeys(name for row in rows for target in row.targets.values() for name in target.iou)),
         "rows": [row.to_json() for row in rows],
         "notes": list(dict.fromkeys(notes)),
@@ -101,6 +104,9 @@ def _notes(rows: Sequence[Row], targets: Sequence[str]) -> list[str]:
         notes.append(f"rows of different protocols cannot be compared with each other: {', '.join(protocols)}")
     if len({tuple(sorted(row.targets)) for row in rows}) > 1:
         notes.append("rows were evaluated on different targets: their means over the targets cannot be compared")
+    for row in rows:
+        if added := [name for name, title in row.titles.items() if title != name]:
+            notes.append(f"{', '.join(added)} added to the evaluation of {row.label}: no target of its training run")
     for name in targets:
         conditions = [row.targets[name].conditions for row in rows if name in row.targets]
         if differing := [key for key in CONDITIONS if len({repr(one.get(key)) for one in conditions}) > 1]:

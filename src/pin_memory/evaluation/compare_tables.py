@@ -33,7 +33,7 @@ def comparison_table(comparison: Mapping[str, Any]) -> Table:
         label = f"gain, {label}"
         sections.append([[label, *_names(row, facts), *(_score(row["gain"], target, kind, True) for target in columns)] for row in gained])
     sections = [section for section in sections if section]
-    head = ["score", *facts, "seeds", *targets, "mean"]
+    head = ["score", *facts, "seeds", *(comparison["titles"][target] for target in targets), "mean"]
     if len(sections) == 1:
         head, sections = head[1:], [[row[1:] for row in section] for section in sections]
     return Table(_caption(comparison, facts), head, sections, labels=head.index("seeds"))
@@ -51,7 +51,7 @@ def class_tables(comparison: Mapping[str, Any]) -> list[Table]:
         ]
         head = ["IoU in %", *(row["label"] for row in shown), *(f"gain, {row['label']}" for row in gained)]
         note = [STAND_IN_NOTE] if comparison["stand_in"] else []
-        tables.append(Table([f"target     {target}", *note], head, [rows]))
+        tables.append(Table([f"target     {comparison['titles'][target]}", *note], head, [rows]))
     return tables
 
 

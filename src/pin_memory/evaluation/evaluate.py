@@ -23,6 +23,7 @@ from pin_memory.methods import Method
 from pin_memory.runs import build, checkpoints
 from pin_memory.runs.folder import SETTINGS
 from pin_memory.runs.results import Results, gain_over
+from pin_memory.utils.config import plain
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.files import write_text
 from pin_memory.utils.tables import check_formats
@@ -105,20 +106,25 @@ def _find_baseline(cfg: DictConfig, tasks: Sequence[_Task]) -> tuple[str | None,
 
 
 def _load(cfg: DictConfig, task: _Task, baseline: Run | None) -> _Loaded:
-    """Rebuild the trained method of a checkpoint, to be applied as the configuration says, and its data with the requested targets."""
+    """Rebuild the trained method of a checkpoint, to be applied as the configuration says, and its data with the requested targets.
+
+    Requested are by default the targets of its run, and those that the configuration adds.
+    """
     method, checkpoint = checkpoints.load_method(task.path, list(cfg.trust))
     if cfg.test_statistics is not None:
         method.test_statistics = BatchNormStatistics.from_setting(cfg.test_statistics)
     if cfg.get("protocol") is not None:
         method.protocol = instantiate(cfg.protocol)
-    data = checkpoints.rebuild_data(checkpoint, cfg.paths.data or None)
+    data = checkpoints.rebuild_data(checkpoint, cfg.paths.data or None, plain(cfg))
     checkpoints.check_same_classes(checkpoint.label_space.names, data.label_space.names, task.path)
     requested = [cfg.targets] if isinstance(cfg.targets, str) else list(cfg.targets or data.target_names)
     if unknown := set(requested) - set(data.target_names):
         raise ConfigurationError(f"targets={cfg.targets}: the run has no {', '.join(unknown)}, only {', '.join(data.target_names)}.")
     data.targets = {name: data.targets[name] for name in data.target_names if name in requested}
     build.prepare_stand_ins(data, task.path, str(cfg.paths.output))
-    data.check(sources=cfg.floors)  # looked for, not read
+    with checkpoints.offering_added(data, "targets"):
+        data.check(sources=cfg.floors)  # looked for, not read
+    checkpoints.check_added(data, data.targets)
     use_views(data, method.protocol)
     if baseline:
         _check_baseline(baseline, method, data)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pin_memory.evaluation.compared_runs import FACTS, Run
-from pin_memory.runs.results import CONDITIONS, Results, TargetScores, difference, gain_over, kinds, known_mean
+from pin_memory.runs.results import CONDITIONS, Results, TargetScores, difference, gain_over, kinds, known_mean, title
 from pin_memory.utils.errors import ConfigurationError
 
 CONTEXT = ("network", "sources", "protocol", "statistics")
@@ -36,6 +36,11 @@ class Row:
         return {seed: run.results for seed, run in self.runs.items()}
 
     @property
+    def titles(self) -> dict[str, str]:
+        """The names of the targets in tables."""
+        return {name: title(name, scores.conditions) for name, scores in self.targets.items()}
+
+    @property
     def folders(self) -> list[str]:
         """Where the runs lie."""
         return [str(run.folder) for run in self.runs.values()]
@@ -61,7 +66,7 @@ class Row:
             "folders": self.folders,
             "targets": {
                 name: _combined({seed: one.targets[name] for seed, one in results.items()}, over_seeds)
-                | {key: scores.conditions.get(key) for key in CONDITIONS}
+                | {key: scores.conditions.get(key) for key in (*CONDITIONS, "added")}
                 for name, scores in self.targets.items()
             },
             "mean_miou": over_seeds({seed: one.mean_miou for seed, one in results.items()}),

@@ -1,6 +1,8 @@
 """Checkpoints of this library: the record of a run that lies in them, and the way back to a trained method."""
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,14 +13,17 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pin_memory.callbacks.run_record import RECORD
 from pin_memory.domains import MultiSourceDataModule
+from pin_memory.domains.loading.compatibility import require_unseen_here
 from pin_memory.methods import Method
 from pin_memory.runs import build
 from pin_memory.runs.folder import RunFolder
 from pin_memory.runs.old_settings import current_settings
 from pin_memory.runs.trusted import BUILT, trusted_settings
-from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.utils.labels import IGNORE, LabelSpace
 from pin_memory.utils.safe_load import load_weights_only
+
+log = logging.getLogger(__name__)
 
 _NOT_RECORDED = ("callbacks", "logger", "hydra")
 
@@ -114,14 +119,50 @@ def load_method(path: Path, trust: Sequence[str] = ()) -> Trained:
     return Trained(method.eval(), checkpoint)
 
 
-def rebuild_data(checkpoint: Checkpoint, folder: str | Path | None = None) -> MultiSourceDataModule:
-    """The data of a checkpoint's run; with a `folder` they lie there, and no stand-ins are drawn into what is the user's."""
-    if folder is None:
-        return build.build_data(checkpoint.cfg)
-    OmegaConf.update(checkpoint.cfg, "paths.data", str(folder))
-    data = build.build_data(checkpoint.cfg)
-    data.stand_in = None
+def rebuild_data(
+    checkpoint: Checkpoint, folder: str | Path | None = None, further: Mapping[str, Any] | None = None
+) -> MultiSourceDataModule:
+    """The data of a checkpoint's run; with a `folder` they lie there, and no stand-ins are drawn into what is the user's.
+
+    `further` are a command's own settings, as plain containers: what they have in `data.targets` are targets that the run does not know,
+    with its loading, view and classes; the constructor refuses those that do not fit to it.
+    """
+    cfg = checkpoint.cfg.copy()
+    if folder is not None:
+        OmegaConf.update(cfg, "paths.data", str(folder))
+    added = dict(((further or {}).get("data") or {}).get("targets") or {})
+    if known := [name for name in added if any(name in (cfg.data.get(part) or {}) for part in ("sources", "targets", "domains"))]:
+        raise ConfigurationError(f"data.targets.{known[0]}: the run has a domain of this name; give the further target another name.")
+    for name, node in added.items():
+        OmegaConf.update(cfg, f"data.targets.{name}", node, force_add=True)
+    for key, value in (further or {}).items() if added else ():  # what the user's own YAML files refer to
+        if key not in cfg:
+            cfg[key] = value
+    data = build.build_data(cfg)
+    data.added = tuple(added)
+    for name in added:
+        data.targets[name].evaluate_whole()
+    if folder is not None:
+        data.stand_in = None
     return data
+
+
+@contextmanager
+def offering_added(data: MultiSourceDataModule, setting: str) -> Iterator[None]:
+    """Say in an error about missing data how to leave out the run's own, where others were added."""
+    try:
+        yield
+    except DataError as error:
+        if not data.added:
+            raise
+        raise DataError(f"{error}\n\nFor the added targets alone, without data of the run: {setting}=[{','.join(data.added)}]") from error
+
+
+def check_added(data: MultiSourceDataModule, targets: Iterable[str]) -> None:
+    """Refuse those of the targets that were added and have images that the network was trained on, as far as the sources lie here."""
+    added = {name: data.targets[name] for name in targets if name in data.added}
+    if added and (absent := require_unseen_here(data.sources, added)):
+        log.warning("Whether %s shares images with %s was not checked: these are not here, or not complete.", ", ".join(added), ", ".join(absent))
 
 
 def load_weights(method: Method, state: dict[str, Any], path: Path) -> None:

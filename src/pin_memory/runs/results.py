@@ -125,6 +125,11 @@ class Results(BaseModel):
         """As `results.json` has them."""
         return self.model_dump(exclude_unset=True)
 
+    @property
+    def titles(self) -> list[str]:
+        """The names of the targets for tables; those that were added to an evaluation, and are none of the run's, say so."""
+        return [title(name, scores.conditions) for name, scores in self.targets.items()]
+
     def kinds(self) -> list[str]:
         """Names of the means that a target has: miou, and with SYNTHIA as a source miou16 and miou13."""
         return kinds(scores.means for scores in self.targets.values())
@@ -149,6 +154,11 @@ def gain_over(results: Results, baseline: Results, name: str) -> Gain:
 def difference(one: float | None, other: float | None) -> float | None:
     """One score minus the other; None where one is missing."""
     return None if one is None or other is None else one - other
+
+
+def title(target: str, conditions: Mapping[str, Any]) -> str:
+    """The name of a target in tables."""
+    return f"{target} (added)" if conditions.get("added") else target
 
 
 def kinds(scores: Iterable[Iterable[str]]) -> list[str]:

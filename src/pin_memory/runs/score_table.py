@@ -23,7 +23,7 @@ def score_table(results: Results, class_gains: bool = False) -> Table:
         if class_gains:
             rows = [(name, [scores.iou.get(name) if scores else None for scores in gained]) for name in names]
             sections.append([[f"gain, {name}", *(Score(value, signed=True) for value in row), ""] for name, row in rows])
-    return Table(_caption(results), ["IoU in %", *results.targets, "mean"], sections)
+    return Table(_caption(results), ["IoU in %", *results.titles, "mean"], sections)
 
 
 def baseline_name(results: Results) -> str:

@@ -1,6 +1,9 @@
-"""Where the configuration files lie."""
+"""Where the configuration files lie, and settings as plain containers."""
 
 from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
 
 from pin_memory.utils.errors import ConfigurationError
 
@@ -13,3 +16,10 @@ def config_directory() -> Path:
         if (place / "paths").is_dir():
             return place
     raise ConfigurationError(f"The configuration files are missing; looked in {places[0]} and {places[1]}. Install the package again.")
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """Settings as plain containers, with their references as they stand."""
+    content = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}

@@ -1,6 +1,7 @@
 """What domains have to fulfil together: classes, crops, targets that training does not see; and one report for all that is missing."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pin_memory.domains.loading.data_module import DomainDataModule
@@ -66,6 +67,16 @@ def require_unseen_images(sources: Mapping[str, Images], targets: Mapping[str, I
                     f"{len(common)} of the {len(evaluated)} images of the target {target!r} are also among those of the source {source!r},"
                     f" such as {common[0]}, but targets are to be unseen in training. Take one of the two out, or separate their images."
                 )
+
+
+def require_unseen_here(sources: Mapping[str, DomainDataModule], targets: Mapping[str, DomainDataModule]) -> list[str]:
+    """`require_unseen_images` on the sources whose data are here; the names of the others, of which nobody can tell."""
+    trained: dict[str, Images] = {}
+    for name, domain in sources.items():
+        with suppress(DataError):
+            trained[name] = domain.check(("train", "val"))
+    require_unseen_images(trained, {name: domain.check(("test",)) for name, domain in targets.items()})
+    return [name for name in sources if name not in trained]
 
 
 def require_one_label_space(domains: Mapping[str, DomainDataModule]) -> None:

@@ -45,7 +45,7 @@ class DomainDataModule(LightningDataModule):
         bad_samples: The training samples that could not be read so far, with `loading.on_bad_sample=skip`.
 
     Raises:
-        ConfigurationError: There is no such view.
+        ConfigurationError: There is no such view, or the reader has no such option.
     """
 
     reader: ClassVar[type[Domain]]
@@ -59,6 +59,9 @@ class DomainDataModule(LightningDataModule):
         **reader_options: Any,
     ) -> None:
         super().__init__()
+        known = self.option_names()
+        if unknown := [name for name in reader_options if name not in known]:
+            raise ConfigurationError(f"{self.title} has no option {', '.join(unknown)}; its options are {', '.join(known)}.")
         self.root = Path(root).expanduser()
         self.augmentation: Transform = augmentation or TrainTransform()
         self.loading = loading or Loading()
@@ -66,6 +69,12 @@ class DomainDataModule(LightningDataModule):
         self.reader_options = reader_options
         self.bad_samples = BadSamples(self.loading.max_bad_share)
         self._opened: dict[str, Domain] = {}  # by split and options
+
+    @classmethod
+    def option_names(cls) -> list[str]:
+        """The names of the reader's options."""
+        own = [name for name in inspect.signature(cls.reader).parameters if name not in ("root", "split", "transform", "options")]
+        return list(dict.fromkeys([*own, "split_file", "unmatched"]))
 
     @property
     def title(self) -> str:
@@ -82,6 +91,9 @@ class DomainDataModule(LightningDataModule):
         """What the train ids of the labels stand for."""
         return self.reader.label_space
 
+    def evaluate_whole(self) -> None:
+        """Evaluate this target on all that it has, unless its settings name a part; published data sets keep the part that is published."""
+
     def dataset(self, split: str, transform: Transform | None = None) -> Domain:
         """Open a split: "train", "val" or "test" (what a target domain is evaluated on); its files are listed once for this data module.
 
@@ -91,12 +103,7 @@ class DomainDataModule(LightningDataModule):
 
         Raises:
             DataError: The data set is missing, empty or has images without label.
-            ConfigurationError: The reader has no such option.
         """
-        known = [name for name in inspect.signature(self.reader).parameters if name not in ("root", "split", "transform", "options")]
-        known = list(dict.fromkeys([*known, "split_file", "unmatched"]))
-        if unknown := [name for name in self.reader_options if name not in known]:
-            raise ConfigurationError(f"{self.title} has no option {', '.join(unknown)}; its options are {', '.join(known)}.")
         key = f"{split} {self.reader_options!r}"
         if key not in self._opened:
             self._opened[key] = self.reader(self.root, split, **self.reader_options)

@@ -83,14 +83,22 @@ class MultiSourceDataModule(LightningDataModule):
         compatibility.require_one_crop(self.sources)
         self.validation_names = [validate] if isinstance(validate, str) else list(self.sources if validate is None else validate)
         compatibility.require_sources("validate", self.validation_names, self.sources)
+        self.added: tuple[str, ...] = ()  # targets that the run of a checkpoint does not know
 
     @classmethod
-    def leave_one_out(cls, domains: Mapping[str, DomainDataModule], target: str | float, **options: Any) -> "MultiSourceDataModule":
+    def leave_one_out(
+        cls,
+        domains: Mapping[str, DomainDataModule],
+        target: str | float,
+        targets: Mapping[str, DomainDataModule] | None = None,
+        **options: Any,
+    ) -> "MultiSourceDataModule":
         """Make one of the domains the target and the others the sources.
 
         Args:
             domains: All domains by name.
             target: The name of the domain to leave out of training; a number stands for the name that reads as it (0016E5).
+            targets: Further domains to test on, which are never trained on.
             options: As in the constructor.
 
         Raises:
@@ -101,7 +109,9 @@ class MultiSourceDataModule(LightningDataModule):
             target = next((name for name in domains if _number(name) == target), str(target))
         if target not in domains:
             raise ConfigurationError(f"The target {target!r} is none of the domains; choose one of {', '.join(domains)}.")
-        return cls({name: domain for name, domain in domains.items() if name != target}, {target: domains[target]}, **options)
+        return cls(
+            {name: domain for name, domain in domains.items() if name != target}, {target: domains[target]} | dict(targets or {}), **options
+        )
 
     @property
     def source_names(self) -> list[str]:

@@ -42,7 +42,7 @@ class FolderDomain(Domain):
         classes: The class list, whose positions are the train ids; None for the 19 Cityscapes classes.
         colours: Colours to show the classes of `classes` in, [red, green, blue] each.
         splits: Folder of each split for "{split}"; by default train, val and test.
-        test_split: The images that a target domain is evaluated on: those of "val" or "test", or "all".
+        test_split: The images that a target domain is evaluated on: those of "val" or "test", or "all"; None for those of "val".
         options: As in `Domain`, such as `split_file`.
 
     Raises:
@@ -72,16 +72,16 @@ labels: labels
         classes: Sequence[str] | None = None,
         colours: Mapping[str, Sequence[int]] | None = None,
         splits: Mapping[str, str] | None = None,
-        test_split: Literal["val", "test", "all"] = "val",
+        test_split: Literal["val", "test", "all"] | None = None,
         **options: Any,
     ) -> None:
         if ids is not None and palette is not None:
             raise ConfigurationError("FolderDomain: give ids for labels that hold ids or palette for labels that are colours, not both.")
-        if test_split not in ("val", "test", EVERY_SPLIT):
+        if test_split not in (None, "val", "test", EVERY_SPLIT):
             raise ConfigurationError(f"FolderDomain: test_split={test_split!r}; expected val, test or all.")
         folders = {split: split for split in SPLITS} if splits is None else dict(splits)
         require_sound(images, labels, folders)
-        self._evaluated_split = test_split
+        self._evaluated_split = test_split or "val"
         self.label_space = label_space_of(classes, colours, palette)
         names = self.label_space.names
         fields, self.colour_table = label_fields(ids, palette, names)

@@ -164,7 +164,7 @@ def score_tables(results: Results | None, colours: Mapping[str, str]) -> dict[st
     gains = [scores.miou if scores else None for scores in map(gain.targets.get, results.targets)] if gain else []
     names = dict.fromkeys(name for target in targets for name in target.iou)
     return {
-        "targets": list(results.targets),
+        "targets": results.titles,
         "classes": [_row(name, (target.iou.get(name) for target in targets)) | {"colour": colours.get(name)} for name in names],
         "means": [_row(kind_label(kind), (target.means.get(kind) for target in targets)) for kind in results.kinds()],
         "floors": [_row(name, (floor.get(target) for target in results.targets)) for name, floor in (results.floors or {}).items()],

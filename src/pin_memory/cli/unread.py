@@ -1,0 +1,112 @@
+"""Settings that nothing reads: a misspelt key, `+x=1`, a group that does not belong. Every command refuses them before it starts."""
+
+import difflib
+import inspect
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import hydra.utils
+from hydra import compose
+from hydra.conf import HydraConf
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from pin_memory.utils.config import plain
+from pin_memory.utils.errors import ConfigurationError, first_names
+
+_FREE_NAMES = ("callbacks", "logger")  # groups of objects that a user names; each has a `_target_`
+_JUDGED_LATER = ("data.targets",)  # of a checkpoint: put into the data of its run, whose constructor checks them
+_HYDRAS = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
+_REFERENCE = re.compile(r"\$\{\s*(?:([\w.]+):)?([^{}]*)")
+_NO_REFERENCE = ("oc.env", "now", "hydra")  # resolvers whose arguments are no settings
+
+
+class UnreadError(ConfigurationError):
+    """A key that nothing reads; all jobs of a sweep would have it."""
+
+
+def refuse_unread(cfg: DictConfig, command: str) -> None:
+    """Refuse a composed configuration with keys that neither the command, nor a class that it names, nor another setting reads."""
+    reference = compose(command, return_hydra_config=True)
+    groups = [group for group in reference.hydra.runtime.choices if "/" not in group]
+    settings = plain(cfg) | {"hydra": plain(HydraConfig.get())}
+    known = plain(reference) | {"hydra": _open(plain(OmegaConf.structured(HydraConf))) | {"env": None}}
+    chosen = {group: None for group in groups if "_target_" in (settings.get(group) or ())}  # of those that are null by default
+    if unread := dict(_unread(settings, chosen | known, "", _references(settings))):
+        places = {key: [*names, *groups] if "." not in key else names for key, names in unread.items()}
+        messages = [no_such_setting(key, names, known) for key, names in list(places.items())[:5]]
+        more = [f"{len(unread) - 5} more have no reader either."] if len(unread) > 5 else []
+        raise UnreadError("\n".join([*messages, *more]))
+
+
+def _open(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A schema in which what is an empty dictionary takes any key."""
+    return {key: (_open(value) or None) if isinstance(value, Mapping) else value for key, value in settings.items()}
+
+
+def no_such_setting(key: str, names: Collection[str], settings: Mapping[str, Any]) -> str:
+    """One sentence on a key that nothing reads: the nearest of the `names` next to it, the same name elsewhere in the settings, or all."""
+    place, _, name = key.rpartition(".")
+    near = [f"{place}.{one}" if place else one for one in difflib.get_close_matches(name, {*names} - {name}, 3)]
+    near += [one for one in _paths(settings) if one.rpartition(".")[2] == name and one not in near][:2]
+    if near:
+        return f"There is no setting {key}; nothing would read it. Did you mean {' or '.join(near)}?"
+    where = f"{place} has" if place else "Expected one of"
+    listed = first_names(sorted({*names} - {"hydra", name}), 20)
+    return f"There is no setting {key}; nothing would read it. {where} {listed or 'no settings'}."
+
+
+def arguments(target: Any) -> set[str] | None:
+    """The names of the arguments that a `_target_` takes, with those that it passes on to its base classes; None: any, or not known."""
+    try:
+        found = hydra.utils.get_object(target)
+    except Exception:  # instantiating it says why
+        return None
+    names: set[str] = set()
+    owner = getattr(found, "__self__", found)  # of a class method: what it does not name goes to the constructor
+    made = [vars(one)["__init__"] for one in inspect.getmro(owner) if "__init__" in vars(one)] if inspect.isclass(owner) else []
+    for function in ([] if found is owner and made else [found]) + made:
+        try:
+            parameters = inspect.signature(function).parameters.values()
+        except (TypeError, ValueError):
+            return None
+        names |= {one.name for one in parameters if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)} - {"self"}
+        if options := getattr(owner, "option_names", None):
+            return names | set(options())
+        if not any(one.kind == one.VAR_KEYWORD for one in parameters):
+            return names
+    return None
+
+
+def _unread(node: Mapping[str, Any], known: Any, path: str, references: Collection[str]) -> Iterator[tuple[str, list[str]]]:
+    """The keys below a node that nothing reads, each with the names that are known next to it."""
+    target = node.get("_target_")
+    names = arguments(target) if target else list(known) if isinstance(known, Mapping) else None
+    for name, value in node.items():
+        key = f"{path}.{name}" if path else str(name)
+        free = names is None or name in names or name in _HYDRAS or path in _JUDGED_LATER
+        free = free or (path in _FREE_NAMES and (value is None or (isinstance(value, Mapping) and "_target_" in value)))
+        inside = not free and isinstance(value, Mapping) and any(one.startswith(f"{key}.") for one in references)
+        if not free and not inside and (target or not any(f"{key}.".startswith(f"{one}.") for one in references)):
+            yield key, list(names or ())
+        elif isinstance(value, Mapping):
+            own = known.get(name) if isinstance(known, Mapping) else None
+            yield from _unread(value, {} if inside else None if "_target_" in node else own, key, references)
+
+
+def _references(content: Any) -> set[str]:
+    """The settings that `${...}` in plain containers lead to; relative ones by what follows their dots."""
+    if isinstance(content, Mapping | list):
+        return {name for value in (content.values() if isinstance(content, Mapping) else content) for name in _references(value)}
+    found = _REFERENCE.findall(content) if isinstance(content, str) else ()
+    texts = [text for resolver, inner in found if resolver not in _NO_REFERENCE for text in inner.split(",")]
+    return {text.strip().lstrip(".") for text in texts} - {""}
+
+
+def _paths(settings: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """All keys, dotted."""
+    for name, value in settings.items():
+        yield f"{path}{name}"
+        if isinstance(value, Mapping):
+            yield from _paths(value, f"{path}{name}.")
