@@ -145,7 +145,7 @@ def test_invalid_data_is_reported(sets: Path, tmp_path: Path, fault: str) -> Non
     [
         (["experiment=demos"], "multi_source_gsi"),  # Hydra's choices
         (["experiment=demo", "lerning_rate=1"], "lerning_rate"),
-        (["experiment=demo", "method.inner=1"], "Could not override 'method.inner'"),
+        (["experiment=demo", "method.inner=1"], "There is no setting method.inner"),
         (["experiment=demo", "network.backbone.depth=20"], "18"),
         (["experiment=demo", "network.backbone.pretrained=missing.pth"], "pretrained=null"),
         (["experiment=demo", "~data.sources.synthia", "~data.sources.idd"], "at least two"),

@@ -69,7 +69,7 @@ def message_of(sets: Path, folder: Path, *overrides: str) -> str:
 
 MISTAKES = [
     # unknown names
-    ("methd=erm", "Could not override 'methd'"),
+    ("methd=erm", "There is no setting methd"),
     ("method=irm", "erm"),
     ("seed=4294967296", "seed must be less than 4294967296"),
     ("resume=5", "5"),
@@ -77,7 +77,7 @@ MISTAKES = [
     ("split.meta_test=5", "split"),
     ("+callbacks.seeds.foo=1", "unexpected keyword argument 'foo'"),
     ("method.network=abc", "leave it out and set network=NAME"),
-    ("optimizer.learning_rate=1", "Could not override"),
+    ("optimizer.learning_rate=1", "There is no setting optimizer.learning_rate"),
     ("+optimizer.momentun=0.5", "momentun"),
     ("+method.colour=red", "colour"),
     # numbers

@@ -90,7 +90,7 @@ def explain(error: BaseException) -> Mistake | None:
     if isinstance(error, HydraException) and not isinstance(error, InstantiationException):
         cause = error.__cause__
         if isinstance(cause, ConfigAttributeError | ConfigKeyError) and isinstance(cause.parent_node, DictConfig) and cause.full_key:
-            return Mistake(_no_such_key(cause.full_key, str(cause.key), cause.parent_node))
+            return Mistake(_no_such_key(str(error), cause.full_key, str(cause.key), cause.parent_node))
         return Mistake(f"{error}\n{cause}" if isinstance(cause, OmegaConfBaseException) else str(error))
     for link in chain:
         if message := _resource(link):
@@ -109,13 +109,16 @@ def explain(error: BaseException) -> Mistake | None:
     return None
 
 
-def _no_such_key(full_key: str, key: str, place: DictConfig) -> str:
+def _no_such_key(text: str, full_key: str, key: str, place: DictConfig) -> str:
     """What to give instead of an override that the composed settings have no place for."""
-    names: set[str] = {str(name) for name in place} - {"_target_"}
+    names: set[str] = {str(name) for name in place if not str(name).startswith("_")}
     if "_target_" in place:
         taken = arguments(place._target_) or set()
         if key in taken:
-            return f"The YAML file does not list the option {full_key}; add it with a plus sign: +{full_key}=..."
+            typed = re.search(r"use (\+.*)", text)  # Hydra's advice, which it gives for misspelt keys, too
+            return (
+                f"The YAML file does not list the option {full_key}; add it with a plus sign: {typed[1] if typed else f'+{full_key}=...'}"
+            )
         names |= taken
     if key == full_key:  # one at the top may be a misspelt group
         names |= {folder.name for folder in config_directory().iterdir() if folder.is_dir()}

@@ -162,7 +162,9 @@ def check_added(data: MultiSourceDataModule, targets: Iterable[str]) -> None:
     """Refuse those of the targets that were added and have images that the network was trained on, as far as the sources lie here."""
     added = {name: data.targets[name] for name in targets if name in data.added}
     if added and (absent := require_unseen_here(data.sources, added)):
-        log.warning("Whether %s shares images with %s was not checked: these are not here, or not complete.", ", ".join(added), ", ".join(absent))
+        log.warning(
+            "Whether %s shares images with %s was not checked: these are not here, or not complete.", ", ".join(added), ", ".join(absent)
+        )
 
 
 def load_weights(method: Method, state: dict[str, Any], path: Path) -> None:
