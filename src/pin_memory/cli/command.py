@@ -33,8 +33,7 @@ def command(config_name: str, prepare: Callable[[Sequence[str]], list[str]] = li
 
     The command composes `<config_name>.yaml` with the command line, which `prepare` may complete before, refuses keys that nothing reads,
     and calls the function. A user's mistake ends it with one message on stderr and exit code 2, Ctrl-C with 130; a defect keeps its
-    traceback. With `HYDRA_FULL_ERROR=1`
-    in the environment nothing is caught.
+    traceback. With `HYDRA_FULL_ERROR=1` in the environment nothing is caught.
     """
 
     def decorate(function: Task) -> Callable[[], None]:

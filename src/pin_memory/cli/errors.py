@@ -115,10 +115,9 @@ def _no_such_key(text: str, full_key: str, key: str, place: DictConfig) -> str:
     if "_target_" in place:
         taken = arguments(place._target_) or set()
         if key in taken:
-            typed = re.search(r"use (\+.*)", text)  # Hydra's advice, which it gives for misspelt keys, too
-            return (
-                f"The YAML file does not list the option {full_key}; add it with a plus sign: {typed[1] if typed else f'+{full_key}=...'}"
-            )
+            advice = re.search(r"use (\+.*)", text)  # Hydra's, which it gives for misspelt keys, too
+            typed = advice[1] if advice else f"+{full_key}=..."
+            return f"The YAML file does not list the option {full_key}; add it with a plus sign: {typed}"
         names |= taken
     if key == full_key:  # one at the top may be a misspelt group
         names |= {folder.name for folder in config_directory().iterdir() if folder.is_dir()}
