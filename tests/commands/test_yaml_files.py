@@ -1,15 +1,20 @@
 """YAML files of `--config-dir` as editors save them: read right, or refused by name; never past their package line in silence."""
 
 import codecs
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+from hydra._internal.core_plugins import file_config_source
+from hydra._internal.sources_registry import SourcesRegistry
 from PIL import Image
 
 from pin_memory.check import main
-from pin_memory.cli.yaml_files import YamlFiles
+from pin_memory.cli import yaml_files
+from pin_memory.cli.yaml_files import FileConfigSource
 from pin_memory.utils.errors import ConfigurationError
 from tests.helpers.in_process import run_in_process
 
@@ -55,16 +60,26 @@ REFUSED: dict[str, tuple[bytes, str]] = {
 }
 
 
+def write_data(root: Path) -> None:
+    """Four images with labels of two classes."""
+    for name, value in (("images", 90), ("labels", 1)):
+        (root / name).mkdir()
+        for number in range(4):
+            picture = Image.new("L", (16, 16), value)
+            picture.paste(2, (0, 0, 8, 8))
+            picture.save(root / name / f"{number}.png")
+
+
 def write(folder: Path, data: bytes, name: str = "mine") -> str:
     """Write an experiment of its own, and return the folder as Hydra names it."""
-    (folder / "experiment").mkdir(parents=True)
+    (folder / "experiment").mkdir(parents=True, exist_ok=True)
     (folder / "experiment" / f"{name}.yaml").write_bytes(data)
     return f"file://{folder}"
 
 
 @pytest.mark.parametrize("case", READ)
 def test_the_same_settings(case: str, tmp_path: Path) -> None:
-    result = YamlFiles("test", write(tmp_path, READ[case](EXPERIMENT))).load_config("experiment/mine")
+    result = FileConfigSource("test", write(tmp_path, READ[case](EXPERIMENT))).load_config("experiment/mine")
     assert result.header == {"package": "_global_"}
     assert result.config == yaml.safe_load(EXPERIMENT)
 
@@ -73,19 +88,19 @@ def test_the_same_settings(case: str, tmp_path: Path) -> None:
 def test_what_cannot_be_read_for_certain_is_refused_by_name(case: str, tmp_path: Path) -> None:
     data, reason = REFUSED[case]
     with pytest.raises(ConfigurationError, match=reason) as error:
-        YamlFiles("test", write(tmp_path, data)).load_config("experiment/mine")
+        FileConfigSource("test", write(tmp_path, data)).load_config("experiment/mine")
     assert str(tmp_path / "experiment/mine.yaml") in str(error.value)
 
 
 @pytest.mark.parametrize("tab", ["\tdata: {}\n", "data:\n\tsources: {}\n"])
 def test_tabs_are_refused_with_file_and_line(tab: str, tmp_path: Path) -> None:
     with pytest.raises(yaml.YAMLError, match=r"experiment/mine\.yaml\", line [23]"):
-        YamlFiles("test", write(tmp_path, b"# @package _global_\n" + tab.encode())).load_config("experiment/mine")
+        FileConfigSource("test", write(tmp_path, b"# @package _global_\n" + tab.encode())).load_config("experiment/mine")
 
 
 def test_aliases_and_merged_mappings(tmp_path: Path) -> None:
     text = "# @package _global_\na: &a {x: 1}\nb: {<<: *a, y: 2}\nc: {<<: *a, y: *a}\n"
-    assert YamlFiles("test", write(tmp_path, text.encode())).load_config("experiment/mine").config["c"] == {"x": 1, "y": {"x": 1}}
+    assert FileConfigSource("test", write(tmp_path, text.encode())).load_config("experiment/mine").config["c"] == {"x": 1, "y": {"x": 1}}
 
 
 def test_what_needs_no_package_line(tmp_path: Path) -> None:
@@ -94,22 +109,38 @@ def test_what_needs_no_package_line(tmp_path: Path) -> None:
     (tmp_path / "domain").mkdir()
     (tmp_path / "domain/mine.yaml").write_bytes(codecs.BOM_UTF8 + b"root: x\n")
     for name in ("experiment/mine", "domain/mine"):
-        assert YamlFiles("test", source).load_config(name).header == {"package": None}
+        assert FileConfigSource("test", source).load_config(name).header == {"package": None}
 
 
 @pytest.mark.parametrize("case", ["a mark", "UTF-16, little", "a comment above"])
 def test_a_command_takes_the_experiment(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Before, it was ignored without a word, and the check looked at everything below `paths.data`."""
-    for name, value in (("images", 90), ("labels", 1)):
-        (tmp_path / name).mkdir()
-        for number in range(4):
-            picture = Image.new("L", (16, 16), value)
-            picture.paste(2, (0, 0, 8, 8))
-            picture.save(tmp_path / name / f"{number}.png")
+    write_data(tmp_path)
     write(tmp_path / "conf", READ[case](EXPERIMENT.replace("ROOT", str(tmp_path))))
     code, out, err = run_in_process(main, ["--config-dir", "conf", "experiment=mine", "workers=0", "paths.data=nowhere"], tmp_path, capsys)
     assert (code, err) == (0, "")
     assert "Ready to train" in out
+
+
+def test_a_process_of_a_sweep_keeps_the_reader() -> None:
+    """It gets the sources of the first process, and then registers Hydra's own."""
+    yaml_files.install()
+    SourcesRegistry.instance().register(file_config_source.FileConfigSource)
+    assert SourcesRegistry.instance().resolve("file") is FileConfigSource
+
+
+@pytest.mark.slow
+def test_a_sweep_in_several_processes_takes_the_experiments(tmp_path: Path) -> None:
+    write_data(tmp_path)
+    for case, name in (("a mark", "one"), ("UTF-16, little", "two")):
+        write(tmp_path / "conf", READ[case](EXPERIMENT.replace("ROOT", str(tmp_path))), name)
+    arguments = ["--config-dir", "conf", "-m", "hydra/launcher=joblib", "experiment=one,two", "workers=0", "paths.data=nowhere"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pin_memory.check", *arguments, "hydra.sweep.dir=swept"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Ready to train") == 2
 
 
 def test_a_command_names_the_file_in_another_encoding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.core_plugins import file_config_source
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
@@ -21,8 +21,8 @@ _ABOVE_SETTINGS = re.compile(r"(#|---|%).*|")
 _SETTINGS_AT_THE_TOP = ("experiment", "sweep")  # groups whose files mean nothing without a package line
 
 
-class YamlFiles(FileConfigSource):
-    """A folder of YAML files.
+class FileConfigSource(file_config_source.FileConfigSource):
+    """A folder of YAML files, by the name of the class it replaces: processes of a sweep take it over, and register Hydra's own after it.
 
     Hydra's own reader takes a package line for a comment where a byte order mark or another comment stands above it, and all settings of
     the file then lie where nothing reads them.
@@ -60,9 +60,9 @@ class _Named(io.StringIO):
 
 
 def install() -> None:
-    """Let Hydra read folders with `YamlFiles`; it has no public way to replace a source, and processes of a sweep take over what is set."""
+    """Let Hydra read folders with the class above; it has no public way to replace a source."""
     Plugins.instance()  # registers Hydra's own, once for a process
-    SourcesRegistry.instance().types[YamlFiles.scheme()] = YamlFiles
+    SourcesRegistry.instance().types[FileConfigSource.scheme()] = FileConfigSource
 
 
 def _refuse_repeated_keys(path: Path, text: str) -> None:
