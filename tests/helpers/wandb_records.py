@@ -23,6 +23,9 @@ class OfflineRun(NamedTuple):
         history: Logged values by name, in the order they came; nested names joined with a slash.
         summary: Last values by name.
         folder: Where the media lie.
+        sweep_id: The sweep it belongs to.
+        resume: Whether `wandb sync` appends it to the run of its id.
+        entity: Who it belongs to.
     """
 
     id: str
@@ -34,12 +37,27 @@ class OfflineRun(NamedTuple):
     history: dict[str, list[Any]]
     summary: dict[str, Any]
     folder: Path
+    sweep_id: str = ""
+    resume: bool = False
+    entity: str = ""
 
 
 def read_offline_run(run: Path) -> OfflineRun:
     """The one offline run in the `wandb` folder of a run folder."""
     (file,) = run.glob("wandb/offline-run-*/*.wandb")
-    about: Any = None
+    return read_file(file)
+
+
+def read_parts(run: Path) -> list[OfflineRun]:
+    """All runs in the `wandb` folder of a run folder, online ones, too, in the order in which they were started."""
+    return [read_file(file) for file in sorted(run.glob("wandb/*run-*/*.wandb"), key=lambda file: file.parent.name.split("run-")[1])]
+
+
+def read_file(file: Path) -> OfflineRun:
+    """What was logged into a file."""
+    from wandb.proto.wandb_internal_pb2 import RunRecord
+
+    about = RunRecord()  # also of a run that never started
     config: dict[str, Any] = {}
     history: dict[str, list[Any]] = {}
     summary: dict[str, Any] = {}
@@ -56,7 +74,18 @@ def read_offline_run(run: Path) -> OfflineRun:
             for item in record.history.item:
                 history.setdefault(_key(item), []).append(json.loads(item.value_json))
     return OfflineRun(
-        about.run_id, about.run_group, about.job_type, list(about.tags), about.project, config, history, summary, file.parent / "files"
+        about.run_id,
+        about.run_group,
+        about.job_type,
+        list(about.tags),
+        about.project,
+        config,
+        history,
+        summary,
+        file.parent / "files",
+        about.sweep_id,
+        bool(about.resume),
+        about.entity,
     )
 
 

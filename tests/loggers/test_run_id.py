@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pin_memory.loggers import RUN_ID, earlier_run_id
-from pin_memory.loggers import wandb as wandb_module
+from pin_memory.loggers import RUN_ID, earlier_run_id, wandb_parts
 
 
 class TestEarlierRunId:
@@ -27,6 +26,6 @@ class TestEarlierRunId:
         assert earlier_run_id(earlier, tmp_path / "new") is None
 
     def test_a_job_of_a_sweep_resumes_only_in_its_own_run(self, earlier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(wandb_module, "_is_sweep", lambda: True)
+        monkeypatch.setattr(wandb_parts, "is_sweep", lambda: True)
         assert earlier_run_id(earlier, tmp_path / "new") is None
         assert earlier_run_id(earlier, earlier) == "abc123"

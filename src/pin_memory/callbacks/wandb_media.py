@@ -12,10 +12,15 @@ from pin_memory.memory.similarity import mean_similarity, similarity
 from pin_memory.utils.images import denormalize
 from pin_memory.utils.labels import IGNORE, LabelSpace
 from pin_memory.utils.pictures import heat_map, resize, size_within
+from pin_memory.utils.wandb_guard import attempt
+
+_MEMORY = "drawing the memory"
 
 
 class WandbMedia(Callback):
     """Log media into the W&B run of the trainer; without a W&B logger, or with one that is disabled, do nothing.
+
+    What cannot be drawn, saved or logged is reported once and left out.
 
     - `panels/<target>`: while testing, evenly spaced pictures of each target with the masks `ground truth` and `prediction`, whose
       classes can be switched on and off in W&B.
@@ -36,11 +41,11 @@ class WandbMedia(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the memory as it is at a validation in training."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._log_memory(trainer, pl_module)
+            attempt(_MEMORY, self._log_memory, trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the memory of the last iteration."""
-        self._log_memory(trainer, pl_module)
+        attempt(_MEMORY, self._log_memory, trainer, pl_module)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the pictures of an earlier test."""
@@ -53,13 +58,10 @@ class WandbMedia(Callback):
         chosen = evenly_spaced_batches(trainer.num_test_batches[dataloader_idx], self.per_target)
         if wandb_run(trainer) is None or batch_idx not in chosen:
             return
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        masks = {"ground truth": batch["label"], "prediction": outputs["prediction"]}
-        picture = masked_picture(
-            denormalize(batch["image"][0]), {name: mask[0].cpu().numpy() for name, mask in masks.items()},
-            data.label_space, str(batch["name"][0]), self.max_side,
-        )  # fmt: skip
-        self._pictures.setdefault(f"panels/{data.target_names[dataloader_idx]}", []).append(picture)
+        picture = attempt("making a picture with masks", self._picture, trainer, outputs, batch)
+        if picture is not None:
+            target = trainer.datamodule.target_names[dataloader_idx]  # type: ignore[attr-defined]
+            self._pictures.setdefault(f"panels/{target}", []).append(picture)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the pictures, those of a target together."""
@@ -67,6 +69,14 @@ class WandbMedia(Callback):
         if run is not None and self._pictures:
             run.log({**self._pictures, "trainer/global_step": trainer.global_step})
         self._pictures = {}
+
+    def _picture(self, trainer: Trainer, outputs: Any, batch: dict[str, Any]) -> Any:
+        """The first image of a batch with its masks."""
+        masks = {"ground truth": batch["label"], "prediction": outputs["prediction"]}
+        return masked_picture(
+            denormalize(batch["image"][0]), {name: mask[0].cpu().numpy() for name, mask in masks.items()},
+            trainer.datamodule.label_space, str(batch["name"][0]), self.max_side,  # type: ignore[attr-defined]
+        )  # fmt: skip
 
     def _log_memory(self, trainer: Trainer, module: LightningModule) -> None:
         """Log the heat map, once for an iteration."""

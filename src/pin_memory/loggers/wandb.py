@@ -4,33 +4,33 @@ import importlib.util
 import json
 import logging
 import os
-import re
 import secrets
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from netrc import NetrcParseError, netrc
+from netrc import netrc
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pin_memory.loggers.wandb_parts import RUN_ID, earlier_parts, earlier_run_id, is_sweep, next_step, waiting
 from pin_memory.utils.distributed import is_first
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.files import write_text
+from pin_memory.utils.wandb_guard import GuardedRun, attempt, new_run, reason, within
 
 log = logging.getLogger(__name__)
 
 MODES = ("auto", "online", "offline", "disabled")
 """What `logger.wandb.mode` may be; auto: WANDB_MODE of the environment if set, else online with an API key, offline without."""
-RUN_ID = "wandb_id.txt"
-"""Name of the file with the id of the W&B run, in a run's folder of checkpoints."""
 
 _ALIASES = {"run": "online", "dryrun": "offline", "shared": "online"}  # other values that WANDB_MODE may have
+_AGENT = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH")  # what `wandb agent` sets for each run
 _INIT_SECONDS, _FINISH_SECONDS = 20.0, 120.0
 _own_run: Any = None
 
@@ -47,6 +47,8 @@ def wandb_logger(
 ) -> WandbLogger | None:
     """Start a W&B run that keeps its files in `<save_dir>/wandb`, uploads no code and never asks for anything.
 
+    Whatever W&B or its server do, they end no training: the run becomes an offline one, or there is none, and the log says why.
+
     Args:
         save_dir: The run folder. `config.yaml` and `provenance.json` in it are the run's configuration; its id is kept in `checkpoints/`.
         project: The project that the run belongs to.
@@ -58,41 +60,49 @@ def wandb_logger(
         resume: The run folder or checkpoint that training resumes from: the same W&B run is continued where its id is found there.
 
     Returns:
-        The logger of the run, on the first process; None on the others, and where W&B is disabled or not installed.
+        The logger of the run, on the first process; None on the others, and where W&B is disabled, not installed or cannot be started.
 
     Raises:
         ConfigurationError: If the mode is none of these.
     """
-    mode, reason = wandb_mode(mode)
+    mode, why = wandb_mode(mode)
     if not is_first():
         return None
-    log.info("W&B: %s (%s)", mode, reason)
+    finish_wandb()  # of an earlier training that was left open
+    new_run()
+    log.info("W&B: %s (%s)", mode, why)
     if mode == "disabled":
         return None
-    run = Path(save_dir)
-    run.mkdir(parents=True, exist_ok=True)  # W&B turns to a temporary folder where there is none
-    _start(run, mode, resume, {"project": project, "name": name, "group": group, "job_type": job_type, "tags": list(tags)})
-    return WandbLogger(experiment=_own_run, save_dir=str(run), project=project, log_model=False)
+    options = {"project": project, "name": name, "group": group, "job_type": job_type, "tags": list(tags)}
+    attempt("starting a run", _start, Path(save_dir), mode, resume, options)
+    if _own_run is None:
+        return None
+    return attempt("making the logger", WandbLogger, experiment=_own_run, save_dir=str(save_dir), project=project, log_model=False)
 
 
 def wandb_mode(mode: str = "auto") -> tuple[str, str]:
-    """Return "online", "offline" or "disabled", and the reason in a few words.
+    """Return "online", "offline" or "disabled" and the reason in a few words.
 
     Raises:
         ConfigurationError: If the mode is none of `MODES`.
     """
-    source = "logger.wandb.mode"
-    if mode == "auto" and os.environ.get("WANDB_MODE"):
-        mode, source = os.environ["WANDB_MODE"], "WANDB_MODE"
-        mode = _ALIASES.get(mode, mode)
     if mode not in MODES:
-        raise ConfigurationError(f"Unknown W&B mode '{mode}' in {source}; choose one of: {', '.join(MODES)}.")
+        raise ConfigurationError(f"Unknown W&B mode '{mode}' in logger.wandb.mode; choose one of: {', '.join(MODES)}.")
+    source = "logger.wandb.mode"
+    if mode == "auto" and (named := os.environ.get("WANDB_MODE")):
+        mode, source = _ALIASES.get(named, named), "WANDB_MODE"
     if importlib.util.find_spec("wandb") is None:
         return "disabled", "the package wandb is not installed"
     if mode in ("offline", "disabled"):
         return mode, f"set by {source}"
-    if not _has_key():
-        return "offline", "no API key found: `wandb login` stores one, `wandb sync` uploads the run later"
+    if mode not in MODES:  # of the environment, which may be meant for another program
+        return "offline", f"WANDB_MODE={mode} is none of {', '.join(MODES)}"
+    try:
+        with _environment(_hidden()):
+            if not _has_key():
+                return "offline", "no API key found: `wandb login` stores one, `wandb sync` uploads the run later"
+    except Exception as error:  # settings that W&B refuses, a package that cannot be imported
+        return "offline", f"W&B does not start: {reason(error)}"
     return "online", "API key found" if mode == "auto" else f"set by {source}"
 
 
@@ -102,82 +112,93 @@ def own_run() -> Any:
 
 
 def finish_wandb() -> None:
-    """End the run that `wandb_logger` started, if any, so that the next job of a sweep starts its own."""
+    """End the run that `wandb_logger` started, if any, so that the next job of a sweep starts its own; after two minutes leave it alone."""
     global _own_run
     run, _own_run = _own_run, None
     if run is not None:
-        run.finish()
-
-
-def earlier_run_id(resume: str | Path, run: Path) -> str | None:
-    """The id of the W&B run that a training resumes, or None where there is none.
-
-    In a sweep only a job that resumes in its own folder (`run`) has one: jobs that start from one checkpoint are different continuations,
-    which must not write into one W&B run.
-    """
-    path = Path(resume).expanduser()
-    file = (path / "checkpoints" if path.is_dir() else path.parent) / RUN_ID
-    if _is_sweep() and not file.resolve().is_relative_to(run.resolve()):
-        log.info("W&B: a new run for each job of the sweep, also where they resume from the same checkpoint.")
-        return None
-    try:
-        found = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        log.info("W&B: a new run, as there is no id of the earlier one in %s.", file)
-        return None
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", found):
-        log.warning("W&B: a new run, as %s holds no id of a run.", file)
-        return None
-    return found
+        within(_FINISH_SECONDS + 10, "ending the run", run.finish)  # W&B's own limit comes first
 
 
 def _start(folder: Path, mode: str, resume: str | Path | None, options: dict[str, Any]) -> None:
     """Make the run of this training, and keep its id next to the checkpoints."""
     global _own_run
-    finish_wandb()  # of an earlier training that was left open
-    # An id of our own: one in the environment (WANDB_RUN_ID) would be shared by all jobs of a sweep, a seeded one by all runs of a seed.
-    run_id = (earlier_run_id(resume, folder) if resume else None) or secrets.token_hex(6)
-    _own_run = _init(mode, options | {"dir": str(folder), "id": run_id, "config": _settings_of(folder)})
-    _own_run.define_metric("trainer/global_step")  # as Lightning does
-    _own_run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+    folder.mkdir(parents=True, exist_ok=True)  # W&B turns to a temporary folder where there is none
+    earlier = earlier_run_id(resume, folder) if resume else None
+    # An id of our own: one in the environment would be shared by all jobs of a sweep, a seeded one by all runs of a seed.
+    run_id = os.environ["WANDB_RUN_ID"] if _by_agent() else earlier or secrets.token_hex(6)
+    parts = earlier_parts(resume, run_id) if resume and run_id == earlier else []
+    if mode == "online" and (left := waiting(parts)):
+        log.warning("W&B: offline, as an earlier part of the run is not uploaded. Upload all in one call: %s", _sync(*left, folder))
+        mode = "offline"
+    options = options | {"dir": str(folder), "id": run_id, "config": _settings_of(folder)}
+    _own_run = run = GuardedRun(_first_that_starts(mode, options, continues=run_id == earlier))
     try:
-        write_text(folder / "checkpoints" / RUN_ID, f"{_own_run.id}\n")
+        write_text(folder / "checkpoints" / RUN_ID, f"{run.id}\n")
     except OSError as error:
         log.warning("Cannot write the id of the W&B run in %s: %s. A resumed training will start a new W&B run.", folder, error)
+    run.define_metric("trainer/global_step")  # as Lightning does
+    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+    if (step := attempt("reading the earlier parts of the run", next_step, parts)) and step > run.step:
+        run.log({}, step=step, commit=False)  # rows of one `_step` in two parts would replace each other on the server
 
 
-def _init(mode: Any, options: dict[str, Any]) -> Any:
-    """Start a run next to whichever other run is open; offline where the server refuses or does not answer."""
+def _first_that_starts(mode: str, options: dict[str, Any], continues: bool) -> Any:
+    """A run as it is wanted, else an offline one, else an offline one without W&B's settings of the environment."""
+    ours = {name for name in os.environ if name.startswith("WANDB_")} - (set(_AGENT) if _by_agent() else set())
+    failures: list[Exception] = []
+    for kind, hidden in (*((kind, _hidden()) for kind in dict.fromkeys((mode, "offline"))), ("offline", ours)):
+        try:
+            with _environment(hidden):
+                run = _init(kind, options, continues)
+        except Exception as error:
+            failures.append(error)
+            if _other_run() is None:
+                _teardown()  # W&B's own process keeps the id of the run that failed
+            else:  # which would end the run of somebody else
+                options = options | {"id": secrets.token_hex(6)}
+            continue
+        if kind == "online":
+            log.info("W&B: %s", run.url)
+        elif mode == "online":
+            log.warning("W&B: offline (%s). Training goes on; upload the run later: %s", reason(failures[0]), _sync(Path(options["dir"])))
+        return run
+    raise failures[-1]
+
+
+def _init(mode: Any, options: dict[str, Any], continues: bool) -> Any:
+    """Start a run next to whichever other run is open."""
     import wandb
 
-    settings: dict[str, Any] = {"silent": True, "console": "off", "save_code": False, "disable_code": True, "disable_git": True}
-    settings["init_timeout"] = _INIT_SECONDS
-    if "finish_timeout" in wandb.Settings.model_fields:  # newer than our version floor; what is not uploaded then stays on disk
-        settings["finish_timeout"] = _FINISH_SECONDS
-    try:
-        with _without_environment():
-            # Without `resume` the server would begin the run of an id that it knows anew; offline it has no meaning, and W&B warns of it.
-            resume: Any = "allow" if mode == "online" else None
-            run = wandb.init(mode=mode, resume=resume, reinit="create_new", settings=wandb.Settings(**settings), **options)
-    except (wandb.errors.Error, OSError) as error:
-        if mode == "offline":
-            raise
-        log.info("W&B: offline (%s); `wandb sync` uploads the run later", str(error).partition("\n")[0])
-        if wandb.run is None:
-            wandb.teardown()  # W&B's own process keeps the id of the run that failed
-        else:  # which would end the run of somebody else
-            options = options | {"id": secrets.token_hex(6)}
-        return _init("offline", options)
-    if mode == "online":
-        log.info("W&B: %s", run.url)
-    return run
+    wanted: dict[str, Any] = {
+        "silent": True, "console": "off", "save_code": False, "disable_code": True, "disable_git": True, "login_timeout": _INIT_SECONDS,
+        "init_timeout": _INIT_SECONDS, "finish_timeout": _FINISH_SECONDS,
+    }  # fmt: skip
+    settings = wandb.Settings(**{name: value for name, value in wanted.items() if name in wandb.Settings.model_fields})
+    # Without `resume` the server would begin the run of an id that it knows anew. Offline it is written into the file, for `wandb sync`,
+    # which would append a part that does not continue anything when it uploads it once more.
+    resume: Any = "allow" if mode == "online" or continues else None
+    return wandb.init(mode=mode, resume=resume, reinit="create_new", settings=settings, **options)
+
+
+def _sync(*folders: Path) -> str:
+    """The command that uploads offline runs, given their own folders or run folders."""
+    return f"wandb sync {' '.join(str(f if f.name.startswith('offline-') else f / 'wandb' / 'offline-run-*') for f in folders)}"
+
+
+def _by_agent() -> bool:
+    """Whether `wandb agent` started this training and gave it an id; the jobs of `--multirun` cannot share that."""
+    return all(os.environ.get(name) for name in _AGENT[:2]) and not is_sweep()
+
+
+def _hidden() -> set[str]:
+    """Variables that would overrule what was decided and reported: the mode, and whether and which run is continued."""
+    return {"WANDB_MODE", "WANDB_RESUME", *(() if _by_agent() else _AGENT)}
 
 
 @contextmanager
-def _without_environment() -> Iterator[None]:
-    """Keep the environment from overruling what was decided and reported: the mode, and whether and which run is continued."""
-    names = ("WANDB_MODE", "WANDB_RUN_ID", "WANDB_RESUME")
-    before = {name: os.environ.pop(name) for name in names if name in os.environ}
+def _environment(hidden: set[str]) -> Iterator[None]:
+    """Hide variables of the environment from W&B."""
+    before = {name: os.environ.pop(name) for name in hidden if name in os.environ}
     try:
         yield
     finally:
@@ -189,19 +210,29 @@ def _has_key() -> bool:
     import wandb
 
     settings = wandb.setup().settings
-    if os.environ.get("WANDB_API_KEY") or settings.api_key or getattr(settings, "identity_token_file", None):
+    if os.environ.get("WANDB_API_KEY") or settings.api_key:
+        return True
+    if (token := settings.identity_token_file) and Path(token).is_file():  # without it W&B's own process ends
         return True
     host = urlsplit(os.environ.get("WANDB_BASE_URL") or str(settings.base_url)).netloc
     for file in (Path(os.environ.get("NETRC", "")), Path.home() / ".netrc", Path.home() / "_netrc"):
-        with suppress(NetrcParseError, OSError):
+        with suppress(Exception):  # any file that is none
             if file.is_file() and (found := netrc(str(file)).authenticators(host)) and found[2]:
                 return True
     return False
 
 
-def _is_sweep() -> bool:
-    """Whether this is a job of `--multirun`."""
-    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+def _other_run() -> Any:
+    """A run of somebody else that is open in this process, or None."""
+    return getattr(sys.modules.get("wandb"), "run", None)
+
+
+def _teardown() -> None:
+    """End W&B's own process, if it still runs."""
+    with suppress(Exception):
+        import wandb
+
+        wandb.teardown()
 
 
 def _settings_of(run: Path) -> dict[str, Any]:

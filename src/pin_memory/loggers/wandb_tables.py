@@ -1,13 +1,11 @@
 """The scores on the targets as W&B tables and bar charts."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pin_memory.loggers.wandb import own_run
 from pin_memory.utils.tables import STAND_IN_NOTE
-
-log = logging.getLogger(__name__)
+from pin_memory.utils.wandb_guard import attempt
 
 
 def log_targets(results: Mapping[str, Any], kinds: Sequence[str] = ("miou",)) -> None:
@@ -24,21 +22,19 @@ def log_targets(results: Mapping[str, Any], kinds: Sequence[str] = ("miou",)) ->
     """
     if (run := own_run()) is None:
         return
-    import wandb
-
     scores = {f"test/miou_{name}": target["miou"] for name, target in results["targets"].items()}
     summary = scores | {"test/mean_miou": results.get("mean_miou")}
     summary |= {"test/selection": results.get("selection"), "test/protocol": str(results.get("protocol"))}
     summary |= {"test/note": STAND_IN_NOTE if results.get("stand_in") else None}
-    try:
-        run.log(_tables(wandb, results, kinds))
-        run.summary.update({key: value for key, value in summary.items() if value is not None})
-    except (wandb.errors.Error, OSError) as error:  # the results lie in the run folder by now
-        log.warning("The scores on the targets could not be logged into W&B: %s", error)
+    run.summary.update({key: value for key, value in summary.items() if value is not None})
+    if tables := attempt("making the tables of the scores", _tables, results, kinds):
+        run.log(tables)
 
 
-def _tables(wandb: Any, results: Mapping[str, Any], kinds: Sequence[str]) -> dict[str, Any]:
+def _tables(results: Mapping[str, Any], kinds: Sequence[str]) -> dict[str, Any]:
     """The tables and bar charts by their names; None for a class without ground truth."""
+    import wandb
+
     targets, floors, stand_in = results["targets"], results.get("floors") or {}, results.get("stand_in")
     mark = " (STAND-IN)" if stand_in else ""
     names = dict.fromkeys(name for target in targets.values() for name in target["iou"])

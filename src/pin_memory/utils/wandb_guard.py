@@ -1,0 +1,74 @@
+"""The one door to W&B: whatever it raises, training goes on, and the log says so once."""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from threading import Thread
+from typing import Any, TypeVar
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_PARTS = ("config", "summary")  # attributes of a run with calls of their own
+_said: set[str] = set()
+
+
+def attempt(what: str, call: Callable[..., T], *args: Any, **kwargs: Any) -> T | None:
+    """Call what has to do with W&B, and return None where that fails.
+
+    W&B, its own process, the disk and PIL raise all sorts of errors, so none is named here. Each `what` is reported once for a run, a lost
+    connection to W&B's process once for all.
+    """
+    try:
+        return call(*args, **kwargs)
+    except Exception as error:
+        kind = "its own process, which has ended," if isinstance(error, ConnectionError) else what
+        if kind not in _said:
+            text = "W&B: %s failed (%s). Training goes on; metrics are in metrics.csv."
+            log.warning(text, kind, reason(error), exc_info=log.isEnabledFor(logging.DEBUG))
+        _said.add(kind)
+        return None
+
+
+def reason(error: BaseException) -> str:
+    """The kind of an error and the beginning of its message, in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".removesuffix(": ")
+
+
+def new_run() -> None:
+    """Report failures anew."""
+    _said.clear()
+
+
+def within(seconds: float, what: str, call: Callable[[], Any]) -> None:
+    """Attempt a call that may hang; after `seconds` go on without it."""
+    thread = Thread(target=attempt, args=(what, call), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        log.warning("W&B: %s has not ended after %.0f s and is left alone. What was logged is in the run folder.", what, seconds)
+
+
+class GuardedRun:
+    """A W&B run, or its configuration or summary, of which no call ends a training; everything else is as W&B has it."""
+
+    def __init__(self, target: Any) -> None:
+        self.__dict__["_target"] = target
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what pickle and copy look for
+            raise AttributeError(name)
+        value = getattr(self._target, name)
+        if name in _PARTS:
+            return GuardedRun(value)
+        return partial(attempt, f"run.{name}", value) if callable(value) else value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        attempt(f"run.{name} =", setattr, self._target, name, value)
+
+    def __getitem__(self, key: str) -> Any:
+        return self._target[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        attempt(f"run[{key!r}] =", self._target.__setitem__, key, value)
