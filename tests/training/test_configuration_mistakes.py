@@ -42,7 +42,7 @@ def nothing_heavy(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("too late")
 
-    monkeypatch.setattr(backbones, "_pretrained_state", refuse)
+    monkeypatch.setattr(backbones, "pretrained_state", refuse)
     monkeypatch.setattr("pin_memory.domains.readers.base.read_rgb", refuse)
     monkeypatch.setattr(Trainer, "fit", refuse)
 

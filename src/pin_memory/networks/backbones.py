@@ -1,6 +1,5 @@
 """ImageNet backbones from torchvision, cut into the stages that DeepLab taps."""
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -11,8 +10,8 @@ from torch.utils.checkpoint import checkpoint
 from torchvision.models.resnet import Bottleneck
 
 from pin_memory.networks.instance_norm import KINDS, NormalisedBlock, place_instance_norms
+from pin_memory.networks.pretrained import pretrained_state
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.utils.safe_load import load_weights_only
 
 DEPTHS = (18, 34, 50, 101)
 _DILATIONS = {8: (2, 4), 16: (1, 2), 32: (1, 1)}
@@ -39,7 +38,8 @@ class ResNetBackbone(nn.Module):
     Args:
         depth: 18, 34, 50 or 101.
         output_stride: Input size over deep feature size: 8, 16 or 32.
-        pretrained: `imagenet` for torchvision's weights (`IMAGENET1K_V1`), the path of a state dict file, or None for random weights.
+        pretrained: `imagenet` for torchvision's weights (`IMAGENET1K_V1`), the path of a file with such weights, also in a
+            wrapper of a training's, or None for random weights.
         instance_norm: `ibn` for learned instance norms after the stem and at the end of stages 1 and 2 (IBN-Net), `isw` for plain ones
             there, whose maps are returned for the whitening loss (RobustNet), or `none`.
         stride_in_1x1: Bottleneck blocks stride in their first 1x1 convolution (the original ResNet, and the released DeepLabV2) instead of
@@ -70,7 +70,7 @@ class ResNetBackbone(nn.Module):
             raise ConfigurationError(f"network.backbone.instance_norm={instance_norm}: expected one of {', '.join(KINDS)}.")
         net = getattr(torchvision.models, f"resnet{depth}")(weights=None)
         if pretrained is not None:
-            net.load_state_dict(_pretrained_state(depth, pretrained), strict=True)
+            net.load_state_dict(pretrained_state(depth, pretrained), strict=True)
         if instance_norm != "none":
             place_instance_norms(net, affine=instance_norm == "ibn")
         self.stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
@@ -131,40 +131,6 @@ def _stride_in_1x1(backbone: nn.Module) -> None:
     for block in backbone.modules():
         if isinstance(block, Bottleneck):
             block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
-
-
-def _pretrained_state(depth: int, source: str) -> dict[str, Tensor]:
-    """ImageNet weights by name or file, with the classifier that `load_state_dict` expects; no code in them is run."""
-    advice = (
-        "Give a file with network.backbone.pretrained=FILE (a torchvision state dict saved with torch.save),"
-        " or train from random weights on purpose with network.backbone.pretrained=null."
-    )
-    reference = getattr(torchvision.models, f"resnet{depth}")(weights=None).state_dict()
-    try:
-        if source == "imagenet":
-            weights = torchvision.models.get_model_weights(f"resnet{depth}")["IMAGENET1K_V1"]
-            state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-        else:
-            state = load_weights_only(Path(source).expanduser())
-    except Exception as error:  # network, disk, pickle: whatever it was, the user has the same two ways out
-        raise ConfigurationError(f"network: could not get the pretrained ResNet-{depth} weights ({source}): {error}\n{advice}") from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else {}
-    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
-        raise ConfigurationError(f"network: {source} is no state dict of tensors by name.\n{advice}")
-    given, expected = _without_classifier(state), _without_classifier(reference)
-    wrong = [k for k in given if k not in expected or given[k].shape != expected[k].shape]
-    missing = [k for k in expected if k not in given and not k.endswith("num_batches_tracked")]  # which the oldest files lack
-    if wrong or missing:
-        raise ConfigurationError(
-            f"network: {source} does not fit ResNet-{depth}: {len(wrong)} tensors of another name or shape, {len(missing)} missing; first"
-            f" {(wrong + missing)[0]}.\n{advice}"
-        )
-    return reference | given
-
-
-def _without_classifier(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of the convolutional part."""
-    return {k: v for k, v in state.items() if not k.startswith("fc.")}
 
 
 def checkpointed(module: nn.Module, *inputs: Any) -> Any:
