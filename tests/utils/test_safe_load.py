@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pin_memory.utils.errors import ConfigurationError, DataError
-from pin_memory.utils.safe_load import load_arrays, load_weights_only, read_json, read_yaml
+from pin_memory.utils.safe_load import load_arrays, load_weights_only, read_json, read_json_or, read_yaml
 
 
 def test_json_has_a_size_and_a_depth(tmp_path: Path) -> None:
@@ -68,3 +68,11 @@ def test_json_and_yaml_in_another_encoding_say_so(tmp_path: Path) -> None:
     for read in (read_json, read_yaml):
         with pytest.raises(ValueError, match="line 2 holds the byte 0xf6, which is no UTF-8"):
             read(tmp_path / "a")
+
+
+def test_a_record_that_cannot_be_read_is_passed_over_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert read_json_or(tmp_path / "nowhere.json", 1) == 1
+    assert not caplog.text
+    (tmp_path / "a.json").write_bytes('{"a": "Köln"}'.encode("latin-1"))
+    assert read_json_or(tmp_path / "a.json", {}) == {}
+    assert f"{tmp_path / 'a.json'} is no readable JSON and is passed over: line 1 holds the byte 0xf6" in caplog.text

@@ -6,6 +6,7 @@ imported by the functions that need them, since this module is imported before e
 
 import errno
 import json
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from pin_memory.utils.files import read_text
 
 if TYPE_CHECKING:
     import numpy as np
+
+log = logging.getLogger(__name__)
 
 MAX_JSON_BYTES = 2**29  # bytes of a JSON file: 512 MiB; the annotations of a complete data set take tens of megabytes
 _CALLED = re.compile(r"GLOBAL `?([\w.]+)")
@@ -36,10 +39,13 @@ def read_json(path: Path, limit: int = MAX_JSON_BYTES) -> Any:
 
 
 def read_json_or(path: Path, default: Any) -> Any:
-    """Read a JSON file; `default` where there is none that can be read."""
+    """Read a JSON file; `default` where there is none that can be read, with a warning where there is one."""
     try:
         return read_json(path)
-    except (OSError, ValueError):
+    except OSError:
+        return default
+    except ValueError as error:
+        log.warning("%s is no readable JSON and is passed over: %s", path, error)
         return default
 
 
