@@ -19,7 +19,7 @@ from pin_memory.domains.stand_ins.writers import StandIns
 from pin_memory.evaluation.evaluate import evaluate
 from pin_memory.networks import backbones
 from pin_memory.runs.checkpoints import check_same_classes
-from pin_memory.training.checks import check_settings
+from pin_memory.training.checks import check_settings, slow_precision
 from pin_memory.training.run import train
 from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import ConfigurationError
@@ -182,6 +182,43 @@ def test_settings_that_exclude_one_another(sets: Path, tmp_path: Path, overrides
 def test_a_gpu_that_is_not_there(sets: Path, tmp_path: Path, accelerator: str) -> None:
     """Says what to take instead."""
     assert "Set trainer.accelerator=cpu, or auto" in message_of(sets, tmp_path / "run", f"trainer.accelerator={accelerator}")
+
+
+@pytest.mark.parametrize(
+    ("settings", "instructions", "machine", "said"),
+    [
+        (("trainer.precision=bf16-mixed",), (), "x86_64", True),
+        (("trainer.precision=bf16-mixed", "trainer.accelerator=auto"), (), "AMD64", True),
+        (("trainer.precision=bf16-mixed", "dry_run=true"), (), "x86_64", True),
+        (("trainer.precision=bf16-mixed",), ("avx512_bf16",), "x86_64", False),
+        (("trainer.precision=bf16-mixed",), ("amx_tile",), "x86_64", False),
+        (("trainer.precision=bf16-mixed",), (), "aarch64", False),
+        (("trainer.precision=32-true",), (), "x86_64", False),
+        (("trainer.precision=64-true",), (), "x86_64", False),
+    ],
+)
+def test_a_precision_that_the_processor_emulates_is_reported(
+    settings: tuple[str, ...], instructions: tuple[str, ...], machine: str, said: bool,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """Before data are looked for, and in the plan of a dry run."""
+    for name in ("avx512_bf16", "amx_tile"):
+        monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", lambda name=name: name in instructions)
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    cfg = composed("train", "experiment=demo", *settings)
+    with caplog.at_level("WARNING"):
+        check_settings(cfg)
+    assert ("no bfloat16 arithmetic" in caplog.text) == said
+    assert ("twelve times" in (slow_precision(cfg.trainer) or "")) == said
+
+
+def test_a_gpu_is_not_asked_for_a_processors_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pin_memory.training.checks.computes_bfloat16", lambda: False)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    for accelerator in ("auto", "gpu", "cuda"):
+        cfg = composed("train", "experiment=demo", "trainer.precision=bf16-mixed", f"trainer.accelerator={accelerator}")
+        assert slow_precision(cfg.trainer) is None
 
 
 def test_no_validation_before_the_end_is_said_but_allowed(caplog: pytest.LogCaptureFixture) -> None:

@@ -99,6 +99,7 @@ PLAN: dict[str, Any] = {
 
 
 def test_the_text_of_a_plan() -> None:
+    assert "precision   emulated, slow\n" in as_text(PLAN | {"slow_precision": "emulated, slow"}) + "\n"
     text = as_text(PLAN)
     for part in (
         "a 2,975, b 10 training images", "3,072 MiB on the GPU", "100; 20 of them are made", "1.50 s", "about 2 min 00 s", "not tested",

@@ -18,6 +18,7 @@ from pin_memory.callbacks.progress import describe_seconds
 from pin_memory.domains import MultiSourceDataModule
 from pin_memory.methods import Method
 from pin_memory.methods.memory_learning import MemoryLearning
+from pin_memory.training.checks import slow_precision
 from pin_memory.training.trainer import build_trainer
 from pin_memory.utils.distributed import is_first
 
@@ -98,6 +99,7 @@ def plan_of(
         "method": method.name,
         "network": choices.get("network", ""),
         "precision": cfg.trainer.precision,
+        "slow_precision": slow_precision(cfg.trainer),
         "parameters": sum(parameter.numel() for parameter in parameters),
         "trained": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
         "losses": probe.losses,
@@ -139,6 +141,8 @@ def as_text(plan: Mapping[str, Any]) -> str:
         "duration": duration,
         "folder": plan["run"],
     }
+    if slow := plan.get("slow_precision"):
+        rows["precision"] = slow
     head = f"Plan of {plan['name']} (dry run; {STEPS} iterations were made, nothing of them is kept)"
     return "\n".join([head, *(f"  {title:<11} {text}" for title, text in rows.items())])
 

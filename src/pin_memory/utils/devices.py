@@ -1,4 +1,6 @@
-"""Names of devices."""
+"""Names of devices, and what a processor can do."""
+
+import platform
 
 from pin_memory.utils.errors import ConfigurationError
 
@@ -15,3 +17,11 @@ def choose_device(device: str) -> str:
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise ConfigurationError(f"device={device}: PyTorch finds {torch.cuda.device_count()} GPUs here. Choose device=auto or device=cpu.")
     return device
+
+
+def computes_bfloat16() -> bool:
+    """Whether this processor has instructions for bfloat16 (AVX512_BF16 or AMX of x86), or may have: elsewhere PyTorch does not say."""
+    import torch
+
+    known = [getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile")]
+    return platform.machine().lower() not in ("x86_64", "amd64") or any(ask is None or ask() for ask in known)
