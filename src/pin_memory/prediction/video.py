@@ -1,6 +1,7 @@
 """A video, frame by frame: written back as a video in the network's colours, and, where that is requested, as files per frame."""
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import islice
@@ -102,6 +103,10 @@ def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
     """A video to read, which has a size and a frame rate."""
     if not path.is_file():
         raise DataError(f"{path}: no such file")
+    # Lines of FFmpeg and OpenCV would drown the message. OpenCV asks for FFmpeg's level when it opens its first video.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     capture = cv2.VideoCapture(str(path))
     try:
         if not capture.isOpened() or min(_size(capture)) <= 0:
@@ -112,6 +117,7 @@ def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
         yield capture
     finally:
         capture.release()
+        cv2.utils.logging.setLogLevel(level)
 
 
 def _size(capture: cv2.VideoCapture) -> tuple[int, int]:

@@ -91,6 +91,7 @@ class BadSamples:
         if name in self.names:
             return
         self.names.append(name)
+        fault = " ".join(line.strip() for line in fault.splitlines())  # one line for each
         log.warning("%s: %s is left out of training, others take its place (bad sample %d of %d). %s",
                     domain, name, len(self.names), samples, fault)  # fmt: skip
         if len(self.names) > self.limit * samples:
