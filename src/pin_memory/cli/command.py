@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pin_memory.cli import yaml_files
 from pin_memory.cli.errors import Mistake, explain
+from pin_memory.cli.quoting import expand_home
 from pin_memory.cli.unread import UnreadError, refuse_unread
 from pin_memory.runs.own_folder import keeping_records
 from pin_memory.utils.config import config_directory
@@ -78,7 +79,7 @@ class _JobFailed(Exception):  # noqa: N818 - it carries an exit code, the messag
 def _start(task: Task, config_name: str, prepare: Callable[[Sequence[str]], list[str]]) -> None:
     """Call Hydra, which reads `sys.argv`; show the table of a sweep also when its launcher breaks or Ctrl-C ends it."""
     try:
-        sys.argv[1:] = prepare(sys.argv[1:])
+        sys.argv[1:] = prepare(expand_home(sys.argv[1:]))
         yaml_files.install()
         hydra.main(version_base="1.3", config_path=str(config_directory()), config_name=config_name)(task)()
     except BaseException:

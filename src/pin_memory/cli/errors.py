@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +11,18 @@ from typing import NamedTuple
 
 import yaml
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    GrammarParseError,
+    InterpolationResolutionError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
 
+from pin_memory.cli.quoting import escaped, for_shell, literal
 from pin_memory.cli.unread import arguments, no_such_setting
 from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import ResourceError, UserError
@@ -88,6 +97,8 @@ def explain(error: BaseException) -> Mistake | None:
         if isinstance(link, UserError):
             return Mistake(_text(link), link.exit_code)
     if isinstance(error, HydraException) and not isinstance(error, InstantiationException):
+        if advice := _quoting(error):
+            return Mistake(advice)
         cause = error.__cause__
         if isinstance(cause, ConfigAttributeError | ConfigKeyError) and isinstance(cause.parent_node, DictConfig) and cause.full_key:
             return Mistake(_no_such_key(str(error), cause.full_key, str(cause.key), cause.parent_node))
@@ -107,6 +118,19 @@ def explain(error: BaseException) -> Mistake | None:
         if message := _storage(link) or _setting(link):
             return Mistake(message)
     return None
+
+
+def _quoting(error: HydraException) -> str | None:
+    """How a value is typed that Hydra reads otherwise than it is meant; None where that is not the fault."""
+    given = sys.argv[1:]
+    if isinstance(error, OverrideParseException):
+        place = given.index(error.override) if error.override in given else 0
+        return literal(error.override, given[place - 1] if place else None)
+    ambiguous = next((argument for argument in given if str(error).startswith(f"Ambiguous value for argument '{argument}'")), "")
+    if not ambiguous or not (advice := literal(ambiguous)):
+        return None
+    key, _, value = ambiguous.partition("=")
+    return f"{advice}\nA list is {for_shell(f'{key}=[{value}]')}; several runs, one with each value, are a sweep: add -m."
 
 
 def _no_such_key(text: str, full_key: str, key: str, place: DictConfig) -> str:
@@ -193,7 +217,8 @@ def _setting(error: BaseException) -> str | None:
         is_mistake = "Error locating target" in str(error) or isinstance(error.__cause__, TypeError | ValueError | None)
         return f"{error}\n{_WHERE}" if is_mistake else None
     if isinstance(error, OmegaConfBaseException):
-        return f"{error}\n{_WHERE}"
+        advice = escaped(sys.argv[1:]) if isinstance(error, InterpolationResolutionError | GrammarParseError) else None
+        return f"{error}\n{advice or _WHERE}"
     if type(error).__name__ == "ValidationError":  # pydantic's, of a class of another library; by name, to import it nowhere
         return f"A setting is outside its range: {error}\n{_WHERE}"
     if isinstance(error, yaml.YAMLError) or "integer string conversion" in str(error):  # Python's limit on the digits of a number

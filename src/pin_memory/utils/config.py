@@ -1,5 +1,6 @@
 """Where the configuration files lie, and settings as plain containers."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,3 +24,9 @@ def plain(config: Any) -> dict[str, Any]:
     content = OmegaConf.to_container(config, resolve=False)
     assert isinstance(content, dict)
     return {str(key): value for key, value in content.items()}
+
+
+def quoted(value: object) -> str:
+    """A value in the quotes with which Hydra takes it as it stands: backslashes double before a quote, and `${` begins no reference."""
+    text = str(value).replace("${", "\\${")
+    return "'" + re.sub(r"(\\*)('|$)", lambda end: 2 * end[1] + ("\\'" if end[2] else ""), text) + "'"

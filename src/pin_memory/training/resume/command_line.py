@@ -19,7 +19,7 @@ from pin_memory.runs.old_settings import is_gone
 from pin_memory.runs.own_folder import HYDRA_FOLDER
 from pin_memory.runs.trusted import refusal
 from pin_memory.training.resume.find import find_unfinished, given_directory
-from pin_memory.utils.config import config_directory
+from pin_memory.utils.config import config_directory, quoted
 from pin_memory.utils.errors import ConfigurationError
 
 AUTO = "auto"  # the value of `resume` for the newest unfinished run of the same settings
@@ -59,7 +59,7 @@ def with_recorded_settings(arguments: Sequence[str]) -> list[str]:
         arguments, given = _without(arguments, given, "resume")
         if found is None:
             return [*arguments, "resume=null"]
-        resume, given = str(found), [*given, *_parsed([f"resume={_quoted(found)}"])]
+        resume, given = str(found), [*given, *_parsed([f"resume={quoted(found)}"])]
     run, folder = Path(resume).expanduser(), _value(given, _FOLDER)
     elsewhere = folder is not None and Path(folder).expanduser().resolve() != run.resolve()
     if elsewhere or not ((run / HYDRA_FOLDER).is_dir() or (run / "checkpoints").is_dir()):
@@ -84,7 +84,7 @@ def _completed(flags: list[str], given: list[_Given], run: RunFolder, trust: Seq
     for setting in recorded:
         if setting.text in merged and setting.key not in keys:
             _check_recorded(setting, run, trust)
-    return [*flags, *_config_directory(flags, run), *merged, f"{_FOLDER}={_quoted(run.path)}"]
+    return [*flags, *_config_directory(flags, run), *merged, f"{_FOLDER}={quoted(run.path)}"]
 
 
 def _merged(recorded: Iterable[_Given], given: Iterable[_Given]) -> list[str]:
@@ -126,7 +126,7 @@ def _moved_data(run: RunFolder) -> list[_Given]:
     data = paths.get("data") if isinstance(paths, dict) else None
     if before is None or data is None or before.resolve() == Path.cwd().resolve():
         return []
-    return _parsed([f"paths.data={_quoted(before / data)}"])
+    return _parsed([f"paths.data={quoted(before / data)}"])
 
 
 def _config_directory(flags: Sequence[str], run: RunFolder) -> list[str]:
@@ -167,8 +167,3 @@ def _without(arguments: Sequence[str], given: Sequence[_Given], key: str) -> tup
     """The command line without a setting: arguments, and the settings among them."""
     texts = {setting.text for setting in given if setting.key == key}
     return [argument for argument in arguments if argument not in texts], [setting for setting in given if setting.key != key]
-
-
-def _quoted(path: Path) -> str:
-    """A path as a value that Hydra's grammar takes as it is."""
-    return "'" + str(path).replace("'", "\\'") + "'"
