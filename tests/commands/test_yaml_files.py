@@ -53,6 +53,8 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "no package": (WITHOUT.encode(), "expected the line `# @package _global_` at its top"),
     "no package sign": (EXPERIMENT.replace("@", "", 1).encode(), "expected the line `# @package _global_` at its top"),
     "package below": ((WITHOUT + "# @package _global_\n").encode(), "line 8: .* below it, where it has no effect"),
+    "blanks of a web page": (EXPERIMENT.replace("      root", "\u00a0     root").encode(), "line 7: indented with a blank that YAML"),
+    "wide blanks": (EXPERIMENT.replace("  sources", "\u3000sources").encode(), "line 5: indented with a blank that YAML"),
     "an id twice": (EXPERIMENT.replace("2: car", "1: car").encode(), "line 8: the key 1 comes twice"),
     "an id in two ways": (EXPERIMENT.replace("1: road, 2: car", "8: road, 010: car").encode(), r"the key 010 .* \(8 is the same\)"),
     "an id and a truth value": (EXPERIMENT.replace("2: car", "yes: car").encode(), r"the key yes comes twice \(1 is the same\)"),

@@ -16,7 +16,7 @@ from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.files import read_text
 
-_PACKAGE = re.compile(r"#\s*@package\s*[:=]?\s*[\"']?([\w.]+)[\"']?\s*(#.*)?")
+_PACKAGE = re.compile(r"#\s*@package\s*[:=]?\s*[\"']?([^\s\"'#:=]+)[\"']?\s*(#.*)?")
 _ABOVE_SETTINGS = re.compile(r"(#|---|%).*|")
 _SETTINGS_AT_THE_TOP = ("experiment", "sweep")  # groups whose files mean nothing without a package line
 
@@ -37,6 +37,9 @@ class FileConfigSource(file_config_source.FileConfigSource):
             text = re.sub(r"[ \t]+$", "", read_text(path), flags=re.MULTILINE)  # PyYAML refuses a tab at the end of a line
         except ValueError as error:
             raise ConfigurationError(f"{path} cannot be read: {error}") from error
+        if odd := re.search(r"^ *([^\S \t\n])", text, re.MULTILINE):
+            place = f"{path}, line {text.count(chr(10), 0, odd.start()) + 1}"
+            raise ConfigurationError(f"{place}: indented with a blank that YAML does not know ({odd[1]!r}). Use plain spaces.")
         config: Any = OmegaConf.load(_Named(text, path))
         if not path.is_relative_to(config_directory()):  # those that are shipped are tested
             _refuse_repeated_keys(path, text)

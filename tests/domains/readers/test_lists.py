@@ -90,6 +90,17 @@ def test_another_number_is_no_near_match(tmp_path: Path) -> None:
     assert "nearly" not in str(error.value)
 
 
+def test_labels_may_be_named(tmp_path: Path) -> None:
+    """Of pairs whose names differ; a wrong pair is none."""
+    files = [Sample(name, Path(f"images/{name}.png"), Path(f"labels/{name}_mask.png")) for name in ("a", "b")]
+    for text in ("labels/b_mask.png\n", "images/b.png,labels/b_mask.png\n", "labels/b_mask.png images/b.png\n"):
+        (tmp_path / "train.txt").write_text(text)
+        assert listed(files, tmp_path / "train.txt", "train", "Own data") == files[1:]
+    (tmp_path / "train.txt").write_text("images/a.png labels/b_mask.png\n")
+    with pytest.raises(DataError, match="could mean several images, such as"):
+        listed(files, tmp_path / "train.txt", "train", "Own data")
+
+
 class TestOwnFolders:
     """Files whose names are spelt differently in Unicode on disk and in the settings, as copies from other systems are."""
 

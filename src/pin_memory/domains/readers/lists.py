@@ -21,7 +21,7 @@ Index = Mapping[str, Sequence[Sample]]
 
 
 def index_samples(samples: Sequence[Sample]) -> Index:
-    """Index samples by stem of the image, by name, and, where several have a stem, by the end of the path that tells them apart."""
+    """Index samples by stem of the image, by name, where several have a stem by the end of the path that tells them apart, and by label."""
     by_name: dict[str, list[Sample]] = {}
     stems = Counter(sample.image.stem for sample in samples)
     for sample in samples:
@@ -31,7 +31,10 @@ def index_samples(samples: Sequence[Sample]) -> Index:
             names |= set(_ends(sample.image.with_suffix("").as_posix(), "/"))
         for name in {composed(name) for name in names}:
             by_name.setdefault(name, []).append(sample)
-    return by_name
+    by_label: dict[str, list[Sample]] = {}
+    for sample in samples:
+        by_label.setdefault(composed(sample.label.stem), []).append(sample)
+    return by_label | by_name
 
 
 def read_lines(path: Path, split: str) -> list[str]:
