@@ -19,6 +19,8 @@ class WandbServer:
         requests: Path and body of what came.
         files: Lines of each file of the stream of a run (`wandb-history.jsonl`), by the run's id, with the offset they were sent to.
         runs: Variables of the last upsert, by the run's id.
+        sweep: The text of a sweep file, for `wandb agent`.
+        proposals: Values of its parameters by the run's id, given to agents one after the other.
     """
 
     def __init__(self, behaviour: str = "answers", then: str = "") -> None:
@@ -26,6 +28,7 @@ class WandbServer:
         self.requests: list[tuple[str, Any]] = []
         self.files: dict[str, dict[str, dict[int, str]]] = {}
         self.runs: dict[str, dict[str, Any]] = {}
+        self.sweep, self.proposals = "", dict[str, dict[str, Any]]()
         self._over = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"site": self}))
         self._server.daemon_threads = True
@@ -63,6 +66,12 @@ class WandbServer:
                 kept |= {content["offset"] + index: line for index, line in enumerate(content["content"])}
             return {"limits": {}}
         query, variables = str(body.get("query", "")) if isinstance(body, dict) else "", body.get("variables") or {} if body else {}
+        if "SweepWithRuns" in query:
+            return {"data": {"project": {"sweep": {"id": "s", "name": "s", "config": self.sweep, "runs": {"edges": []}}}}}
+        if "CreateAgent" in query:
+            return {"data": {"createAgent": {"agent": {"id": "agent"}}}}
+        if "agentHeartbeat" in query:
+            return {"data": {"agentHeartbeat": {"agent": {"id": "agent"}, "commands": json.dumps(self._commands())}}}
         if "upsertBucket" in query:
             run_id = str(variables.get("name"))
             before = self.runs.get(run_id)
@@ -76,6 +85,14 @@ class WandbServer:
             return {"data": {"createRunFiles": {"runID": "r", "uploadHeaders": [], "files": files}}}
         viewer = {"id": "u", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}
         return {"data": {"viewer": viewer, "serverInfo": {"cliVersionInfo": {}, "latestLocalVersionInfo": None}}}
+
+    def _commands(self) -> list[dict[str, Any]]:
+        """The next proposal, or none."""
+        if not self.proposals:
+            return []
+        run_id = next(iter(self.proposals))
+        values = {name: {"value": value} for name, value in self.proposals.pop(run_id).items()}
+        return [{"type": "run", "run_id": run_id, "program": "pin_memory.train", "args": values}]
 
     def _bucket(self, run_id: str, variables: dict[str, Any]) -> dict[str, Any]:
         project = {"id": "p", "name": variables.get("project") or "p", "entity": {"id": "e", "name": "me"}}

@@ -16,6 +16,7 @@ from pin_memory.loggers import RUN_ID, finish_wandb, wandb_logger
 from pin_memory.loggers import wandb as wandb_module
 from pin_memory.loggers.wandb_parts import earlier_parts, next_step
 from pin_memory.utils.config import config_directory
+from tests.helpers.tiny_run import TINY
 from tests.helpers.wandb_records import OfflineRun, read_parts
 from tests.helpers.wandb_server import WandbServer
 
@@ -233,12 +234,35 @@ class TestAgent:
         assert (second.history["_step"], second.resume) == (([2], True) if given == "run7" else ([0], False))
 
 
+@pytest.mark.slow
+def test_wandb_agent_trains_what_the_server_proposes(tmp_path: Path) -> None:
+    """With the documented sweep file, whose runs are made tiny."""
+    tiny = "".join(f"  - {override}\n" for override in [*TINY, "hydra.run.dir=run"])
+    with WandbServer() as server:
+        server.sweep = documented_sweep().replace("  - test=false", f"{tiny}  - test=false")
+        server.proposals = {"run7": {"optimizer.lr": 0.02, "seed": 3}}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")} | server.environment
+        environment |= {"HOME": str(tmp_path), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+        command = [sys.executable, "-m", "wandb", "agent", "--count", "1", "me/theirs/sweep9"]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=400, check=False)
+        assert done.returncode == 0, done.stderr
+        assert set(server.runs) == {"run7"}, done.stderr
+        assert (server.runs["run7"]["sweep"], server.runs["run7"]["project"]) == ("sweep9", "theirs")
+        assert [row["val/miou"] for row in server.history("run7") if "val/miou" in row]
+    config = OmegaConf.load(tmp_path / "run" / "config.yaml")
+    assert (config.optimizer.lr, config.seed) == (0.02, 3)
+
+
+def documented_sweep() -> str:
+    """The text of the sweep file."""
+    return DASHBOARDS.read_text(encoding="utf-8").split("# sweep.yaml\n")[1].split("```")[0]
+
+
 def test_the_documented_sweep_file_gives_settings_that_compose() -> None:
     """Through W&B's own making of the command line."""
     from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
-    text = DASHBOARDS.read_text(encoding="utf-8")
-    sweep: Any = OmegaConf.to_container(OmegaConf.create(text.split("# sweep.yaml\n")[1].split("```")[0]), resolve=False)
+    sweep: Any = OmegaConf.to_container(OmegaConf.create(documented_sweep()), resolve=False)
     values = {name: {"value": parameter["values"][0]} for name, parameter in sweep["parameters"].items()}
     made = create_sweep_command_args({"args": values})
     words = {"${program}": [sweep["program"]], "${args_no_hyphens}": made["args_no_hyphens"]}

@@ -66,8 +66,8 @@ class WandbMedia(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the pictures, those of a target together."""
         run = wandb_run(trainer)
-        if run is not None and self._pictures:
-            run.log({**self._pictures, "trainer/global_step": trainer.global_step})
+        for name, pictures in self._pictures.items() if run is not None else ():  # one that cannot be written takes no other with it
+            run.log({name: pictures, "trainer/global_step": trainer.global_step})
         self._pictures = {}
 
     def _picture(self, trainer: Trainer, outputs: Any, batch: dict[str, Any]) -> Any:
@@ -89,9 +89,9 @@ class WandbMedia(Callback):
         pairs = similarity(memory.items.detach().float().cpu().numpy())
         title = f"cosine similarity of the memory items, step {trainer.global_step}"
         picture = heat_map(pairs, trainer.datamodule.label_space.names, title)  # type: ignore[attr-defined]
-        logged = {"memory/similarity": wandb.Image(picture, caption=title), "trainer/global_step": trainer.global_step}
-        mean = float(mean_similarity(pairs))
-        run.log(logged if np.isnan(mean) else logged | {"memory/mean_similarity": mean})
+        if not np.isnan(mean := float(mean_similarity(pairs))):
+            run.log({"memory/mean_similarity": mean, "trainer/global_step": trainer.global_step})
+        run.log({"memory/similarity": wandb.Image(picture, caption=title), "trainer/global_step": trainer.global_step})
 
 
 def wandb_run(trainer: Trainer) -> Any:

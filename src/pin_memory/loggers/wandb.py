@@ -8,21 +8,20 @@ import secrets
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from netrc import netrc
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.loggers import WandbLogger
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pin_memory.loggers.wandb_key import has_key
 from pin_memory.loggers.wandb_parts import RUN_ID, earlier_parts, earlier_run_id, is_sweep, next_step, waiting
 from pin_memory.utils.distributed import is_first
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.files import write_text
-from pin_memory.utils.wandb_guard import GuardedRun, attempt, new_run, reason, within
+from pin_memory.utils.wandb_guard import GuardedRun, attempt, lost, new_run, reason, within
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +98,7 @@ def wandb_mode(mode: str = "auto") -> tuple[str, str]:
         return "offline", f"WANDB_MODE={mode} is none of {', '.join(MODES)}"
     try:
         with _environment(_hidden()):
-            if not _has_key():
+            if not has_key():
                 return "offline", "no API key found: `wandb login` stores one, `wandb sync` uploads the run later"
     except Exception as error:  # settings that W&B refuses, a package that cannot be imported
         return "offline", f"W&B does not start: {reason(error)}"
@@ -117,6 +116,8 @@ def finish_wandb() -> None:
     run, _own_run = _own_run, None
     if run is not None:
         within(_FINISH_SECONDS + 10, "ending the run", run.finish)  # W&B's own limit comes first
+    if lost():
+        _teardown()  # or no later run would start
 
 
 def _start(folder: Path, mode: str, resume: str | Path | None, options: dict[str, Any]) -> None:
@@ -203,23 +204,6 @@ def _environment(hidden: set[str]) -> Iterator[None]:
         yield
     finally:
         os.environ.update(before)
-
-
-def _has_key() -> bool:
-    """Whether W&B would find credentials without asking: in the environment, its settings, or the user's netrc file."""
-    import wandb
-
-    settings = wandb.setup().settings
-    if os.environ.get("WANDB_API_KEY") or settings.api_key:
-        return True
-    if (token := settings.identity_token_file) and Path(token).is_file():  # without it W&B's own process ends
-        return True
-    host = urlsplit(os.environ.get("WANDB_BASE_URL") or str(settings.base_url)).netloc
-    for file in (Path(os.environ.get("NETRC", "")), Path.home() / ".netrc", Path.home() / "_netrc"):
-        with suppress(Exception):  # any file that is none
-            if file.is_file() and (found := netrc(str(file)).authenticators(host)) and found[2]:
-                return True
-    return False
 
 
 def _other_run() -> Any:

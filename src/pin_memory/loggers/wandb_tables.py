@@ -27,8 +27,8 @@ def log_targets(results: Mapping[str, Any], kinds: Sequence[str] = ("miou",)) ->
     summary |= {"test/selection": results.get("selection"), "test/protocol": str(results.get("protocol"))}
     summary |= {"test/note": STAND_IN_NOTE if results.get("stand_in") else None}
     run.summary.update({key: value for key, value in summary.items() if value is not None})
-    if tables := attempt("making the tables of the scores", _tables, results, kinds):
-        run.log(tables)
+    for name, table in (attempt("making the tables of the scores", _tables, results, kinds) or {}).items():
+        run.log({name: table})  # one that cannot be written takes no other with it
 
 
 def _tables(results: Mapping[str, Any], kinds: Sequence[str]) -> dict[str, Any]:

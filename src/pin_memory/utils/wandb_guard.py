@@ -11,19 +11,22 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _PARTS = ("config", "summary")  # attributes of a run with calls of their own
+_LOST = "its own process, which has ended,"
 _said: set[str] = set()
 
 
 def attempt(what: str, call: Callable[..., T], *args: Any, **kwargs: Any) -> T | None:
     """Call what has to do with W&B, and return None where that fails.
 
-    W&B, its own process, the disk and PIL raise all sorts of errors, so none is named here. Each `what` is reported once for a run, a lost
-    connection to W&B's process once for all.
+    W&B, its own process, the disk and PIL raise all sorts of errors, so none is named here. Each `what` is reported once for a run. When
+    the connection to W&B's process is lost, nothing is called until there is a new run.
     """
+    if lost():
+        return None
     try:
         return call(*args, **kwargs)
     except Exception as error:
-        kind = "its own process, which has ended," if isinstance(error, ConnectionError) else what
+        kind = _LOST if isinstance(error, ConnectionError) else what
         if kind not in _said:
             text = "W&B: %s failed (%s). Training goes on; metrics are in metrics.csv."
             log.warning(text, kind, reason(error), exc_info=log.isEnabledFor(logging.DEBUG))
@@ -34,6 +37,11 @@ def attempt(what: str, call: Callable[..., T], *args: Any, **kwargs: Any) -> T |
 def reason(error: BaseException) -> str:
     """The kind of an error and the beginning of its message, in one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".removesuffix(": ")
+
+
+def lost() -> bool:
+    """Whether W&B's own process has ended under the run."""
+    return _LOST in _said
 
 
 def new_run() -> None:
