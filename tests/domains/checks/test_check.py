@@ -339,9 +339,8 @@ def test_a_deep_label_is_not_damaged(data: Path) -> None:
 
 @pytest.mark.parametrize("options", [{"foo": 1}, {"split_file": 5}, {"unmatched": "perhaps"}])
 def test_options_that_the_reader_does_not_know(clean: Path, options: dict[str, Any]) -> None:
-    module = GTAVDataModule(clean / "gtav", **options)
     with pytest.raises(ConfigurationError, match=next(iter(options))) as caught:
-        check_domain(Request(module, ["g"], ["train", "val"], needed=True), Depth(workers=0))
+        check_domain(Request(GTAVDataModule(clean / "gtav", **options), ["g"], ["train", "val"], needed=True), Depth(workers=0))
     assert "unmatched='report'" not in str(caught.value)
 
 
