@@ -89,7 +89,9 @@ def read_runs(patterns: str | Path | Sequence[str | Path], setting: str = "runs"
         results = Results.read(path)
         if missing := [key for key in ("mean_miou", "method") if key not in results.model_fields_set]:
             raise ConfigurationError(f"{path} is no complete results file of this library: it has no {' and no '.join(missing)}.")
-        runs.append(Run(path.parent, results, RunFolder(path.parent).settings, path.stat().st_mtime))
+        folder = RunFolder(path.parent)
+        settings = {key: value for key, value in folder.settings.items() if key == "name" or key not in folder.variables}
+        runs.append(Run(path.parent, results, settings, path.stat().st_mtime))
     return runs
 
 

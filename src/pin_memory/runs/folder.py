@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cached_property
@@ -85,6 +86,11 @@ class RunFolder:
             if "method" in self._mapping(file):
                 return self._part(file, lambda path: _resolved(read_yaml(path)), {})
         return {}
+
+    @cached_property
+    def variables(self) -> set[str]:
+        """Single values at the top that other settings refer to; what they decide stands there, too."""
+        return set(re.findall(r"\$\{(\w+)\}", str(self.config)))
 
     @property
     def is_evaluation(self) -> bool:

@@ -5,7 +5,7 @@ import math
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from pin_memory.runs.own_folder import CHECKPOINTS, begin_log, write_records
+from pin_memory.training.sweeps.identity import Identity, identity
 from pin_memory.utils.errors import FULL_ERROR, ConfigurationError
 from pin_memory.utils.files import write_text
 from pin_memory.utils.locking import exclusive
@@ -68,6 +69,11 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and {"status", "settings", "overrides"} <= record.keys() else None
 
 
+def identity_of(record: Mapping[str, Any]) -> Identity:
+    """What makes the job of a record the same run as another."""
+    return identity(record["settings"], record["overrides"])
+
+
 def is_finished(folder: Path, record: dict[str, Any]) -> bool:
     """Whether a job came to its end and its results are still intact."""
     if record["status"] != "finished" or not (folder / str(record.get("checkpoint"))).is_file():
@@ -78,19 +84,27 @@ def is_finished(folder: Path, record: dict[str, Any]) -> bool:
 def _skip_or_run(
     task: Callable[[DictConfig], dict[str, Any]], cfg: DictConfig, folder: Path, overrides: list[str]
 ) -> tuple[float | None, str]:
-    """The objective, and whether it was there already ("skipped") or was made now ("finished")."""
+    """The objective, and whether it was there already ("skipped"; "same": under another name) or was made now ("finished")."""
     settings, earlier = _settings(cfg), read_record(folder)
+    own = identity(settings, overrides)
     if earlier and is_finished(folder, earlier):
         from pin_memory.training.resume.folder import changed_settings  # imports torch, which `--help` does not need
 
-        if changed := changed_settings(earlier["settings"], settings, most=5):
+        if own != identity_of(earlier) and (changed := changed_settings(earlier["settings"], settings, most=5)):
             raise ConfigurationError(
                 f"{folder} holds the finished job of other settings ({'; '.join(changed)})."
                 " It is left as it is; give this sweep another folder with hydra.sweep.dir=DIR."
             )
         print(f"Skipped: {folder} was finished before.")
         return earlier["objective"], "skipped"
-    cfg = _resumed(cfg, folder, earlier, settings)
+    for place in sorted(folder.parent.iterdir()):
+        other = read_record(place) if place != folder else None
+        if other and is_finished(place, other) and identity_of(other) == own:
+            print(f"Skipped: {folder} is the same run as {place}, which was finished before: their settings are equal.")
+            about = {key: other.get(key) for key in ("objective", "source_validation", "stand_in")}
+            _write(folder, {"status": "same", "same_as": place.name, "overrides": overrides, "settings": settings} | about)
+            return other["objective"], "same"
+    cfg = _resumed(cfg, folder, earlier, own)
     if not (folder / CHECKPOINTS).exists():
         write_records(cfg, folder)
     begin_log()
@@ -118,11 +132,11 @@ def _settings(cfg: DictConfig) -> dict[str, Any]:
     return json.loads(json.dumps(settings, default=str))  # as it will be read back: tuples are lists there
 
 
-def _resumed(cfg: DictConfig, folder: Path, earlier: dict[str, Any] | None, settings: dict[str, Any]) -> DictConfig:
+def _resumed(cfg: DictConfig, folder: Path, earlier: dict[str, Any] | None, own: Identity) -> DictConfig:
     """The configuration that resumes an unfinished run from its last checkpoint, or `cfg` after what is left of it was moved aside."""
     if earlier is None or not (folder / "checkpoints").exists():
         return cfg  # nothing was begun; or what lies there is no job, and training refuses the folder
-    if earlier["settings"] == settings and any((folder / "checkpoints").glob("*.ckpt")):
+    if identity_of(earlier) == own and any((folder / "checkpoints").glob("*.ckpt")):
         print(f"Resuming the unfinished run in {folder}.")
         cfg = cfg.copy()
         OmegaConf.update(cfg, "resume", str(folder))

@@ -15,8 +15,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from pin_memory.training.sweeps.choice import as_typed
 from pin_memory.training.sweeps.job import OUTCOMES
-from pin_memory.training.sweeps.results import SWEPT, as_typed, jobs_in, read_sweep, short_names, values_of
+from pin_memory.training.sweeps.results import SWEPT, jobs_in, read_sweep, short_names, values_of
 from pin_memory.utils.errors import DEFECT, OutputError
 from pin_memory.utils.files import write_text
 from pin_memory.utils.locking import exclusive
@@ -134,6 +135,7 @@ def _headline(sweep: Sweep) -> str:
     counts = Counter(job["status"] for job in sweep["jobs"])
     skipped = sum(job["outcome"] == "skipped" for job in sweep["jobs"])
     parts = [f"{counts[status]} {status}" for status in ("finished", "failed", "unfinished") if counts[status]]
+    parts += [f"{counts['same']} the same run as another"] if counts["same"] else []
     if skipped:
         parts[0] += f" ({skipped} of them before this start)"
     return f"Sweep {sweep['folder']}: {', '.join(parts)}"
@@ -153,23 +155,32 @@ def _job_table(sweep: Sweep) -> Table:
 
 def _seed_table(sweep: Sweep) -> Table:
     """A row for each setting, where there are several seeds; without rows otherwise."""
-    keys = [key for key in sweep["swept"] if key != "seed"]
-    head = [*(sweep["short_names"][key] for key in keys), "objective", "seeds", *(["compared"] if sweep["notes"] else [])]
+    keys = [key for key in sweep["swept"] if key not in sweep["averaged"]]
+    over = "seeds" if sweep["averaged"] == ["seed"] else "runs"
+    head = [*(sweep["short_names"][key] for key in keys), "objective", over, *(["compared"] if sweep["notes"] else [])]
     rows: list[list[Cell]] = []
     if len(keys) < len(sweep["swept"]) and any(len(row["jobs"]) > 1 for row in sweep["settings"]):
         for row in sweep["settings"]:
             compared = [Score(row["compared"])] if sweep["notes"] else []
             settings = (row["settings"].get(key) or "-" for key in keys)
             rows.append([*settings, Score(row["mean"], row["std"]), str(len(row["jobs"])), *compared])
-    return Table(["Over the seeds:"], head, [rows] if rows else [], labels=len(keys))
+    return Table([f"Over the {_over(sweep)}:"], head, [rows] if rows else [], labels=len(keys))
 
 
 def _verdict(sweep: Sweep) -> list[str]:
     """The best setting, as it is typed, and notes on the comparison."""
     if not (best := sweep["best"]):
-        return ["Only the seed differs: there is no setting to choose."] if sweep["swept"] == ["seed"] else sweep["notes"]
-    where = f"{len(best['jobs'])} seeds" if len(best["jobs"]) > 1 else f"job {best['jobs'][0]}"
+        only = set(sweep["swept"]) <= set(sweep["averaged"])
+        return [f"Only the {_over(sweep, 'seed')} differs: there is no setting to choose."] if only else sweep["notes"]
+    where = (
+        f"{len(best['jobs'])} {'seeds' if sweep['averaged'] == ['seed'] else 'runs'}" if len(best["jobs"]) > 1 else f"job {best['jobs'][0]}"
+    )
     return [f"Best setting: {as_typed(best['settings'])} ({Score(best['mean'], best['std']).shown()}; {where})", *sweep["notes"]]
+
+
+def _over(sweep: Sweep, seed: str = "seeds") -> str:
+    """What is averaged, in words."""
+    return " and ".join(seed if key == "seed" else sweep["short_names"][key] for key in sweep["averaged"])
 
 
 def _missing(sweep: Sweep) -> list[str]:
@@ -178,6 +189,8 @@ def _missing(sweep: Sweep) -> list[str]:
     for job in sweep["jobs"]:
         if job["status"] == "failed" or job["outcome"] == "failed":
             lines.append(f"Failed: {job['name']} ({(job['error'] or 'before this start; see its log.txt').splitlines()[0]})")
+        elif job["status"] == "same":
+            lines.append(f"Same run: {job['name']} has the settings and the seed of {job['same_as']}, which counts once")
         elif job["status"] != "finished":
             lines.append(f"Unfinished: {job['name']} (the same command resumes it)")
     return lines
