@@ -18,7 +18,7 @@ from PIL import Image
 from pin_memory.domains import FolderDataModule, Loading
 from pin_memory.domains.loading.transforms import TrainTransform
 from pin_memory.domains.readers.decoding import read_rgb
-from pin_memory.domains.readers.label_maps import read_codes, read_deep_rgb, read_indices
+from pin_memory.domains.readers.label_maps import read_codes, read_deep_red, read_indices
 from pin_memory.prediction import Saving, find_inputs, predict_items
 from tests.helpers import videos
 from tests.helpers.models import Halves
@@ -184,7 +184,7 @@ def _label(damage: str, number: int) -> Case:
         readers: tuple[Callable[[], str], ...] = (
             lambda: train_on(root, "skip"), lambda: train_on(root), lambda: require_map(read_indices(path)),
             lambda: require_map(read_codes(path)),
-            lambda: _deep(read_deep_rgb(path)),
+            lambda: _deep(read_deep_red(path)),
         )  # fmt: skip
         return readers[way], damage in mutations.NEVER_WHOLE
 

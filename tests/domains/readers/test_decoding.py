@@ -12,7 +12,7 @@ from PIL import Image
 
 from pin_memory.domains.readers import decoding
 from pin_memory.domains.readers.decoding import read_rgb
-from pin_memory.domains.readers.label_maps import read_deep_rgb, read_indices
+from pin_memory.domains.readers.label_maps import read_deep_red, read_indices
 from pin_memory.utils.errors import DataError
 
 
@@ -53,7 +53,7 @@ def test_reading_leaves_the_globals_of_pillow_and_opencv_alone(tmp_path: Path, m
         decoding.__spec__.loader.exec_module(module_from_spec(decoding.__spec__))  # what the first import does
         cv2.imwrite(str(tmp_path / "deep.png"), np.zeros((20, 10, 3), np.uint16))
         cv2.imwrite(str(tmp_path / "grey.png"), np.zeros((20, 10), np.uint8))
-        assert read_deep_rgb(tmp_path / "deep.png").shape == (20, 10, 3)
+        assert read_deep_red(tmp_path / "deep.png").shape == (20, 10)
         assert read_rgb(tmp_path / "grey.png").shape == (20, 10, 3)
         assert read_indices(tmp_path / "grey.png").shape == (20, 10)
         (tmp_path / "grey.png").write_bytes((tmp_path / "grey.png").read_bytes()[:40])

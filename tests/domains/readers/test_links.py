@@ -79,6 +79,7 @@ MEMBERS: Mapping[str, Callable[[Path], object]] = {
     "a file": lambda root: link(root, "a/9.png", "1.png"),
     "a file of another folder": lambda root: link(root, "b/1.png", "../a/1.png"),
     "a hard link": hard_link,
+    "a file under another suffix": lambda root: (root / "images/a/1.bmp").symlink_to("1.png"),
     "from labels to images": lambda root: (root / "labels/x").symlink_to("../images"),
     "from images to labels": lambda root: (root / "images/x").symlink_to("../labels"),
     "dangling folder": lambda root: link(root, "gone", "nowhere"),
@@ -217,6 +218,20 @@ def test_published_data_sets_follow_the_same_rule(tmp_path: Path) -> None:
         (tmp_path / kind / "train" / "again").symlink_to("town")
         (tmp_path / kind / "train" / "town" / "back").symlink_to("../..")
     assert [sample.name for sample in Cityscapes(tmp_path, "train").samples] == [f"town_000000_{number:06}" for number in range(3)]
+
+
+def test_lists_over_linked_split_folders(tmp_path: Path) -> None:
+    """A name of two folders means one file, so it is clear what the lists mean."""
+    for number in range(4):
+        write_image(tmp_path / f"images/10k/train/{number}.jpg", 12, 9, number)
+        write_grey(tmp_path / f"labels/sem_seg/masks/train/{number}.png", stripes([0, 1, 2]))
+    for folder in ("images/10k", "labels/sem_seg/masks"):
+        (tmp_path / folder / "val").symlink_to("train")
+    (tmp_path / "train.txt").write_text("0\n1\n2\n")
+    (tmp_path / "val.txt").write_text("3\n")
+    module = BDD100KDataModule(tmp_path, split_file=str(tmp_path / "{split}.txt"))
+    assert [len(module.dataset(split)) for split in ("train", "val")] == [3, 1]
+    assert len(module.check(("train", "val"))) == 4
 
 
 def test_published_data_sets_with_linked_splits(tmp_path: Path) -> None:

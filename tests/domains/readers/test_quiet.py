@@ -16,7 +16,7 @@ from PIL import Image
 from pin_memory.domains.checks.files import verify
 from pin_memory.domains.readers import decoding
 from pin_memory.domains.readers.decoding import read_rgb
-from pin_memory.domains.readers.label_maps import read_codes, read_deep_rgb, read_indices
+from pin_memory.domains.readers.label_maps import read_codes, read_deep_red, read_indices
 from pin_memory.prediction import Saving, predict_items
 from pin_memory.prediction.inputs import find_inputs
 from pin_memory.utils.errors import DataError
@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", [*UNUSUAL, *DAMAGED])
 def test_nothing_is_printed(folder: Path, name: str, capfd: pytest.CaptureFixture[str]) -> None:
-    for read in (read_rgb, read_indices, read_codes, read_deep_rgb, verify):
+    for read in (read_rgb, read_indices, read_codes, read_deep_red, verify):
         with suppress(DataError):
             read(folder / name)
     assert capfd.readouterr() == ("", "")

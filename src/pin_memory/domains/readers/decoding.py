@@ -12,7 +12,7 @@ import sys
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -86,13 +86,13 @@ def _to_8_bit(values: np.ndarray) -> np.ndarray:
     return np.nan_to_num(values).clip(0, 255).round().astype(np.uint8)
 
 
-def decode(path: str | Path, raw: str | None = None) -> Decoded:
-    """Decode a picture and turn it upright; `raw` is another way to take the stored pixels than the file's own."""
+def decode(path: str | Path, raws: Mapping[str, str] | None = None) -> Decoded:
+    """Decode a picture and turn it upright; `raws` names other ways to take pixels that are stored in some way."""
     try:
         with opened(path) as picture:
             stored = raw_mode(picture)
-            if raw is not None:
-                picture.tile = [(*tile[:3], raw) for tile in picture.tile]  # type: ignore[misc]
+            if raws and stored in raws:
+                picture.tile = [(*tile[:3], raws[stored]) for tile in picture.tile]  # type: ignore[misc]
             picture.load()
             turn = _TURNS.get(orientation(picture))  # a TIFF has been turned by now, and its tag is gone
             return Decoded(picture if turn is None else picture.transpose(turn), stored, str(picture.format))

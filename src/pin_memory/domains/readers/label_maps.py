@@ -16,10 +16,9 @@ Colour = tuple[int, int, int]
 
 # Grey pictures of 2 and 4 bits, which optimisers make of maps with few ids: Pillow stretches their values to 0..255, by these factors.
 _STRETCHED = {"L;2": 85, "L;4": 17}
-_DEEP = {
-    "RGB;16B": "RGB;16L",
-    "RGBA;16B": "RGBA;16L",
-}  # 16 bits as PNGs store them, and how Pillow gives the low byte instead of the high one
+# Of 16-bit colours Pillow gives the high bytes; this is how it gives the low ones, and both of red, as red and green.
+_LOW_BYTES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
+_RED_BYTES = {"RGB;16B": "RGBXXX"}
 
 
 class ColourLabelError(DataError):
@@ -85,13 +84,11 @@ def _refuse(path: Path, found: str, advice: str) -> NoReturn:
     raise DataError(f"{path}: expected a label map of ids of 0..255, found {found}. {advice}")
 
 
-def _all_bits(path: Path, found: Decoded, channel: int | None = None) -> np.ndarray:
-    """All 16 bits of a PNG of several channels, (H, W, C) uint16, or of one of them, (H, W); Pillow gives one byte at a time."""
-    if found.format != "PNG" or found.raw not in _DEEP:
+def _all_bits(path: Path, found: Decoded) -> np.ndarray:
+    """All 16 bits of a PNG of several channels, (H, W, C) uint16."""
+    if found.format != "PNG" or found.raw not in _LOW_BYTES:
         _refuse(path, f"several channels of 16 bits each ({found.raw})", "Get the label as a grey or palette PNG.")
-    pictures = (found.picture, decode(path, _DEEP[found.raw]).picture)
-    high, low = (np.asarray(picture if channel is None else picture.getchannel(channel)) for picture in pictures)
-    return high.astype(np.uint16) << 8 | low
+    return np.asarray(found.picture).astype(np.uint16) << 8 | np.asarray(decode(path, _LOW_BYTES).picture)
 
 
 def read_codes(path: Path) -> np.ndarray:
@@ -111,16 +108,17 @@ def read_codes(path: Path) -> np.ndarray:
     return np.asarray(cv2.cvtColor(colours, cv2.COLOR_RGB2RGBA).view("<u4")[..., 0] & 0xFFFFFF)
 
 
-def read_deep_rgb(path: Path, channel: int | None = None) -> np.ndarray:
-    """Decode a 16-bit RGB PNG at its full depth, (H, W, 3) uint16, or one of its channels, (H, W)."""
-    found = decode(path)
-    if found.format != "PNG" or found.raw != "RGB;16B":
+def read_deep_red(path: Path) -> np.ndarray:
+    """Decode the red channel of a 16-bit RGB PNG at its full depth, (H, W) uint16."""
+    found = decode(path, _RED_BYTES)
+    if found.format != "PNG" or found.raw not in _RED_BYTES:
         channels, kind = len(found.picture.getbands()), "uint16" if ";16" in found.raw else np.asarray(found.picture).dtype
         raise DataError(
             f"{path}: expected a 16-bit RGB PNG (class id in the red channel), found {channels} channel(s) of {kind} ({found.format}). "
             "Colour renderings and converted copies of the labels are not usable here."
         )
-    return _all_bits(path, found, channel)
+    high, low = (np.asarray(found.picture.getchannel(place)) for place in (0, 1))
+    return high.astype(np.uint16) << 8 | low
 
 
 class CodeTable:

@@ -94,7 +94,8 @@ class Layout:
             exists = True
             for files, folder, name in zip((found.images, found.labels), folders, (self.image, self.label), strict=True):
                 more = find_files(folder, name, self.recursive)
-                if twice := sorted(files.keys() & more.keys()):  # a list of names could mean either
+                common = sorted(files.keys() & more.keys())
+                if twice := [key for key in common if identity(files[key]) != identity(more[key])]:  # a list of names could mean either
                     both = f"{files[twice[0]]} and {more[twice[0]]}"
                     raise DataError(f"Two splits hold a file of the name {twice[0]!r}, but are read together: {both}.")
                 files |= more

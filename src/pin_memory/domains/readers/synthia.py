@@ -7,7 +7,7 @@ import numpy as np
 
 from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.draws import Transform
-from pin_memory.domains.readers.label_maps import read_deep_rgb, read_indices
+from pin_memory.domains.readers.label_maps import read_deep_red, read_indices
 from pin_memory.domains.readers.layouts import TRAIN_AND_VAL, TRAIN_IDS, Layout
 from pin_memory.utils.labels import CLASSES, label_table
 
@@ -61,4 +61,4 @@ RAND_CITYSCAPES/GT/LABELS/0000000.png ... 0009399.png    (16-bit RGB; GT/COLOR i
         """Read the class, (H, W) uint8, from the red channel; ids above 255, which no class has, become 255."""
         if self.layout.encoding == "train ids":
             return read_indices(path)
-        return np.minimum(read_deep_rgb(path, channel=0), 255).astype(np.uint8)
+        return np.minimum(read_deep_red(path), 255).astype(np.uint8)
