@@ -41,6 +41,11 @@ _READING_OR_WRITING = {
     errno.ENOTDIR: ("a part of this path is a file, not a folder", "Move that file"),
     errno.ENAMETOOLONG: ("a name in it is too long", "Shorten it"),
 }
+_CALLS_THAT_WRITE = {
+    "atomic_write", "write_text", "write_bytes", "mkdir", "makedirs", "touch", "rename", "replace", "unlink", "rmdir", "rmtree",
+    "symlink_to", "begin", "_open", "_mkstemp_inner", "save", "savez", "imwrite", "exclusive", "report_write_errors",
+}  # fmt: skip
+"""Functions of Python's, logging's and this library's, by name, that an error on the way to a written file passes through."""
 _DEAD_JOBS = ("UncompletedJobError", "TerminatedWorkerError")  # of submitit and joblib; by name, to import them nowhere
 
 _IN_TRAINING = "In training lower loading.batch_size or augmentation.crop_size"
@@ -200,12 +205,23 @@ def _storage(error: BaseException) -> str | None:
     if number not in _READING_OR_WRITING:
         return None
     reason, advice = _READING_OR_WRITING[number]
-    if path:  # of a file that is not there, the nearest folder above it is what could be read or not
+    if _was_writing(error):
+        return f"Cannot write {path or f'a file ({text})'}: {reason}. {advice} or {_ELSEWHERE}."
+    if path and number in (errno.EACCES, errno.EPERM):  # of a file that is not seen, the nearest folder above it is what could not be read
         place = Path(os.fsdecode(path))
-        there = next((one for one in (place, *place.parents) if os.path.lexists(one)), Path())
-        if not os.access(there, os.R_OK | (os.X_OK if there.is_dir() else 0)):
-            return f"Cannot read {path}: {reason} to read {there}. {advice}, or name another place (paths.data=DIR for data sets)."
-    return f"Cannot use {path or f'a file ({text})'}: {reason}. {advice}, name another place for data (paths.data=DIR) or {_ELSEWHERE}."
+        there = next((one for one in (place, *place.parents) if os.path.lexists(one)), place)
+        refused = not os.access(there, os.R_OK | (os.X_OK if there.is_dir() else 0))  # as root or over a network this need not be so
+        reason += f" to read {there if refused else place}"
+    return f"Cannot read {path or f'a file ({text})'}: {reason}. {advice}, or name another place (paths.data=DIR for data sets)."
+
+
+def _was_writing(error: BaseException) -> bool:
+    """Whether an error of the file system came from a call that makes, writes, moves or removes a file; all others read."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        name, mode = frame.f_code.co_name, frame.f_locals.get("mode")
+        if name in _CALLS_THAT_WRITE or (name == "open" and isinstance(mode, str) and set("wax+") & set(mode)):
+            return True
+    return False
 
 
 def _setting(error: BaseException) -> str | None:

@@ -2,6 +2,7 @@
 
 import glob
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,6 +112,8 @@ def _results_files(pattern: str, setting: str) -> list[Path]:
     for place in places:
         below = [place] if place.is_file() and place.name == RESULTS else []
         if place.is_dir():
+            if not os.access(place, os.R_OK | os.X_OK):
+                raise ConfigurationError(f"{setting}={pattern}: the folder {place} cannot be read. Change its permissions.")
             below = [place / RESULTS] if (place / RESULTS).is_file() else sorted(place.rglob(RESULTS))
             if not below:
                 log.warning("%s holds no results.json (not finished, or not evaluated): left out.", place)

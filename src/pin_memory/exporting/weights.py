@@ -104,6 +104,8 @@ class ExportSettings(BaseModel):
         """Read a file of settings; one of something else, or a damaged one, is a ConfigurationError."""
         try:
             content = read_json(path)
+        except PermissionError as error:
+            raise ConfigurationError(f"{path} cannot be read ({error.strerror}).") from error
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"{path}: expected the settings of an exported network ({error}).") from error
         if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -204,6 +206,8 @@ def load_safetensors(
         raise ConfigurationError(f"{settings_file}: expected a MemorySegmenter, found {type(network).__name__}.")
     try:
         load_model(network, weights, strict=True)
+    except PermissionError as error:
+        raise ConfigurationError(f"{weights} cannot be read ({error.strerror}).") from error
     except (OSError, SafetensorError) as error:
         raise ConfigurationError(f"{weights} is not a readable safetensors file ({error}). Is it complete?") from error
     except RuntimeError as error:

@@ -134,6 +134,8 @@ def _check(path: Path, requested: Mapping[str, Any]) -> None:
         found = read_json(path)
         # The path of the checkpoint is for people to read; the digest of the file decides.
         differing = [key for key in requested if key != "checkpoint" and found.get(key) != requested[key]]
+    except PermissionError:  # which says nothing of the file
+        raise
     except (OSError, ValueError, AttributeError) as error:
         raise ConfigurationError(f"{path} is damaged ({error}). Set overwrite=true to segment everything again.") from error
     if differing:

@@ -114,7 +114,9 @@ class Results(BaseModel):
             where, message = ".".join(map(str, found["loc"])), found["msg"].removeprefix("Value error, ")
             reason = f"{where or 'the file'}: {message.replace('Input should be', 'expected')}"
             raise ConfigurationError(f"{path} is no readable results file of this library: {reason}.") from error
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise ConfigurationError(f"{path} cannot be read ({error.strerror or error}).") from error
+        except ValueError as error:
             raise ConfigurationError(f"{path} is no readable results file of this library: {error}.") from error
 
     def write(self, path: Path) -> None:

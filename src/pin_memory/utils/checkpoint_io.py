@@ -62,6 +62,8 @@ def load_intact(path: Path) -> Any:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
         content = load_weights_only(path)
+    except PermissionError:  # which says nothing of the file
+        raise
     except ConfigurationError as error:
         raise DamagedCheckpointError(str(error)) from error
     except Exception as error:  # zipfile raises half a dozen kinds for what is no archive, or a damaged one

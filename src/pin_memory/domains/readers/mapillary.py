@@ -176,7 +176,9 @@ def check_config(path: Path, version: str) -> None:
     expected, key = (dict(enumerate(V1_2)), "name") if version == "v1.2" else (_V2_0_NAMES, "readable")
     try:
         found = [label[key] for label in read_json(path)["labels"]]
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    except (ValueError, KeyError, TypeError, IndexError) as error:
         raise DataError(f"{path}: not a config.json of Mapillary Vistas ({type(error).__name__}: {error}). Get it again.") from error
     if len(found) != _COUNTS[version]:
         raise DataError(

@@ -101,7 +101,9 @@ def _segments(path: Path, _changed: int) -> dict[str, CodeTable]:
             categories = {int(segment["id"]): int(segment["category_id"]) for segment in frame["segments_info"]}
             ids = {code: category if 0 <= category < IGNORE else IGNORE for code, category in categories.items()}
             found[Path(frame["file_name"]).stem] = CodeTable(ids | {0: IGNORE})
-    except (OSError, ValueError, OverflowError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    except (ValueError, OverflowError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path}: not a complete panoptic annotation: expected JSON with annotations of file_name and segments_info (id, category_id), "
             f"found {type(error).__name__}: {error}. Get this file again."

@@ -5,6 +5,7 @@ when the run was started (`.hydra/overrides.yaml`), with what is given now in it
 stranger's, what is on record may not call code; `trust=[package]` next to `resume=` is for this alone, and is no setting of the run.
 """
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -72,8 +73,9 @@ def _completed(flags: list[str], given: list[_Given], run: RunFolder, trust: Seq
     """The command line with the run's settings, and its folder."""
     record = run.path / HYDRA_FOLDER / "overrides.yaml"
     if run.overrides is None and all(setting.key == "resume" or setting.key.startswith("hydra.") for setting in given):
+        state = "cannot be read: change their permissions" if record.exists() and not os.access(record, os.R_OK) else "are missing or empty"
         raise ConfigurationError(
-            f"resume={run.path}: its settings ({record}) are missing or empty. Give those that it was started with again, next to resume=."
+            f"resume={run.path}: its settings ({record}) {state}. Give those that it was started with again, next to resume=."
         )
     recorded = _parsed(run.overrides or ())
     if run.overrides and not recorded:
