@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from pin_memory.callbacks import IterationNames, StepSeeds
 from pin_memory.runs import build
+from pin_memory.runs.results import Results
 from pin_memory.training import run
 from pin_memory.training.resume.folder import Resumption, run_folder
 from pin_memory.training.trainer import build_trainer
@@ -40,6 +41,18 @@ def test_a_training_without_any_checkpoint_is_evaluated_as_it_ended(tmp_path: Pa
     method: Any = None  # its weights stay
     expected = {"checkpoint": None, "selection": "last (step 3)", "source_validation": {}}
     assert run._select(method, trainer, tmp_path, "best") == expected
+
+
+def test_what_was_left_out_goes_into_the_results(tmp_path: Path) -> None:
+    """With both rules, as a file that is written and read: a training of hours must not fail at its very end."""
+    cfg = composed("method.on_non_finite=skip", "loading.on_bad_sample=skip")
+    method, data = build.build_without_weights(cfg), build.build_data(cfg)
+    method.finite.skipped["steps"] = 2
+    data.sources["gtav"].bad_samples.load_state_dict({"names": ["00001"], "draws": 3})
+    left_out = run._left_out(cfg, method, data)
+    assert left_out == {"skipped": {"steps": 2, "memory_writes": 0}, "bad_samples": {"gtav": {"samples": ["00001"], "draws": 3}}}
+    Results(targets={}, **left_out).write(tmp_path / "results.json")
+    assert Results.read(tmp_path / "results.json").to_json() == {"targets": {}, **left_out}
 
 
 def test_all_callbacks_are_those_of_the_settings(caplog: pytest.LogCaptureFixture) -> None:

@@ -100,7 +100,7 @@ class Results(BaseModel):
     checkpoint: str | None = None  # the file; a run names its own relative to its folder
     selection: str | None = None  # how the checkpoint was chosen
     source_validation: Scores | None = None  # mIoU by source on the validation splits
-    skipped: int | None = None  # iterations that were left out because a number was not finite
+    skipped: dict[str, int] | None = None  # "steps" and "memory_writes" that were left out, with numbers that were not finite
     bad_samples: dict[str, Any] | None = None  # training samples that could not be read, by source
     gain: Gain | None = None  # over a baseline
 

@@ -240,9 +240,12 @@ def test_a_run_with_bad_samples(trained_run: Path, tmp_path: Path, monkeypatch: 
     assert "loading.on_bad_sample=skip" in reported
     assert "Traceback" not in reported
 
+    settings += ["method.on_non_finite=skip"]
     monkeypatch.setattr("sys.argv", ["train", *settings, "hydra.run.dir=out", "loading.on_bad_sample=skip", "loading.max_bad_share=0.9"])
     train()
-    found = json.loads((tmp_path / "out" / "results.json").read_text())["bad_samples"]
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["skipped"] == {"steps": 0, "memory_writes": 0}
+    found = results["bad_samples"]
     assert set(found) == {"gtav"}
     assert set(found["gtav"]["samples"]) <= {image.stem for image in bad}
     log = (tmp_path / "out" / "log.txt").read_text()
