@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import sys
+from asyncio import CancelledError
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,7 +22,7 @@ from pin_memory.loggers.wandb_parts import RUN_ID, earlier_parts, earlier_run_id
 from pin_memory.utils.distributed import is_first
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.files import write_text
-from pin_memory.utils.wandb_guard import GuardedRun, attempt, lost, new_run, reason, within
+from pin_memory.utils.wandb_guard import GuardedRun, attempt, give_up, lost, new_run, reason, within
 
 log = logging.getLogger(__name__)
 
@@ -114,9 +115,14 @@ def finish_wandb() -> None:
     """End the run that `wandb_logger` started, if any, so that the next job of a sweep starts its own; after two minutes leave it alone."""
     global _own_run
     run, _own_run = _own_run, None
-    if run is not None:
-        within(_FINISH_SECONDS + 10, "ending the run", run.finish)  # W&B's own limit comes first
-    if lost():
+    limit = _FINISH_SECONDS + 10  # W&B's own comes first
+    if run is not None and not within(limit, run.finish):
+        log.warning("W&B: the run has not ended after %.0f s and is left alone. What was logged is in the run folder.", limit)
+        give_up()
+        process = _process()  # Python would wait for it at its end, for ever
+        if _other_run() is None and not within(5, _teardown) and process:
+            process.kill()
+    elif lost():
         _teardown()  # or no later run would start
 
 
@@ -212,11 +218,20 @@ def _other_run() -> Any:
 
 
 def _teardown() -> None:
-    """End W&B's own process, if it still runs."""
-    with suppress(Exception):
+    """End W&B's own process, if it still runs; where that has failed, W&B would end this one, too."""
+    with suppress(Exception, CancelledError, SystemExit):
         import wandb
 
         wandb.teardown()
+
+
+def _process() -> Any:
+    """W&B's own process, to which there is no public way, or None."""
+    with suppress(Exception):
+        import wandb
+
+        return wandb.setup()._connection._proc._process  # type: ignore[union-attr]
+    return None
 
 
 def _settings_of(run: Path) -> dict[str, Any]:

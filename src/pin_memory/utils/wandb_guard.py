@@ -1,6 +1,7 @@
 """The one door to W&B: whatever it raises, training goes on, and the log says so once."""
 
 import logging
+from asyncio import CancelledError
 from collections.abc import Callable
 from functools import partial
 from threading import Thread
@@ -25,9 +26,9 @@ def attempt(what: str, call: Callable[..., T], *args: Any, **kwargs: Any) -> T |
         return None
     try:
         return call(*args, **kwargs)
-    except Exception as error:
+    except (Exception, CancelledError) as error:  # the latter by W&B's own thread
         kind = _LOST if isinstance(error, ConnectionError) else what
-        if kind not in _said:
+        if kind not in _said and not lost():
             text = "W&B: %s failed (%s). Training goes on; metrics are in metrics.csv."
             log.warning(text, kind, reason(error), exc_info=log.isEnabledFor(logging.DEBUG))
         _said.add(kind)
@@ -44,18 +45,22 @@ def lost() -> bool:
     return _LOST in _said
 
 
+def give_up() -> None:
+    """Call and report nothing until there is a new run."""
+    _said.add(_LOST)
+
+
 def new_run() -> None:
     """Report failures anew."""
     _said.clear()
 
 
-def within(seconds: float, what: str, call: Callable[[], Any]) -> None:
-    """Attempt a call that may hang; after `seconds` go on without it."""
-    thread = Thread(target=attempt, args=(what, call), daemon=True)
+def within(seconds: float, call: Callable[[], Any]) -> bool:
+    """Make a call that may hang, and that raises nothing; return whether it has ended after `seconds`."""
+    thread = Thread(target=call, daemon=True)
     thread.start()
     thread.join(seconds)
-    if thread.is_alive():
-        log.warning("W&B: %s has not ended after %.0f s and is left alone. What was logged is in the run folder.", what, seconds)
+    return not thread.is_alive()
 
 
 class GuardedRun:
