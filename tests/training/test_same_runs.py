@@ -1,4 +1,4 @@
-"""A job of a sweep is its settings, not the name of its folder: equal settings and seed are one run, and what is averaged is never chosen."""
+"""A job of a sweep is its settings, not its folder: equal settings and seed are one run, and what is averaged is never chosen."""
 
 import json
 import math

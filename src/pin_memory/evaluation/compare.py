@@ -12,6 +12,7 @@ from omegaconf import DictConfig, ListConfig
 
 from pin_memory.evaluation.compare_tables import FORMATS, comparison_table, write_comparison
 from pin_memory.evaluation.compared_runs import Run, read_runs, refuse_mixture
+from pin_memory.evaluation.left_out import put_together
 from pin_memory.evaluation.rows import CONTEXT, Row, find_baseline, gain_between, make_rows
 from pin_memory.runs.results import CONDITIONS
 from pin_memory.utils.errors import ConfigurationError
@@ -41,7 +42,7 @@ def compare(runs: Sequence[Run], baseline: str | None = None, over_seeds: bool =
         runs: What `read_runs` returns.
         baseline: Method, experiment, label or folder of what the others are compared with; where several rows have that name, each row
             is compared with the one of its own network, sources, protocol and statistics.
-        over_seeds: False gives every run a row of its own.
+        over_seeds: False gives every run a row of its own; otherwise runs that each leave out another domain are one row, too.
 
     Returns:
         Plain values, which `comparison.json` holds. `rows`: each with its facts, `seeds`, `folders`, `targets` (of each: `miou` and the
@@ -57,7 +58,9 @@ def compare(runs: Sequence[Run], baseline: str | None = None, over_seeds: bool =
     if not runs:
         raise ConfigurationError("There is no run to compare.")
     refuse_mixture({str(run.folder): run.results for run in runs})
-    rows, notes = make_rows(runs, over_seeds)
+    runs, notes = put_together(runs) if over_seeds else (runs, [])
+    rows, noted = make_rows(runs, over_seeds)
+    notes += noted
     for row in rows if baseline else ():
         base = find_baseline(str(baseline), rows, row)
         notes += _gain_notes(row, base, str(baseline))

@@ -43,7 +43,7 @@ class Row:
     @property
     def folders(self) -> list[str]:
         """Where the runs lie."""
-        return [str(run.folder) for run in self.runs.values()]
+        return [str(folder) for run in self.runs.values() for folder in run.folders or (run.folder,)]
 
     def mean_results(self) -> Results:
         """Results whose scores are the means over the seeds."""

@@ -88,30 +88,33 @@ class MultiSourceDataModule(LightningDataModule):
     @classmethod
     def leave_one_out(
         cls,
-        domains: Mapping[str, DomainDataModule],
-        target: str | float,
+        domains: Mapping[str, DomainDataModule] | None = None,
+        target: str | float = "",
+        sources: Mapping[str, DomainDataModule] | None = None,
         targets: Mapping[str, DomainDataModule] | None = None,
         **options: Any,
     ) -> "MultiSourceDataModule":
-        """Make one of the domains the target and the others the sources.
+        """Make one of the domains the target, which is evaluated whole, and the others the sources.
 
         Args:
             domains: All domains by name.
             target: The name of the domain to leave out of training; a number stands for the name that reads as it (0016E5).
+            sources: Further ones of them.
             targets: Further domains to test on, which are never trained on.
             options: As in the constructor.
 
         Raises:
             ConfigurationError: There is no such domain.
         """
+        domains = dict(domains or {}) | dict(sources or {})
         compatibility.require_data_sets(domains, "domains")
         if not isinstance(target, str):
             target = next((name for name in domains if _number(name) == target), str(target))
         if target not in domains:
             raise ConfigurationError(f"The target {target!r} is none of the domains; choose one of {', '.join(domains)}.")
-        return cls(
-            {name: domain for name, domain in domains.items() if name != target}, {target: domains[target]} | dict(targets or {}), **options
-        )
+        held_out = domains.pop(target)
+        held_out.evaluate_whole()
+        return cls(domains, {target: held_out, **(targets or {})}, **options)
 
     @property
     def source_names(self) -> list[str]:

@@ -123,8 +123,9 @@ def _job(place: Path, outcome: dict[str, Any]) -> dict[str, Any]:
 
 
 def values_of(overrides: Sequence[str]) -> dict[str, str]:
-    """Value by key of a job's overrides, as text."""
-    return {key: value for key, _, value in (override.partition("=") for override in overrides)}
+    """Value by key of a job's overrides, as text without the quotes of the whole."""
+    values = {key: value for key, _, value in (override.partition("=") for override in overrides)}
+    return {key: value[1:-1] if re.fullmatch(r"'[^']*'|\"[^\"]*\"", value) else value for key, value in values.items()}
 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:

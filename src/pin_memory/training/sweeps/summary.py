@@ -14,17 +14,19 @@ from typing import Any, ClassVar
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from pin_memory.training.sweeps.choice import as_typed
 from pin_memory.training.sweeps.job import OUTCOMES
 from pin_memory.training.sweeps.results import SWEPT, jobs_in, read_sweep, short_names, values_of
-from pin_memory.utils.errors import DEFECT, OutputError
+from pin_memory.utils.errors import DEFECT, ConfigurationError, OutputError
 from pin_memory.utils.files import write_text
 from pin_memory.utils.locking import exclusive
 from pin_memory.utils.safe_load import read_json_or
 from pin_memory.utils.tables import STAND_IN_NOTE, Cell, Score, Table
 
 Sweep = Mapping[str, Any]  # what `read_sweep` returns
+_PLAIN = re.compile(r"(?!(?:true|false|null|inf|nan)$)[a-z_][\w-]*", re.IGNORECASE | re.ASCII)  # what Hydra reads as text without quotes
 _LONGEST = 120  # characters of a job's folder, half of what file systems take
 
 
@@ -40,7 +42,9 @@ class SweepSummary(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Record which settings the sweep changes, for the names of the jobs, and forget the outcomes of an earlier start."""
         self.folder = Path(str(config.hydra.sweep.dir))
-        given = [f"{key}={value}" for key, value in (OmegaConf.select(config, "hydra.sweeper.params") or {}).items()]
+        given: list[str] = []
+        with suppress(OmegaConfBaseException):  # which the sweeper meets again, and reports
+            given = [f"{key}={value}" for key, value in (OmegaConf.select(config, "hydra.sweeper.params") or {}).items()]
         swept = [*read_json_or(self.folder / SWEPT, []), *swept_keys([*given, *config.hydra.overrides.task])]
         with suppress(OSError):
             try:
@@ -102,8 +106,21 @@ def job_name(sweep_dir: str, overrides: Sequence[str]) -> str:
     return f"{safe_name[:_LONGEST]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
+def domain_names(*, _root_: DictConfig) -> str:
+    """The domains of an experiment as values of a setting, `'north','south'`; a resolver of conf/sweep/leave_one_out.yaml."""
+    views = list(_root_.data.get("views") or ())  # of another one, which is left out itself
+    names = [str(name) for part in ("domains", "sources") for name in _root_.data.get(part) or () if name not in views]
+    if len(names) < 2:
+        raise ConfigurationError(
+            f"sweep=leave_one_out leaves each domain out of training once and needs two at least; the experiment has {names or 'none'} in"
+            " data.sources and data.domains. Add them: +domain@data.sources.NAME=folder data.sources.NAME.root=DIR"
+        )
+    return ",".join(name if _PLAIN.fullmatch(name) else "'" + name.replace("'", "\\'") + "'" for name in names)
+
+
 # At import: a launcher's process imports this module when it unpickles the callback, and has to name the job before anything else runs.
 OmegaConf.register_new_resolver("pin_memory.job_name", job_name, replace=True)
+OmegaConf.register_new_resolver("pin_memory.domains", domain_names, replace=True)
 
 
 def as_text(sweep: Sweep) -> str:
