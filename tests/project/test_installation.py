@@ -108,3 +108,24 @@ def test_the_warning_comes_at_import(tmp_path: Path) -> None:
     script = f"import sys; sys.path.append({str(tmp_path)!r}); import pin_memory"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert "pin-memory 9.9" in done.stderr
+
+
+@pytest.mark.parametrize("names", [["stranger"], ["stranger", "another"], []])
+def test_files_of_any_distribution_in_our_folder_are_reported(names: list[str], tmp_path: Path) -> None:
+    """Where we are installed from a wheel, next to others."""
+    package = tmp_path / "pin_memory"
+    (package / "__pycache__").mkdir(parents=True)
+    for name in [DISTRIBUTION, "harmless", *names]:
+        about = tmp_path / f"{name.replace('-', '_')}-9.9.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 9.9\n")
+        file = "elsewhere/__init__.py" if name == "harmless" else f"pin_memory/{name}.py"
+        (about / "RECORD").write_text(f"{file},,\n")
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_of_namesakes(package)
+    said = [text for warning in caught if " 9.9 " in (text := str(warning.message))]
+    assert len(said) == len(names)
+    assert all(any(f"pip uninstall {name};" in text for text in said) for name in names)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -76,6 +77,13 @@ def test_the_installed_package_is_the_wheels(installed: Path, elsewhere: Path) -
     script = "import pin_memory, pin_memory.cli.command as c; print(pin_memory.__file__); print(c.config_directory())"
     for line in check_output([installed / "python", "-c", script], cwd=elsewhere).splitlines():
         assert Path(line).is_relative_to(installed.parent)
+
+
+def test_nothing_is_in_the_way_of_the_wheel(installed: Path, elsewhere: Path) -> None:
+    """It finds its own files alone, and says nothing; a file of another package would be named."""
+    check_output([installed / "python", "-W", "error::UserWarning", "-c", "import pin_memory"], cwd=elsewhere)
+    version = check_output([installed / "python", "-c", "import pin_memory; print(pin_memory.__version__)"], cwd=elsewhere)
+    assert version.strip() == tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 
 
 def test_the_console_command_lists_the_commands(installed: Path, elsewhere: Path) -> None:

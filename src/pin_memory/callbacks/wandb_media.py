@@ -12,7 +12,7 @@ from pin_memory.memory.similarity import mean_similarity, similarity
 from pin_memory.utils.images import denormalize
 from pin_memory.utils.labels import IGNORE, LabelSpace
 from pin_memory.utils.pictures import heat_map, resize, size_within
-from pin_memory.utils.wandb_guard import attempt
+from pin_memory.utils.wandb_guard import GuardedRun, attempt
 
 _MEMORY = "drawing the memory"
 
@@ -97,7 +97,9 @@ class WandbMedia(Callback):
 def wandb_run(trainer: Trainer) -> Any:
     """The W&B run of the trainer's loggers, or None."""
     logger = next((logger for logger in trainer.loggers if isinstance(logger, WandbLogger)), None)
-    return logger.experiment if logger is not None and trainer.is_global_zero else None
+    if logger is None or not trainer.is_global_zero or (run := attempt("the run", lambda: logger.experiment)) is None:
+        return None
+    return run if isinstance(run, GuardedRun) else GuardedRun(run)  # of a logger of the user's own
 
 
 def masked_picture(rgb: np.ndarray, masks: dict[str, np.ndarray], space: LabelSpace, caption: str, max_side: int = 1024) -> Any:
