@@ -48,9 +48,9 @@ $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
 
 $(BIN)/python:
 	@command -v $(PYTHON) > /dev/null || \
-		{ echo "There is no '$(PYTHON)'. Python 3.11 or newer is needed; name yours: make setup PYTHON=python3.12"; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "'$(PYTHON)' is $$($(PYTHON) --version 2>&1), but 3.11 or newer is needed: make setup PYTHON=python3.12"; exit 1; }
+		{ echo "There is no '$(PYTHON)'. Python 3.11, 3.12 or 3.13 is needed; name yours: make setup PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+		{ echo "'$(PYTHON)' is $$($(PYTHON) --version 2>&1), but 3.11, 3.12 or 3.13 is needed: make setup PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || \
 		{ echo "'$(PYTHON)' has no venv module; on Debian and Ubuntu it is a package of its own: apt install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)

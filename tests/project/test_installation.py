@@ -57,12 +57,16 @@ def test_a_source_tree_that_is_not_installed_has_a_version(monkeypatch: pytest.M
 
 def warnings_with(name: str, record: list[str] | None, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is said where a distribution of this name and version 9.9 has installed these files."""
-    about = folder / f"{name.replace('-', '_')}-9.9.dist-info"
-    about.mkdir()
+    site = folder / "lib" / "python" / "site-packages"
+    about = site / f"{name.replace('-', '_')}-9.9.dist-info"
+    about.mkdir(parents=True)
+    for file in record or ():  # since Python 3.12 those that are not there do not count
+        (site / file).parent.mkdir(parents=True, exist_ok=True)
+        (site / file).touch()
     (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 9.9\n")
     if record is not None:
         (about / "RECORD").write_text("".join(f"{file},,\n" for file in record))
-    monkeypatch.syspath_prepend(folder)
+    monkeypatch.syspath_prepend(site)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         warn_of_namesakes()
@@ -103,6 +107,8 @@ def test_what_is_in_nobodys_way_is_not(name: str, record: list[str] | None, tmp_
 def test_the_warning_comes_at_import(tmp_path: Path) -> None:
     about = tmp_path / "pin_memory-9.9.dist-info"
     about.mkdir()
+    (tmp_path / "pin_memory").mkdir()
+    (tmp_path / "pin_memory" / "__init__.py").touch()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: pin-memory\nVersion: 9.9\n")
     (about / "RECORD").write_text("pin_memory/__init__.py,,\n")
     script = f"import sys; sys.path.append({str(tmp_path)!r}); import pin_memory"

@@ -23,6 +23,7 @@ from pin_memory.runs.own_folder import keeping_records
 from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import DEFECT, FULL_ERROR
 from pin_memory.utils.processes import is_first
+from pin_memory.utils.user import settle_user
 
 INTERRUPTED = 130  # 128 + SIGINT, what a shell reports for Ctrl-C
 BROKEN_PIPE = 141  # 128 + SIGPIPE
@@ -45,6 +46,7 @@ def command(config_name: str, prepare: Callable[[Sequence[str]], list[str]] = li
 
         @functools.wraps(function)
         def main() -> None:
+            settle_user()
             OmegaConf.register_new_resolver("pin_memory.choices", _choices, replace=True)
             if os.environ.get(FULL_ERROR) == "1":
                 _start(functools.wraps(task)(keeping_records(task)), config_name, prepare)

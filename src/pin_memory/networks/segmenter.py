@@ -12,6 +12,7 @@ from pin_memory.memory.operations import at_least_float32
 from pin_memory.networks.backbones import ResNetBackbone
 from pin_memory.networks.heads import ASPP, AuxiliaryHead, Decoder, resize
 from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.user import settle_user
 from pin_memory.utils.validation import Count, Share, validated
 
 
@@ -161,4 +162,5 @@ def _compiled(stages: dict[str, nn.Module], backend: bool | str) -> dict[str, Ca
     known = torch.compiler.list_backends(exclude_tags=())
     if name not in known:
         raise ConfigurationError(f"network.compile={name}: expected true, false or one of {', '.join(known)}.")
+    settle_user()  # the compiler names its cache after the user
     return {stage: torch.compile(module, backend=name) for stage, module in stages.items()}

@@ -11,6 +11,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from pin_memory.utils.errors import OutputError
+from pin_memory.utils.user import settle_user
 
 TEMPORARY = ".*.????????.tmp*"  # pattern of the files that a killed `atomic_write` leaves in a folder
 
@@ -89,6 +90,7 @@ def cache_folder(*parts: str) -> Path:
     """
     from platformdirs import user_cache_path  # only here, as every command imports this module before it starts
 
+    settle_user()
     return Path(os.environ.get("PIN_MEMORY_CACHE") or user_cache_path("pin_memory", appauthor=False)).joinpath(*parts)
 
 
