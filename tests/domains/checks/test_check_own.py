@@ -82,6 +82,18 @@ def test_targets_that_meet_sources_through_links_are_named(root: Path, member: s
     assert "images are also among those of the source own, such as" in found.message
 
 
+def test_sources_that_validate_on_what_others_train_on_are_named(root: Path) -> None:
+    other = root.parent / "other"
+    write_pair(other, "a", 9)
+    for kind in ("images", "labels"):
+        (other / kind / "z.png").symlink_to(root / kind / "a" / "0.png")
+    outcome = check(root, "+domain@data.sources.other=folder", f"data.sources.other.root={other}")
+    (found,) = findings(outcome, "shared_image")
+    assert not outcome.failed
+    assert (found.level, found.splits) == ("warning", ["val"])
+    assert "1 images of the split 'val' are also among those that the source own trains on, such as" in found.message
+
+
 def tag(path: Path, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation

@@ -207,6 +207,26 @@ def test_a_target_that_is_a_source_by_links_is_refused(root: Path, tmp_path: Pat
         data.check()
 
 
+@pytest.mark.parametrize("member", ["folder", "file", "hard link"])
+def test_sources_that_validate_on_what_others_train_on_are_reported(
+    root: Path, tmp_path: Path, member: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = tmp_path / "other"
+    pair(other, "a", 7)
+    for kind in ("images", "labels"):
+        if member == "folder":
+            (other / kind / "z").symlink_to(root / kind / "a")
+        elif member == "file":
+            (other / kind / "z.png").symlink_to(root / kind / "a" / "1.png")
+        else:
+            os.link(root / kind / "a" / "1.png", other / kind / "z.png")
+    data = MultiSourceDataModule({"own": FolderDataModule(root), "again": FolderDataModule(root), "other": FolderDataModule(other)})
+    data.check()
+    lines = [record.getMessage() for record in caplog.records if "trains on" in record.getMessage()]
+    sentence = f"1 images of the split 'val' are also among those that the source {{}} trains on, such as {other}/images/z"
+    assert [line.split(sentence.format(name))[0] for line, name in zip(lines, ("own", "again"), strict=True)] == ["other: ", "other: "]
+
+
 def test_published_data_sets_follow_the_same_rule(tmp_path: Path) -> None:
     for number in range(3):
         name = f"{{split}}/town/town_000000_{number:06}"

@@ -13,7 +13,7 @@ from PIL import Image
 from pin_memory.domains.checks.domain import Depth, Request, check_domain
 from pin_memory.domains.checks.findings import Finding, Outcome
 from pin_memory.domains.checks.text import as_json, as_text
-from pin_memory.domains.loading.compatibility import identity
+from pin_memory.domains.loading.compatibility import identity, trained_validation
 from pin_memory.domains.loading.data_module import DomainDataModule
 from pin_memory.domains.loading.multi_source import MultiSourceDataModule
 from pin_memory.domains.readers.base import Domain
@@ -39,16 +39,20 @@ def run_check(cfg: DictConfig) -> Outcome:
     requests = _needed(data) or _survey(str(cfg.paths.data))
     reports = []
     sources: dict[str, Images] = {}
+    splits: dict[str, dict[str, Domain]] = {}  # of the sources
     for request in requests:
         report, opened = check_domain(request, depth)
         reports.append(report)
         images = image_files([sample for domain in opened for sample in domain.samples])
         if request.needed and "train" in request.splits:
             sources[request.names[0]] = images
+            splits[request.names[0]] = {domain.split: domain for domain in opened}
         elif request.needed:  # sources come before targets
             report.findings[:0] = _seen(images, sources)
         if cfg.panel is not None and opened:
             write_sheet(Path(str(cfg.panel)).expanduser() / f"{file_name(request.names[0])}.jpg", request.names[0], opened)
+    for name, sentence in trained_validation(splits):
+        next(report for report in reports if name in report.names).findings.append(Finding("shared_image", "warning", sentence, ["val"]))
     outcome = Outcome(str(cfg.paths.data), depth.deep, reports)
     print(_FORMATS[cfg.format](outcome))
     return outcome

@@ -1,13 +1,17 @@
 """What domains have to fulfil together: classes, crops, targets that training does not see; and one report for all that is missing."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from pin_memory.domains.loading.data_module import DomainDataModule
+from pin_memory.domains.loading.data_module import DomainDataModule, shared_with_training
 from pin_memory.domains.loading.transforms import TrainTransform
+from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.layouts import DEMO, Images, MissingDataError, seen_images
 from pin_memory.utils.errors import ConfigurationError, DataError
+
+log = logging.getLogger(__name__)
 
 
 def require_data_sets(domains: Mapping[Any, Any], place: str) -> None:
@@ -77,6 +81,26 @@ def require_unseen_here(sources: Mapping[str, DomainDataModule], targets: Mappin
             trained[name] = domain.check(("train", "val"))
     require_unseen_images(trained, {name: domain.check(("test",)) for name, domain in targets.items()})
     return [name for name in sources if name not in trained]
+
+
+def report_trained_validation(sources: Mapping[str, DomainDataModule]) -> None:
+    """Warn of sources that validate on images that another one trains on."""
+    for name, sentence in trained_validation(
+        {name: {split: one.dataset(split) for split in ("train", "val")} for name, one in sources.items()}
+    ):
+        log.warning("%s: %s", name, sentence)
+
+
+def trained_validation(sources: Mapping[str, Mapping[str, Domain]]) -> list[tuple[str, str]]:
+    """For each source that validates on images that another one trains on, its name and a sentence; `sources` are splits by name."""
+    found = []
+    for name, splits in sources.items():
+        for other, others in sources.items():
+            both = {"train": others.get("train"), "val": splits.get("val")}
+            if name != other and (shared := shared_with_training(both)):
+                sentence = f"{len(shared)} images of the split 'val' are also among those that the source {other} trains on, such as"
+                found.append((name, f"{sentence} {shared[0]}"))
+    return found
 
 
 def require_one_label_space(domains: Mapping[str, DomainDataModule]) -> None:

@@ -204,7 +204,7 @@ class DomainDataModule(LightningDataModule):
         return normalized(batch, self.trainer)
 
 
-def shared_with_training(splits: Mapping[str, Domain]) -> list[str]:
+def shared_with_training(splits: Mapping[str, Domain | None]) -> list[str]:
     """The images of "val" that are in "train" as well, by lists or links; none where training takes all splits on purpose."""
     train, val = splits.get("train"), splits.get("val")
     if train is None or val is None or train.reads_all_splits:

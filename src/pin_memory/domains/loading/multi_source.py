@@ -67,13 +67,11 @@ class MultiSourceDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.sources, self.targets = dict(sources or {}), dict(targets or {})
-        compatibility.require_data_sets(self.sources, "sources")
-        compatibility.require_data_sets(self.targets, "targets")
+        for place, domains in (("sources", self.sources), ("targets", self.targets)):
+            compatibility.require_data_sets(domains, place)
         if meta_test_augmentation is not None and split is None:
-            raise ConfigurationError(
-                "data.meta_test_augmentation is for methods that split their sources (mldg, pin_the_memory); this one has no meta-test side"
-                " (data.split is null). Leave it out."
-            )
+            reason = "methods that split their sources (mldg, pin_the_memory); this one has no meta-test side (data.split is null)"
+            raise ConfigurationError(f"data.meta_test_augmentation is for {reason}. Leave it out.")
         self.stand_in, self.split, self.meta_test_augmentation = stand_in, split, meta_test_augmentation
         compatibility.require_sources("views", views, self.sources)
         if split is None:
@@ -164,8 +162,7 @@ class MultiSourceDataModule(LightningDataModule):
             ConfigurationError: A source trains or validates on images that a target is evaluated on.
         """
         problems: dict[str, DataError] = {}
-        trained: dict[str, Images] = {}
-        evaluated: dict[str, Images] = {}
+        trained, evaluated = dict[str, Images](), dict[str, Images]()
         sides = ((sources, self.sources, ("train", "val"), trained), (targets, self.targets, ("test",), evaluated))
         for wanted, domains, splits, images in sides:
             for name, domain in domains.items() if wanted else ():
@@ -176,6 +173,7 @@ class MultiSourceDataModule(LightningDataModule):
         if problems:
             raise DataError(compatibility.report(problems))
         compatibility.require_unseen_images(trained, evaluated)
+        compatibility.report_trained_validation({name: self.sources[name] for name in trained})
 
     def check_shares(self, processes: int, targets: bool = True) -> None:
         """Refuse, before hours of training, so many processes that one of them would have no image to evaluate."""
