@@ -108,6 +108,7 @@ REFUSED: Mapping[str, tuple[Callable[[Path], object], str]] = {
     "id * 256 + number.png": (lambda path: Image.fromarray(values(1792, 6657, kind=np.uint16)).save(path), "up to 6657.*instance map"),
     "int32 instances.tif": (lambda path: Image.fromarray(values(7, 26_000_001)).save(path), "up to 26000001.*instance map"),
     "void of 16 bits.png": (lambda path: Image.fromarray(values(0, 18, 65535, kind=np.uint16)).save(path), r"0\.\.18 and 65535.*write 255"),
+    "stretched.png": (lambda path: Image.fromarray(IDS * np.uint16(257)).save(path), r"multiples of 257.*// 257"),
     "negative.tif": (lambda path: Image.fromarray(values(0, -1)).save(path), "the value -1. Write 255"),
     "fractions.tif": (lambda path: Image.fromarray(values(0, 0.5, kind=np.float32)).save(path), "fractions"),
     "nan.tif": (lambda path: Image.fromarray(values(0, np.nan, kind=np.float32)).save(path), "not finite"),

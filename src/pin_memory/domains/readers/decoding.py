@@ -5,6 +5,7 @@ A picture's head is read first: a small file can claim a size that takes all mem
 """
 
 import ctypes
+import mmap
 import os
 import stat
 import struct
@@ -121,8 +122,10 @@ def orientation(picture: Image.Image) -> int:
 
 def read_head(picture: ImageFile.ImageFile, path: str | Path) -> tuple[tuple[int, int], int]:
     """Width and height of a picture as it will be read, and its EXIF orientation; nothing is decoded unless a PNG may have one."""
-    if picture.format == "PNG" and not any(mark in Path(path).read_bytes() for mark in _PNG_MARKS):
-        return picture.size, 1
+    if picture.format == "PNG":
+        with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            if not any(content.find(mark) >= 0 for mark in _PNG_MARKS):
+                return picture.size, 1
     size = picture.size
     if isinstance(picture, TiffImagePlugin.TiffImageFile):  # whose size is the turned one in some releases of Pillow
         size = picture.tag_v2[TiffImagePlugin.IMAGEWIDTH], picture.tag_v2[TiffImagePlugin.IMAGELENGTH]

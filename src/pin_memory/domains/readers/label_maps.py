@@ -70,6 +70,8 @@ def _small_ids(path: Path, values: np.ndarray) -> np.ndarray:
         _refuse(path, f"the value {low:.0f}", f"Write {IGNORE} for pixels without a class.")
     if high > 255 and (others := values[values <= 255]).size and (values[values > 255] == 65535).all():
         _refuse(path, f"{others.min():.0f}..{others.max():.0f} and 65535", f"Where that means no class, write {IGNORE} instead.")
+    if high > 255 and not (values % 257).any():
+        _refuse(path, f"multiples of 257 up to {high:.0f}", "Perhaps a tool stretched 8 bits to 16: write value // 257 as 8-bit grey.")
     if high > 255:
         _refuse(
             path,
