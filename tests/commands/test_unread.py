@@ -39,6 +39,8 @@ CASES = [
     ("train", "experment=demo", "experment", "experiment"),  # a group
     ("evaluate", "protocl=whole", "protocl", "protocol"),
     ("evaluate", "+domain@data.sources.new=folder", "data.sources", "data"),
+    ("evaluate", "data.targets.new.root=x", "data.targets.new", "+domain@data.targets.new=folder"),  # settings of no domain
+    ("train", "data.targets.new.root=x", "data.targets.new", "+domain@data.targets.new=folder"),
     ("analyze", "+protocol=whole", "protocol", "plots"),
     ("predict", "+domain@data.targets.new=folder", "data", "input"),
     ("compare", "+overseeds=false", "overseeds", "over_seeds"),

@@ -17,6 +17,7 @@ from pin_memory.utils.errors import ConfigurationError, first_names
 
 _FREE_NAMES = ("callbacks", "logger")  # groups of objects that a user names; each has a `_target_`
 _JUDGED_LATER = ("data.targets",)  # of a checkpoint: put into the data of its run, whose constructor checks them
+_DOMAINS = ("data.sources", "data.targets", "data.domains")
 _HYDRAS = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
 _REFERENCE = re.compile(r"\$\{\s*(?:([\w.]+):)?([^{}]*)")
 _NO_REFERENCE = ("oc.env", "now", "hydra")  # resolvers whose arguments are no settings
@@ -52,6 +53,8 @@ def no_such_setting(key: str, names: Collection[str], settings: Mapping[str, Any
     near += [one for one in _paths(settings) if one.rpartition(".")[2] == name and one not in near][:2]
     if near:
         return f"There is no setting {key}; nothing would read it. Did you mean {' or '.join(near)}?"
+    if place in _DOMAINS:
+        return f"There is no setting {key}; nothing would read it. A domain is added as a whole first: +domain@{key}=folder"
     where = f"{place} has" if place else "Expected one of"
     listed = first_names(sorted({*names} - {"hydra", name}), 20)
     return f"There is no setting {key}; nothing would read it. {where} {listed or 'no settings'}."

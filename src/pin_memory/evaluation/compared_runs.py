@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pin_memory.runs.folder import RunFolder
+from pin_memory.runs.folder import NO_EFFECT, RunFolder
 from pin_memory.runs.results import RESULTS, Results
 from pin_memory.utils.errors import ConfigurationError
 
@@ -18,9 +18,7 @@ FACTS = ("experiment", "method", "network", "sources", "protocol", "statistics",
 """What a run is named by; two that agree in all of them differ in their settings."""
 _NO_DIFFERENCE = (
     "seed", "name", "paths", "hydra", "callbacks", "logger", "resume", "test", "floors", "selection", "protocol", "test_statistics",
-    "method.protocol", "method.test_statistics",
-    "sweep", "loading.num_workers", "loading.max_bad_share", "trainer.accelerator", "trainer.log_every_n_steps", "trainer.default_root_dir",
-    "trainer.enable_model_summary", "trainer.enable_progress_bar", "trainer.benchmark", "trainer.use_distributed_sampler",
+    "method.protocol", "method.test_statistics", "sweep", *NO_EFFECT,
 )  # fmt: skip
 """Settings that do not tell runs apart: a fact does (protocol, selection ...), or they have no effect on the scores."""
 _ONE_DEVICE = {"trainer.devices": 1, "trainer.num_nodes": 1, "trainer.strategy": "auto", "trainer.sync_batchnorm": "auto"}

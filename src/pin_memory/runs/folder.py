@@ -26,6 +26,13 @@ SETTINGS = "settings.yaml"
 """Settings of the run that an evaluation is of, next to its results; a training run has them in `.hydra/config.yaml`."""
 _HYDRA_CONFIG = f"{HYDRA_FOLDER}/config.yaml"
 
+NO_EFFECT = (
+    "loading.num_workers", "loading.max_bad_share", "trainer.accelerator", "trainer.log_every_n_steps", "trainer.default_root_dir",
+    "trainer.enable_model_summary", "trainer.enable_progress_bar", "trainer.benchmark", "trainer.use_distributed_sampler",
+    "trainer.num_sanity_val_steps",
+)  # fmt: skip
+"""Settings of speed, places and what is shown: two runs that differ in these alone are one run twice."""
+
 Series = dict[str, tuple[list[int], list[float]]]
 """Iterations and values by the name of a metric."""
 

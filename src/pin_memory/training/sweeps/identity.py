@@ -8,12 +8,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 _DECIDING = ("method", "data", "trainer", "selection", "seed", "test", "floors")  # what training reads; the rest is read through these
-_NO_EFFECT = (
-    "loading.num_workers", "loading.max_bad_share", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
-    "trainer.sync_batchnorm", "trainer.log_every_n_steps", "trainer.default_root_dir", "trainer.enable_model_summary",
-    "trainer.enable_progress_bar", "trainer.benchmark", "trainer.use_distributed_sampler", "trainer.num_sanity_val_steps",
-)  # fmt: skip
-"""Settings that change speed, places or what is shown; a job of a sweep has one device, whatever it is called."""
+_ONE_DEVICE = ("trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.sync_batchnorm")
+"""What a job of a sweep has one of, whatever it is called."""
 _TESTED = ("test", "floors", "data.targets", "method.protocol", "loading.max_test_images")
 """Settings of what is measured on the targets, after everything is trained and chosen."""
 _OF_TRAINING = ("augmentation", "loading", "meta_test_augmentation")
@@ -34,11 +30,13 @@ def identity(settings: Mapping[str, Any], overrides: Sequence[str]) -> Identity:
         rest = [text for text in overrides if not text.startswith("seed=")]
         seeds = [text for text in overrides if text.startswith("seed=")]
         return Identity(_text([{key: value for key, value in settings.items() if key != "seed"}, rest]), _text(seeds), "")
+    from pin_memory.runs.folder import NO_EFFECT  # which most sweeps never need
+
     setting: dict[str, set[str]] = {}
     place: dict[str, set[str]] = {}
     tested: dict[str, set[str]] = {}
     for key, value in _resolved(settings).items():
-        if not _is_among(key, _NO_EFFECT) and not _follows(key, value, settings.get("seed")):
+        if not _is_among(key, (*NO_EFFECT, *_ONE_DEVICE)) and not _follows(key, value, settings.get("seed")):
             part = tested if _is_among(key, _TESTED) else place if _is_place(key) else setting
             part.setdefault(_without_domain(key) if part is setting else key, set()).add(_text(value))
     return Identity(*(_text({key: sorted(values) for key, values in part.items()}) for part in (setting, place, tested)))
