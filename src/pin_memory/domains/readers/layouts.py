@@ -1,7 +1,7 @@
 """How a data set lies on disk: the folder trees that a reader recognises, the files that were found, and the error without any."""
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +138,7 @@ class Found:
                 if (own := identity(files[key])) in known:
                     del files[key]
                 known.add(own)
-        return Found(self.layout, self.root, *parts)
+        return replace(self, images=parts[0], labels=parts[1])
 
     def pairs(self, unique_file_names: bool) -> list[Sample]:
         """The samples, sorted by names that are usable as file names; folders are part of them unless file names are unique."""

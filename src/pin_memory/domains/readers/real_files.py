@@ -69,6 +69,6 @@ def one_name_each(paths: Iterable[Path], root: Path) -> set[Path]:
         names.setdefault(identity(path), []).append(path)
 
     def is_linked(path: Path) -> bool:
-        return Path(os.path.realpath(path)) != Path(os.path.realpath(root), path.relative_to(root))
+        return os.path.realpath(path) != os.path.join(os.path.realpath(root), os.path.relpath(path, root))  # noqa: PTH118 - as text
 
     return {own[0] if len(own) == 1 else min(own, key=is_linked) for own in names.values()}
