@@ -46,13 +46,11 @@ class MultiSourceDataModule(LightningDataModule):
         validate: Sources (or the one source) to validate on; by default all. For a data set that is listed twice with different
             augmentations.
         split: The method's split of the sources, which `meta_test_augmentation` goes by; None where the method does not split.
-        meta_test_augmentation: For the sources that are on the meta-test side of an iteration, in place of their own; crop, scale
-            and flip stay those of the source.
+        meta_test_augmentation: For sources on the meta-test side of an iteration, in place of their own; crop, scale and flip stay.
         views: Sources that are further views of another one, there to be split; left out where the method does not split.
 
     Raises:
-        ConfigurationError: A domain's name is not text, a target is one of the sources, the domains' classes differ, or `validate`
-            or `views` name what is no source.
+        ConfigurationError: Names or classes of the domains do not fit together, or `validate` or `views` name what is no source.
     """
 
     def __init__(
@@ -98,7 +96,7 @@ class MultiSourceDataModule(LightningDataModule):
             domains: All domains by name.
             target: The name of the domain to leave out of training; a number stands for the name that reads as it (0016E5).
             sources: Further ones of them.
-            targets: Further domains to test on, which are never trained on.
+            targets: Further domains to test on.
             options: As in the constructor.
 
         Raises:

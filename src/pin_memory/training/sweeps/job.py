@@ -97,13 +97,12 @@ def _skip_or_run(
             )
         print(f"Skipped: {folder} was finished before.")
         return earlier["objective"], "skipped"
-    for place in sorted(folder.parent.iterdir()):
-        other = read_record(place) if place != folder else None
-        if other and is_finished(place, other) and identity_of(other) == own:
-            print(f"Skipped: {folder} is the same run as {place}, which was finished before: their settings are equal.")
-            about = {key: other.get(key) for key in ("objective", "source_validation", "stand_in")}
-            _write(folder, {"status": "same", "same_as": place.name, "overrides": overrides, "settings": settings} | about)
-            return other["objective"], "same"
+    if equal := _equal_job(folder, own):
+        place, other = equal
+        print(f"Skipped: {folder} is the same run as {place}, which was finished before: their settings are equal.")
+        about = {key: other.get(key) for key in ("objective", "source_validation", "stand_in")}
+        _write(folder, {"status": "same", "same_as": place.name, "overrides": overrides, "settings": settings} | about)
+        return other["objective"], "same"
     cfg = _resumed(cfg, folder, earlier, own)
     if not (folder / CHECKPOINTS).exists():
         write_records(cfg, folder)
@@ -121,6 +120,15 @@ def _skip_or_run(
     about = {key: result.get(key) for key in ("source_validation", "checkpoint", "stand_in")}
     _write(folder, record | {"status": "finished", "objective": score, "seconds": time.monotonic() - started} | about)
     return score, "finished"
+
+
+def _equal_job(folder: Path, own: Identity) -> tuple[Path, dict[str, Any]] | None:
+    """Another finished job of the sweep with the same settings and seed, with its record; None where there is none."""
+    for place in sorted(folder.parent.iterdir()):
+        record = read_record(place) if place != folder else None
+        if record and is_finished(place, record) and identity_of(record) == own:
+            return place, record
+    return None
 
 
 def _settings(cfg: DictConfig) -> dict[str, Any]:
