@@ -13,7 +13,7 @@ import pytest
 from pin_memory.callbacks import WandbMedia
 from pin_memory.loggers import RUN_ID, finish_wandb, log_targets, wandb_logger, wandb_mode
 from pin_memory.loggers import wandb as wandb_module
-from pin_memory.utils.wandb_guard import GuardedRun, attempt, new_run
+from pin_memory.utils.wandb_guard import GuardedLogger, GuardedRun, attempt, new_run
 from tests.helpers.fakes import TinyDomains, TinyMethod, tiny_trainer
 
 wandb = pytest.importorskip("wandb")
@@ -153,6 +153,23 @@ def test_a_guarded_run_is_otherwise_as_wandb_has_it() -> None:
     assert (run.id, inner.name, run.summary["a"], inner.summary["b"]) == ("abc", "new", 1, 2)
     assert run.log({"x": 1}, step=3) == ({"x": 1}, {"step": 3})
     assert not hasattr(run, "no_such_thing")
+
+
+def test_what_lightnings_logger_cannot_convert_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    class Unprintable:
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    run = FakeRun()
+    logger = GuardedLogger(experiment=GuardedRun(run))
+    for _ in range(2):
+        logger.log_image("picture", [object()])
+        logger.log_table("table", columns=["a"], data=[["x", "y"]])
+        logger.log_hyperparams({"x": Unprintable()})
+        logger.log_metrics({"loss": 1.0}, step=3)
+    logger.finalize("success")
+    assert run.rows == [{"loss": 1.0, "trainer/global_step": 3}] * 2
+    assert len(warnings_of(caplog)) == 3
 
 
 @pytest.mark.parametrize("value", ["nonsense", "ONLINE!", "0"])

@@ -22,7 +22,7 @@ from pin_memory.loggers.wandb_parts import RUN_ID, earlier_parts, earlier_run_id
 from pin_memory.utils.distributed import is_first
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.files import write_text
-from pin_memory.utils.wandb_guard import GuardedRun, attempt, give_up, lost, new_run, reason, within
+from pin_memory.utils.wandb_guard import GuardedLogger, GuardedRun, attempt, give_up, lost, new_run, reason, within
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def wandb_logger(
     attempt("starting a run", _start, Path(save_dir), mode, resume, options)
     if _own_run is None:
         return None
-    return attempt("making the logger", WandbLogger, experiment=_own_run, save_dir=str(save_dir), project=project, log_model=False)
+    return attempt("making the logger", GuardedLogger, experiment=_own_run, save_dir=str(save_dir), project=project, log_model=False)
 
 
 def wandb_mode(mode: str = "auto") -> tuple[str, str]:

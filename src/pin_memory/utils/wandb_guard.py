@@ -7,6 +7,8 @@ from functools import partial
 from threading import Thread
 from typing import Any, TypeVar
 
+from lightning.pytorch.loggers import WandbLogger
+
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -85,3 +87,12 @@ class GuardedRun:
 
     def __setitem__(self, key: str, value: Any) -> None:
         attempt(f"run[{key!r}] =", self._target.__setitem__, key, value)
+
+
+class GuardedLogger(WandbLogger):
+    """Lightning's logger, whose own work (pictures and tables are made in it) ends no training either."""
+
+    def __getattribute__(self, name: str) -> Any:
+        value = super().__getattribute__(name)
+        guarded = (name.startswith("log_") or name in ("watch", "finalize", "after_save_checkpoint")) and callable(value)
+        return partial(attempt, f"logger.{name}", value) if guarded else value
