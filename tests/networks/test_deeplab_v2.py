@@ -6,7 +6,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from pin_memory.memory import CategoricalMemory
-from pin_memory.networks import MemorySegmenter, PlainDecoder, ResNetBackbone, SummedASPP
+from pin_memory.networks import MemorySegmenter, PlainDecoder, ResNetBackbone, SummedASPP, TimmBackbone
 from pin_memory.utils.config import config_directory
 from tests.networks.network_cases import NetworkCase
 
@@ -69,14 +69,18 @@ def test_bottlenecks_stride_in_their_1x1(stride: int, places: list[int]) -> None
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_network_option_builds(option: str) -> None:
     """And is what its name says."""
+    name = ["network.backbone.name=resnet18"] if option.endswith("_timm") else []
     with initialize_config_dir(str(config_directory()), version_base="1.3"):
-        cfg = compose("train", overrides=[f"network={option}", "network.backbone.pretrained=null"])
+        cfg = compose("train", overrides=[f"network={option}", "network.backbone.pretrained=null", *name])
     network = instantiate(cfg.network)
     assert isinstance(network, MemorySegmenter)
     assert network.memory is not None
-    depth = int(option.partition("resnet")[2])
-    blocks = sum(len(getattr(network.backbone, f"stage{i}")) for i in range(1, 5))
-    assert blocks == {18: 8, 34: 16, 50: 16, 101: 33}[depth]
+    if "resnet" in option:
+        depth = int(option.partition("resnet")[2])
+        blocks = sum(len(getattr(network.backbone, f"stage{i}")) for i in range(1, 5))
+        assert blocks == {18: 8, 34: 16, 50: 16, 101: 33}[depth]
+    else:
+        assert isinstance(network.backbone, TimmBackbone)
     v2 = option.startswith("deeplab_v2")
     assert isinstance(network.aspp, SummedASPP) == isinstance(network.decoder, PlainDecoder) == v2
     assert network.backbone.output_stride == (8 if v2 else 16)

@@ -1,8 +1,13 @@
 """Networks: backbones, DeepLab heads and the segmenter with a memory."""
 
+from typing import TYPE_CHECKING, Any
+
 from pin_memory.networks.backbones import BackboneFeatures, ResNetBackbone
 from pin_memory.networks.heads import ASPP, AuxiliaryHead, Decoder, PlainDecoder, SummedASPP
 from pin_memory.networks.segmenter import Encoding, MemorySegmenter
+
+if TYPE_CHECKING:
+    from pin_memory.networks.timm_backbone import TimmBackbone
 
 __all__ = [
     "ASPP",
@@ -14,4 +19,14 @@ __all__ = [
     "PlainDecoder",
     "ResNetBackbone",
     "SummedASPP",
+    "TimmBackbone",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import timm, which takes most of a second, for those networks only that are made with it."""
+    if name != "TimmBackbone":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from pin_memory.networks.timm_backbone import TimmBackbone
+
+    return TimmBackbone

@@ -1,14 +1,13 @@
 """ImageNet backbones from torchvision, cut into the stages that DeepLab taps."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import torch
 import torchvision
 from torch import Tensor, nn
-from torch.func import functional_call
-from torch.utils.checkpoint import checkpoint
 from torchvision.models.resnet import Bottleneck
 
+from pin_memory.networks.checkpointing import checkpointed
+from pin_memory.networks.freezing import Backbone
 from pin_memory.networks.instance_norm import KINDS, NormalisedBlock, place_instance_norms
 from pin_memory.networks.pretrained import pretrained_state
 from pin_memory.utils.errors import ConfigurationError
@@ -29,7 +28,7 @@ class BackboneFeatures(NamedTuple):
     whitened: tuple[Tensor, ...] = ()
 
 
-class ResNetBackbone(nn.Module):
+class ResNetBackbone(Backbone):
     """ResNet with the last stages dilated instead of strided (DeepLab).
 
     All 3x3 convolutions of a dilated stage carry its dilation, the first block included, as in the released networks; torchvision's own
@@ -46,6 +45,7 @@ class ResNetBackbone(nn.Module):
             their 3x3 convolution (torchvision).
         checkpointing: Keep the inputs of the residual blocks in place of all activations and compute these again in the backward pass:
             the same gradients in less memory, for about a third more time.
+        freeze: What does not learn: `none`, the `stem`, the `norms` (with their running statistics), or `all`.
 
     Raises:
         ConfigurationError: For another depth, stride or norm, or weights that cannot be had or do not fit.
@@ -59,6 +59,7 @@ class ResNetBackbone(nn.Module):
         instance_norm: str = "none",
         stride_in_1x1: bool = False,
         checkpointing: bool = False,
+        freeze: str = "none",
     ) -> None:
         super().__init__()
         if depth not in DEPTHS or output_stride not in _DILATIONS:
@@ -84,6 +85,7 @@ class ResNetBackbone(nn.Module):
         self.instance_norm, self.whitens = instance_norm, instance_norm == "isw"
         expansion = 1 if depth < 50 else 4
         self.channels = (64 * expansion, 256 * expansion, 512 * expansion)
+        self.freeze(freeze)
 
     def forward(self, images: Tensor) -> BackboneFeatures:
         """Run the stages on normalised images `(B, 3, H, W)`."""
@@ -131,26 +133,3 @@ def _stride_in_1x1(backbone: nn.Module) -> None:
     for block in backbone.modules():
         if isinstance(block, Bottleneck):
             block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
-
-
-def checkpointed(module: nn.Module, *inputs: Any) -> Any:
-    """Run `module` and keep its input alone; its activations are computed again in the backward pass, with the same output and gradients.
-
-    The backward pass comes when `torch.func.functional_call` has given the network its own weights back, and would compute the activations
-    again with these. So the tensors of the forward pass are held, fast weights or not. Running statistics are updated by the first
-    run only: the second one gets copies of the buffers. What `module` draws at random would be drawn anew.
-    """
-    if not torch.is_grad_enabled():
-        return module(*inputs)
-    parameters, buffers = dict(module.named_parameters()), dict(module.named_buffers())
-    again = False
-
-    def run(*inputs: Any) -> Any:
-        nonlocal again
-        if not again:
-            again = True
-            return module(*inputs)
-        copies = {name: buffer.clone() for name, buffer in buffers.items()}
-        return functional_call(module, {**parameters, **copies}, inputs)
-
-    return checkpoint(run, *inputs, use_reentrant=False, preserve_rng_state=False)

@@ -2,16 +2,16 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 import torchvision
+from safetensors.torch import load_file
 from torch import Tensor
 
 from pin_memory.utils.errors import ConfigurationError, first_names
-from pin_memory.utils.installation import install_hint
 from pin_memory.utils.safe_load import load_weights_only
 
 _ADVICE = (
@@ -41,7 +41,7 @@ def pretrained_state(depth: int, source: str) -> dict[str, Tensor]:
     except Exception as error:  # network, disk, pickle: whatever it was, the user has the same two ways out
         raise ConfigurationError(f"network: could not get the pretrained ResNet-{depth} weights ({source}): {error}\n{_ADVICE}") from error
     expected = {name: tensor for name, tensor in reference.items() if _TRUNK.match(name)}
-    found = [one for place, state in _states(content) for one in _prefixes(place, state, expected)]
+    found = [one for place, state in _states(content, _canonical) for one in _prefixes(place, state, expected)]
     if not found:
         described = _described(content)
         raise ConfigurationError(f"network: {source} holds {described}, no weights of a ResNet by torchvision's names.\n{_ADVICE}")
@@ -63,33 +63,43 @@ def _read(depth: int, source: str) -> Any:
     if source == "imagenet":
         weights = torchvision.models.get_model_weights(f"resnet{depth}")["IMAGENET1K_V1"]
         return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    path = Path(source).expanduser()
-    if path.suffix != ".safetensors":
-        return load_weights_only(path)
-    try:
-        from safetensors.torch import load_file  # an extra
-    except ImportError as error:
-        raise ConfigurationError(f"reading it needs the package safetensors: {install_hint('export')}") from error
-    return load_file(path)
+    return read_weights(Path(source).expanduser())
 
 
-def _states(content: Any, place: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, Tensor]]]:
+def read_weights(path: Path) -> Any:
+    """The content of a file of torch or safetensors; no code in it is run."""
+    return load_file(path) if path.suffix == ".safetensors" else load_weights_only(path)
+
+
+def unwrapped(content: Any, expected: Collection[str]) -> list[dict[str, Tensor]]:
+    """The dictionaries of tensors in a file, and those behind prefixes that stand before `expected` names; the most likely first."""
+    states = [state for _, state in _states(content, _plain)]
+    behind = [one.tensors for state in states for one in _prefixes("", state, expected, re.compile(""))]
+    return behind + states
+
+
+def _states(content: Any, rename: Callable[[str], str], place: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, Tensor]]]:
     """The dictionaries in a file that hold tensors by name, with the keys that lead there."""
     if not isinstance(content, Mapping) or depth > _DEEPEST:
         return
-    if state := {_canonical(name): value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}:
+    if state := {rename(name): value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}:
         yield place, state
     for key, value in content.items():
-        yield from _states(value, f"{place}{key} / ", depth + 1)
+        yield from _states(value, rename, f"{place}{key} / ", depth + 1)
+
+
+def _plain(name: str) -> str:
+    """A name without what compilation or sharding has put in."""
+    return _INSERTED.sub("", name)
 
 
 def _canonical(name: str) -> str:
-    """A name as torchvision has it, without what compilation or sharding has put in."""
-    return _OWN.sub(lambda part: dict(_OWN_NAMES)[part[1]], _INSERTED.sub("", name))
+    """Such a name as torchvision has it."""
+    return _OWN.sub(lambda part: dict(_OWN_NAMES)[part[1]], _plain(name))
 
 
-def _prefixes(place: str, state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[_Found]:
-    """The tensors behind each prefix that stands before names of a ResNet's stem and stages, those with the most names first."""
+def _prefixes(place: str, state: Mapping[str, Tensor], expected: Collection[str], needed: re.Pattern[str] = _TRUNK) -> list[_Found]:
+    """The tensors behind each prefix that stands before names of a network's trunk, those with the most names first."""
     counts: Counter[str] = Counter()
     for name in state:
         parts = name.split(".")
@@ -98,7 +108,7 @@ def _prefixes(place: str, state: Mapping[str, Tensor], expected: Mapping[str, Te
     found = []
     for prefix in (prefix for prefix, count in counts.most_common() if count >= least):
         tensors = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-        found.append(_Found(f"{place}{prefix}", {name: value for name, value in tensors.items() if _TRUNK.match(name)}))
+        found.append(_Found(f"{place}{prefix}", {name: value for name, value in tensors.items() if needed.match(name)}))
     return found
 
 
@@ -134,5 +144,5 @@ def _described(content: Any) -> str:
     """The first keys or names of a file, for a message."""
     if not isinstance(content, Mapping):
         return f"an object of type {type(content).__name__}"
-    names = [f"{place}{name}" for place, state in _states(content) for name in state]
+    names = [f"{place}{name}" for place, state in _states(content, _plain) for name in state]
     return f"{len(names)} tensors ({first_names(names)})" if names else f"no tensor (keys: {first_names(map(str, content))})"

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pin_memory.memory import CategoricalMemory, Reading
 from pin_memory.memory.operations import at_least_float32
-from pin_memory.networks.backbones import ResNetBackbone
+from pin_memory.networks.freezing import Backbone
 from pin_memory.networks.heads import ASPP, AuxiliaryHead, Decoder, resize
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.user import settle_user
@@ -58,7 +58,7 @@ class MemorySegmenter(nn.Module):
 
     def __init__(
         self,
-        backbone: SkipValidation[ResNetBackbone],  # any module with its contract
+        backbone: SkipValidation[Backbone],  # any module with its contract
         num_classes: Annotated[int, Field(ge=2)] = 19,
         channels: Count = 256,
         memory: SkipValidation[CategoricalMemory | None] = None,

@@ -1,0 +1,137 @@
+"""Backbones from timm: any of its networks that gives feature maps, with its own normalisation and its own ImageNet weights."""
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor
+
+from pin_memory.networks.backbones import BackboneFeatures
+from pin_memory.networks.freezing import Backbone, checkpoint_blocks
+from pin_memory.networks.timm_weights import load_pretrained
+from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD
+
+_LOW_LEVEL = 4  # input size over the size of the low-level features that DeepLabV3+ joins
+
+
+class TimmBackbone(Backbone):
+    """A network of timm, cut into the three depths that the heads tap.
+
+    Images arrive normalised for ImageNet; a network that was trained with another mean and deviation gets them normalised for it.
+
+    Args:
+        name: timm's name of the network, with or without the tag of its weights, for example `tf_efficientnet_lite0`, `convnext_tiny`,
+            `resnet50d.a1_in1k`.
+        output_stride: Input size over deep feature size; None for the network's own, which is the only one that networks without strided
+            convolutions have.
+        pretrained: `imagenet` for timm's weights (from an installed package, a cache, or a download, in this order), the path of a file
+            (torch or safetensors), `packaged` for the weights of an installed package and, with a warning, random ones without it, or None
+            for random weights.
+        taps: Indices of the low-level, auxiliary and deep features among those that timm offers; None for the last one that is four times
+            smaller than the image, and the last two.
+        freeze: What does not learn: `none`, the `stem` before the first stage, the `norms` (with running statistics), or `all`.
+        checkpointing: Keep the inputs of the blocks in place of all activations and compute these again in the backward pass.
+
+    Raises:
+        ConfigurationError: timm has no such network or not with this stride, a tap does not exist, or weights cannot be had or do not fit.
+    """
+
+    scale: Tensor | None
+    shift: Tensor | None
+
+    def __init__(
+        self,
+        name: str = "tf_efficientnet_lite0",
+        output_stride: int | None = 16,
+        pretrained: str | None = None,
+        taps: Sequence[int] | None = None,
+        freeze: str = "none",
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        _check_name(name)
+        with torch.device("meta"):
+            offered = _features(name, output_stride).feature_info.reduction()
+        self.taps = _chosen(name, list(offered), taps)
+        self.net = _features(name, output_stride, out_indices=sorted(set(self.taps)))
+        if pretrained is not None:
+            load_pretrained(self.net, name, pretrained)
+        channels = dict(zip(sorted(set(self.taps)), self.net.feature_info.channels(), strict=True))
+        low_level, auxiliary, deep = (channels[tap] for tap in self.taps)
+        self.channels = (low_level, auxiliary, deep)
+        self.name, self.output_stride = name, offered[self.taps[-1]]
+        self.instance_norm, self.whitens, self.checkpointing = "none", False, checkpointing
+        self._register_normalisation(timm.get_pretrained_cfg(name))
+        if checkpointing:
+            checkpoint_blocks(self.net)
+        self.freeze(freeze, self.net)
+
+    def forward(self, images: Tensor) -> BackboneFeatures:
+        """Feature maps of images `(B, 3, H, W)` that are normalised for ImageNet."""
+        if self.scale is not None and self.shift is not None:
+            images = images * self.scale + self.shift
+        maps = self.net(images)
+        if str(getattr(self.net, "output_fmt", "NCHW")).endswith("NHWC"):
+            maps = [each.permute(0, 3, 1, 2).contiguous() for each in maps]
+        by_index = dict(zip(sorted(set(self.taps)), maps, strict=True))
+        return BackboneFeatures(*(by_index[tap] for tap in self.taps))
+
+    def _register_normalisation(self, weights: Any) -> None:
+        """Factor and offset from ImageNet's normalisation to the network's own; None where they are the same."""
+        mean, std = (tuple(float(value) for value in values) for values in (weights.mean, weights.std))
+        same = (mean, std) == (IMAGENET_MEAN, IMAGENET_STD)
+        scale = [given / own for given, own in zip(IMAGENET_STD, std, strict=True)]
+        shift = [(given - own) / by for given, own, by in zip(IMAGENET_MEAN, mean, std, strict=True)]
+        for buffer, values in (("scale", scale), ("shift", shift)):
+            self.register_buffer(buffer, None if same else torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+
+
+def _check_name(name: str) -> None:
+    """Refuse what is no network of timm, above all an address that timm would fetch code-like settings from."""
+    architecture = str(name).partition(".")[0]
+    if timm.is_model(architecture) and (architecture == name or name in timm.list_pretrained(f"{architecture}.*")):
+        return
+    known = timm.list_models() if not timm.is_model(architecture) else timm.list_pretrained(f"{architecture}.*")
+    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+    raise ConfigurationError(
+        f"network.backbone.name={name}: timm {timm.__version__} has no such network."
+        + (f" Did you mean {' or '.join(near)}?" if near else "")
+        + ' All names: python -c "import timm; print(timm.list_models())"'
+    )
+
+
+def _features(name: str, output_stride: int | None, **options: Any) -> Any:
+    """The network as one that returns feature maps."""
+    if output_stride is not None:
+        options["output_stride"] = output_stride
+    try:
+        return timm.create_model(name, features_only=True, **options)
+    except (TypeError, AssertionError, NotImplementedError, RuntimeError) as error:
+        if "output_stride" in str(error) or (output_stride not in (None, 32) and isinstance(error, AssertionError)):
+            raise ConfigurationError(
+                f"network.backbone: timm has no {name} with an output stride of {output_stride};"
+                " set network.backbone.output_stride=null for its own."
+            ) from error
+        raise ConfigurationError(f"network.backbone: timm cannot cut {name} into features ({error or type(error).__name__}).") from error
+
+
+def _chosen(name: str, reductions: list[int], taps: Sequence[int] | None) -> tuple[int, int, int]:
+    """Indices of the low-level, auxiliary and deep features."""
+    if taps is None:
+        shallow = [index for index, reduction in enumerate(reductions[:-1]) if reduction <= _LOW_LEVEL]
+        if len(reductions) < 2 or not shallow:
+            raise ConfigurationError(
+                f"network.backbone: {name} has features of reductions {reductions}; expected one of at most {_LOW_LEVEL} and a deeper one."
+                " Choose three with network.backbone.taps=[LOW,AUXILIARY,DEEP]."
+            )
+        return shallow[-1], len(reductions) - 2, len(reductions) - 1
+    chosen = tuple(taps)
+    if len(chosen) != 3 or any(not 0 <= tap < len(reductions) for tap in chosen) or list(chosen) != sorted(chosen):
+        raise ConfigurationError(
+            f"network.backbone.taps={list(chosen)}: expected three indices in ascending order below {len(reductions)}; {name} has"
+            f" features of reductions {reductions}."
+        )
+    return chosen
