@@ -47,6 +47,7 @@ CASES: dict[str, tuple[type[ByHand], dict[str, Any]]] = {
     "mldg second order": (MLDGByHand, {"first_order": False}),
     "pin_the_memory": (PinTheMemoryByHand, {}),
     "pin_the_memory second order": (PinTheMemoryByHand, {"first_order": False}),
+    "pin_the_memory with groups": (PinTheMemoryByHand, {"backbone_lr_factor": 0.3, "optimizer": partial(torch.optim.AdamW, lr=1e-3)}),
     "isw": (ERMByHand, {}),
     "isw with pin_the_memory": (PinTheMemoryByHand, {}),
 }
@@ -82,7 +83,7 @@ def trained(case: str, steps: list[DomainBatch]) -> dict[str, Tensor]:
     if "isw" in case:
         network.backbone = WhitenedBackbone()
         options = options | {"whitening": ChannelsFlipped(images=len(steps) * 12)}
-    method = kind(network.double(), partial(torch.optim.SGD, lr=0.05, momentum=0.9), **options).prepare().eval()
+    method = kind(network.double(), **{"optimizer": partial(torch.optim.SGD, lr=0.05, momentum=0.9), **options}).prepare().eval()
     if method.whitening is not None:
         method.whitening.choose(network, [[merge(batch).images for batch in steps]], sources=3)
         assert all(mask.any() for mask in method.whitening.masks)

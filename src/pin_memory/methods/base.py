@@ -20,7 +20,7 @@ from pin_memory.methods.batches import DomainBatch, merge
 from pin_memory.methods.evaluation import DomainEvaluationMixin
 from pin_memory.methods.finite import Policy
 from pin_memory.methods.losses import auxiliary_loss, cross_entropy
-from pin_memory.methods.optimisation import ManualOptimizationMixin
+from pin_memory.methods.optimisation import BACKBONE, ManualOptimizationMixin
 from pin_memory.methods.schedules import is_torch_schedule
 from pin_memory.methods.whitening import InstanceSelectiveWhitening
 from pin_memory.networks import Encoding, MemorySegmenter
@@ -52,6 +52,7 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
         protocol: How the network is applied to the images of a test; validation always predicts whole images, once.
         gradient_clip: Largest norm of the total gradient, over all parameters and after the reduction over the ranks; None for any.
         on_non_finite: "raise" stops the run at a loss, a gradient or a memory row that is not finite; "skip" leaves the step out, counted.
+        backbone_lr_factor: Factor on the learning rate for the backbone; below 1 where its weights are good already.
 
     Raises:
         ConfigurationError: Another `train_statistics`, a whitening loss without the maps it looks at, or a setting out of its range.
@@ -72,6 +73,7 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
         protocol: Protocol = WHOLE,
         gradient_clip: Positive | None = None,
         on_non_finite: Policy = "raise",
+        backbone_lr_factor: Positive = 1.0,
     ) -> None:
         super().__init__(gradient_clip, on_non_finite)
         if train_statistics not in self.train_policies:
@@ -85,7 +87,7 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
         self.train_statistics = train_statistics
         self.whitening, self.test_statistics, self.protocol = whitening, test_statistics, protocol
         self.network = network
-        self.auxiliary_weight = auxiliary_weight
+        self.auxiliary_weight, self.backbone_lr_factor = auxiliary_weight, backbone_lr_factor
         if not callable(optimizer) or not (schedule is None or callable(schedule)):
             raise ConfigurationError(
                 f"optimizer={optimizer!r}, schedule={schedule!r}: expected complete groups, such as optimizer=sgd schedule=polynomial."
@@ -114,13 +116,24 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
     def configure_optimizers(self) -> Any:
         """Make the optimiser over all parameters, and its schedule, which `step_optimizer` steps once an iteration."""
         try:
-            optimizer, schedule = self._optimizer(self.network.parameters()), self._schedule
+            optimizer, schedule = self._make_optimizer(), self._schedule
             if is_torch_schedule(schedule):
                 return [optimizer], [schedule(optimizer)]
         except (TypeError, ValueError) as error:
             raise ConfigurationError(f"The optimizer or the schedule refuses its settings: {error}.") from error
         # A function, not the object itself: PyTorch would put its settings into checkpoints, and a resumed run would keep the old horizon.
         return [optimizer], [LambdaLR(optimizer, lambda iteration: schedule(iteration) if schedule else 1.0)]
+
+    def _make_optimizer(self) -> Optimizer:
+        """The optimiser over all parameters, those of the backbone as a group of their own where their learning rate differs."""
+        if self.backbone_lr_factor == 1:
+            return self._optimizer(self.network.parameters())
+        groups: tuple[list[Tensor], list[Tensor]] = ([], [])
+        for name, parameter in self.network.named_parameters():
+            groups[name.startswith(BACKBONE)].append(parameter)
+        optimizer = self._optimizer([{"params": parameters} for parameters in groups])  # the heads first: `lr` is theirs
+        optimizer.param_groups[1]["lr"] *= self.backbone_lr_factor
+        return optimizer
 
     def check_sources(self, batch_sizes: Mapping[str, int]) -> None:
         """Refuse source domains, with their batch sizes by name, and networks that the method cannot train with."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from pin_memory.methods.optimisation import BACKBONE
 from pin_memory.utils.distributed import mean_over_ranks
 
 
@@ -16,16 +17,24 @@ class FastWeights:
 
     Stages run with them through `torch.func.functional_call`, with clones of the buffers, so that running statistics of the network stay
     as the inner pass left them. The outer gradient is taken by the tensors `differentiate`: Θ' (first order) or Θ (second order).
+    `directions` are the inner gradients, those of the backbone times the factor on its learning rate: (Θ - Θ') / α.
     """
 
     def __init__(
-        self, network: nn.Module, parameters: dict[str, Tensor], inner_gradients: dict[str, Tensor], differentiate: dict[str, Tensor]
+        self,
+        network: nn.Module,
+        parameters: dict[str, Tensor],
+        inner_gradients: dict[str, Tensor],
+        directions: list[Tensor],
+        differentiate: dict[str, Tensor],
     ) -> None:
-        self.network, self.parameters = network, parameters
+        self.network, self.parameters, self.directions = network, parameters, directions
         self.inner_gradients, self._differentiate = inner_gradients, differentiate
 
     @classmethod
-    def after_step(cls, network: nn.Module, loss: Tensor, lr: float, first_order: bool = True) -> "FastWeights":
+    def after_step(
+        cls, network: nn.Module, loss: Tensor, lr: float, first_order: bool = True, backbone_lr_factor: float = 1.0
+    ) -> "FastWeights":
         """Take one SGD step (no momentum, no weight decay) on the inner `loss`, whose gradient is averaged over the ranks.
 
         With `first_order` the inner gradient is a constant (dΘ'/dΘ = I), as in the released code; otherwise it stays in the graph.
@@ -37,12 +46,16 @@ class FastWeights:
         gradients = dict(zip(parameters, mean_over_ranks(values), strict=True))
         step = torch.no_grad() if first_order else nullcontext()
         with step:  # all parameters in a few kernels
-            values = torch._foreach_add(list(parameters.values()), list(gradients.values()), alpha=-lr)
+            directions = list(gradients.values())
+            if backbone_lr_factor != 1:
+                factors = [backbone_lr_factor if name.startswith(BACKBONE) else 1.0 for name in parameters]
+                directions = list(torch._foreach_mul(directions, factors))
+            values = torch._foreach_add(list(parameters.values()), directions, alpha=-lr)
         stepped = dict(zip(parameters, values, strict=True))
         if first_order:
             stepped = {name: p.requires_grad_() for name, p in stepped.items()}
         detached = {name: g.detach() for name, g in gradients.items()}
-        return cls(network, stepped, detached, stepped if first_order else parameters)
+        return cls(network, stepped, detached, [each.detach() for each in directions], stepped if first_order else parameters)
 
     def call(self, stage: str, *args: Any) -> Any:
         """Run `stage` of the network with the fast weights; the network's parameters and buffers are not touched."""

@@ -47,8 +47,10 @@ class MetaLearning(Method):
         schedule: Factor on its learning rate by iteration.
         split: Chooses the meta-train and meta-test domains of an iteration.
         inner_lr: α of the first iteration, and of all where it is not annealed.
-        anneal_inner_lr: α = current learning rate / 4 from the second iteration on, as in the published runs.
+        anneal_inner_lr: α = `inner_lr_fraction` of the current learning rate from the second iteration on, as in the published runs.
         first_order: The inner gradient is a constant in the fast weights (faithful); False differentiates through it.
+        inner_lr_fraction: α over the learning rate, 1/4 in the published runs with SGD. The inner step is a plain gradient step whatever
+            the outer optimiser is; Adam's rate is no factor on a gradient, so with it a larger fraction takes an inner step of that length.
         train_statistics: What batch normalisation normalises a pass by: "domain", the images of the pass, as released; "mixture", all
             images of the iteration, which every pass then runs on; "frozen", the backbone's running statistics.
         options: As in `Method`.
@@ -66,16 +68,18 @@ class MetaLearning(Method):
         anneal_inner_lr: bool = True,
         first_order: bool = True,
         train_statistics: str = "domain",
+        inner_lr_fraction: Positive = 0.25,
         **options: Any,
     ) -> None:
         super().__init__(network, optimizer, schedule, train_statistics=train_statistics, **options)
         self.split = split or DomainSplit()
         self.initial_inner_lr, self.anneal_inner_lr, self.first_order = inner_lr, anneal_inner_lr, first_order
+        self.inner_lr_fraction = inner_lr_fraction
 
     @property
     def inner_lr(self) -> float:
         """α of the current iteration."""
-        return self.lr / 4 if self.anneal_inner_lr and self.iteration > 0 else self.initial_inner_lr
+        return self.lr * self.inner_lr_fraction if self.anneal_inner_lr and self.iteration > 0 else self.initial_inner_lr
 
     def sides(self, batch: DomainBatch) -> Sides:
         """Split the images of this iteration."""
@@ -93,13 +97,13 @@ class MetaLearning(Method):
         return test if term.startswith("outer") else train
 
     def inner_step(self, loss: Tensor) -> FastWeights:
-        """`Θ' = Θ - α ∇L_in(Θ)`; logs α and the norms of ∇L_in, of Θ' and of the step Θ' - Θ."""
-        fast = FastWeights.after_step(self.network, loss, self.inner_lr, self.first_order)
+        """`Θ' = Θ - α ∇L_in(Θ)`, for the backbone with its own α; logs α and the norms of ∇L_in, of Θ' and of the step Θ' - Θ."""
+        fast = FastWeights.after_step(self.network, loss, self.inner_lr, self.first_order, self.backbone_lr_factor)
         if self.should_log:
             gradient = get_total_norm(list(fast.inner_gradients.values()))
             weights = get_total_norm([parameter.detach() for parameter in fast.parameters.values()])
             self.log_dict({"inner_lr": self.inner_lr, "grad_norm/inner": gradient})
-            self.log_dict({"fast_weights/norm": weights, "fast_weights/step_norm": self.inner_lr * gradient})
+            self.log_dict({"fast_weights/norm": weights, "fast_weights/step_norm": self.inner_lr * get_total_norm(fast.directions)})
         return fast
 
     def outer_step(self, fast: FastWeights, loss: Tensor, batch: DomainBatch) -> None:

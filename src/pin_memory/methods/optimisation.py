@@ -14,6 +14,9 @@ from pin_memory.networks import MemorySegmenter
 from pin_memory.utils.distributed import mean_over_ranks, world_size
 from pin_memory.utils.lightning_private import attached_trainer
 
+BACKBONE = "backbone."
+"""What the names of the backbone's parameters begin with."""
+
 
 class ManualOptimizationMixin(LightningModule):
     """Steps on gradients that a method has computed, unless a number of the step is not finite.

@@ -20,6 +20,14 @@ def _above_zero(horizon: int) -> int:
     return horizon
 
 
+Warmup = Annotated[int, Field(ge=0)]
+
+
+def warmed_up(iteration: int, iterations: int) -> float:
+    """The factor of a linear warm-up: 1 / n, 2 / n, ..., 1 in its n iterations, and 1 afterwards."""
+    return min(1.0, (iteration + 1) / iterations) if iterations else 1.0
+
+
 Horizon = Annotated[int, AfterValidator(_above_zero)]
 
 
@@ -30,17 +38,18 @@ class ExponentialDecay:
     Args:
         rate: Decay over the whole horizon, in e-folds, >= 0.
         horizon: Iterations over which the decay unfolds; the published runs end long before it.
+        warmup: Iterations in which the rate rises linearly from almost nothing, on top of the decay.
 
     Raises:
         ConfigurationError: A value is no number or out of its range.
     """
 
-    def __init__(self, rate: Annotated[float, Field(ge=0)] = 9.0, horizon: Horizon = 120_000) -> None:
-        self.rate, self.horizon = rate, horizon
+    def __init__(self, rate: Annotated[float, Field(ge=0)] = 9.0, horizon: Horizon = 120_000, warmup: Warmup = 0) -> None:
+        self.rate, self.horizon, self.warmup = rate, horizon, warmup
 
     def __call__(self, iteration: int) -> float:
         """The factor on the base learning rate, in (0, 1]."""
-        return math.exp(-self.rate * iteration / self.horizon)
+        return warmed_up(iteration, self.warmup) * math.exp(-self.rate * iteration / self.horizon)
 
 
 @validated("schedule")
@@ -50,17 +59,18 @@ class PolynomialDecay:
     Args:
         power: Exponent >= 0; 0 keeps the learning rate as it is.
         horizon: Iterations until zero; in the configurations `trainer.max_steps`, which then has to be above 0.
+        warmup: Iterations in which the rate rises linearly from almost nothing, on top of the decay.
 
     Raises:
         ConfigurationError: A value is no number or out of its range.
     """
 
-    def __init__(self, power: Annotated[float, Field(ge=0)] = 0.9, horizon: Horizon = 40_000) -> None:
-        self.power, self.horizon = power, horizon
+    def __init__(self, power: Annotated[float, Field(ge=0)] = 0.9, horizon: Horizon = 40_000, warmup: Warmup = 0) -> None:
+        self.power, self.horizon, self.warmup = power, horizon, warmup
 
     def __call__(self, iteration: int) -> float:
         """The factor on the base learning rate, in [0, 1]."""
-        return (1 - min(iteration, self.horizon) / self.horizon) ** self.power
+        return warmed_up(iteration, self.warmup) * (1 - min(iteration, self.horizon) / self.horizon) ** self.power
 
 
 def is_torch_schedule(schedule: Any) -> TypeGuard[Callable[[Optimizer], LRScheduler]]:

@@ -97,6 +97,7 @@ def quiet_lightning() -> None:
         ".*lr_scheduler.step.*before.*optimizer.step.*",
         ".*LeafSpec.*",
         ".*exists and is not empty.*",
+        ".*in eval mode at the start of training.*",  # frozen parts
         ".*your dataloader is not resumable.*",  # its draws follow from the iteration
         ".*sync_dist=True.*",  # the scores come from confusion matrices that are summed over the ranks
     ):
