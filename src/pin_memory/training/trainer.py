@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from pin_memory.utils.checkpoint_io import AtomicCheckpointIO
 from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.sync_batch_norm import SyncBatchNorm
 
 
 def build_trainer(cfg: DictConfig, callbacks: Sequence[Callback], loggers: Sequence[Logger]) -> Trainer:
@@ -21,9 +22,10 @@ def build_trainer(cfg: DictConfig, callbacks: Sequence[Callback], loggers: Seque
     if settings.get("sync_batchnorm") == "auto":  # PyTorch has it for GPUs alone; a single device needs none
         several = settings.get("devices") not in (1, "1", [0]) or settings.get("num_nodes", 1) > 1
         settings.sync_batchnorm = several and torch.cuda.is_available() and settings.accelerator in ("auto", "gpu", "cuda")
+    plugins = [AtomicCheckpointIO(), *([SyncBatchNorm()] if settings.get("sync_batchnorm") else [])]
     try:
         trainer: Trainer = hydra.utils.instantiate(
-            settings, callbacks=list(callbacks), logger=list(loggers), plugins=[AtomicCheckpointIO()], _convert_="partial"
+            settings, callbacks=list(callbacks), logger=list(loggers), plugins=plugins, _convert_="partial"
         )
     except InstantiationException as error:
         if not isinstance(error.__cause__, TypeError | ValueError | RuntimeError):
