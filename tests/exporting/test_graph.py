@@ -12,9 +12,11 @@ from pin_memory.exporting.formats import Comparison
 from pin_memory.exporting.graph import check_exportable, require
 from pin_memory.inference import RUNNING, BatchNormStatistics
 from pin_memory.memory import CategoricalMemory
-from pin_memory.networks import MemorySegmenter, PlainDecoder, ResNetBackbone, SummedASPP
+from pin_memory.networks import MemorySegmenter, PlainDecoder, ResNetBackbone, SummedASPP, TimmBackbone
 from pin_memory.utils.errors import ConfigurationError, OutputError
 from tests.helpers.exported import logits_of, pictures, session
+
+TIMM = ("tf_efficientnet_lite0", "convnext_atto")  # padding that depends on the size; no batch norm
 
 
 def network_of(kind: str) -> MemorySegmenter:
@@ -24,6 +26,8 @@ def network_of(kind: str) -> MemorySegmenter:
     if kind == "deeplab_v2":
         parts: dict[str, Any] = {"pyramid": SummedASPP, "decoder": PlainDecoder}
         network = MemorySegmenter(ResNetBackbone(18, 8, stride_in_1x1=True), 5, 8, memory, 8, **parts)
+    elif kind in TIMM:
+        network = MemorySegmenter(TimmBackbone(kind), 5, 8, memory, 8)
     else:
         norm = kind if kind in ("ibn", "isw") else "none"
         network = MemorySegmenter(ResNetBackbone(18, 32, instance_norm=norm), 5, 8, memory, 8)
@@ -37,7 +41,7 @@ def network_of(kind: str) -> MemorySegmenter:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["deeplab_v3plus", "deeplab_v2", "isw"])
+@pytest.mark.parametrize("kind", ["deeplab_v3plus", "deeplab_v2", "isw", *TIMM])
 def test_every_architecture_as_onnx(kind: str, tmp_path: Path) -> None:
     network = network_of(kind)
     found = formats.write_onnx(tmp_path / "x.onnx", network, {}, True, 18, Comparison([(1, 64, 96), (2, 83, 141), (1, 97, 40)], 1e-4))
