@@ -132,7 +132,8 @@ def test_damaged_results_are_named(tmp_path: Path, content: Any) -> None:
     path = tmp_path / "results.json"
     if content is not None:
         path.write_bytes(content if isinstance(content, bytes) else (content if content == "{" else json.dumps(content)).encode())
-    with pytest.raises(ConfigurationError, match=r"results\.json is no readable results file"):
+    expected = r"results\.json cannot be read \(No such file" if content is None else r"results\.json is no readable results file"
+    with pytest.raises(ConfigurationError, match=expected):
         Results.read(path)
 
 
