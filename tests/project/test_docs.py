@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 
 import pin_memory
 from pin_memory.cli import COMMANDS
+from pin_memory.cli.unread import refuse_unread
 from pin_memory.utils.config import config_directory
 
 ROOT = Path(__file__).parents[2]
@@ -31,9 +33,11 @@ def commands(page: Path) -> list[tuple[str, tuple[str, ...]]]:
 
 @pytest.mark.parametrize(("name", "settings"), sorted({found for page in PAGES for found in commands(page)}))
 def test_documented_command_composes(name: str, settings: tuple[str, ...]) -> None:
-    """No setting that is gone, no choice that is misspelt."""
+    """No setting that is gone or that nothing reads, no choice that is misspelt."""
     with initialize_config_dir(str(config_directory()), version_base="1.3"):
-        assert compose(name, overrides=list(settings)) is not None
+        cfg = compose(name, overrides=list(settings), return_hydra_config=True)
+        HydraConfig.instance().set_config(cfg)
+        refuse_unread(cfg, name)
 
 
 def test_there_are_commands_to_check() -> None:
