@@ -50,12 +50,19 @@ def tiff(path: Path, values: np.ndarray, bits: int, sample_format: int) -> None:
     path.write_bytes((b"II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + packed).ljust(200, b"\0") + values.tobytes())
 
 
+def pgm(path: Path, values: np.ndarray, white: int, plain: bool = False) -> None:
+    """A grey map of Netpbm, which says itself which value is white."""
+    rows = " ".join(map(str, values.ravel())).encode() if plain else values.astype(">u2" if white > 255 else np.uint8).tobytes()
+    path.write_bytes(f"P{2 if plain else 5} {values.shape[1]} {values.shape[0]} {white}\n".encode() + rows)
+
+
 READ: Mapping[str, Write] = {
     "16 bit.png": lambda path, ids: Image.fromarray(ids.astype(np.uint16)).save(path),
     "16 bit.tif": lambda path, ids: Image.fromarray(ids.astype(np.uint16)).save(path),
     "16 bit, compressed.tif": lambda path, ids: Image.fromarray(ids.astype(np.uint16)).save(path, compression="tiff_lzw"),
     "16 bit, big-endian.tif": lambda path, ids: Image.frombytes("I;16B", ids.shape[::-1], ids.astype(">u2").tobytes()).save(path),
     "16 bit.pgm": lambda path, ids: cv2.imwrite(str(path), ids.astype(np.uint16)),
+    "values up to 1000.pgm": lambda path, ids: pgm(path, ids, 1000),
     "int16.tif": lambda path, ids: tiff(path, ids.astype("<i2"), 16, 2),
     "int32.tif": lambda path, ids: Image.fromarray(ids.astype(np.int32)).save(path),
     "uint32.tif": lambda path, ids: tiff(path, ids.astype("<u4"), 32, 1),
@@ -64,6 +71,7 @@ READ: Mapping[str, Write] = {
     "rgb.bmp": lambda path, ids: Image.fromarray(grey(ids, 3)).save(path),
     "rgb.tif": lambda path, ids: Image.fromarray(grey(ids, 3)).save(path),
     "rgb, lossless.webp": lambda path, ids: Image.fromarray(grey(ids, 3)).save(path, lossless=True),
+    "rgb, lossless.jp2": lambda path, ids: Image.fromarray(grey(ids, 3)).save(path),
     "rgba, partly transparent.png": rgba,
     "rgb of 16 bit.png": lambda path, ids: deep_rows(path, ids, 2, 3),
     "rgba of 16 bit.png": lambda path, ids: deep_rows(path, ids, 6, 4),
@@ -96,6 +104,29 @@ def test_few_bits(tmp_path: Path, bits: int, suffix: str) -> None:
     np.testing.assert_array_equal(read_indices(tmp_path / f"a{suffix}"), [ids] * 3)
 
 
+@pytest.mark.parametrize("white", [18, 33, 254, 300])
+@pytest.mark.parametrize("plain", [False, True])
+def test_values_of_a_pgm_are_not_stretched(tmp_path: Path, white: int, plain: bool) -> None:
+    pgm(tmp_path / "a.pgm", IDS % 19, white, plain)
+    np.testing.assert_array_equal(read_indices(tmp_path / "a.pgm"), IDS % 19)
+
+
+LOSSY: Mapping[str, Mapping[str, object]] = {
+    "a.jpg": {},
+    "lossy.webp": {"quality": 80},
+    "lossy.jp2": {"irreversible": True, "quality_layers": [20]},
+    "lossy.tif": {"compression": "jpeg"},
+}
+
+
+@pytest.mark.parametrize("name", LOSSY)
+def test_compression_that_changes_values_is_refused(tmp_path: Path, name: str) -> None:
+    Image.fromarray(grey(IDS, 3)).save(tmp_path / name, **LOSSY[name])
+    for read in (read_indices, read_codes):
+        with pytest.raises(DataError, match=rf"{name}: expected a label map, found the format .*, whose compression changes it"):
+            read(tmp_path / name)
+
+
 def values(*numbers: float, kind: type = np.int32) -> np.ndarray:
     return np.array([numbers] * 2, kind)
 
@@ -114,7 +145,7 @@ REFUSED: Mapping[str, tuple[Callable[[Path], object], str]] = {
     "nan.tif": (lambda path: Image.fromarray(values(0, np.nan, kind=np.float32)).save(path), "not finite"),
     "infinite.tif": (lambda path: Image.fromarray(values(0, np.inf, kind=np.float32)).save(path), "not finite"),
     "cmyk.tif": (lambda path: Image.new("CMYK", (3, 3)).save(path), "picture mode CMYK"),
-    "grey.jpg": (lambda path: Image.fromarray(IDS).save(path), "a JPEG, whose compression changes them"),
+
     "opacity of 16 bit.png": (lambda path: deep_rows(path, IDS, 4, 2), "several channels of 16 bits"),
     "large in 16-bit rgb.png": (lambda path: deep_rows(path, IDS.astype(np.uint16) + 300, 2, 3), "values up to"),
 }

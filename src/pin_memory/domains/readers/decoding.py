@@ -29,6 +29,8 @@ MAX_PIXELS = 89_478_485
 """The limit without it, which is Pillow's: an RGB picture of 256 MiB, 9459 x 9459."""
 MAX_FILE_BYTES = 2**30
 """Bytes that a picture file may have: 1 GiB."""
+WHITE = "white "
+"""In front of the value that a PGM calls white."""
 PILLOW_ERRORS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, struct.error, zlib.error, OverflowError,
                  UnidentifiedImageError, Image.DecompressionBombError)  # fmt: skip
 """What Pillow's decoders are known to raise for damaged files."""
@@ -106,8 +108,10 @@ def decode(path: str | Path, raws: Mapping[str, str] | None = None) -> Decoded:
 
 
 def raw_mode(picture: ImageFile.ImageFile) -> str:
-    """Pillow's name for the way that the pixels of a picture, not yet decoded, are stored."""
-    arguments = picture.tile[0][3] if picture.tile else ""
+    """Pillow's name for the way that the pixels of a picture, not yet decoded, are stored; of a PGM the value that it stretches to white."""
+    decoder, _, _, arguments = picture.tile[0] if picture.tile else ("", (), 0, "")
+    if decoder in ("ppm", "ppm_plain") and isinstance(arguments, tuple):
+        return f"{WHITE}{arguments[-1]}"
     return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
 
 

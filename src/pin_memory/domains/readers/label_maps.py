@@ -7,7 +7,7 @@ from typing import NoReturn
 import cv2
 import numpy as np
 
-from pin_memory.domains.readers.decoding import Decoded, decode
+from pin_memory.domains.readers.decoding import WHITE, Decoded, decode
 from pin_memory.utils.errors import DataError
 from pin_memory.utils.labels import IGNORE
 
@@ -35,9 +35,10 @@ def read_indices(path: Path) -> np.ndarray:
         DataError: It cannot be read, or holds no ids of 0..255.
     """
     found = decode(path)
-    if found.format == "JPEG":
-        raise DataError(f"{path}: expected a label map of ids, found a JPEG, whose compression changes them. Get the label as a PNG.")
+    _require_lossless(path, found)
     pixels = np.asarray(found.picture)
+    if found.raw.startswith(WHITE):
+        pixels = np.rint(pixels * (int(found.raw.removeprefix(WHITE)) / (65535 if pixels.dtype.itemsize > 1 else 255)))
     if ";16" in found.raw and pixels.ndim == 3:
         pixels = _all_bits(path, found)
     if pixels.ndim == 3:
@@ -45,6 +46,19 @@ def read_indices(path: Path) -> np.ndarray:
     if pixels.dtype in (np.uint8, np.bool_):
         return pixels.astype(np.uint8) // np.uint8(_STRETCHED.get(found.raw, 1))
     return _small_ids(path, pixels)
+
+
+def _require_lossless(path: Path, found: Decoded) -> None:
+    """Refuse a picture whose compression changes the values of pixels."""
+    data = path.read_bytes() if found.format in ("WEBP", "JPEG2000") else b""
+    lossy = {
+        "TIFF": found.picture.info.get("compression") in ("jpeg", "tiff_jpeg", "webp"),
+        "WEBP": b"VP8L" not in data,
+        "JPEG2000": data[data.find(b"\xff\x52") + 13 :][:1] == b"\0",  # the wavelet that does not map whole numbers to whole numbers
+    }
+    if lossy.get(found.format, found.format in ("JPEG", "MPO", "AVIF")):
+        kind = f"{'lossy ' * (found.format in lossy)}{found.format}"
+        raise DataError(f"{path}: expected a label map, found the format {kind}, whose compression changes it. Get the label as a PNG.")
 
 
 def _one_channel(path: Path, mode: str, pixels: np.ndarray) -> np.ndarray:
@@ -96,6 +110,7 @@ def _all_bits(path: Path, found: Decoded) -> np.ndarray:
 def read_codes(path: Path) -> np.ndarray:
     """Decode a picture of colours to one number per pixel, R + 256 G + 65536 B, (H, W) uint32; the opacity does not count."""
     found = decode(path)
+    _require_lossless(path, found)
     if found.picture.mode not in ("RGB", "RGBA", "P"):
         raise DataError(
             f"{path}: expected a label map of colours (8-bit RGB or palette picture), found picture mode {found.picture.mode}. "
