@@ -73,7 +73,7 @@ def decode(data: bytes) -> str:
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise ValueError(f"line {line} holds a zero byte: the file is damaged, or is no text. Save it anew as UTF-8.")
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\x1a")  # the sign for the end of a text in DOS
     return re.sub(r"^\ufeff+", "", text, flags=re.MULTILINE) if "\ufeff" in text else text  # in the middle, of files that were joined
 
 

@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 _HEADER = re.compile(r"((image|img|photo|frame|sample|file|name|path|stem|id|index|split|label|mask|class)s?[ _-]?)+", re.IGNORECASE)
+SEPARATED = re.compile(r"[\t;,|]")
+"""Signs that separate columns, where blanks may be part of them."""
 _FLAGS = ("1", "0", "-1")  # of a class in an image, as VOC's lists have them behind the name
 _NUMBER = re.compile(r"\d+")
 _ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
@@ -36,14 +38,14 @@ def unquoted(text: str) -> str:
 def columns(line: str) -> list[str]:
     """The columns of a line, without empty ones and flags of a class.
 
-    They are separated by tabs, semicolons, commas or blanks, the first of these that the line has; quotation marks hold them together.
+    They are separated by tabs, semicolons, commas, bars or blanks, the first of these that the line has; quotation marks hold them together.
     """
     found = [unquoted(text) for text in re.findall(rf"""\s*"[^"]*"|\s*'[^']*'|[^{_delimiter(line)}]+""", line)]
     return [text for place, text in enumerate(found) if text and not (place and text in _FLAGS)]
 
 
 def _delimiter(line: str) -> str:
-    return next((sign for sign in "\t;," if sign in line), " ")
+    return next((sign for sign in "\t;,|" if sign in line), " ")
 
 
 def readings(line: str) -> Iterator[str]:
@@ -73,10 +75,12 @@ def near_match(name: str, known: Collection[str]) -> str:
 
 
 def _looks_like(one: str, other: str) -> bool:
-    """Whether two names may look the same: letters of other scripts in a few places, or another part behind the last dot."""
+    """Whether two names may look the same: letters of other scripts in a few places, or one goes on behind the other (`a_mask`, `a.b`)."""
     differing = [a + b for a, b in zip(one, other, strict=False) if a != b]
     same_length = len(one) == len(other) and 2 * len(differing) <= len(one)
-    return (same_length and not any(pair.isascii() for pair in differing)) or one.rpartition(".")[0] == other
+    shorter, longer = sorted((one, other), key=len)
+    goes_on = longer.startswith(shorter) and not longer[len(shorter) :][:1].isalnum()
+    return (same_length and not any(pair.isascii() for pair in differing)) or goes_on
 
 
 def _loose(text: str) -> str:

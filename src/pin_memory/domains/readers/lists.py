@@ -1,20 +1,23 @@
 """Lists of names as tools write them: which samples a line means."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pin_memory.domains.readers.layouts import Sample
 from pin_memory.utils.errors import DataError
 from pin_memory.utils.files import read_text
-from pin_memory.utils.names import columns, composed, is_header, readings, unquoted
+from pin_memory.utils.names import SEPARATED, columns, composed, is_header, readings, unquoted
 
 # Only suffixes of files that a list can name: what stands behind another dot is part of a name.
 _SUFFIX_PATTERN = r"\.(?:png|jpe?g|bmp|tiff?|webp|gif|ppm|jp2|avif|json|xml|txt|npy|npz|mat)"
 _SUFFIX = re.compile(_SUFFIX_PATTERN + "$", re.IGNORECASE)
 _COLUMN = "split"
 _SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+_WORDS = {word for words in _SPLITS.values() for word in words}
 
 Index = Mapping[str, Sequence[Sample]]
 """Samples by each name that a list may give them; several where a name could mean several."""
@@ -38,15 +41,32 @@ def index_samples(samples: Sequence[Sample]) -> Index:
 
 
 def read_lines(path: Path, split: str) -> list[str]:
-    """The lines of a text file, each once and no empty one; of a table with a column "split", those of one split."""
+    """The lines of a text file, each once and no empty one; of a table with a column of splits, those of one split."""
     try:
         text = read_text(path)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: expected a text file with an image name on each line, but it cannot be read ({error})") from error
-    lines = list(dict.fromkeys(line.strip() for line in text.split("\n") if line.strip()))
-    if lines and is_header(lines[0]) and _COLUMN in lines[0].lower():
-        return [line for line in lines[1:] if any(column.lower() in _SPLITS[split] for column in columns(line))]
+    lines = list(dict.fromkeys(line.strip() for line in _lines_of(path, text, split) if line.strip()))
+    lines = lines[1:] if lines and re.fullmatch("sep=.", lines[0]) else lines  # what spreadsheets put above a table
+    headed = bool(lines) and is_header(lines[0])
+    rows = {line: [column.lower() for column in columns(line)] for line in lines[headed:]}
+    is_table = rows and (headed or SEPARATED.search(lines[0])) and all(_WORDS.intersection(row[1:]) for row in rows.values())
+    if is_table or (headed and _COLUMN in lines[0].lower()):
+        return [line for line, row in rows.items() if any(column in _SPLITS[split] for column in row)]
     return lines
+
+
+def _lines_of(path: Path, text: str, split: str) -> Sequence[str]:
+    """The lines of a text, or the names of a list in JSON; of JSON with a list for each split, those of the split."""
+    text = text.strip()
+    if (text[:1], text[-1:]) not in (("[", "]"), ("{", "}")):
+        return text.splitlines()
+    with suppress(ValueError, RecursionError):
+        found = json.loads(text)
+        names = next((found[key] for key in _SPLITS[split] if key in found), None) if isinstance(found, dict) else found
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            return names
+    raise DataError(f"{path}: expected an image name on each line, or JSON with a list of names, found brackets around something else.")
 
 
 def named_in(lines: Sequence[str], index: Index) -> list[tuple[str, Sequence[Sample]]]:
@@ -67,7 +87,7 @@ def _meant(line: str, index: Index) -> tuple[Sequence[Sample], str]:
     is_one_path = not re.search(rf"{_SUFFIX_PATTERN}[\s;,]", whole, re.IGNORECASE) and sum("/" in part for part in whole.split()) < 2
     if is_one_path and (found := _find(whole, index)):
         return found, _stem(whole)
-    line = re.split(r"\s#", line, maxsplit=1)[0]
+    line = re.split(r"\s#(?!\S)", line, maxsplit=1)[0]
     hits = [(text, found) for text in dict.fromkeys(readings(line)) if (found := _find(text, index))]
     hits = [hit for hit in hits if _SUFFIX.search(hit[0]) or "/" in hit[0]] or hits  # the number of a row can look like a name
     hits = [hit for hit in hits if len(hit[1]) == 1] or hits
@@ -78,7 +98,7 @@ def _meant(line: str, index: Index) -> tuple[Sequence[Sample], str]:
 def _absent_name(line: str) -> str:
     """What a line seems to name: its first file, else its first column, or all of it where there are blanks alone between them."""
     parts = columns(line) or [line]
-    if re.search(r"[\t;,]", line):
+    if SEPARATED.search(line):
         return _stem(next((text for text in parts if _SUFFIX.search(text)), parts[0]))
     first = re.match(rf".*?{_SUFFIX_PATTERN}(?=$|\s)", line, re.IGNORECASE)
     return _stem(unquoted(first[0] if first else " ".join(parts)))
