@@ -38,6 +38,9 @@ READ: dict[str, Callable[[str], bytes]] = {
     "Windows": lambda text: codecs.BOM_UTF8 + text.replace("\n", "\r\n").encode(),
     "CR alone": lambda text: text.replace("\n", "\r").encode(),
     "blanks at the ends": lambda text: text.replace("\n", " \t\n").encode(),
+    "a web page's blanks at the ends": lambda text: text.replace("\n", "\u00a0\u200b\n").encode(),
+    "the end of a text in DOS": lambda text: text.encode() + b"\x1a",
+    "a path with a wide blank": lambda text: text.replace("ROOT", "my\u3000data").encode(),
     "no end": lambda text: text.rstrip().encode(),
     "empty lines above": lambda text: b"\n \n" + text.encode(),
     "a comment above": lambda text: f"# my_configs/experiment/mine.yaml\n{text}".encode(),
@@ -53,8 +56,10 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "no package": (WITHOUT.encode(), "expected the line `# @package _global_` at its top"),
     "no package sign": (EXPERIMENT.replace("@", "", 1).encode(), "expected the line `# @package _global_` at its top"),
     "package below": ((WITHOUT + "# @package _global_\n").encode(), "line 8: .* below it, where it has no effect"),
-    "blanks of a web page": (EXPERIMENT.replace("      root", "\u00a0     root").encode(), "line 7: indented with a blank that YAML"),
-    "wide blanks": (EXPERIMENT.replace("  sources", "\u3000sources").encode(), "line 5: indented with a blank that YAML"),
+    "blanks of a web page": (EXPERIMENT.replace("      root", "\u00a0     root").encode(), "line 7: a blank that YAML"),
+    "wide blanks": (EXPERIMENT.replace("  sources", "\u3000sources").encode(), "line 5: a blank that YAML"),
+    "a web page's blank behind a colon": (EXPERIMENT.replace("root: ", "root:\u00a0").encode(), r"line 7: a blank that YAML .*xa0"),
+    "a blank without width": (EXPERIMENT.replace("      root", "\u200b      root").encode(), r"line 7: a blank that YAML .*u200b"),
     "an id twice": (EXPERIMENT.replace("2: car", "1: car").encode(), "line 8: the key 1 comes twice"),
     "an id in two ways": (EXPERIMENT.replace("1: road, 2: car", "8: road, 010: car").encode(), r"the key 010 .* \(8 is the same\)"),
     "an id and a truth value": (EXPERIMENT.replace("2: car", "yes: car").encode(), r"the key yes comes twice \(1 is the same\)"),
@@ -83,7 +88,7 @@ def write(folder: Path, data: bytes, name: str = "mine") -> str:
 def test_the_same_settings(case: str, tmp_path: Path) -> None:
     result = FileConfigSource("test", write(tmp_path, READ[case](EXPERIMENT))).load_config("experiment/mine")
     assert result.header == {"package": "_global_"}
-    assert result.config == yaml.safe_load(EXPERIMENT)
+    assert result.config == yaml.safe_load(EXPERIMENT.replace("ROOT", "my\u3000data" if "path" in case else "ROOT"))
 
 
 @pytest.mark.parametrize("case", REFUSED)

@@ -17,6 +17,7 @@ from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.files import read_text
 
 _PACKAGE = re.compile(r"#\s*@package\s*[:=]?\s*[\"']?([^\s\"'#:=]+)[\"']?\s*(#.*)?")
+_ODD = r"(?:[^\S \t\n]|[\u200b-\u200d\u2060])"  # blanks of web pages and word processors, of no width, too
 _ABOVE_SETTINGS = re.compile(r"(#|---|%).*|")
 _SETTINGS_AT_THE_TOP = ("experiment", "sweep")  # groups whose files mean nothing without a package line
 
@@ -34,12 +35,12 @@ class FileConfigSource(file_config_source.FileConfigSource):
         if not path.is_file():
             return super().load_config(config_path)  # which says so
         try:
-            text = re.sub(r"[ \t]+$", "", read_text(path), flags=re.MULTILINE)  # PyYAML refuses a tab at the end of a line
+            text = re.sub(rf"(?:{_ODD}|[ \t])+$", "", read_text(path), flags=re.MULTILINE)  # at the ends of lines PyYAML refuses tabs, too
         except ValueError as error:
             raise ConfigurationError(f"{path} cannot be read: {error}") from error
-        if odd := re.search(r"^ *([^\S \t\n])", text, re.MULTILINE):
+        if odd := re.search(rf"^(?:[^#\n:]*:| *-)? *({_ODD})", text, re.MULTILINE):
             place = f"{path}, line {text.count(chr(10), 0, odd.start()) + 1}"
-            raise ConfigurationError(f"{place}: indented with a blank that YAML does not know ({odd[1]!r}). Use plain spaces.")
+            raise ConfigurationError(f"{place}: a blank that YAML does not know ({odd[1]!a}) between its signs. Use plain spaces.")
         config: Any = OmegaConf.load(_Named(text, path))
         if not path.is_relative_to(config_directory()):  # those that are shipped are tested
             _refuse_repeated_keys(path, text)

@@ -38,7 +38,7 @@ def unquoted(text: str) -> str:
 def columns(line: str) -> list[str]:
     """The columns of a line, without empty ones and flags of a class.
 
-    They are separated by tabs, semicolons, commas, bars or blanks, the first of these that the line has; quotation marks hold them together.
+    They are separated by tabs, semicolons, commas, bars or blanks, the first of these that the line has; quotation marks hold them.
     """
     found = [unquoted(text) for text in re.findall(rf"""\s*"[^"]*"|\s*'[^']*'|[^{_delimiter(line)}]+""", line)]
     return [text for place, text in enumerate(found) if text and not (place and text in _FLAGS)]

@@ -108,7 +108,7 @@ def decode(path: str | Path, raws: Mapping[str, str] | None = None) -> Decoded:
 
 
 def raw_mode(picture: ImageFile.ImageFile) -> str:
-    """Pillow's name for the way that the pixels of a picture, not yet decoded, are stored; of a PGM the value that it stretches to white."""
+    """Pillow's name for the way that the pixels of a picture, not yet decoded, are stored; of a PGM, which value is white."""
     decoder, _, _, arguments = picture.tile[0] if picture.tile else ("", (), 0, "")
     if decoder in ("ppm", "ppm_plain") and isinstance(arguments, tuple):
         return f"{WHITE}{arguments[-1]}"
