@@ -145,7 +145,6 @@ REFUSED: Mapping[str, tuple[Callable[[Path], object], str]] = {
     "nan.tif": (lambda path: Image.fromarray(values(0, np.nan, kind=np.float32)).save(path), "not finite"),
     "infinite.tif": (lambda path: Image.fromarray(values(0, np.inf, kind=np.float32)).save(path), "not finite"),
     "cmyk.tif": (lambda path: Image.new("CMYK", (3, 3)).save(path), "picture mode CMYK"),
-
     "opacity of 16 bit.png": (lambda path: deep_rows(path, IDS, 4, 2), "several channels of 16 bits"),
     "large in 16-bit rgb.png": (lambda path: deep_rows(path, IDS.astype(np.uint16) + 300, 2, 3), "values up to"),
 }
