@@ -151,10 +151,13 @@ class Found:
 
 def one_sample_each(samples: Sequence[Sample], root: Path, note: Callable[[str], None]) -> list[Sample]:
     """Each image file once, whatever links give it further names; what is left out is noted."""
-    kept = one_name_each((sample.image for sample in samples), root)
+    files = {sample.image: identity(sample.image) for sample in samples}
+    kept = one_name_each(files, root)
     for sample in samples:
-        if identity(sample.image) == identity(sample.label):
+        if files[sample.image] == identity(sample.label):
             raise DataError(f"{sample.image} and its label {sample.label} are one file, by a link. Put the label itself there.")
+    if len(kept) == len(samples):
+        return list(samples)
     if again := [str(sample.image) for sample in samples if sample.image not in kept]:
         note(f"{len(again)} images are links to images that are samples already and are left out, with their labels: {first_names(again)}")
     return [sample for sample in samples if sample.image in kept]

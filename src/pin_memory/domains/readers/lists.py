@@ -49,10 +49,10 @@ def read_lines(path: Path, split: str) -> list[str]:
     lines = list(dict.fromkeys(line.strip() for line in _lines_of(path, text, split) if line.strip()))
     lines = lines[1:] if lines and re.fullmatch("sep=.", lines[0]) else lines  # what spreadsheets put above a table
     headed = bool(lines) and is_header(lines[0])
-    rows = {line: [column.lower() for column in columns(line)] for line in lines[headed:]}
-    is_table = rows and (headed or SEPARATED.search(lines[0])) and all(_WORDS.intersection(row[1:]) for row in rows.values())
+    rows = lines[headed:]
+    is_table = rows and (headed or SEPARATED.search(rows[0])) and all(_WORDS.intersection(columns(row.lower())[1:]) for row in rows)
     if is_table or (headed and _COLUMN in lines[0].lower()):
-        return [line for line, row in rows.items() if any(column in _SPLITS[split] for column in row)]
+        return [row for row in rows if any(column in _SPLITS[split] for column in columns(row.lower()))]
     return lines
 
 
