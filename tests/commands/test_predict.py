@@ -151,6 +151,22 @@ def test_a_list_in_another_encoding(
     assert "the list on stdin cannot be read: line 2 holds the byte 0xe9" in message
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"), [(b'["scenes/a.png", "scenes/deep/c.png"]', ""), (b"['scenes/a.png', 'scenes/deep/c.png']", "brackets around")]
+)
+def test_a_list_in_json(
+    untrained_run: Path, scenes: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: bytes, reason: str
+) -> None:
+    """Its first name was lost without a word."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
+    arguments = [f"checkpoint={untrained_run}", TRUST, "input=-", "output=out", "save=[mask]"]
+    if reason:
+        assert reason in mistake(monkeypatch, capsys, *arguments)
+    else:
+        run(monkeypatch, *arguments)
+        assert len(list(Path("out").rglob("*.png"))) == 2
+
+
 @pytest.mark.parametrize("encoding", [None, "utf-8-sig", "utf-16"])
 def test_a_list_on_stdin(
     untrained_run: Path, scenes: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], encoding: str | None

@@ -5,7 +5,7 @@ import io
 import json
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from pin_memory.prediction.outputs import Saving
 from pin_memory.utils.devices import choose_device
 from pin_memory.utils.errors import ConfigurationError, DataError, OutputError
 from pin_memory.utils.files import decode, report_write_errors, write_text
+from pin_memory.utils.names import lines_of
 from pin_memory.utils.safe_load import read_json
 from pin_memory.utils.validation import Count, check_values
 
@@ -74,16 +75,14 @@ def prepare_output(output: Path) -> None:
 def _inputs(cfg: DictConfig, output: Path) -> Inputs:
     """What is to be segmented; `-` stands for a list on stdin."""
     if cfg.input == "-":
-        return find_inputs(read_list(_stdin().split("\n")), output)
+        return find_inputs(read_list(_stdin()), output)
     return find_inputs([str(path) for path in cfg.input] if isinstance(cfg.input, ListConfig) else str(cfg.input), output)
 
 
-def _stdin() -> str:
-    """The text on stdin, in whichever encoding it was written."""
-    if not isinstance(sys.stdin, io.TextIOWrapper):  # a program of its own has put another stream there
-        return sys.stdin.read()
-    try:
-        return decode(sys.stdin.buffer.read())
+def _stdin() -> Sequence[str]:
+    """The lines on stdin, in whichever encoding they were written."""
+    try:  # a program of its own may have put another stream there
+        return lines_of(decode(sys.stdin.buffer.read()) if isinstance(sys.stdin, io.TextIOWrapper) else sys.stdin.read())
     except ValueError as error:
         raise DataError(f"input=-: the list on stdin cannot be read: {error}") from error
 

@@ -1,9 +1,11 @@
 """Names of files as lists and people write them: the columns of a line, and which name nearly is another one."""
 
 import difflib
+import json
 import re
 import unicodedata
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 _HEADER = re.compile(r"((image|img|photo|frame|sample|file|name|path|stem|id|index|split|label|mask|class)s?[ _-]?)+", re.IGNORECASE)
@@ -27,6 +29,19 @@ def existing(path: Path) -> Path:
         return next((entry for entry in existing(path.parent).iterdir() if composed(entry.name) == composed(path.name)), path)
     except OSError:
         return path
+
+
+def lines_of(text: str, keys: Collection[str] = ()) -> Sequence[str]:
+    """The lines of a list of names; of JSON the names in it, or those below the first of the keys. ValueError: it is other JSON."""
+    text = text.strip()
+    if (text[:1], text[-1:]) not in (("[", "]"), ("{", "}")):
+        return text.splitlines()
+    with suppress(ValueError, RecursionError):
+        found = json.loads(text)
+        names = next((found[key] for key in keys if key in found), None) if isinstance(found, dict) else found
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            return names
+    raise ValueError("brackets around something else than a JSON list of names")
 
 
 def unquoted(text: str) -> str:

@@ -1,16 +1,14 @@
 """Lists of names as tools write them: which samples a line means."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from pin_memory.domains.readers.layouts import Sample
 from pin_memory.utils.errors import DataError
 from pin_memory.utils.files import read_text
-from pin_memory.utils.names import SEPARATED, columns, composed, is_header, readings, unquoted
+from pin_memory.utils.names import SEPARATED, columns, composed, is_header, lines_of, readings, unquoted
 
 # Only suffixes of files that a list can name: what stands behind another dot is part of a name.
 _SUFFIX_PATTERN = r"\.(?:png|jpe?g|bmp|tiff?|webp|gif|ppm|jp2|avif|json|xml|txt|npy|npz|mat)"
@@ -43,10 +41,10 @@ def index_samples(samples: Sequence[Sample]) -> Index:
 def read_lines(path: Path, split: str) -> list[str]:
     """The lines of a text file, each once and no empty one; of a table with a column of splits, those of one split."""
     try:
-        text = read_text(path)
+        found = lines_of(read_text(path), _SPLITS[split])
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: expected a text file with an image name on each line, but it cannot be read ({error})") from error
-    lines = list(dict.fromkeys(line.strip() for line in _lines_of(path, text, split) if line.strip()))
+    lines = list(dict.fromkeys(line.strip() for line in found if line.strip()))
     lines = lines[1:] if lines and re.fullmatch("sep=.", lines[0]) else lines  # what spreadsheets put above a table
     headed = bool(lines) and is_header(lines[0])
     rows = lines[headed:]
@@ -54,19 +52,6 @@ def read_lines(path: Path, split: str) -> list[str]:
     if is_table or (headed and _COLUMN in lines[0].lower()):
         return [row for row in rows if any(column in _SPLITS[split] for column in columns(row.lower()))]
     return lines
-
-
-def _lines_of(path: Path, text: str, split: str) -> Sequence[str]:
-    """The lines of a text, or the names of a list in JSON; of JSON with a list for each split, those of the split."""
-    text = text.strip()
-    if (text[:1], text[-1:]) not in (("[", "]"), ("{", "}")):
-        return text.splitlines()
-    with suppress(ValueError, RecursionError):
-        found = json.loads(text)
-        names = next((found[key] for key in _SPLITS[split] if key in found), None) if isinstance(found, dict) else found
-        if isinstance(names, list) and all(isinstance(name, str) for name in names):
-            return names
-    raise DataError(f"{path}: expected an image name on each line, or JSON with a list of names, found brackets around something else.")
 
 
 def named_in(lines: Sequence[str], index: Index) -> list[tuple[str, Sequence[Sample]]]:
