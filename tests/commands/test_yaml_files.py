@@ -129,6 +129,17 @@ def test_a_command_takes_the_experiment(case: str, tmp_path: Path, capsys: pytes
     assert "Ready to train" in out
 
 
+@pytest.mark.parametrize("ending", [".yml", ".yaml.txt", ".txt"])
+def test_files_that_hydra_does_not_look_at_are_named(ending: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before, the experiment could not be found, although it was there for everyone to see."""
+    write(tmp_path / "conf", EXPERIMENT.encode())
+    (tmp_path / "conf/experiment/mine.yaml").rename(tmp_path / f"conf/experiment/mine{ending}")
+    code, _, err = run_in_process(main, ["--config-dir", "conf", "experiment=mine", "workers=0"], tmp_path, capsys)
+    assert code == 2
+    assert f"experiment/mine{ending}: expected a name that ends in .yaml alone. Rename the file to mine.yaml." in err
+    assert "Traceback" not in err
+
+
 def test_a_process_of_a_sweep_keeps_the_reader() -> None:
     """It gets the sources of the first process, and then registers Hydra's own."""
     yaml_files.install()

@@ -29,6 +29,14 @@ class FileConfigSource(file_config_source.FileConfigSource):
     the file then lie where nothing reads them.
     """
 
+    def is_config(self, config_path: str) -> bool:
+        """Whether there is such a file; one that is there under another ending, which Hydra does not look at, is an error."""
+        file = Path(self.path, self._normalize_file_name(config_path))
+        for ending in () if file.is_file() else (".yml", ".yaml.txt", ".yml.txt", ".txt"):
+            if (other := file.with_suffix(ending)).is_file():
+                raise ConfigurationError(f"{other}: expected a name that ends in .yaml alone. Rename the file to {file.name}.")
+        return file.is_file()
+
     def load_config(self, config_path: str) -> ConfigResult:
         """Read a file of the folder; the errors name it."""
         path = Path(self.path, self._normalize_file_name(config_path))
