@@ -153,6 +153,7 @@ def test_home_folders_of_lists_and_of_the_environment(monkeypatch: pytest.Monkey
 
 def test_a_run_folder_below_home(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """No folder of the name `~` is made."""
+    (tmp_path / "home").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     arguments = ["experiment=demo", "trainer.max_steps=0", "hydra.run.dir=~/run"]
     assert run_in_process(pin_memory.train.main, arguments, tmp_path / "cwd", capsys)[0] == 2
