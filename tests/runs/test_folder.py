@@ -51,6 +51,14 @@ def test_metrics_that_a_table_program_has_saved_anew(run: Path, mark: str, end: 
     assert RunFolder.read(run).metrics["val/miou"] == ([20], [0.25])
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32"])
+def test_metrics_in_another_encoding(run: Path, encoding: str) -> None:
+    (run / "metrics.csv").write_bytes((run / "metrics.csv").read_text().encode(encoding))
+    folder = RunFolder.read(run)
+    assert folder.metrics["val/miou"] == ([20], [0.25])
+    assert folder.unread == []
+
+
 def test_metrics_with_other_separators_are_not_passed_over(run: Path) -> None:
     (run / "metrics.csv").write_text((run / "metrics.csv").read_text().replace(",", ";"))
     folder = RunFolder.read(run)

@@ -1,6 +1,7 @@
 """A run folder, which `train` and `evaluate` leave: every part of it is read here, at its first use."""
 
 import csv
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -220,7 +221,9 @@ def _resolved(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _read_metrics(path: Path, series: Series) -> None:
     """Add the rows of a CSV file to the columns; a row that a crash cut short loses only its last cells."""
-    with path.open(newline="", encoding="utf-8-sig") as file:  # a table program may have put a mark in front
+    with path.open("rb") as head:
+        encoding = json.detect_encoding(head.read(4))  # a table program may have chosen another, with a mark in front
+    with path.open(newline="", encoding=encoding) as file:
         reader = csv.DictReader(file)
         if reader.fieldnames and "step" not in reader.fieldnames:
             raise ValueError(f"no column `step` among {', '.join(reader.fieldnames)[:60]}; columns are separated by commas")
