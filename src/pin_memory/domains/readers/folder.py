@@ -13,9 +13,9 @@ from pin_memory.domains.readers.folder_options import (
     Patterns,
     label_fields,
     label_space_of,
-    listed_values,
     repeated,
     require_sound,
+    values_of_classes,
 )
 from pin_memory.domains.readers.label_maps import ColourLabelError, read_codes, read_indices
 from pin_memory.domains.readers.layouts import SPLITS, Found, Sample, contents
@@ -84,8 +84,9 @@ labels: labels
         self._evaluated_split = test_split or "val"
         self.label_space = label_space_of(classes, colours, palette)
         names = self.label_space.names
-        fields, self.colour_table = label_fields(ids, palette, names)
-        self.listed_values = listed_values(ids, palette, classes, names)
+        fields, self.colour_table, train_ids = label_fields(ids, palette, names)
+        is_default = ids is None and palette is None and classes is None  # then nobody has listed anything
+        self.listed_values = {} if is_default else values_of_classes(train_ids, names, classes is not None)
         self.classes = tuple(name for train_id, name in enumerate(names) if train_id in fields["table"])
         if not self.classes:
             raise ConfigurationError("FolderDomain: no id or colour of the labels is that of a class; list some in ids or palette.")

@@ -125,8 +125,8 @@ def label_space_of(
 
 def label_fields(
     ids: Mapping[Any, Any] | Sequence[Any] | None, palette: Mapping[Any, Any] | None, names: Sequence[str]
-) -> tuple[dict[str, Any], CodeTable | None]:
-    """Fields of a `Layout` for labels that hold ids or colours, and the decoder of colours to train ids."""
+) -> tuple[dict[str, Any], CodeTable | None, Mapping[Any, int]]:
+    """Fields of a `Layout` for labels that hold ids or colours, the decoder of colours to train ids, and the train id of each."""
     if palette is not None:
         train_ids = colour_ids(palette, names)
         # A colour that is listed as ignored is another matter than one that is not listed, which is decoded as 255.
@@ -134,7 +134,7 @@ def label_fields(
         # The statistics of a data set are kept by its encoding: another palette is another one.
         encoding = f"{len(train_ids)} colours ({zlib.crc32(repr(train_ids).encode()):08x})"
         table = label_table({train: train for train in train_ids.values()})
-        return {"encoding": encoding, "table": table, "raw_ids": set(raw.values())}, CodeTable.of_colours(raw)
+        return {"encoding": encoding, "table": table, "raw_ids": set(raw.values())}, CodeTable.of_colours(raw), train_ids
     if ids is None:
         ids = range(len(names))
     by_raw: dict[int, int] = {}
@@ -146,25 +146,16 @@ def label_fields(
         if number in by_raw:
             raise ConfigurationError(f"ids: the raw id {number} comes twice, once as {raw_id!r}.")
         by_raw[number] = train_id_of(value, names, "ids")
-    return {"encoding": "ids", "table": label_table(by_raw), "raw_ids": {IGNORE, *by_raw}}, None
+    return {"encoding": "ids", "table": label_table(by_raw), "raw_ids": {IGNORE, *by_raw}}, None, by_raw
 
 
-def listed_values(
-    ids: Mapping[Any, Any] | Sequence[Any] | None, palette: Mapping[Any, Any] | None, classes: Sequence[str] | None, names: Sequence[str]
-) -> dict[str, list[str]]:
-    """The raw ids or colours, as text, that a user lists for each class; none for one of an own class list that is listed nowhere."""
-    listed: dict[str, list[str]] = {name: [] for name in names if classes is not None}
-    if palette is not None:
-        values = {", ".join(map(str, colour)): train_id for colour, train_id in colour_ids(palette, names).items()}
-    elif ids is not None:
-        pairs = ids.items() if isinstance(ids, Mapping) else enumerate(ids)
-        values = {str(int(raw_id)): train_id_of(value, names, "ids") for raw_id, value in pairs}
-    else:
-        values = {str(number): number for number in range(len(listed))}
-    for text, train_id in values.items():
+def values_of_classes(train_ids: Mapping[Any, int], names: Sequence[str], own_list: bool) -> dict[str, list[str]]:
+    """The raw ids or colours of each class, as text, from their train ids; of an own class list also that a class has none."""
+    values: dict[str, list[str]] = {name: [] for name in names if own_list}
+    for value, train_id in train_ids.items():
         if train_id != IGNORE:
-            listed.setdefault(names[train_id], []).append(text)
-    return listed
+            values.setdefault(names[train_id], []).append(str(value).strip("()"))
+    return values
 
 
 def colour_ids(palette: Mapping[Any, Any], names: Sequence[str]) -> dict[Colour, int]:
