@@ -12,6 +12,7 @@ _HEADER = re.compile(r"((image|img|photo|frame|sample|file|name|path|stem|id|ind
 SEPARATED = re.compile(r"[\t;,|]")
 """Signs that separate columns, where blanks may be part of them."""
 _FLAGS = ("1", "0", "-1")  # of a class in an image, as VOC's lists have them behind the name
+_JSON = re.compile(r"""[\[{]\s*["'\[{]""")  # names of files may begin with a bracket
 _NUMBER = re.compile(r"\d+")
 _ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
 
@@ -34,7 +35,7 @@ def existing(path: Path) -> Path:
 def lines_of(text: str, keys: Collection[str] = ()) -> Sequence[str]:
     """The lines of a list of names; of JSON the names in it, or those below the first of the keys. ValueError: it is other JSON."""
     text = text.strip()
-    if (text[:1], text[-1:]) not in (("[", "]"), ("{", "}")):
+    if not _JSON.match(text) or text[-1] not in "]}":
         return text.splitlines()
     with suppress(ValueError, RecursionError):
         found = json.loads(text)

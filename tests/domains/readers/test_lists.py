@@ -41,6 +41,7 @@ READ: dict[str, tuple[list[str], str, list[str]]] = {
     "JSON in a line": (["a", "b"], '["a.png", "b.png"]', ["a", "b"]),
     "JSON in lines": (["a", "b"], '[\n  "images/a.png",\n  "images/b.png"\n]\n', ["a", "b"]),
     "JSON by split": (["a", "b", "c"], '{"val": ["a"], "training": ["b.png", "c"]}', ["b", "c"]),
+    "names in brackets": (["[1] a", "[2]", "{b}"], "[1] a.png\n{b}\n[2]\n", ["[1] a", "[2]", "{b}"]),
     "ends of lines of other systems": (["a", "b", "c"], "a.png\x0bb.png\u2028c.png\x0c", ["a", "b", "c"]),
     "the end of a text in DOS": (["a", "b"], "a.png\r\nb.png\r\n\x1a", ["a", "b"]),
     "a name with the sign of comments": (["scene", "scene #2"], "scene #2.png\tscene #2_mask.png  # the second\n", ["scene #2"]),
