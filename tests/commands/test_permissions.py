@@ -129,6 +129,7 @@ COMMANDS = {
     "compare": (["compare", "runs=run"], "run/results.json"),
     "compare a folder": (["compare", "runs=run"], "run"),
     "own YAML": (["train", "--config-dir", "mine", "experiment=mine"], "mine/experiment/mine.yaml"),
+    "folder of own YAML": (["train", "--config-dir", "mine", "experiment=mine"], "mine"),
     "images": (["predict", "checkpoint=run/checkpoints/last.ckpt", "input=photos", "output=out"], "photos"),
     "data": (["check", "experiment=multi_source_gs", "paths.data=data"], "data"),
     "convert": (["convert", "source=run/checkpoints/last.ckpt", "output=x.ckpt"], "run/checkpoints/last.ckpt"),

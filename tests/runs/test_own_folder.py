@@ -13,7 +13,9 @@ import pytest
 import yaml
 
 import pin_memory.analyze
+import pin_memory.compare
 import pin_memory.evaluate
+import pin_memory.predict
 import pin_memory.report
 import pin_memory.train
 from pin_memory.runs.own_folder import new_folder
@@ -99,6 +101,24 @@ def test_the_folder_of_a_run_that_is_over_is_not_taken_either(
     assert "already holds a run" in said
     assert f"resume={begun}" in said
     assert tree(begun) == before
+
+
+@pytest.mark.parametrize("place", ["first", "evaluated", "failed"])
+@pytest.mark.parametrize("command", ["compare", "predict"])
+def test_results_of_another_command_do_not_go_into_a_run(
+    begun: Path, tmp_path: Path, place: str, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = begun.parent / place
+    (run / ("checkpoints" if place == "first" else ".hydra")).mkdir(parents=True, exist_ok=True)
+    (run / "report.html").write_text("the run's")
+    (begun / "photo.png").write_bytes(b"")
+    main = {"compare": pin_memory.compare.main, "predict": pin_memory.predict.main}[command]
+    about = [f"runs={begun}"] if command == "compare" else [f"checkpoint={begun}", f"input={begun / 'photo.png'}"]
+    before = tree(run)
+    code, _, said = run_in_process(main, [*about, f"output={run}"], tmp_path / "cwd", capsys)
+    assert code == 2, said
+    assert f"output={run} is the folder of a run" in said
+    assert tree(run) == before
 
 
 def test_an_attempt_that_failed_before_it_began_is_repeated_in_its_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from pin_memory.evaluation.compare_tables import FORMATS, comparison_table, writ
 from pin_memory.evaluation.compared_runs import Run, read_runs, refuse_mixture
 from pin_memory.evaluation.left_out import put_together
 from pin_memory.evaluation.rows import CONTEXT, Row, find_baseline, gain_between, make_rows
+from pin_memory.runs.own_folder import refuse_run
 from pin_memory.runs.results import CONDITIONS
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.tables import check_formats
@@ -22,9 +23,12 @@ from pin_memory.utils.tables import check_formats
 def compare_runs(cfg: DictConfig) -> dict[str, Any]:
     """The command `compare`: read runs, print one table, write the files."""
     formats = check_formats(cfg.formats, "formats", tuple(FORMATS))
+    output = None if cfg.output is None else Path(str(cfg.output)).expanduser()
+    if output is not None:
+        refuse_run(output)
     runs = read_runs(list(cfg.runs) if isinstance(cfg.runs, ListConfig) else str(cfg.runs))
     comparison = compare(runs, None if cfg.baseline is None else str(cfg.baseline), bool(cfg.over_seeds))
-    show_comparison(comparison, None if cfg.output is None else Path(str(cfg.output)).expanduser(), formats)
+    show_comparison(comparison, output, formats)
     return comparison
 
 

@@ -19,6 +19,7 @@ from pin_memory.prediction.images import Outcome, existing_results, predict_item
 from pin_memory.prediction.inputs import RECORD, Inputs, find_inputs, read_list
 from pin_memory.prediction.load import find_model, load_model
 from pin_memory.prediction.outputs import Saving
+from pin_memory.runs.own_folder import refuse_run
 from pin_memory.utils.devices import choose_device
 from pin_memory.utils.errors import ConfigurationError, DataError, OutputError
 from pin_memory.utils.files import decode, report_write_errors, write_text
@@ -30,6 +31,7 @@ from pin_memory.utils.validation import Count, check_values
 def predict(cfg: DictConfig) -> None:
     """Segment the images of `cfg.input`, print what was made, and fail at the end if some could not be read."""
     output = Path(str(cfg.output)).expanduser()
+    refuse_run(output)
     inputs = _inputs(cfg, output)
     check_values("", {"batch_size": Count, "workers": Count}, {"batch_size": cfg.batch_size, "workers": cfg.workers})
     kinds: Any = (cfg.save,) if isinstance(cfg.save, str) else None if cfg.save is None else tuple(cfg.save)

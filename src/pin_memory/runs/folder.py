@@ -201,9 +201,9 @@ class RunFolder:
 
 
 def dotted(settings: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted keys."""
+    """Nested settings by dotted keys; `1.0` and `1` are one value, however they were typed."""
     if not isinstance(settings, Mapping):
-        return {prefix.rstrip("."): settings}
+        return {prefix.rstrip("."): int(settings) if isinstance(settings, float) and settings.is_integer() else settings}
     return {key: value for name, part in settings.items() for key, value in dotted(part, f"{prefix}{name}.").items()}
 
 

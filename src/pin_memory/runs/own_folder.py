@@ -85,6 +85,12 @@ def _check_unused(cfg: DictConfig, folder: Path) -> None:
         )
 
 
+def refuse_run(output: Path) -> None:
+    """Refuse the folder of a run as the place of another command's files, which would replace the run's or stand among them."""
+    if (output / CHECKPOINTS).is_dir() or (output / HYDRA_FOLDER).is_dir():
+        raise OutputError(f"output={output} is the folder of a run. Name another one, such as output={output / 'output'}.")
+
+
 def write_records(cfg: DictConfig, folder: Path) -> None:
     """Write down what was typed and composed, as Hydra does, each file complete or not at all; the folder has to be held."""
     overrides = [override for override in HydraConfig.get().overrides.task if not override.startswith("resume=")]

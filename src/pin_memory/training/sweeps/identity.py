@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
@@ -78,7 +79,7 @@ def _resolved(settings: Mapping[str, Any]) -> dict[str, Any]:
         except OmegaConfBaseException:  # of a resolver that only the run itself knows
             value = settings[part]
         found |= dotted({part: value})
-    return found
+    return {key: str(Path(value).resolve()) if key.endswith(".root") and isinstance(value, str) else value for key, value in found.items()}
 
 
 def _followed(cfg: Any, part: str) -> Any:

@@ -187,8 +187,9 @@ def _seed_table(sweep: Sweep) -> Table:
 def _verdict(sweep: Sweep) -> list[str]:
     """The best setting, as it is typed, and notes on the comparison."""
     if not (best := sweep["best"]):
-        only = set(sweep["swept"]) <= set(sweep["averaged"])
-        return [f"Only the {_over(sweep, 'seed')} differs: there is no setting to choose."] if only else sweep["notes"]
+        if not set(sweep["swept"]) <= set(sweep["averaged"]):
+            return sweep["notes"]
+        return [f"Only the {_over(sweep, 'seed')} differ{'s' if len(sweep['averaged']) == 1 else ''}: there is no setting to choose."]
     where = (
         f"{len(best['jobs'])} {'seeds' if sweep['averaged'] == ['seed'] else 'runs'}" if len(best["jobs"]) > 1 else f"job {best['jobs'][0]}"
     )
