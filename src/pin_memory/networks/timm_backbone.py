@@ -34,6 +34,7 @@ class TimmBackbone(Backbone):
             smaller than the image, and the last two.
         freeze: What does not learn: `none`, the `stem` before the first stage, the `norms` (with running statistics), or `all`.
         checkpointing: Keep the inputs of the blocks in place of all activations and compute these again in the backward pass.
+        instance_norm: `none`; where IBN-Net and RobustNet put theirs is defined for ResNets alone.
 
     Raises:
         ConfigurationError: timm has no such network or not with this stride, a tap does not exist, or weights cannot be had or do not fit.
@@ -50,8 +51,14 @@ class TimmBackbone(Backbone):
         taps: Sequence[int] | None = None,
         freeze: str = "none",
         checkpointing: bool = False,
+        instance_norm: str = "none",
     ) -> None:
         super().__init__()
+        if instance_norm != "none":
+            raise ConfigurationError(
+                f"network.backbone.instance_norm={instance_norm}: a network of timm has no place for instance norms, expected none. Take"
+                " network=deeplab_v3plus_resnet50, or a method without whitening and IBN."
+            )
         _check_name(name)
         with torch.device("meta"):
             offered = _features(name, output_stride).feature_info.reduction()
@@ -63,7 +70,7 @@ class TimmBackbone(Backbone):
         low_level, auxiliary, deep = (channels[tap] for tap in self.taps)
         self.channels = (low_level, auxiliary, deep)
         self.name, self.output_stride = name, offered[self.taps[-1]]
-        self.instance_norm, self.whitens, self.checkpointing = "none", False, checkpointing
+        self.instance_norm, self.whitens, self.checkpointing = instance_norm, False, checkpointing
         self._register_normalisation(timm.get_pretrained_cfg(name))
         if checkpointing:
             checkpoint_blocks(self.net)
