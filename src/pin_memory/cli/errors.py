@@ -227,7 +227,7 @@ def _was_writing(error: BaseException) -> bool:
 def _setting(error: BaseException) -> str | None:
     """A setting that is missing, cannot be resolved, or does not fit the class that it is for."""
     if isinstance(error, MissingMandatoryValue):
-        key = error.full_key or str(error)
+        key = re.sub(r"^method\.(?=network\.)", "", error.full_key or str(error))  # a reference to the setting itself
         return f"The setting `{key}` has no value; give it on the command line: {key}=..."
     if isinstance(error, InstantiationException):  # Hydra names the target, its complaint and the key
         is_mistake = "Error locating target" in str(error) or isinstance(error.__cause__, TypeError | ValueError | None)
