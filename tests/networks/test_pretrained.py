@@ -97,6 +97,12 @@ def deeper(depth: int) -> State:
     return torchvision.models.get_model(f"resnet{depth}", weights=None).state_dict()
 
 
+def test_counts_of_batches_may_be_of_any_type(tmp_path: Path, donor: State) -> None:
+    torch.save({name: value.double() for name, value in donor.items()}, tmp_path / "weights.pth")
+    loaded = ResNetBackbone(18, pretrained=str(tmp_path / "weights.pth"))
+    assert torch.equal(loaded.stage4[1].conv2.weight, donor["layer4.1.conv2.weight"])
+
+
 REFUSED: dict[str, tuple[Callable[[State], Any], tuple[str, ...]]] = {
     "teacher and student differ": (
         lambda s: {"teacher": named("module.", s), "student": named("module.", other(s))},
@@ -125,6 +131,9 @@ REFUSED: dict[str, tuple[Callable[[State], Any], tuple[str, ...]]] = {
         ("2 tensors (model / patch_embed.proj.weight", "no weights of a ResNet"),
     ),
     "no tensors": (lambda s: {"epoch": 3, "args": {}}, ("no tensor (keys: epoch, args)",)),
+    "diverged": (lambda s: {"model": s | {"layer1.0.conv1.weight": s["layer1.0.conv1.weight"] * torch.nan}}, ("layer1.0.conv1.weight",)),
+    "overflown": (lambda s: s | {"bn1.running_var": s["bn1.running_var"] / 0}, ("infinite", "bn1.running_var")),
+    "quantised": (lambda s: {name: value.to(torch.int8) for name, value in s.items()}, ("integers", "conv1.weight")),
     "a list": (lambda s: [1, 2], ("an object of type list",)),
 }
 

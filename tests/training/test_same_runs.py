@@ -45,7 +45,7 @@ EQUAL = [
     (["loading.num_workers=3"], ["name=other", "loading.max_bad_share=0.5"]),
     (["trainer.enable_progress_bar=false", "trainer.benchmark=true"], []),
     (["method.weights.divergence=1"], ["method.weights.divergence=1.0"]),  # the same number as another type
-    (["trainer.max_steps=1000"], ["trainer.max_steps=1e3"]),
+    (["method.gradient_clip=5"], ["method.gradient_clip=5.0"]),
     (["method.weights.cohesion=0"], ["method.weights.cohesion=0.0", "optimizer.lr=2.0e-2"]),
     (["data.sources.gtav.root=/sets/gtav"], ["data.sources.gtav.root=/sets/gtav/"]),  # the same folder
     (["data.targets.cityscapes.root=sets"], ["data.targets.cityscapes.root=./sets"]),
@@ -166,6 +166,7 @@ def test_a_setting_does_not_win_by_a_target_that_it_lost(tmp_path: Path) -> None
     [
         (("target",), {("a",): 0.1, ("b",): 0.9}, "Only the target differs"),
         (("target",), {("b",): 0.9}, "Only the target differs"),  # a single one, too
+        ((), {(): 0.9}, "No setting has several values"),
         (("data.target", "seed"), {("a", "1"): 0.1, ("b", "2"): 0.9}, "Only the target and seed differ"),
         (("protocol.name",), {("whole",): 0.1, ("other",): 0.1}, "Only the name differs"),
         (("data.domains.a.root",), {("x",): 0.1, ("y",): 0.2}, "Only the root differs"),

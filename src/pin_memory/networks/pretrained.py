@@ -55,7 +55,14 @@ def pretrained_state(depth: int, source: str) -> dict[str, Tensor]:
             f"network: {source} holds several sets of weights that fit ResNet-{depth} and differ: {places}. Save the one that is meant in a"
             f" file of its own.\n{_ADVICE}"
         )
+    if odd := [name for name, value in fitting[0].tensors.items() if _is_odd(value, expected[name])]:
+        raise ConfigurationError(f"network: {source} holds integers, NaN or infinite numbers as weights: {first_names(odd, 2)}.\n{_ADVICE}")
     return reference | fitting[0].tensors
+
+
+def _is_odd(value: Tensor, expected: Tensor) -> bool:
+    """Whether a tensor is quantised, or from a training that has diverged."""
+    return expected.is_floating_point() and not (value.is_floating_point() and bool(value.isfinite().all()))
 
 
 def _read(depth: int, source: str) -> Any:
