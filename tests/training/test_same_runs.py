@@ -118,7 +118,7 @@ def sweep_of(folder: Path, scores: dict[tuple[str, ...], float | None], keys: tu
     """What is read of a sweep with jobs by the values of the keys; None failed."""
     for values, score in scores.items():
         given = dict(zip(keys, values, strict=True))
-        place = folder / ("_".join(f"{key.rpartition('.')[2]}-{value}" for key, value in given.items()))
+        place = folder / ("_".join(f"{key.rpartition('.')[2]}-{value}" for key, value in given.items()) or "job")
         (place / "checkpoints").mkdir(parents=True)
         (place / "checkpoints" / "last.ckpt").touch()
         settings = {

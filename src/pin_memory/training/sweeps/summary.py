@@ -188,7 +188,7 @@ def _verdict(sweep: Sweep) -> list[str]:
     """The best setting, as it is typed, and notes on the comparison."""
     if not (best := sweep["best"]):
         if not sweep["swept"]:
-            return ["No setting has several values: there is none to choose."]
+            return ["No setting has several values: there is no setting to choose."]
         if not set(sweep["swept"]) <= set(sweep["averaged"]):
             return sweep["notes"]
         return [f"Only the {_over(sweep, 'seed')} differ{'s' if len(sweep['averaged']) == 1 else ''}: there is no setting to choose."]
