@@ -10,10 +10,12 @@ import cv2
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
 from pin_memory import compare, train
 from pin_memory.domains import CamVidDataModule, FolderDataModule, MultiSourceDataModule
-from pin_memory.training.sweeps.summary import SweepSummary, job_name, swept_keys
+from pin_memory.training.sweeps.summary import SweepSummary, domain_names, job_name, swept_keys
 from pin_memory.utils.config import config_directory
 from tests.helpers.in_process import run_in_process
 from tests.helpers.tiny_run import TINY
@@ -56,6 +58,14 @@ def targets_of(*overrides: str) -> str:
 def test_the_names_are_those_of_the_experiment(overrides: list[str], expected: str) -> None:
     assert targets_of(*overrides) == expected
     assert swept_keys([f"target={expected}"]) == ["target"]
+
+
+@pytest.mark.parametrize("names", [["a b", "ü", "3rd", "a,b", "it's"], ["null", "1e3"], ["ends\\", "b"], ["y\\'", "x"], ["a(b)", "c=d"]])
+def test_any_name_reaches_the_jobs(names: list[str]) -> None:
+    swept = domain_names(_root_=OmegaConf.create({"data": {"sources": {name: {} for name in names}}}))
+    parser = OverridesParser.create()
+    values = parser.parse_override(f"target={swept}").sweep_string_iterator()
+    assert [parser.parse_override(f"target={value}").value() for value in values] == names
 
 
 @pytest.mark.parametrize("overrides", [[], ["+domain@data.sources.a=folder"], ["experiment=single_source_g"]])

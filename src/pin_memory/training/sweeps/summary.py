@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pin_memory.training.sweeps.choice import as_typed
 from pin_memory.training.sweeps.job import OUTCOMES
 from pin_memory.training.sweeps.results import SWEPT, jobs_in, read_sweep, short_names, values_of
+from pin_memory.utils.config import quoted
 from pin_memory.utils.errors import DEFECT, ConfigurationError, OutputError
 from pin_memory.utils.files import write_text
 from pin_memory.utils.locking import exclusive
@@ -115,7 +116,7 @@ def domain_names(*, _root_: DictConfig) -> str:
             f"sweep=leave_one_out leaves each domain out of training once and needs two at least; the experiment has {names or 'none'} in"
             " data.sources and data.domains. Add them: +domain@data.sources.NAME=folder data.sources.NAME.root=DIR"
         )
-    return ",".join(name if _PLAIN.fullmatch(name) else "'" + name.replace("'", "\\'") + "'" for name in names)
+    return ",".join(name if _PLAIN.fullmatch(name) else quoted(name) for name in names)
 
 
 # At import: a launcher's process imports this module when it unpickles the callback, and has to name the job before anything else runs.
