@@ -20,7 +20,7 @@ from pin_memory.methods.batches import DomainBatch, merge
 from pin_memory.methods.evaluation import DomainEvaluationMixin
 from pin_memory.methods.finite import Policy
 from pin_memory.methods.losses import auxiliary_loss, cross_entropy
-from pin_memory.methods.optimisation import BACKBONE, ManualOptimizationMixin
+from pin_memory.methods.optimisation import ManualOptimizationMixin, grouped
 from pin_memory.methods.schedules import is_torch_schedule
 from pin_memory.methods.whitening import InstanceSelectiveWhitening
 from pin_memory.networks import Encoding, MemorySegmenter
@@ -116,24 +116,13 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
     def configure_optimizers(self) -> Any:
         """Make the optimiser over all parameters, and its schedule, which `step_optimizer` steps once an iteration."""
         try:
-            optimizer, schedule = self._make_optimizer(), self._schedule
+            optimizer, schedule = grouped(self._optimizer, self.network, self.backbone_lr_factor), self._schedule
             if is_torch_schedule(schedule):
                 return [optimizer], [schedule(optimizer)]
         except (TypeError, ValueError) as error:
             raise ConfigurationError(f"The optimizer or the schedule refuses its settings: {error}.") from error
         # A function, not the object itself: PyTorch would put its settings into checkpoints, and a resumed run would keep the old horizon.
         return [optimizer], [LambdaLR(optimizer, lambda iteration: schedule(iteration) if schedule else 1.0)]
-
-    def _make_optimizer(self) -> Optimizer:
-        """The optimiser over all parameters, those of the backbone as a group of their own where their learning rate differs."""
-        if self.backbone_lr_factor == 1:
-            return self._optimizer(self.network.parameters())
-        groups: tuple[list[Tensor], list[Tensor]] = ([], [])
-        for name, parameter in self.network.named_parameters():
-            groups[name.startswith(BACKBONE)].append(parameter)
-        optimizer = self._optimizer([{"params": parameters} for parameters in groups])  # the heads first: `lr` is theirs
-        optimizer.param_groups[1]["lr"] *= self.backbone_lr_factor
-        return optimizer
 
     def check_sources(self, batch_sizes: Mapping[str, int]) -> None:
         """Refuse source domains, with their batch sizes by name, and networks that the method cannot train with."""

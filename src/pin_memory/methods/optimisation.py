@@ -1,12 +1,13 @@
 """Manual optimisation: the gradients of a method are checked, clipped, stepped on and counted here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.optim import Optimizer
 
 from pin_memory.methods.batches import DomainBatch
 from pin_memory.methods.finite import FiniteCheck, Policy, StepNumbers
@@ -16,6 +17,18 @@ from pin_memory.utils.lightning_private import attached_trainer
 
 BACKBONE = "backbone."
 """What the names of the backbone's parameters begin with."""
+
+
+def grouped(make: Callable[[Any], Optimizer], network: nn.Module, backbone_lr_factor: float) -> Optimizer:
+    """The optimiser over all parameters, those of the backbone as a group of their own where their learning rate differs."""
+    if backbone_lr_factor == 1:
+        return make(network.parameters())
+    groups: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for name, parameter in network.named_parameters():
+        groups[name.startswith(BACKBONE)].append(parameter)
+    optimizer = make([{"params": parameters} for parameters in groups])  # the heads first: `lr` is theirs
+    optimizer.param_groups[1]["lr"] *= backbone_lr_factor
+    return optimizer
 
 
 class ManualOptimizationMixin(LightningModule):
