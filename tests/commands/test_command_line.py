@@ -111,7 +111,9 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("fault", ["empty folder", "no label", "size", "truncated"])
+@pytest.mark.parametrize(
+    "fault", ["no label", "truncated", *(pytest.param(f, marks=pytest.mark.reliability) for f in ("empty folder", "size"))]
+)
 def test_invalid_data_is_reported(sets: Path, tmp_path: Path, fault: str) -> None:
     """Whatever is wrong with a data set names the file or folder."""
     root = tmp_path / "data"

@@ -136,9 +136,12 @@ COMMANDS = {
 }
 
 
+QUICKLY = ("data", "compare", "a folder on the way")
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(_without_privilege() is None, reason="permissions mean nothing here")
-@pytest.mark.parametrize("kind", COMMANDS)
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=() if kind in QUICKLY else pytest.mark.reliability) for kind in COMMANDS])
 def test_commands_without_the_right_to_read(kind: str, tmp_path: Path) -> None:
     """As a user types them, with the bits of the file or folder taken away."""
     arguments, name = COMMANDS[kind]

@@ -63,7 +63,9 @@ def test_a_server_that_answers_has_everything(tmp_path: Path, monkeypatch: pytes
     assert losses(tmp_path) == [1, 2, 3]
 
 
-@pytest.mark.parametrize("behaviour", ["refuses", "hangs", "fails", "nonsense"])
+@pytest.mark.parametrize(
+    "behaviour", ["refuses", *(pytest.param(name, marks=pytest.mark.reliability) for name in ("hangs", "fails", "nonsense"))]
+)
 def test_a_server_that_does_not_take_the_run(
     behaviour: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -78,7 +80,9 @@ def test_a_server_that_does_not_take_the_run(
     assert len([record for record in caplog.records if "wandb sync" in record.getMessage()]) == 1
 
 
-@pytest.mark.parametrize("behaviour", ["refuses", "hangs", "fails", "nonsense"])
+@pytest.mark.parametrize(
+    "behaviour", ["hangs", *(pytest.param(name, marks=pytest.mark.reliability) for name in ("refuses", "fails", "nonsense"))]
+)
 def test_a_server_that_stops_half_way(behaviour: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with WandbServer() as server:
         use(server, monkeypatch)

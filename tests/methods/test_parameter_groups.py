@@ -69,7 +69,7 @@ def test_warm_up_rises_linearly(decay: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("freeze", ["none", "stem", "norms", "all"])
+@pytest.mark.parametrize("freeze", ["norms", *(pytest.param(part, marks=pytest.mark.reliability) for part in ("none", "stem", "all"))])
 def test_groups_frozen_parts_and_warm_up_survive_a_stop(tmp_path: Path, freeze: str) -> None:
     """A run on a small network of timm that is stopped within the warm-up ends bit by bit as one that is not."""
     data = tmp_path / "data"

@@ -25,6 +25,7 @@ def test_without_a_gpu_it_says_so() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.reliability
 def test_all_parts_run_on_a_cpu(tmp_path: Path) -> None:
     """On small images, compilation left out: every figure is there, and the resumed training equals the other."""
     run("--device", "cpu", "--tiny", "--output", str(tmp_path))

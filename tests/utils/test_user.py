@@ -87,7 +87,7 @@ def test_a_folder_that_somebody_else_has_made_is_not_taken(nobody: Path) -> None
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("setpriv") or os.geteuid() != 0, reason="needs root and setpriv to take another user id")
-@pytest.mark.parametrize("home", [None, "/"])
+@pytest.mark.parametrize("home", [pytest.param(None, marks=pytest.mark.reliability), "/"])
 def test_a_training_of_an_unknown_user(home: str | None, tmp_path: Path) -> None:
     """It may read everything, as the interpreter may lie in root's home."""
     number = 54_321
