@@ -72,6 +72,8 @@ def test_every_network_option_builds(option: str) -> None:
     name = ["network.backbone.name=resnet18"] if option.endswith("_timm") else []
     with initialize_config_dir(str(config_directory()), version_base="1.3"):
         cfg = compose("train", overrides=[f"network={option}", "network.backbone.pretrained=null", *name])
+    parts = list(cfg.network)
+    assert parts.index("backbone") < parts.index("memory")  # instantiated in this order: a seed gives the same weights in every release
     network = instantiate(cfg.network)
     assert isinstance(network, MemorySegmenter)
     assert network.memory is not None
