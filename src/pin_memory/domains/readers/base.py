@@ -82,8 +82,7 @@ class Domain(Dataset[dict[str, Any]]):
         if split == "train" and not self.trainable:
             reason = f"only its {self.test_split} frames have labels, so there is nothing to train on"
             raise ConfigurationError(f"{self.title}: {reason}. Use it as a target domain (data.targets).")
-        self.root = Path(root).expanduser()
-        self.split = split
+        self.root, self.split = Path(root).expanduser(), split
         self.transform: Transform = transform or to_tensors
         self.split_file = split_file
         self.notes: list[str] = []
@@ -91,9 +90,10 @@ class Domain(Dataset[dict[str, Any]]):
         self.table = self.table if self.layout.table is None else self.layout.table
         self._handle_unpaired(unmatched or self.unmatched)
         pairs = self.found.pairs(self.unique_file_names)
-        self.samples = self.select(pairs if self.split_file is not None else one_sample_each(pairs, self.root, self.note))
-        if self.split_file is not None:  # a list may use any name of a file
-            self.samples = one_sample_each(self.samples, self.root, self.note)
+        if split_file is None:
+            self.samples = self.select(one_sample_each(pairs, self.root, self.note))
+        else:  # a list may use any name of a file
+            self.samples = one_sample_each(self.select(pairs), self.root, self.note)
         if not self.samples:
             raise self.missing(f"no image for the split {split!r}")
 
