@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pin_memory.domains.readers.real_files import identity, one_name_each, walk_files
+from pin_memory.domains.readers.real_files import file_identity, one_name_each, walk_files
 from pin_memory.utils.errors import ConfigurationError, DataError, first_names
 from pin_memory.utils.names import existing, is_header, near_match, readings, unquoted
 
@@ -204,7 +204,7 @@ def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
 
 def _once(files: Sequence[Path], base: Path) -> list[Path]:
     """Every file under one of its names, sorted."""
-    kept = one_name_each({file: identity(file) for file in sorted(files)}, base)
+    kept = one_name_each({file: file_identity(file) for file in sorted(files)}, base)
     if again := [str(file) for file in files if file not in kept]:
         log.warning("%d files are links to others and are not segmented again: %s.", len(again), first_names(again))
     return sorted(kept)

@@ -12,7 +12,7 @@ import numpy as np
 
 from pin_memory.domains.readers.label_maps import CodeTable, Colour
 from pin_memory.domains.readers.layouts import SPLITS, Found, Layout
-from pin_memory.domains.readers.real_files import identity, walk_files
+from pin_memory.domains.readers.real_files import file_identity, walk_files
 from pin_memory.utils.errors import ConfigurationError, DataError, first_names
 from pin_memory.utils.labels import CITYSCAPES, IGNORE, LabelSpace, label_table
 from pin_memory.utils.names import composed, existing, near_match
@@ -90,7 +90,7 @@ def _matches(root: Path, pattern: str, kind: str) -> dict[Path, str] | None:
 def _by_key(files: Mapping[Path, str], kind: str) -> dict[str, Path]:
     """Turn the dictionary round; no key may have two files, though one may have two names (links)."""
     again = set(repeated(list(files.values())))
-    own = {(key, identity(path)) for path, key in files.items() if key in again}
+    own = {(key, file_identity(path)) for path, key in files.items() if key in again}
     if twice := repeated([key for key, _ in own]):
         names = first_names(str(path) for path in sorted(files) if files[path] == twice[0])
         raise DataError(

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pin_memory.domains.readers.real_files import find_files, identity, one_name_each
+from pin_memory.domains.readers.real_files import file_identity, find_files, one_name_each
 from pin_memory.utils.errors import DataError, first_names
 from pin_memory.utils.labels import TRAIN_ID_TABLE, TRAIN_ID_VALUES
 from pin_memory.utils.names import near_match
@@ -55,6 +56,11 @@ class Sample:
     image: Path
     label: Path
 
+    @cached_property
+    def image_identity(self) -> Hashable:
+        """What all names of the image file share; looked up once, as a data set has many files."""
+        return file_identity(self.image)
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -94,8 +100,8 @@ class Layout:
             exists = True
             for files, folder, name in zip((found.images, found.labels), folders, (self.image, self.label), strict=True):
                 more = find_files(folder, name, self.recursive)
-                common = sorted(files.keys() & more.keys())
-                if twice := [key for key in common if identity(files[key]) != identity(more[key])]:  # a list of names could mean either
+                common = sorted(files.keys() & more.keys())  # a list of names could mean either
+                if twice := [key for key in common if file_identity(files[key]) != file_identity(more[key])]:
                     both = f"{files[twice[0]]} and {more[twice[0]]}"
                     raise DataError(f"Two splits hold a file of the name {twice[0]!r}, but are read together: {both}.")
                 files |= more
@@ -132,10 +138,10 @@ class Found:
         parts = [dict(files) for files in (self.images, self.labels)]
         known: set[Hashable] = set()
         if any(files.keys() - paired for files in parts):
-            known = {identity(files[key]) for files in parts for key in paired}
+            known = {file_identity(files[key]) for files in parts for key in paired}
         for files in parts:
             for key in sorted(files.keys() - paired):
-                if (own := identity(files[key])) in known:
+                if (own := file_identity(files[key])) in known:
                     del files[key]
                 known.add(own)
         return replace(self, images=parts[0], labels=parts[1])
@@ -151,10 +157,9 @@ class Found:
 
 def one_sample_each(samples: Sequence[Sample], root: Path, note: Callable[[str], None]) -> list[Sample]:
     """Each image file once, whatever links give it further names; what is left out is noted."""
-    files = {sample.image: identity(sample.image) for sample in samples}
-    kept = one_name_each(files, root)
+    kept = one_name_each({sample.image: sample.image_identity for sample in samples}, root)
     for sample in samples:
-        if files[sample.image] == identity(sample.label):
+        if sample.image_identity == file_identity(sample.label):
             raise DataError(f"{sample.image} and its label {sample.label} are one file, by a link. Put the label itself there.")
     if len(kept) == len(samples):
         return list(samples)
@@ -165,7 +170,7 @@ def one_sample_each(samples: Sequence[Sample], root: Path, note: Callable[[str],
 
 def image_files(samples: Sequence[Sample]) -> Images:
     """The images, by what all names of a file share."""
-    return {identity(sample.image): sample.image for sample in samples}
+    return {sample.image_identity: sample.image for sample in samples}
 
 
 def seen_images(evaluated: Images, trained: Images) -> list[str]:

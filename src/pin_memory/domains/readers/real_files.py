@@ -52,7 +52,7 @@ def find_files(folder: Path, name: str, recursive: bool = True) -> dict[str, Pat
     return found
 
 
-def identity(path: Path) -> Hashable:
+def file_identity(path: Path) -> Hashable:
     """What all names of a file share, be they symbolic or hard links; the path itself where nothing can be reached by it."""
     try:
         status = os.stat(path)  # noqa: PTH116 - half the time of the method, and there is one call for each file of a data set
@@ -63,7 +63,7 @@ def identity(path: Path) -> Hashable:
 
 
 def one_name_each(paths: Mapping[Path, Hashable], root: Path) -> set[Path]:
-    """One path below `root` for each file, of paths with their `identity`: the first without a link in it, or else the first."""
+    """One path below `root` for each file, of paths with their `file_identity`: the first without a link in it, or else the first."""
     names: dict[Hashable, list[Path]] = {}
     for path, file in paths.items():
         names.setdefault(file, []).append(path)

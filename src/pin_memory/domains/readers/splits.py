@@ -9,7 +9,6 @@ import numpy as np
 
 from pin_memory.domains.readers.layouts import Sample
 from pin_memory.domains.readers.lists import index_samples, named_in, read_lines
-from pin_memory.domains.readers.real_files import identity
 from pin_memory.utils.errors import ConfigurationError, DataError, first_names
 from pin_memory.utils.names import composed, near_match
 
@@ -54,7 +53,7 @@ def listed(
     if not named:
         raise DataError(f"{path}: expected a list of image names, found none.")
     several = [(name, found) for name, found in named if len(found) > 1]
-    if unclear := [(name, found) for name, found in several if len({identity(sample.image) for sample in found}) > 1]:
+    if unclear := [(name, found) for name, found in several if len({sample.image_identity for sample in found}) > 1]:
         images, full = zip(*((str(sample.image), sample.name) for sample in unclear[0][1]), strict=True)
         twin = near_match(full[0], full[1:]) if composed(full[0]) == composed(full[1]) else ""
         raise DataError(
