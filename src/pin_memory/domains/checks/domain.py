@@ -12,7 +12,7 @@ from pydantic import Field
 
 from pin_memory.domains.checks.files import Inspected, inspect_pair, verify_pair
 from pin_memory.domains.checks.findings import DomainReport, Fault, Findings, SplitReport
-from pin_memory.domains.checks.values import add_values, sum_raw
+from pin_memory.domains.checks.values import add_values
 from pin_memory.domains.loading.class_statistics import class_shares, store_counts, stored_counts
 from pin_memory.domains.loading.data_module import DomainDataModule, shared_with_training
 from pin_memory.domains.loading.parallel import in_parallel
@@ -50,8 +50,8 @@ def check_domain(request: Request, depth: Depth) -> tuple[DomainReport, list[Dom
     """Look at a data set; the second is its opened splits."""
     module, root = request.module, request.module.root
     options = module.reader_options
-    lists = ("shared_image",) if options.get("split_file") is not None else ()  # which say in so many words what they want
-    findings = Findings((*depth.accept, *lists), lenient_pairs=(options.get("unmatched") or module.reader.unmatched) == "report")
+    by_lists = ("shared_image",) if options.get("split_file") is not None else ()  # a list of one's own may name an image twice
+    findings = Findings((*depth.accept, *by_lists), lenient_pairs=(options.get("unmatched") or module.reader.unmatched) == "report")
     lenient = copy(module)
     if options.get("unmatched") in (None, "raise"):  # files without partner are findings, so that the others are looked at, too
         lenient.reader_options = options | {"unmatched": "report"}
@@ -123,11 +123,10 @@ def _count(domain: Domain, report: SplitReport, chosen: Sequence[int], inspected
     report.decoded = len(inspected)
     intact = [(domain.samples[index].label, item) for index, item in zip(chosen, inspected, strict=True) if item.raw is not None]
     names = domain.label_space.names
-    if intact:
-        pixels = sum_raw([item for _, item in intact])
-        for value in np.flatnonzero(pixels).tolist():
-            name = dict(enumerate(names)).get(int(domain.table[value]))
-            report.raw_values[value] = {"class": name, "share": float(pixels[value] / pixels.sum())}
+    pixels = np.sum([np.zeros(256, np.int64), *(item.raw for item in inspected if item.raw is not None)], axis=0)
+    for value in np.flatnonzero(pixels).tolist():
+        name = dict(enumerate(names)).get(int(domain.table[value]))
+        report.raw_values[value] = {"class": name, "share": float(pixels[value] / pixels.sum())}
     counted = [item.classes for item in inspected if item.classes is not None]
     counts = np.stack(counted) if counted else np.zeros((0, len(names) + 1), np.int64)
     if len(counts) == len(domain):
@@ -137,4 +136,4 @@ def _count(domain: Domain, report: SplitReport, chosen: Sequence[int], inspected
     report.counted = len(counts)
     report.class_shares = dict(zip(names, class_shares(counts).tolist(), strict=True))
     report.ignored_share = float(counts[:, -1].sum() / max(counts.sum(), 1))
-    add_values(domain, report, intact, findings)
+    add_values(domain, report, intact, pixels, findings)

@@ -21,7 +21,7 @@ from pin_memory.utils.safe_load import read_json
 Size = tuple[int, int]
 """Width and height in pixels."""
 
-_COLOURS = 20  # of a label that are not listed and are told apart
+_COLOURS = 20  # unlisted ones of a label that are reported, the most frequent
 _DECODING_ERRORS = (DataError, Image.DecompressionBombError)  # a reader of one's own may leave the second to Pillow
 
 

@@ -1,4 +1,4 @@
-"""What labels hold beside what is listed, and what is listed beside what they hold."""
+"""Findings on values: raw ids and colours of labels that are not listed, and listed classes that no label has."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,8 +16,12 @@ from pin_memory.utils.labels import IGNORE
 _SHOWN = 8  # values and classes in a sentence
 
 
-def add_values(domain: Domain, report: SplitReport, labels: Sequence[tuple[Path, Inspected]], findings: Findings) -> None:
-    """Add raw ids or colours that are not listed, and classes that are listed and have no pixel, from the labels that were decoded.
+def add_values(
+    domain: Domain, report: SplitReport, labels: Sequence[tuple[Path, Inspected]], pixels: np.ndarray, findings: Findings
+) -> None:
+    """Add raw ids or colours that are not listed, and classes that are listed and have no pixel.
+
+    `labels` are those that were decoded, `pixels` (256,) those of each raw id in all of them.
 
     The list of a published data set is complete, so each other value is an error of its file. A user lists what matters: other values are
     ignored, which is a warning, and an error once they cover more pixels than all listed classes, since then most of the labels is lost.
@@ -30,15 +34,9 @@ def add_values(domain: Domain, report: SplitReport, labels: Sequence[tuple[Path,
         return
     shares: Mapping[str, float] = {}
     if unlisted := sum((Counter(item.unlisted) for _, item in labels), Counter[str]()):
-        pixels = sum_raw([item for _, item in labels])
         shares = {value: count / pixels.sum() for value, count in unlisted.most_common()}
         _add_unlisted(domain, shares, pixels, labels, findings)
     _add_absent(domain, report, shares, findings)
-
-
-def sum_raw(labels: Sequence[Inspected]) -> np.ndarray:
-    """The pixels of each raw id in all labels, (256,) int64."""
-    return np.sum([item.raw for item in labels if item.raw is not None], axis=0)
 
 
 def _add_unlisted(
@@ -46,16 +44,17 @@ def _add_unlisted(
 ) -> None:
     """Add the values that a user does not list, with their shares of all pixels of the labels that were decoded."""
     what, where = ("colours", "palette") if domain.colour_table else ("raw ids", "ids")
-    lost = pixels[[value for value in range(256) if value not in (domain.raw_ids or ())]].sum() / pixels.sum()
-    used = pixels[domain.table != IGNORE].sum() / pixels.sum()
+    unlisted_share = pixels[[value for value in range(256) if value not in (domain.raw_ids or ())]].sum() / pixels.sum()
+    listed_share = pixels[domain.table != IGNORE].sum() / pixels.sum()
     places = [str(path) for path, item in labels if item.unlisted]
     sentence = (
-        f"{what} that {where} does not list, on {lost:.2%} of the pixels, are ignored: {_listed(shares)}; in {len(places)} of"
+        f"{what} that {where} does not list, on {unlisted_share:.2%} of the pixels, are ignored: {_listed(shares)}; in {len(places)} of"
         f" {len(labels)} labels, such as {places[0]}. List them there, as ignore if that is meant."
     )
-    if lost > used:
-        sentence += f" It is an error since all listed classes together have no more than {used:.2%} of the pixels."
-    found = findings.add("unlisted_value", domain.split, sentence, serious=lost > used)
+    serious = unlisted_share > listed_share
+    if serious:
+        sentence += f" It is an error since all listed classes together have no more than {listed_share:.2%} of the pixels."
+    found = findings.add("unlisted_value", domain.split, sentence, serious)
     found.places = places
     found.details = [first_names(item.unlisted) for _, item in labels if item.unlisted]
 
@@ -84,12 +83,12 @@ def _listed(shares: Mapping[str, float]) -> str:
 
 
 def _slips(absent: Mapping[str, Sequence[str]], found: Mapping[str, float]) -> Iterator[str]:
-    """Say how a value that is listed, and absent, may be meant for one that was found."""
-    for wanted in (value for values in absent.values() for value in values):
+    """Say how a value that is listed, and absent, may be a slip for one that was found."""
+    for listed in (value for values in absent.values() for value in values):
         for value in found:
-            if value.isdecimal() and not set("89") & set(value) and int(value, 8) == int(wanted):
-                yield f"YAML reads 0{value} as {wanted}; if that was meant, write {value}."
-            elif value.isdecimal() and int(value, 16) == int(wanted):
-                yield f"YAML reads 0x{value} as {wanted}; if that was meant, write {value}."
-            elif "," in value and value != wanted and sorted(value.split(", ")) == sorted(wanted.split(", ")):
-                yield f"({value}) is ({wanted}) with the channels in another order."
+            if value.isdecimal() and not set("89") & set(value) and int(value, 8) == int(listed):
+                yield f"YAML reads 0{value} as {listed}; if that was meant, write {value}."
+            elif value.isdecimal() and int(value, 16) == int(listed):
+                yield f"YAML reads 0x{value} as {listed}; if that was meant, write {value}."
+            elif "," in value and value != listed and sorted(value.split(", ")) == sorted(listed.split(", ")):
+                yield f"({value}) is ({listed}) with the channels in another order."
