@@ -192,6 +192,22 @@ def test_weights_in_another_library_s_format_are_converted(tmp_path: Path) -> No
     assert torch.equal(backbone.net.state_dict()["stages_3.blocks.1.conv_dw.weight"], donor["stages.3.blocks.1.conv_dw.weight"])
 
 
+def test_of_several_sets_of_weights_none_is_chosen(tmp_path: Path) -> None:
+    """As for a ResNet of torchvision; equal ones are one, and a training that has diverged is no start."""
+    torch.manual_seed(0)
+    donor = timm.create_model("resnet18").state_dict()
+    average = {name: value + 1 for name, value in donor.items()}
+    diverged = donor | {"layer1.0.conv1.weight": donor["layer1.0.conv1.weight"] * torch.nan}
+    cases = {"state_dict / ; state_dict_ema / ": {"state_dict": donor, "state_dict_ema": average}, "NaN": diverged}
+    for number, (message, content) in enumerate(cases.items()):
+        torch.save(content, tmp_path / f"{number}.pth")
+        with pytest.raises(ConfigurationError, match=message):
+            TimmBackbone("resnet18", pretrained=str(tmp_path / f"{number}.pth"))
+    torch.save({"state_dict": donor, "state_dict_ema": donor}, tmp_path / "equal.pth")
+    backbone = TimmBackbone("resnet18", pretrained=str(tmp_path / "equal.pth"))
+    assert torch.equal(backbone.net.state_dict()["layer4.1.conv2.weight"], donor["layer4.1.conv2.weight"])
+
+
 @pytest.mark.parametrize("content", ["missing", "text", "a tensor is missing", "another network", "empty"])
 def test_weights_that_do_not_fit_stop_the_run(tmp_path: Path, content: str) -> None:
     """Never silently random: the message says the ways out."""

