@@ -1,12 +1,11 @@
 """Frozen parts of a backbone: weights that do not learn, and batch norms that keep their running statistics."""
 
-from collections.abc import Iterator
-from typing import Any, Literal, Self, get_args
+from typing import Literal, Self, get_args
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pin_memory.networks.checkpointing import checkpointed
+from pin_memory.networks.checkpointing import blocks_of
 from pin_memory.utils.errors import ConfigurationError
 
 Frozen = Literal["none", "stem", "norms", "all"]
@@ -60,48 +59,7 @@ class Backbone(nn.Module):
 def _stem(network: nn.Module) -> list[nn.Module]:
     """The children of a network before the first one that holds blocks."""
     children = list(network.children())
-    first = next((i for i, child in enumerate(children) if any(True for _ in _blocks(child))), 0)
+    first = next((i for i, child in enumerate(children) if any(True for _ in blocks_of(child))), 0)
     if not first:
-        raise ConfigurationError(f"network.backbone.freeze=stem: {type(network).__name__} has no stem that could be told from its stages.")
+        raise ConfigurationError(f"network.backbone.freeze=stem: {type(network).__name__} has no stem that is apart from its stages.")
     return children[:first]
-
-
-def _blocks(module: nn.Module) -> Iterator[nn.Module]:
-    """The innermost elements of sequences that have parts of their own: residual blocks, inverted bottlenecks, transformer layers."""
-    for child in module.children():
-        inner = list(_blocks(child))
-        if inner:
-            yield from inner
-        elif isinstance(module, nn.Sequential | nn.ModuleList) and _is_composite(child):
-            yield child
-
-
-def _is_composite(module: nn.Module) -> bool:
-    """Whether a module is more than a layer or a chain of layers."""
-    return not isinstance(module, nn.Sequential) and sum(1 for child in module.children() if any(True for _ in child.parameters())) > 1
-
-
-def checkpoint_blocks(network: nn.Module) -> None:
-    """Let every block keep its input alone; the names of its tensors stay as they are.
-
-    Raises:
-        ConfigurationError: The network has no blocks.
-    """
-    blocks = list(_blocks(network)) or [stage for stage in network.children() if _is_composite(stage)]
-    if not blocks:
-        raise ConfigurationError(f"network.backbone.checkpointing: {type(network).__name__} has no blocks that could be computed again.")
-    for block in blocks:
-        block.__class__ = _checkpointed_class(type(block))
-
-
-class _Checkpointed(nn.Module):
-    """A block that computes its activations again in the backward pass."""
-
-    def forward(self, *inputs: Any, direct: bool = False) -> Any:
-        """Run the block, `direct` from inside."""
-        return super().forward(*inputs) if direct else checkpointed(self, *inputs, direct=True)
-
-
-def _checkpointed_class(kind: type[nn.Module]) -> type[nn.Module]:
-    """The class of a block, checkpointed."""
-    return type(f"Checkpointed{kind.__name__}", (_Checkpointed, kind), {})

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from pin_memory.networks.backbones import BackboneFeatures
-from pin_memory.networks.freezing import Backbone, checkpoint_blocks
+from pin_memory.networks.checkpointing import checkpoint_blocks
+from pin_memory.networks.freezing import Backbone
 from pin_memory.networks.timm_weights import load_pretrained
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD
