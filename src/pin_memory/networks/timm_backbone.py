@@ -117,13 +117,12 @@ def _features(name: str, output_stride: int | None, **options: Any) -> Any:
         options["output_stride"] = output_stride
     try:
         return timm.create_model(name, features_only=True, **options)
-    except (TypeError, AssertionError, NotImplementedError, RuntimeError) as error:
-        if "output_stride" in str(error) or (output_stride not in (None, 32) and isinstance(error, AssertionError)):
-            raise ConfigurationError(
-                f"network.backbone: timm has no {name} with an output stride of {output_stride};"
-                " set network.backbone.output_stride=null for its own."
-            ) from error
-        raise ConfigurationError(f"network.backbone: timm cannot cut {name} into features ({error or type(error).__name__}).") from error
+    except (TypeError, AssertionError, RuntimeError) as error:  # timm says of no network beforehand what it can be made into
+        stride, advice = "", ""
+        if output_stride is not None:
+            stride, advice = f" with an output stride of {output_stride}", " Set network.backbone.output_stride=null for its own."
+        reason = str(error) or type(error).__name__
+        raise ConfigurationError(f"network.backbone: timm cannot cut {name} into features{stride} ({reason}).{advice}") from error
 
 
 def _chosen(name: str, reductions: list[int], taps: Sequence[int] | None) -> tuple[int, int, int]:
