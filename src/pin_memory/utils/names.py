@@ -91,12 +91,12 @@ def near_match(name: str, known: Collection[str]) -> str:
 
 
 def _looks_like(one: str, other: str) -> bool:
-    """Whether two names may look the same: letters of other scripts in a few places, or one goes on behind the other (`a_mask`, `a.b`)."""
+    """Whether two names may look the same: letters of other scripts in a few places, or one continues the other (`a_mask`, `a.b`)."""
     differing = [a + b for a, b in zip(one, other, strict=False) if a != b]
     same_length = len(one) == len(other) and 2 * len(differing) <= len(one)
     shorter, longer = sorted((one, other), key=len)
-    goes_on = longer.startswith(shorter) and not longer[len(shorter) :][:1].isalnum()
-    return (same_length and not any(pair.isascii() for pair in differing)) or goes_on
+    continues = longer.startswith(shorter) and not longer[len(shorter) :][:1].isalnum()
+    return (same_length and not any(pair.isascii() for pair in differing)) or continues
 
 
 def _loose(text: str) -> str:

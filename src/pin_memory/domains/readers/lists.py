@@ -22,8 +22,12 @@ Index = Mapping[str, Sequence[Sample]]
 
 
 def index_samples(samples: Sequence[Sample]) -> Index:
-    """Index samples by stem of the image, by name, where several have a stem by the end of the path that tells them apart, and by label."""
+    """Index samples by what a list may call them: the stem of the image, its name, or the stem of the label.
+
+    Where several images have a stem, ends of their paths are names as well, as folders tell the images apart.
+    """
     by_name: dict[str, list[Sample]] = {}
+    by_label: dict[str, list[Sample]] = {}
     stems = Counter(sample.image.stem for sample in samples)
     for sample in samples:
         # Cityscapes-like lists name the frame without what the image's name ends in.
@@ -32,8 +36,6 @@ def index_samples(samples: Sequence[Sample]) -> Index:
             names |= set(_ends(sample.image.with_suffix("").as_posix(), "/"))
         for name in {composed(name) for name in names}:
             by_name.setdefault(name, []).append(sample)
-    by_label: dict[str, list[Sample]] = {}
-    for sample in samples:
         by_label.setdefault(composed(sample.label.stem), []).append(sample)
     return by_label | by_name
 
@@ -60,24 +62,25 @@ def named_in(lines: Sequence[str], index: Index) -> list[tuple[str, Sequence[Sam
     for line in lines:
         if line.startswith("#") and not _find(unquoted(line), index):
             continue
-        found, name = _meant(line, index)
+        name, found = _named(line, index)
         if found or named or not is_header(line):
             named.append((name, found))
     return named
 
 
-def _meant(line: str, index: Index) -> tuple[Sequence[Sample], str]:
-    """The samples that a line means, with its name; its columns may name one sample only, such as image and label."""
-    whole = unquoted(line)
-    is_one_path = not re.search(rf"{_SUFFIX_PATTERN}[\s;,]", whole, re.IGNORECASE) and sum("/" in part for part in whole.split()) < 2
-    if is_one_path and (found := _find(whole, index)):
-        return found, _stem(whole)
+def _named(line: str, index: Index) -> tuple[str, Sequence[Sample]]:
+    """The name in a line, and its samples: one, unless columns (such as image and label) disagree."""
+    text = unquoted(line)
+    is_one_path = not re.search(rf"{_SUFFIX_PATTERN}[\s;,]", text, re.IGNORECASE) and sum("/" in part for part in text.split()) < 2
+    if is_one_path and (found := _find(text, index)):
+        return _stem(text), found
     line = re.split(r"\s#(?!\S)", line, maxsplit=1)[0]
     hits = [(text, found) for text in dict.fromkeys(readings(line)) if (found := _find(text, index))]
     hits = [hit for hit in hits if _SUFFIX.search(hit[0]) or "/" in hit[0]] or hits  # the number of a row can look like a name
     hits = [hit for hit in hits if len(hit[1]) == 1] or hits
     samples = {sample.image: sample for _, found in hits for sample in found}
-    return list(samples.values()), " or ".join(dict.fromkeys(_stem(text) for text, _ in hits)) or _absent_name(line)
+    name = " or ".join(dict.fromkeys(_stem(text) for text, _ in hits)) or _absent_name(line)
+    return name, list(samples.values())
 
 
 def _absent_name(line: str) -> str:
@@ -93,11 +96,11 @@ def _find(text: str, index: Index) -> Sequence[Sample]:
     """The samples that a path or name can mean: one by its longest end that names one, else those of its last part."""
     path = composed(text).replace("\\", "/").rstrip("/")
     found: Sequence[Sample] = ()
-    for whole in dict.fromkeys((_SUFFIX.sub("", path), path)):
-        ends = [*_ends(whole, "/"), whole.rpartition("/")[2]]
+    for name in dict.fromkeys((_SUFFIX.sub("", path), path)):
+        ends = [*_ends(name, "/"), name.rpartition("/")[2]]
         found = found or next((index[end] for end in ends if end in index), ())
         if len(found) > 1:
-            found = next((index[end] for end in _ends(whole, "_") if len(index.get(end, ())) == 1), found)
+            found = next((index[end] for end in _ends(name, "_") if len(index.get(end, ())) == 1), found)
     return found
 
 
