@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pin_memory.utils.files import TEMPORARY, atomic_write, decode, file_name, read_text, write_text
+from pin_memory.utils.files import TEMPORARY, atomic_write, decode_text, file_name, read_text, write_text
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -90,10 +90,10 @@ def test_text_of_any_unicode_encoding_is_the_same_text(data: bytes, tmp_path: Pa
 )
 def test_text_that_cannot_be_told_apart_is_refused_with_the_place(data: bytes, reason: str) -> None:
     with pytest.raises(ValueError, match=reason) as error:
-        decode(data)
+        decode_text(data)
     assert "as UTF-8" in str(error.value)
 
 
 @pytest.mark.parametrize("data", [b"", codecs.BOM_UTF8, b"\r\n"])
 def test_a_text_of_nothing(data: bytes) -> None:
-    assert not decode(data).strip()
+    assert not decode_text(data).strip()

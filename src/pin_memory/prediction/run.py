@@ -22,7 +22,7 @@ from pin_memory.prediction.outputs import Saving
 from pin_memory.runs.own_folder import refuse_run
 from pin_memory.utils.devices import choose_device
 from pin_memory.utils.errors import ConfigurationError, DataError, OutputError
-from pin_memory.utils.files import decode, report_write_errors, write_text
+from pin_memory.utils.files import decode_text, report_write_errors, write_text
 from pin_memory.utils.names import lines_of
 from pin_memory.utils.safe_load import read_json
 from pin_memory.utils.validation import Count, check_values
@@ -84,7 +84,7 @@ def _inputs(cfg: DictConfig, output: Path) -> Inputs:
 def _stdin() -> Sequence[str]:
     """The lines on stdin, in whichever encoding they were written."""
     try:  # a program of its own may have put another stream there
-        return lines_of(decode(sys.stdin.buffer.read()) if isinstance(sys.stdin, io.TextIOWrapper) else sys.stdin.read())
+        return lines_of(decode_text(sys.stdin.buffer.read()) if isinstance(sys.stdin, io.TextIOWrapper) else sys.stdin.read())
     except ValueError as error:
         raise DataError(f"input=-: the list on stdin cannot be read: {error}") from error
 

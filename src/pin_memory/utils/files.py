@@ -51,15 +51,15 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def read_text(path: Path) -> str:
-    """Read a text file that a user brings as `decode` does; raises OSError where it cannot be read, ValueError where it is no such text."""
-    return decode(path.read_bytes())
+    """Read a text file of a user as `decode_text` does; raises OSError where it cannot be read, ValueError where it is no such text."""
+    return decode_text(path.read_bytes())
 
 
-def decode(data: bytes) -> str:
+def decode_text(data: bytes) -> str:
     """Turn the bytes of a text file into text without byte order marks, whose lines end in a line feed.
 
-    UTF-8, UTF-16 and UTF-32 are told apart by the mark or, as in JSON, by the zeros in the first characters. Other encodings cannot be
-    told apart for certain: they are a ValueError that says where the text stops making sense and what to do.
+    UTF-8, UTF-16 and UTF-32 are recognised by the mark or, as in JSON, by the zeros in the first characters. Other encodings cannot be
+    recognised for certain: they are a ValueError that says where the text stops making sense and what to do.
     """
     encoding = json.detect_encoding(data)
     try:
