@@ -86,17 +86,17 @@ def load_subject(
     sources, targets = _choose(module, [domains] if isinstance(domains, str) else domains)
     use_views(module, trained.method.protocol)
     build.prepare_stand_ins(module, path, output)
-    with checkpoints.offering_added(module, "domains"):
-        _check(sources, targets)
-    checkpoints.check_added(module, targets)
+    _check(module, sources, targets)
     trained.method.network.to(device)
     folder = Path(run_or_checkpoint).expanduser()
-    subject = _subject(trained, path, folder if folder.is_dir() else path.resolve().parent.parent, images, sources, targets)
-    return replace(subject, added=tuple(name for name in targets if name in module.added))
+    folder = folder if folder.is_dir() else path.resolve().parent.parent
+    return _subject(trained, path, folder, images, sources, targets, module.added)
 
 
-def _subject(trained: checkpoints.Trained, path: Path, folder: Path, images: int, sources: Domains, targets: Domains) -> Subject:
-    """The subject of a checkpoint's method; `folder` is the one that may hold its results."""
+def _subject(
+    trained: checkpoints.Trained, path: Path, folder: Path, images: int, sources: Domains, targets: Domains, added: Sequence[str]
+) -> Subject:
+    """The subject of a checkpoint's method; `folder` is the one that may hold its results, `added` are domains that are new to it."""
     method, checkpoint = trained
     results = RunFolder(folder).results_of(path)
     return Subject(
@@ -107,7 +107,7 @@ def _subject(trained: checkpoints.Trained, path: Path, folder: Path, images: int
         protocol=method.protocol,
         sources={name: _batches(domain, "val", images) for name, domain in sources.items()},
         targets={name: _batches(domain, "test", images) for name, domain in targets.items()},
-        added=(),
+        added=tuple(name for name in targets if name in added),
         stand_in=any(domain.stand_in for domain in (*sources.values(), *targets.values())),
         checkpoint=path,
         step=checkpoint.step,
@@ -128,7 +128,7 @@ def _choose(module: MultiSourceDataModule, requested: Sequence[str] | None) -> t
     return sources, {name: domain for name, domain in module.targets.items() if name in chosen}
 
 
-def _check(sources: Domains, targets: Domains) -> None:
+def _check(module: MultiSourceDataModule, sources: Domains, targets: Domains) -> None:
     """Look for the data of all domains before anything heavy starts; one error for everything that is missing."""
     problems: dict[str, DataError] = {}
     for split, domains in (("val", sources), ("test", targets)):
@@ -137,8 +137,10 @@ def _check(sources: Domains, targets: Domains) -> None:
                 domain.check([split])
             except DataError as error:
                 problems.setdefault(name, error)
-    if problems:
-        raise DataError(report(problems))
+    with checkpoints.offering_added(module, "domains"):
+        if problems:
+            raise DataError(report(problems))
+    checkpoints.check_added(module, targets)
 
 
 def _batches(domain: DomainDataModule, split: str, images: int) -> Batches:
