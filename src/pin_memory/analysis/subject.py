@@ -17,6 +17,7 @@ from pin_memory.inference.protocol import Protocol
 from pin_memory.networks import MemorySegmenter
 from pin_memory.runs import build, checkpoints
 from pin_memory.runs.folder import RunFolder
+from pin_memory.runs.own_folder import CHECKPOINTS
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.utils.labels import LabelSpace
 
@@ -111,7 +112,7 @@ def _subject(
         stand_in=any(domain.stand_in for domain in (*sources.values(), *targets.values())),
         checkpoint=path,
         step=checkpoint.step,
-        run=path.resolve().parent.parent if path.resolve().parent.name == "checkpoints" else None,
+        run=path.resolve().parent.parent if path.resolve().parent.name == CHECKPOINTS else None,
         evaluated=Run(folder, results) if results else None,
     )
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
@@ -24,7 +24,7 @@ from omegaconf.errors import (
 
 from pin_memory.cli.quoting import escaped, for_shell, literal
 from pin_memory.cli.unread import arguments, no_such_setting
-from pin_memory.utils.config import config_directory
+from pin_memory.utils.config import config_directory, plain
 from pin_memory.utils.errors import ResourceError, UserError
 
 _WHERE = "HYDRA_FULL_ERROR=1 before the command shows where it happened."
@@ -150,8 +150,7 @@ def _no_such_key(text: str, full_key: str, key: str, place: DictConfig) -> str:
         names |= taken
     if key == full_key:  # one at the top may be a misspelt group
         names |= {folder.name for folder in config_directory().iterdir() if folder.is_dir()}
-    root = OmegaConf.to_container(place._get_root(), resolve=False)
-    elsewhere = {str(name): value for name, value in root.items() if name != "hydra"} if isinstance(root, dict) else {}
+    elsewhere = {name: value for name, value in plain(place._get_root()).items() if name != "hydra"}
     return no_such_setting(full_key, names, elsewhere)
 
 

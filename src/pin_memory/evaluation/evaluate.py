@@ -22,6 +22,7 @@ from pin_memory.inference.protocols import recorded_name
 from pin_memory.methods import Method
 from pin_memory.runs import build, checkpoints
 from pin_memory.runs.folder import SETTINGS
+from pin_memory.runs.own_folder import CHECKPOINTS
 from pin_memory.runs.results import Results, gain_over
 from pin_memory.utils.config import plain
 from pin_memory.utils.errors import ConfigurationError
@@ -85,7 +86,7 @@ def _tasks(cfg: DictConfig) -> list[_Task]:
 
 def _label(path: Path, parts: int) -> str:
     """The last parts of a checkpoint's path, without `checkpoints` and the suffix: `2026-01-31_12-00-00/best`."""
-    names = [part for part in path.resolve().with_suffix("").parts if part != "checkpoints"]
+    names = [part for part in path.resolve().with_suffix("").parts if part != CHECKPOINTS]
     return "/".join(names[-parts:])
 
 
@@ -95,7 +96,7 @@ def _find_baseline(cfg: DictConfig, tasks: Sequence[_Task]) -> tuple[str | None,
         return None, None
     name, path = str(cfg.baseline), Path(str(cfg.baseline)).expanduser()
     if len(tasks) > 1:
-        file = checkpoints.find_checkpoint(path).resolve() if path.is_file() or (path / "checkpoints").is_dir() else None
+        file = checkpoints.find_checkpoint(path).resolve() if path.is_file() or (path / CHECKPOINTS).is_dir() else None
         for task in tasks:
             if name == task.label or file == task.path.resolve():
                 return task.label, None

@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pin_memory.domains import MultiSourceDataModule
 from pin_memory.methods import Method
+from pin_memory.utils.config import plain
 from pin_memory.utils.errors import ConfigurationError
 
 T = TypeVar("T")
@@ -50,7 +51,7 @@ def build_method(cfg: DictConfig) -> Method:
 
 def build_untrained(cfg: DictConfig) -> Method:
     """The method of a checkpoint's settings without the weights that its network began with: nothing is fetched."""
-    bare = OmegaConf.to_container(cfg, resolve=False)
+    bare = plain(cfg)
     without_downloads(bare)
     return build_method(DictConfig(bare))
 

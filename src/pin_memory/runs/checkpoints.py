@@ -19,6 +19,7 @@ from pin_memory.runs import build
 from pin_memory.runs.folder import RunFolder
 from pin_memory.runs.old_settings import current_settings
 from pin_memory.runs.trusted import BUILT, trusted_settings
+from pin_memory.utils.config import plain
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.utils.labels import IGNORE, LabelSpace
 from pin_memory.utils.safe_load import load_weights_only
@@ -31,8 +32,7 @@ _NOT_RECORDED = ("callbacks", "logger", "hydra")
 def run_record(cfg: DictConfig, choices: dict[str, str], run: Path, data: MultiSourceDataModule) -> dict[str, Any]:
     """The settings that rebuild the run's objects; interpolations stay, so that `paths.data` can be set anew when it is evaluated."""
     kept = [str(key) for key in cfg if key not in _NOT_RECORDED]
-    config = OmegaConf.to_container(OmegaConf.masked_copy(cfg, kept), resolve=False)
-    assert isinstance(config, dict)
+    config = plain(OmegaConf.masked_copy(cfg, kept))
     config["paths"] = {"data": str(Path(cfg.paths.data).resolve()), "output": str(cfg.paths.output), "run": str(run)}
     space = {"names": list(data.label_space.names), "palette": data.label_space.palette.tolist()}
     return {"config": config, "choices": choices, "sources": data.source_names, "label_space": space}
@@ -108,10 +108,8 @@ def _fault(found: Checkpoint) -> str:
 def load_method(path: Path, trust: Sequence[str] = ()) -> Trained:
     """Rebuild the trained method of a checkpoint; classes of the packages in `trust` may be called, next to those of this library."""
     checkpoint = read_checkpoint(path)
-    recorded = OmegaConf.to_container(checkpoint.cfg, resolve=False)
-    assert isinstance(recorded, dict)
     # From here on nothing but what was checked: the data, too, are built from these settings later.
-    checkpoint = checkpoint._replace(cfg=OmegaConf.create(trusted_settings(recorded, path, trust)))
+    checkpoint = checkpoint._replace(cfg=OmegaConf.create(trusted_settings(plain(checkpoint.cfg), path, trust)))
     method = build.rebuilt(lambda: build.build_untrained(checkpoint.cfg), path)  # the weights come from the checkpoint
     load_weights(method, checkpoint.state, path)
     if method.network.num_classes != (known := len(checkpoint.label_space)):

@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
 from pin_memory.runs.old_settings import current_settings
-from pin_memory.runs.own_folder import HYDRA_FOLDER
+from pin_memory.runs.own_folder import CHECKPOINTS, HYDRA_FOLDER
 from pin_memory.runs.results import RESULTS, Results
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.utils.safe_load import read_json, read_yaml
@@ -173,7 +173,7 @@ class RunFolder:
         for name in (*evaluated, "checkpoints/best.ckpt", "checkpoints/last.ckpt"):
             if (self.path / name).is_file():
                 return self.path / name
-        found = f"a folder without {self.path / 'checkpoints' / 'best.ckpt'} or last.ckpt" if self.path.is_dir() else "nothing"
+        found = f"a folder without {self.path / CHECKPOINTS / 'best.ckpt'} or last.ckpt" if self.path.is_dir() else "nothing"
         raise ConfigurationError(f"{self.path}: expected a run folder (runs/<experiment>/<time>) or a checkpoint file, found {found}.")
 
     def _part(self, name: str, read: Callable[[Path], T], otherwise: T) -> T:

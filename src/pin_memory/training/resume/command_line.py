@@ -17,7 +17,7 @@ from hydra.errors import HydraException
 
 from pin_memory.runs.folder import RunFolder
 from pin_memory.runs.old_settings import is_gone
-from pin_memory.runs.own_folder import HYDRA_FOLDER
+from pin_memory.runs.own_folder import CHECKPOINTS, HYDRA_FOLDER
 from pin_memory.runs.trusted import refusal
 from pin_memory.training.resume.find import find_unfinished, given_directory
 from pin_memory.utils.config import config_directory, quoted
@@ -63,7 +63,7 @@ def with_recorded_settings(arguments: Sequence[str]) -> list[str]:
         resume, given = str(found), [*given, *_parsed([f"resume={quoted(found)}"])]
     run, folder = Path(resume).expanduser(), _value(given, _FOLDER)
     elsewhere = folder is not None and Path(folder).expanduser().resolve() != run.resolve()
-    if elsewhere or not ((run / HYDRA_FOLDER).is_dir() or (run / "checkpoints").is_dir()):
+    if elsewhere or not ((run / HYDRA_FOLDER).is_dir() or (run / CHECKPOINTS).is_dir()):
         return arguments
     flags = [argument for argument in arguments if argument.startswith("-") or argument not in {setting.text for setting in given}]
     return _completed(flags, given, RunFolder(run), trust)

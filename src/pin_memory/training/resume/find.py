@@ -11,6 +11,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from pin_memory.runs.folder import RunFolder
+from pin_memory.runs.own_folder import CHECKPOINTS
 from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.locking import is_in_use
@@ -29,7 +30,7 @@ def find_unfinished(arguments: Sequence[str], settings: Sequence[str], folder: s
     """
     if folder:  # finished or not: no other run can be made there
         run = RunFolder(folder)
-        found, where = (run.path if (run.path / "checkpoints").is_dir() and run.overrides is not None else None), folder
+        found, where = (run.path if (run.path / CHECKPOINTS).is_dir() and run.overrides is not None else None), folder
     else:
         variable, number = started_together()
         if number > 1:  # each would find what is there at its own moment, and not all might take the same run
@@ -76,7 +77,7 @@ def _is_finished(run: RunFolder) -> bool:
     try:
         if run.config["test"]:
             return False
-        return 0 < run.config["trainer"]["max_steps"] <= load_weights_only(run.path / "checkpoints" / "last.ckpt")["global_step"]
+        return 0 < run.config["trainer"]["max_steps"] <= load_weights_only(run.path / CHECKPOINTS / "last.ckpt")["global_step"]
     except (OSError, KeyError, TypeError, ConfigurationError):
         return False
 

@@ -32,7 +32,7 @@ from pin_memory.utils.signals import StopSignals
 
 log = logging.getLogger(__name__)
 
-_OWN_FOLDERS = ("checkpoints", "panels", "tiles")  # that nobody else writes to
+_OWN_FOLDERS = (CHECKPOINTS, "panels", "tiles")  # that nobody else writes to
 _NOT_COMPARED = ("resume", "paths", "logger", "callbacks")  # they do not change what is trained
 
 
@@ -57,7 +57,7 @@ def find_resumption(resume: str | None, run: Path) -> Resumption:
                 f"resume={path} is damaged: {error}. Name the run's folder to resume from its newest intact checkpoint."
             ) from error
     in_place = path.resolve() == run.resolve()
-    folder = path / "checkpoints"
+    folder = path / CHECKPOINTS
     states = [folder / LAST, *(state for state, _ in earlier_states(folder)), folder / "best.ckpt"]  # the newest first
     if states := [state for state in states if state.is_file()]:
         return _newest_intact(states, in_place)

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pin_memory.utils.config import plain
+
 _DECIDING = ("method", "data", "trainer", "selection", "seed", "test", "floors")  # what training reads; the rest is read through these
 _ONE_DEVICE = ("trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.sync_batchnorm")
 """What a job of a sweep has one of, whatever it is called."""
@@ -50,9 +52,7 @@ def is_averaged(key: str, settings: Mapping[str, Any]) -> bool | None:
     if OmegaConf.select(cfg, key, throw_on_resolution_failure=False) is None:
         return True if key == "seed" else None
     OmegaConf.update(cfg, key, "another", force_add=True)
-    changed = OmegaConf.to_container(cfg, resolve=False)
-    assert isinstance(changed, dict)
-    return identity({str(name): value for name, value in changed.items()}, ()).setting == identity(settings, ()).setting
+    return identity(plain(cfg), ()).setting == identity(settings, ()).setting
 
 
 def value_of(key: str, settings: Mapping[str, Any]) -> str | None:

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pin_memory.runs.own_folder import CHECKPOINTS, begin_log, write_records
 from pin_memory.training.sweeps.identity import Identity, identity
+from pin_memory.utils.config import plain
 from pin_memory.utils.errors import FULL_ERROR, ConfigurationError
 from pin_memory.utils.files import write_text
 from pin_memory.utils.locking import exclusive
@@ -134,17 +135,16 @@ def _equal_job(folder: Path, own: Identity) -> tuple[Path, dict[str, Any]] | Non
 def _settings(cfg: DictConfig) -> dict[str, Any]:
     """What decides a job's result, as plain containers; where it is written to does not."""
     compared = [str(key) for key in cfg if key not in _NOT_COMPARED]
-    settings = OmegaConf.to_container(OmegaConf.masked_copy(cfg, compared), resolve=False)
-    assert isinstance(settings, dict)
+    settings = plain(OmegaConf.masked_copy(cfg, compared))
     settings["paths"] = {"data": str(Path(cfg.paths.data).resolve())}
     return json.loads(json.dumps(settings, default=str))  # as it will be read back: tuples are lists there
 
 
 def _resumed(cfg: DictConfig, folder: Path, earlier: dict[str, Any] | None, own: Identity) -> DictConfig:
     """The configuration that resumes an unfinished run from its last checkpoint, or `cfg` after what is left of it was moved aside."""
-    if earlier is None or not (folder / "checkpoints").exists():
+    if earlier is None or not (folder / CHECKPOINTS).exists():
         return cfg  # nothing was begun; or what lies there is no job, and training refuses the folder
-    if identity_of(earlier) == own and any((folder / "checkpoints").glob("*.ckpt")):
+    if identity_of(earlier) == own and any((folder / CHECKPOINTS).glob("*.ckpt")):
         print(f"Resuming the unfinished run in {folder}.")
         cfg = cfg.copy()
         OmegaConf.update(cfg, "resume", str(folder))
