@@ -5,12 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from pin_memory.training.sweeps.identity import Identity
 
-
-def compared_settings(
-    jobs: Sequence[dict[str, Any]], identities: Mapping[str, Identity], averaged: Sequence[str]
-) -> tuple[list[dict[str, Any]], list[str]]:
+def compared_settings(jobs: Sequence[dict[str, Any]], averaged: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
     """Mean and spread over the seeds of each setting with a score, the best first, and sentences on how they were compared.
 
     Settings are compared by their means over the seeds that all of them have: seeds that only some have say as much about the seeds as
@@ -19,17 +15,16 @@ def compared_settings(
     """
     groups: dict[str, list[dict[str, Any]]] = {}
     for job in jobs:
-        groups.setdefault(identities[job["name"]].setting, []).append(job)
-    places = {job["name"]: identities[job["name"]].place for job in jobs}
-    names = {places[job["name"]]: _place_name(job, averaged) for job in reversed(jobs)}
-    asked = {setting: {places[job["name"]] for job in group} for setting, group in groups.items()}
+        groups.setdefault(job["identity"].setting, []).append(job)
+    names = {job["identity"].place: _place_name(job, averaged) for job in reversed(jobs)}
+    requested = {setting: {job["identity"].place for job in group} for setting, group in groups.items()}
     scores = {
         setting: found
         for setting, group in groups.items()
-        if (found := {places[job["name"]]: job["objective"] for job in group if job["objective"] is not None})
+        if (found := {job["identity"].place: job["objective"] for job in group if job["objective"] is not None})
     }
     known = set(chain(*scores.values()))
-    missing = {setting: known & asked[setting] - found.keys() for setting, found in scores.items()}
+    missing = {setting: known & requested[setting] - found.keys() for setting, found in scores.items()}
     compared = [set(found) for setting, found in scores.items() if not missing[setting]]
     shared = set.intersection(*compared) if compared else set()
     rows: dict[str, dict[str, Any]] = {}

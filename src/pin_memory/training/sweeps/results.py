@@ -1,18 +1,19 @@
 """What came of a sweep, read from the folders of its jobs."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pin_memory.training.sweeps.choice import compared_settings
-from pin_memory.training.sweeps.identity import Identity, is_averaged, value_of
+from pin_memory.training.sweeps.identity import is_averaged, value_of
 from pin_memory.training.sweeps.job import OUTCOMES, RECORD, identity_of, is_finished, read_record
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.safe_load import read_json_or
 
 OBJECTIVE = "mean over the sources of the mIoU on their validation splits"
 SWEPT = ".swept.json"  # file in a sweep's folder: the settings that it changes
+_INTERNAL = ("recorded", "identity")  # parts of a job that only its reading needs
 
 
 def read_sweep(folder: str | Path) -> dict[str, Any]:
@@ -34,22 +35,12 @@ def read_sweep(folder: str | Path) -> dict[str, Any]:
         ConfigurationError: There is no sweep in the folder.
     """
     folder = Path(folder)
-    places = jobs_in(folder)
-    if not places:
+    swept, jobs = _read_jobs(folder)
+    if not jobs:
         raise ConfigurationError(f"{folder}: expected the folder of a sweep (runs/<experiment>/sweeps/<sweep>), found no jobs in it.")
-    jobs = [_job(place, read_json_or(folder / OUTCOMES / f"{place.name}.json", {})) for place in places]
-    keys = dict.fromkeys(key for job in jobs for key in job["settings"])
-    differing = [key for key in keys if len({job["settings"].get(key) for job in jobs}) > 1]
-    swept = read_json_or(folder / SWEPT, None) or differing
-    records = {job["name"]: job.pop("record") for job in jobs}
-    for job in jobs:
-        recorded = records[job["name"]]["settings"]
-        job["settings"] = {key: job["settings"].get(key) or value_of(key, recorded) for key in swept}
-    jobs.sort(key=lambda job: (-1.0 if job["objective"] is None else job["objective"], job["status"] == "finished"), reverse=True)
-    identities = {name: identity_of(record) for name, record in records.items()}
-    _mark_same(jobs, identities)
-    averaged = _averaged(swept, jobs, records, identities)
-    settings, notes = compared_settings([job for job in jobs if job["status"] != "same"], identities, averaged)
+    _mark_same(jobs)
+    averaged = [key for key in swept if _is_never_chosen(key, jobs)]
+    settings, notes = compared_settings([job for job in jobs if job["status"] != "same"], averaged)
     choice = bool(set(swept) - set(averaged))
     return {
         "folder": str(folder),
@@ -61,34 +52,41 @@ def read_sweep(folder: str | Path) -> dict[str, Any]:
         "best": settings[0] if choice and settings and settings[0]["compared"] is not None else None,
         "settings": settings,
         "notes": notes if choice else [],
-        "jobs": jobs,
+        "jobs": [{key: value for key, value in job.items() if key not in _INTERNAL} for job in jobs],
     }
 
 
-def _mark_same(jobs: Iterable[dict[str, Any]], identities: Mapping[str, Identity]) -> None:
+def _read_jobs(folder: Path) -> tuple[list[str], list[dict[str, Any]]]:
+    """The settings that a sweep changes, and its jobs with their values, the best first."""
+    jobs = [_job(place, read_json_or(folder / OUTCOMES / f"{place.name}.json", {})) for place in jobs_in(folder)]
+    keys = dict.fromkeys(key for job in jobs for key in job["settings"])
+    differing = [key for key in keys if len({job["settings"].get(key) for job in jobs}) > 1]
+    swept = read_json_or(folder / SWEPT, None) or differing
+    for job in jobs:
+        job["settings"] = {key: job["settings"].get(key) or value_of(key, job["recorded"]) for key in swept}
+    jobs.sort(key=lambda job: (-1.0 if job["objective"] is None else job["objective"], job["status"] == "finished"), reverse=True)
+    return swept, jobs
+
+
+def _mark_same(jobs: Iterable[dict[str, Any]]) -> None:
     """Let each run count once, however many jobs are it: mark those whose training another one made that is finished."""
     counted: dict[tuple[str, str], dict[str, Any]] = {}
     for job in jobs:
-        own = identities[job["name"]]
+        own = job["identity"]
         first = counted.setdefault(own[:2], job)
-        if first is not job and first["status"] == "finished" and (job["status"] == "finished" or own == identities[first["name"]]):
+        if first is not job and first["status"] == "finished" and (job["status"] == "finished" or own == first["identity"]):
             job |= {"status": "same", "same_as": first["name"]}
 
 
-def _averaged(
-    swept: Sequence[str], jobs: Sequence[dict[str, Any]], records: Mapping[str, Any], identities: Mapping[str, Identity]
-) -> list[str]:
-    """The swept settings that are never chosen, as the seed: another value leaves everything else about the training as it is."""
-    found = []
-    for key in swept:
-        judged = next((value for job in jobs if (value := is_averaged(key, records[job["name"]]["settings"])) is not None), None)
-        if judged is None:  # a group: by the values that it has in jobs of one setting
-            values: dict[str, set[str]] = {}
-            for job in jobs:
-                values.setdefault(identities[job["name"]].setting, set()).add(str(job["settings"][key]))
-            judged = any(len(texts - {"None"}) > 1 for texts in values.values())
-        found += [key] if judged else []
-    return found
+def _is_never_chosen(key: str, jobs: Sequence[dict[str, Any]]) -> bool:
+    """Whether a swept setting is averaged over, as the seed: another value leaves everything else about the training as it is."""
+    for job in jobs:
+        if (averaged := is_averaged(key, job["recorded"])) is not None:
+            return averaged
+    values: dict[str, set[str]] = {}  # of a group, in the jobs of one setting
+    for job in jobs:
+        values.setdefault(job["identity"].setting, set()).add(str(job["settings"][key]))
+    return any(len(texts - {"None"}) > 1 for texts in values.values())
 
 
 def jobs_in(folder: Path) -> list[Path]:
@@ -107,7 +105,8 @@ def _job(place: Path, outcome: dict[str, Any]) -> dict[str, Any]:
     finished = bool(record["settings"]) and is_finished(place, record)
     status = "finished" if finished else "failed" if "failed" in (record["status"], outcome.get("outcome")) else "unfinished"
     return {
-        "record": record,
+        "recorded": record["settings"],
+        "identity": identity_of(record),
         "name": place.name,
         "status": status,
         "same_as": None,
@@ -123,7 +122,7 @@ def _job(place: Path, outcome: dict[str, Any]) -> dict[str, Any]:
 
 
 def values_of(overrides: Sequence[str]) -> dict[str, str]:
-    """Value by key of a job's overrides, as text without the quotes of the whole."""
+    """Value by key of a job's overrides, as text without the quotes around it."""
     values = {key: value for key, _, value in (override.partition("=") for override in overrides)}
     return {key: value[1:-1] if re.fullmatch(r"'[^']*'|\"[^\"]*\"", value) else value for key, value in values.items()}
 
