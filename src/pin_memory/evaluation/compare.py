@@ -12,7 +12,7 @@ from omegaconf import DictConfig, ListConfig
 
 from pin_memory.evaluation.compare_tables import FORMATS, comparison_table, write_comparison
 from pin_memory.evaluation.compared_runs import Run, read_runs, refuse_mixture
-from pin_memory.evaluation.left_out import put_together
+from pin_memory.evaluation.left_out import merge_folds
 from pin_memory.evaluation.rows import CONTEXT, Row, find_baseline, gain_between, make_rows
 from pin_memory.runs.own_folder import refuse_run
 from pin_memory.runs.results import CONDITIONS
@@ -62,7 +62,7 @@ def compare(runs: Sequence[Run], baseline: str | None = None, over_seeds: bool =
     if not runs:
         raise ConfigurationError("There is no run to compare.")
     refuse_mixture({str(run.folder): run.results for run in runs})
-    runs, notes = put_together(runs) if over_seeds else (runs, [])
+    runs, notes = merge_folds(runs) if over_seeds else (runs, [])
     rows, noted = make_rows(runs, over_seeds)
     notes += noted
     for row in rows if baseline else ():

@@ -34,7 +34,7 @@ class Run:
     results: Results  # its scores
     settings: Mapping[str, Any] = field(default_factory=dict)  # all that are known, by dotted keys
     written: float = 0.0  # when the results were, in seconds; of two runs with one seed the later counts
-    folders: tuple[Path, ...] = ()  # of the runs that it was put together from, each of which left out another domain
+    folders: tuple[Path, ...] = ()  # of the folds that it was merged from, each of which left out another domain
 
     @property
     def label(self) -> str:

@@ -1,4 +1,4 @@
-"""Runs of which each left another domain out of training: those of one seed put together, as one run that was tested on all."""
+"""Leave-one-out runs: the folds of one seed are merged into one run that was tested on every domain."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,11 +11,11 @@ _LEAVES_OUT = ".leave_one_out"
 """How the name of what makes the data of such a run ends."""
 
 
-def put_together(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
-    """The runs, those that leave one domain out as one for each seed, with a target for each domain; and notes on what is not in them.
+def merge_folds(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """Replace the folds of each seed, runs that differ in nothing but the domain that they leave out, by one run with a target for each.
 
-    Runs belong together that differ in nothing but the domain that they leave out. A single one stays as it is. Of two that leave out the
-    same domain with the same seed the later counts.
+    A single fold stays as it is. Of two that leave out the same domain with the same seed the later counts. Returns the runs in their
+    order, and notes on what they do not contain.
     """
     folds: dict[str, dict[str, dict[str, Run]]] = {}  # by settings, seed and domain
     others, notes = [], []
@@ -34,7 +34,7 @@ def put_together(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
             others += [run for found in seeds.values() for run in found.values()]
             continue
         for seed_name, found in seeds.items():
-            others.append(_together(found))
+            others.append(_merged(found))
             notes += _notes(seed_name, found)
     order = {str(run.folder): place for place, run in enumerate(runs)}
     return sorted(others, key=lambda run: order[str(run.folder)]), list(dict.fromkeys(notes))
@@ -59,8 +59,8 @@ def _settings(settings: dict[str, Any], left_out: str) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key not in ("target", "data.target") and str(value) != left_out}
 
 
-def _together(found: dict[str, Run]) -> Run:
-    """One run of all domains: its scores on each are those of the run that left it out."""
+def _merged(found: dict[str, Run]) -> Run:
+    """One run of all domains: its scores on each are those of the fold that left it out."""
     first = next(iter(found.values()))
     names = [name for name in _domains(first) if name in found]
     targets = {name: found[name].results.targets[name] for name in names}
