@@ -95,16 +95,21 @@ def _callbacks(cfg: DictConfig, choices: dict[str, str], data: MultiSourceDataMo
 
 def _checked_method(cfg: DictConfig, data: MultiSourceDataModule, trainer: Trainer, shape: Method) -> Method:
     """A method that fits the data and the Trainer; `shape`, without weights, is refused in a second, before weights are downloaded."""
-    for made in (lambda: shape, lambda: build.build_method(cfg)):
-        method = made()
-        method.check_sources({name: source.loading.batch_size for name, source in data.sources.items()})
-        method.check_classes(data.label_space.names)
-        method.check_trainer(trainer)
-        check_crops(data, method)
-        method.configure_optimizers()  # which check their settings
+    _check_method(shape, data, trainer)
+    method = build.build_method(cfg)
+    _check_method(method, data, trainer)
     if is_first():
         data.check_shares(trainer.world_size, targets=cfg.test)
     return method
+
+
+def _check_method(method: Method, data: MultiSourceDataModule, trainer: Trainer) -> None:
+    """Refuse a method that does not fit the data or the Trainer."""
+    method.check_sources({name: source.loading.batch_size for name, source in data.sources.items()})
+    method.check_classes(data.label_space.names)
+    method.check_trainer(trainer)
+    check_crops(data, method)
+    method.configure_optimizers()  # which check their settings
 
 
 def _floors(method: Method, data: MultiSourceDataModule, trainer: Trainer, untrained: dict[str, Any] | None) -> dict[str, Any] | None:
