@@ -4,7 +4,7 @@
     python -m benchmarks.gpu --device cpu --tiny             # the same code in seconds, as the tests run it
 
 Step time, images a second, peak memory and share of the measured matmul rate of erm and pin_the_memory; a training that is killed and
-resumed, compared with one that was not, bit by bit, with `trainer.deterministic=true`; evaluation at 2048x1024; the ten dearest kernels of
+resumed, compared with one that was not, bit by bit, with `trainer.deterministic=true`; evaluation at 2048x1024; the ten slowest kernels of
 a step. What would begin after `--minutes` is left out and named. Writes `gpu.json` and `gpu.md`.
 """
 
@@ -82,7 +82,7 @@ def steps(arguments: argparse.Namespace, time_is_up: Callable[[], bool]) -> dict
 
 
 def kernels(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """The ten dearest operations of a step of Pin the Memory, with their share of the device's time."""
+    """The ten slowest operations of a step of Pin the Memory, with their share of the device's time."""
     network = LITE if arguments.tiny else R50
     method = make_method([network, "method=pin_the_memory", "network.channels_last=true"], arguments.device)
     batch = make_batch(arguments.domains, arguments.images, arguments.size, arguments.device)
@@ -95,8 +95,8 @@ def kernels(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         wait(method)
     rows = [(row.key, getattr(row, f"self_{kind}_time_total"), row.count) for row in found.key_averages()]
     total = sum(row[1] for row in rows) or 1
-    dearest = sorted(rows, key=lambda row: -row[1])[:10]
-    return [{"name": name[:90], "share": spent / total, "calls": calls} for name, spent, calls in dearest]
+    slowest = sorted(rows, key=lambda row: -row[1])[:10]
+    return [{"name": name[:90], "share": spent / total, "calls": calls} for name, spent, calls in slowest]
 
 
 def resumption(arguments: argparse.Namespace) -> list[str]:
@@ -181,7 +181,7 @@ def markdown(result: dict[str, Any]) -> str:
     lines += ["", f"Killed, resumed, and compared with a training that was not: {verdict}.", ""]
     lines += ["| evaluation of whole images | images / s |", "|---|---|"]
     lines += [f"| {name} | {rate:.2f} |" for name, rate in (result["evaluation"] or {}).items()]
-    lines += ["", "| dearest kernels of a step (bf16, channels_last) | share | calls |", "|---|---|---|"]
+    lines += ["", "| slowest kernels of a step (bf16, channels_last) | share | calls |", "|---|---|---|"]
     lines += [f"| `{row['name']}` | {row['share']:.1%} | {row['calls']} |" for row in result["kernels"] or []]
     return "\n".join(lines) + "\n"
 

@@ -108,7 +108,7 @@ def test_taps_can_be_given() -> None:
     backbone = TimmBackbone("resnet18", output_stride=32, taps=(1, 3, 3))
     low, auxiliary, deep, _ = backbone(torch.randn(2, 3, 64, 64))
     assert [low.shape[-1], auxiliary.shape[-1], deep.shape[-1], backbone.output_stride] == [16, 4, 4, 16]
-    assert not any(name.startswith("net.layer4") for name, _ in backbone.named_parameters())  # what nobody taps is not there
+    assert not any(name.startswith("net.layer4") for name, _ in backbone.named_parameters())  # what is behind the last tap is not there
 
 
 def test_channels_last_features_become_channels_first() -> None:
@@ -236,7 +236,7 @@ def test_no_network_and_no_package_stop_the_run(monkeypatch: pytest.MonkeyPatch)
         TimmBackbone("tf_efficientnet_lite0", pretrained="imagenet")
 
 
-def test_packaged_weights_that_are_not_there_are_missed_aloud(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_packaged_weights_that_are_not_there_cause_a_warning(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """The demo continues from random weights; so does a network that no package has weights for."""
     monkeypatch.setattr("pin_memory.networks.timm_weights.packaged_file", lambda name: None)
     for name, reason in (("tf_efficientnet_lite0", "is not installed"), ("resnet18", "no package is known")):

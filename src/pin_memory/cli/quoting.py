@@ -44,7 +44,7 @@ def literal(override: str, before: str | None = None) -> str | None:
 
     Args:
         override: The argument as Hydra got it.
-        before: The argument in front of it, whose value may go on here: `input=my`, `photos`.
+        before: The argument in front of it, whose value may continue here: `input=my`, `photos`.
     """
     if "=" not in override:
         if before is None or "=" not in before or before.startswith("-"):

@@ -16,7 +16,7 @@ from pin_memory.utils.config import plain
 from pin_memory.utils.errors import ConfigurationError, first_names
 
 _FREE_NAMES = ("callbacks", "logger")  # groups of objects that a user names; each has a `_target_`
-_JUDGED_LATER = ("data.targets",)  # of a checkpoint: put into the data of its run, whose constructor checks them
+_CHECKED_LATER = ("data.targets",)  # of an evaluation: they join the data of the checkpoint's run, whose constructor checks them
 _DOMAINS = ("data.sources", "data.targets", "data.domains")
 _HYDRAS = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
 _REFERENCE = re.compile(r"\$\{\s*(?:([\w.]+):)?([^{}]*)")
@@ -54,7 +54,7 @@ def no_such_setting(key: str, names: Collection[str], settings: Mapping[str, Any
     if near:
         return f"There is no setting {key}; nothing would read it. Did you mean {' or '.join(near)}?"
     if place in _DOMAINS:
-        return f"There is no setting {key}; nothing would read it. A domain is added as a whole first: +domain@{key}=folder"
+        return f"There is no setting {key}; nothing would read it. Add the complete domain first: +domain@{key}=folder"
     where = f"{place} has" if place else "Expected one of"
     listed = first_names(sorted({*names} - {"hydra", name}), 20)
     return f"There is no setting {key}; nothing would read it. {where} {listed or 'no settings'}."
@@ -88,7 +88,7 @@ def _unread(node: Mapping[str, Any], known: Any, path: str, references: Collecti
     names = arguments(target) if target else list(known) if isinstance(known, Mapping) else None
     for name, value in node.items():
         key = f"{path}.{name}" if path else str(name)
-        free = names is None or name in names or name in _HYDRAS or path in _JUDGED_LATER
+        free = names is None or name in names or name in _HYDRAS or path in _CHECKED_LATER
         free = free or (path in _FREE_NAMES and (value is None or (isinstance(value, Mapping) and "_target_" in value)))
         inside = not free and isinstance(value, Mapping) and any(one.startswith(f"{key}.") for one in references)
         if not free and not inside and (target or not any(f"{key}.".startswith(f"{one}.") for one in references)):

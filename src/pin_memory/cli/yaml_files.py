@@ -1,4 +1,4 @@
-"""How Hydra reads the YAML files of a folder: in any encoding that `decode` knows, and never past a package line in silence."""
+"""How Hydra reads the YAML files of a folder: in any encoding that `decode` knows, and without missing a package line."""
 
 import io
 import re

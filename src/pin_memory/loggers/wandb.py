@@ -107,7 +107,7 @@ def wandb_mode(mode: str = "auto") -> tuple[str, str]:
 
 
 def own_run() -> Any:
-    """The W&B run that `wandb_logger` started and `finish_wandb` has not ended yet, or None; never a run of somebody else."""
+    """The W&B run that `wandb_logger` started and `finish_wandb` has not ended yet, or None; never another one that is open."""
     return _own_run
 
 
@@ -150,7 +150,7 @@ def _start(folder: Path, mode: str, resume: str | Path | None, options: dict[str
 
 
 def _first_that_starts(mode: str, options: dict[str, Any], continues: bool) -> Any:
-    """A run as it is wanted, else an offline one, else an offline one without W&B's settings of the environment."""
+    """A run in the requested mode, else an offline one, else an offline one without W&B's settings of the environment."""
     ours = {name for name in os.environ if name.startswith("WANDB_")} - (set(_AGENT) if _by_agent() else set())
     failures: list[Exception] = []
     for kind, hidden in (*((kind, _hidden()) for kind in dict.fromkeys((mode, "offline"))), ("offline", ours)):
@@ -161,7 +161,7 @@ def _first_that_starts(mode: str, options: dict[str, Any], continues: bool) -> A
             failures.append(error)
             if _other_run() is None:
                 _teardown()  # W&B's own process keeps the id of the run that failed
-            else:  # which would end the run of somebody else
+            else:  # which would end a run that is not ours
                 options = options | {"id": secrets.token_hex(6)}
             continue
         if kind == "online":
@@ -176,11 +176,11 @@ def _init(mode: Any, options: dict[str, Any], continues: bool) -> Any:
     """Start a run next to whichever other run is open."""
     import wandb
 
-    wanted: dict[str, Any] = {
+    ours: dict[str, Any] = {
         "silent": True, "console": "off", "save_code": False, "disable_code": True, "disable_git": True, "login_timeout": _INIT_SECONDS,
         "init_timeout": _INIT_SECONDS, "finish_timeout": _FINISH_SECONDS,
     }  # fmt: skip
-    settings = wandb.Settings(**{name: value for name, value in wanted.items() if name in wandb.Settings.model_fields})
+    settings = wandb.Settings(**{name: value for name, value in ours.items() if name in wandb.Settings.model_fields})
     # Without `resume` the server would begin the run of an id that it knows anew. Offline it is written into the file, for `wandb sync`,
     # which would append a part that does not continue anything when it uploads it once more.
     resume: Any = "allow" if mode == "online" or continues else None
@@ -213,7 +213,7 @@ def _environment(hidden: set[str]) -> Iterator[None]:
 
 
 def _other_run() -> Any:
-    """A run of somebody else that is open in this process, or None."""
+    """A run that is open in this process and not ours, or None."""
     return getattr(sys.modules.get("wandb"), "run", None)
 
 

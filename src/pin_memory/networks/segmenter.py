@@ -35,7 +35,7 @@ class MemorySegmenter(nn.Module):
     DeepLabV3+ by default; `pyramid=SummedASPP` and `decoder=PlainDecoder` make it DeepLabV2.
 
     Training calls the stages one by one: `encode`, `read` or `write`, `decode`. `torch.func.functional_call` enters a module only through
-    `forward`, so `forward(..., stage="write")` is the door for fast weights; without `stage` it segments.
+    `forward`, so `forward(..., stage="write")` is the entry point for fast weights; without `stage` it segments.
 
     Args:
         backbone: Gives low-level, auxiliary and deep features.

@@ -107,7 +107,7 @@ def _is_place(key: str) -> bool:
 
 
 def _without_domain(key: str) -> str:
-    """`data.sources.gtav.loading.batch_size` without the domain, so that a setting of all is one, whichever they are."""
+    """`data.sources.gtav.loading.batch_size` without the domain, so that a setting of all domains counts once."""
     parts = key.split(".")
     return ".".join(["data", *parts[3:]]) if parts[:2] in (["data", "sources"], ["data", "domains"]) else key
 

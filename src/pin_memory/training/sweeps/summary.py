@@ -50,7 +50,7 @@ class SweepSummary(Callback):
         with suppress(OSError):
             try:
                 SweepSummary._held.enter_context(exclusive(self.folder))
-            except OutputError as error:  # Hydra takes an exception of a callback for a warning, and goes on
+            except OutputError as error:  # Hydra takes an exception of a callback for a warning, and continues
                 print(f"Error: {error}", file=sys.stderr)
                 sys.exit(error.exit_code)
         with suppress(OSError):  # the sweeper reports that the folder cannot be made
