@@ -58,7 +58,7 @@ class FolderDataModule(DomainDataModule):
         return label_space_of(*(self.reader_options.get(name) for name in ("classes", "colours", "palette")))
 
     def evaluate_whole(self) -> None:
-        """Evaluate all images as a target, unless `test_split` says which."""
+        """Evaluate a target on all images, unless `test_split` says which."""
         if self.reader_options.get("test_split") is None:
             self.reader_options["test_split"] = EVERY_SPLIT
 

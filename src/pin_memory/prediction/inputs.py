@@ -122,7 +122,7 @@ def _files_in(text: str) -> list[str]:
 
 
 def _near(path: Path) -> str:
-    """Say which file next to a path that is not there is nearly called so."""
+    """Name the file next to a missing path whose name is nearly the same, in a sentence."""
     return near_match(path.name, [entry.name for entry in path.parent.iterdir()]) if path.parent.is_dir() else ""
 
 
@@ -172,10 +172,10 @@ def _below(folder: Path, output: Path | None) -> list[Path]:
 
 def _matching(pattern: Path, base: Path, output: Path | None) -> list[Path]:
     """The images and videos that a pattern matches, sorted."""
-    wanted = pattern.parts[len(base.parts) :]
-    depth = None if "**" in wanted else len(wanted)
+    parts = pattern.parts[len(base.parts) :]
+    depth = None if "**" in parts else len(parts)
     walk = walk_files(base, enter=partial(_is_input, base, output, depth)) if base.is_dir() else ()
-    found = [path for relative, path in walk if _fits(relative.split("/"), wanted)]
+    found = [path for relative, path in walk if _fits(relative.split("/"), parts)]
     files = [file for file in found if file.suffix.lower() in IMAGES + VIDEOS and file.is_file()]
     if not files:
         raise DataError(

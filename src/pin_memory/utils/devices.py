@@ -20,7 +20,7 @@ def choose_device(device: str) -> str:
 
 
 def computes_bfloat16() -> bool:
-    """Whether this processor has instructions for bfloat16 (AVX512_BF16 or AMX of x86), or may have: elsewhere PyTorch does not say."""
+    """Whether this processor has instructions for bfloat16 (on x86 AVX512_BF16 or AMX); True where PyTorch cannot know."""
     import torch
 
     known = [getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile")]

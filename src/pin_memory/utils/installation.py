@@ -1,4 +1,4 @@
-"""What this package is called where it is installed, how its extras are installed, and whether another package is in its way."""
+"""The distribution: its name and version, how its extras are installed, and whether another one provides the same import."""
 
 import warnings
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """Batch norm that goes by the images of all devices, for networks of timm, too.
 
 timm has layers that are batch norm and activation in one. PyTorch's conversion, which Lightning calls, makes plain batch norm of them: the
-activation would be lost without a word, when training starts and when it ends.
+activation would be lost without notice, when training starts and when it ends.
 """
 
 import sys

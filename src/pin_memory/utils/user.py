@@ -1,4 +1,4 @@
-"""A name and folders of the user for libraries that ask for them, where the system knows none: in containers, say."""
+"""Name and folders of the user, for libraries that ask for them, where the system knows none, as in containers."""
 
 import getpass
 import os

@@ -1,4 +1,4 @@
-"""The one door to W&B: whatever it raises, training goes on, and the log says so once."""
+"""The guard around all calls of W&B: whatever it raises, training continues, and the log reports it once."""
 
 import logging
 from asyncio import CancelledError

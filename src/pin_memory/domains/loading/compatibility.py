@@ -74,7 +74,7 @@ def require_unseen_images(sources: Mapping[str, Images], targets: Mapping[str, I
 
 
 def require_unseen_here(sources: Mapping[str, DomainDataModule], targets: Mapping[str, DomainDataModule]) -> list[str]:
-    """`require_unseen_images` on the sources whose data are here; the names of the others, of which nobody can tell."""
+    """`require_unseen_images` on the sources whose data are here; returns the names of the others, of which it is not known."""
     trained: dict[str, Images] = {}
     for name, domain in sources.items():
         with suppress(DataError):
@@ -92,7 +92,7 @@ def report_trained_validation(sources: Mapping[str, DomainDataModule]) -> None:
 
 
 def trained_validation(sources: Mapping[str, Mapping[str, Domain]]) -> list[tuple[str, str]]:
-    """For each source that validates on images that another one trains on, its name and a sentence; `sources` are splits by name."""
+    """Name and description of each source that validates on images that another one trains on, from the opened splits of each source."""
     found = []
     for name, splits in sources.items():
         for other, others in sources.items():

@@ -92,7 +92,7 @@ class DomainDataModule(LightningDataModule):
         return self.reader.label_space
 
     def evaluate_whole(self) -> None:
-        """Evaluate this target on all that it has, unless its settings name a part; published data sets keep the part that is published."""
+        """Evaluate this target on all of its images, unless its settings name a split; published data sets keep their published one."""
 
     def dataset(self, split: str, transform: Transform | None = None) -> Domain:
         """Open a split: "train", "val" or "test" (what a target domain is evaluated on); its files are listed once for this data module.

@@ -90,7 +90,7 @@ class MultiSourceDataModule(LightningDataModule):
         targets: Mapping[str, DomainDataModule] | None = None,
         **options: Any,
     ) -> "MultiSourceDataModule":
-        """Make one of the domains the target, which is evaluated whole, and the others the sources.
+        """Make one of the domains the target, which is evaluated on all of its images, and the others the sources.
 
         Args:
             domains: All domains by name.

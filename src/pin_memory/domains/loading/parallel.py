@@ -52,9 +52,9 @@ def _as_is(item: T) -> T:
 
 
 def start_worker(_: int) -> None:
-    """Give a loading process one thread, as several of OpenCV's own would only compete, and a block of memory to decode in again.
+    """Limit OpenCV to one thread in a loading process, as several would only compete, and let Pillow keep a block of memory.
 
-    Pillow would give the block back after each picture, and take a third longer.
+    Otherwise Pillow gives the block back after each picture, and takes a third longer.
     """
     cv2.setNumThreads(0)
     Image.core.set_blocks_max(1)

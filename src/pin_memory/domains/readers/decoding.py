@@ -30,7 +30,7 @@ MAX_PIXELS = 89_478_485
 MAX_FILE_BYTES = 2**30
 """Bytes that a picture file may have: 1 GiB."""
 WHITE = "white "
-"""In front of the value that a PGM calls white."""
+"""Prefix of the raw mode of a PGM, in front of the value that it calls white."""
 PILLOW_ERRORS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, struct.error, zlib.error, OverflowError,
                  UnidentifiedImageError, Image.DecompressionBombError)  # fmt: skip
 """What Pillow's decoders are known to raise for damaged files."""
@@ -51,10 +51,10 @@ _TURNS = {
 }
 _PNG_MARKS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")  # in a PNG that may have an orientation
 
-# What Pillow finds odd in a file is a line without the file's name for each time that it is read; what matters is an error.
+# Pillow's warnings on odd files do not name the file and come each time that it is read; what matters is an error.
 if not sys.warnoptions:
     warnings.filterwarnings("ignore", module=r"PIL\.")
-with suppress(OSError, AttributeError, TypeError):  # of libtiff's own lines; not every Pillow has that library within reach
+with suppress(OSError, AttributeError, TypeError):  # against libtiff's own lines; not every build of Pillow exposes it
     ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
 
 
@@ -209,7 +209,7 @@ def _too_large(path: str | Path, claim: str) -> DataError:
 
 
 def unknown_kind(path: str | Path) -> str:
-    """What a file may be that is no picture of a kind that is read."""
+    """Describe what a file may be that Pillow does not recognise."""
     with Path(path).open("rb") as file:
         head = file.read(100)
     if head[:4] in (b"II*\0", b"MM\0*"):

@@ -85,7 +85,7 @@ labels: labels
         self.label_space = label_space_of(classes, colours, palette)
         names = self.label_space.names
         fields, self.colour_table, train_ids = label_fields(ids, palette, names)
-        is_default = ids is None and palette is None and classes is None  # then nobody has listed anything
+        is_default = ids is None and palette is None and classes is None  # then the user has listed nothing
         self.listed_values = {} if is_default else values_of_classes(train_ids, names, classes is not None)
         self.classes = tuple(name for train_id, name in enumerate(names) if train_id in fields["table"])
         if not self.classes:

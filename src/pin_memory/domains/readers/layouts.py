@@ -129,7 +129,7 @@ class Found:
         return sorted(self.labels.keys() - self.images.keys())
 
     def nearly_paired(self, key: str) -> str:
-        """Say which label without an image is nearly called like an image without a label; empty where none is."""
+        """Name the label without an image that nearly has the key of an image without a label, in a sentence; empty where none has."""
         return near_match(key, self.unpaired_labels)
 
     def without_repeats(self) -> "Found":
