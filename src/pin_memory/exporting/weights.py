@@ -189,9 +189,6 @@ def load_safetensors(
         `load_safetensors("exported/model.safetensors").predict(rgb)`
     """
     require("safetensors")
-    from safetensors import SafetensorError
-    from safetensors.torch import load_model
-
     weights = find_weights(Path(path).expanduser())
     if weights is None:
         raise ConfigurationError(f"{path}: expected a {SUFFIX} file, or a folder with {WEIGHTS}.")
@@ -204,6 +201,16 @@ def load_safetensors(
     network = build.rebuilt(lambda: hydra.utils.instantiate(OmegaConf.create(checked).network), settings_file)
     if not isinstance(network, MemorySegmenter):
         raise ConfigurationError(f"{settings_file}: expected a MemorySegmenter, found {type(network).__name__}.")
+    _load_tensors(network, weights)
+    chosen = find_protocol(protocol) if isinstance(protocol, str) else protocol
+    return Predictor(network, device, settings.classes, settings.statistics, chosen or settings.protocol)
+
+
+def _load_tensors(network: MemorySegmenter, weights: Path) -> None:
+    """Load the tensors of a safetensors file, which have to be exactly those of the network."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_model
+
     try:
         load_model(network, weights, strict=True)
     except PermissionError as error:
@@ -212,5 +219,3 @@ def load_safetensors(
         raise ConfigurationError(f"{weights} is not a readable safetensors file ({error}). Is it complete?") from error
     except RuntimeError as error:
         raise ConfigurationError(f"{weights} does not fit its settings: {' '.join(str(error).split())}") from error
-    chosen = find_protocol(protocol) if isinstance(protocol, str) else protocol
-    return Predictor(network, device, settings.classes, settings.statistics, chosen or settings.protocol)
