@@ -89,10 +89,8 @@ def verify_pair(sample: Sample) -> tuple[Size | None, list[Fault]]:
 
 
 def _sizes_differ(sample: Sample, image: Size, label: Size) -> Fault:
-    sizes = f"image {image[0]}x{image[1]}, label {label[0]}x{label[1]}"
-    return Fault(
-        "size_mismatch", str(sample.image), sizes + (describe_turns(sample.image, sample.label) and ", as EXIF orientation turns them")
-    )
+    turned = ", as EXIF orientation turns them" if describe_turns(sample.image, sample.label) else ""
+    return Fault("size_mismatch", str(sample.image), f"image {image[0]}x{image[1]}, label {label[0]}x{label[1]}{turned}")
 
 
 def inspect_pair(domain: Domain, index: int) -> Inspected:
