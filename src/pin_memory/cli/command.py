@@ -46,32 +46,37 @@ def command(config_name: str, prepare: Callable[[Sequence[str]], list[str]] = li
 
         @functools.wraps(function)
         def main() -> None:
-            settle_user()
-            OmegaConf.register_new_resolver("pin_memory.choices", _choices, replace=True)
-            if os.environ.get(FULL_ERROR) == "1":
-                _start(functools.wraps(task)(keeping_records(task)), config_name, prepare)
-                return
-            try:
-                with _full_error("1"):  # Hydra then raises its own errors instead of printing them with hints at tracebacks
-                    _start(_reported(task), config_name, prepare)
-                sys.stdout.flush()
-            except KeyboardInterrupt:
-                _end_interrupted()
-            except BrokenPipeError:  # the reader, `head` say, has seen enough
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                sys.exit(BROKEN_PIPE)
-            except SystemExit as stop:
-                if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into exit code 1
-                    _end_interrupted()
-                raise
-            except _JobFailed as failure:
-                sys.exit(failure.args[0])
-            except Exception as error:
-                _end(error)
+            _run(task, config_name, prepare)
 
         return main
 
     return decorate
+
+
+def _run(task: Task, config_name: str, prepare: Callable[[Sequence[str]], list[str]]) -> None:
+    """Start the command, and end it with the right exit code."""
+    settle_user()
+    OmegaConf.register_new_resolver("pin_memory.choices", _choices, replace=True)
+    if os.environ.get(FULL_ERROR) == "1":
+        _start(functools.wraps(task)(keeping_records(task)), config_name, prepare)
+        return
+    try:
+        with _full_error("1"):  # Hydra then raises its own errors instead of printing them with hints at tracebacks
+            _start(_reported(task), config_name, prepare)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        _end_interrupted()
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(BROKEN_PIPE)
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into exit code 1
+            _end_interrupted()
+        raise
+    except _JobFailed as failure:
+        sys.exit(failure.args[0])
+    except Exception as error:
+        _end(error)
 
 
 class _JobFailed(Exception):  # noqa: N818 - it carries an exit code, the message is already out

@@ -88,14 +88,15 @@ def _unread(node: Mapping[str, Any], known: Any, path: str, references: Collecti
     names = arguments(target) if target else list(known) if isinstance(known, Mapping) else None
     for name, value in node.items():
         key = f"{path}.{name}" if path else str(name)
-        free = names is None or name in names or name in _HYDRAS or path in _CHECKED_LATER
-        free = free or (path in _FREE_NAMES and (value is None or (isinstance(value, Mapping) and "_target_" in value)))
-        inside = not free and isinstance(value, Mapping) and any(one.startswith(f"{key}.") for one in references)
-        if not free and not inside and (target or not any(f"{key}.".startswith(f"{one}.") for one in references)):
+        is_read = names is None or name in names or name in _HYDRAS or path in _CHECKED_LATER
+        is_read = is_read or (path in _FREE_NAMES and (value is None or (isinstance(value, Mapping) and "_target_" in value)))
+        partly = not is_read and isinstance(value, Mapping) and any(one.startswith(f"{key}.") for one in references)
+        referred_to = not target and any(f"{key}.".startswith(f"{one}.") for one in references)
+        if not (is_read or partly or referred_to):
             yield key, list(names or ())
         elif isinstance(value, Mapping):
             own = known.get(name) if isinstance(known, Mapping) else None
-            yield from _unread(value, {} if inside else None if "_target_" in node else own, key, references)
+            yield from _unread(value, {} if partly else None if "_target_" in node else own, key, references)
 
 
 def _references(content: Any) -> set[str]:
