@@ -1,10 +1,8 @@
 """`analyze` as a user types it: figures and numbers of a run, what it leaves out, and mistakes."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +11,32 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+import pin_memory.analyze
 from pin_memory.analysis import class_features, domain_distances, load_subject, memory_similarity
 from pin_memory.analysis.run import analyze as work
 from pin_memory.callbacks.memory_trace import read_trace
 from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import UserError
+from tests.helpers.in_process import run_in_process
 from tests.helpers.untrained_run import TRUST
+
+Analyze = Callable[..., str]
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("sklearn")
 
 
-def analyze(cwd: Path, *overrides: str, code: int = 0) -> str:
-    """What the command prints; on stderr where it is to fail, then never a traceback."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pin_memory.analyze", *overrides],
-        cwd=cwd, capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.returncode == code, done.stderr + done.stdout
-    assert "Traceback" not in done.stderr
-    return done.stderr if code else done.stdout
+@pytest.fixture
+def analyze(capsys: pytest.CaptureFixture[str]) -> Analyze:
+    """A function that runs the command in a folder, in this process; what it prints, on stderr where it is to fail, never a traceback."""
+
+    def run(cwd: Path, *overrides: str, code: int = 0) -> str:
+        found, out, errors = run_in_process(pin_memory.analyze.main, list(overrides), cwd, capsys)
+        assert found == code, errors + out
+        assert "Traceback" not in errors
+        return errors if code else out
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +60,7 @@ def test_a_run_leaves_a_trace_of_its_memory(trained_run: Path) -> None:
 
 
 @pytest.mark.slow
-def test_everything_that_a_run_can_have(moved: Path, tmp_path: Path) -> None:
+def test_everything_that_a_run_can_have(analyze: Analyze, moved: Path, tmp_path: Path) -> None:
     """By default; the data lie elsewhere, nothing is written there."""
     data = moved.parent / "data"
     before = sorted(data.rglob("*"))
@@ -95,7 +99,7 @@ def check_numbers(report: dict[str, Any], run: Path, data: Path) -> None:
 
 
 @pytest.mark.slow
-def test_gain_over_another_run(moved: Path, tmp_path: Path) -> None:
+def test_gain_over_another_run(analyze: Analyze, moved: Path, tmp_path: Path) -> None:
     """Chosen plots, one domain, both formats; results of the same checkpoint with one class changed by hand."""
     baseline = tmp_path / "baseline"
     baseline.mkdir()
@@ -129,7 +133,7 @@ def bare(moved: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_network_without_memory_has_the_other_plots(bare: Path, tmp_path: Path) -> None:
+def test_a_network_without_memory_has_the_other_plots(analyze: Analyze, bare: Path, tmp_path: Path) -> None:
     """Confusions are counted on the images at hand: the file has no run folder."""
     options = [f"checkpoint={bare}", f"paths.data={bare.parent / 'data'}", "images=1", "formats=png", "domains=[gtav,bdd100k]"]
     said = analyze(tmp_path, *options, "hydra.run.dir=out")
@@ -182,7 +186,7 @@ def test_no_checkpoint(tmp_path: Path) -> None:
     assert "missing.ckpt" in refused(tmp_path, "checkpoint=missing.ckpt")
 
 
-def test_help_has_three_examples(tmp_path: Path) -> None:
+def test_help_has_three_examples(analyze: Analyze, tmp_path: Path) -> None:
     said = analyze(tmp_path, "--help")
     assert said.partition("Examples")[2].count("pin-memory analyze") >= 3
     assert not list(tmp_path.iterdir())

@@ -49,11 +49,12 @@ def test_two_processes_make_one_run(run: Path) -> None:
             assert np.array_equal(together[target], single[target])
 
 
-def test_processes_of_torchrun_learn_the_same(tmp_path: Path) -> None:
-    """Bitwise equal parameters, memory and whitening masks over fifty steps on different images; one run folder, one results file."""
+@pytest.mark.parametrize("iterations", [20, pytest.param(50, marks=pytest.mark.reliability)])
+def test_processes_of_torchrun_learn_the_same(tmp_path: Path, iterations: int) -> None:
+    """Bitwise equal parameters, memory and whitening masks over the steps on different images; one run folder, one results file."""
     callback = f"+callbacks.fingerprints={{_target_:tests.helpers.agreement.Fingerprints,folder:{tmp_path / 'prints'},every:5}}"
     whitening = ["+whitening=isw", "method.whitening.warmup_iterations=10", "method.whitening.images=8", "method.whitening.trials=2"]
-    steps = ["trainer.max_steps=50", "trainer.val_check_interval=50", "augmentation.crop_size=32"]
+    steps = [f"trainer.max_steps={iterations}", f"trainer.val_check_interval={iterations}", "augmentation.crop_size=32"]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "pin_memory.train"]
     done = subprocess.run(
         [*command, "experiment=demo", *TINY, *DDP, *whitening, *steps, "callbacks.panels=null", "hydra.run.dir=run", callback],
@@ -62,10 +63,12 @@ def test_processes_of_torchrun_learn_the_same(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     first, second = ((tmp_path / "prints" / f"{rank}.txt").read_text().splitlines() for rank in range(2))
     assert first == second
-    assert [line.split()[0] for line in first] == [str(step) for step in range(5, 51, 5)]
-    assert len({line.split()[1] for line in first}) == 10
-    assert [line.split()[2] for line in first] == ["0"] * 2 + ["3"] * 8, "the covariances are chosen after ten iterations"
-    assert json.loads((tmp_path / "run" / "results.json").read_text())["images_seen"] == 50 * 3 * 2 * 2
+    assert [line.split()[0] for line in first] == [str(step) for step in range(5, iterations + 1, 5)]
+    assert len({line.split()[1] for line in first}) == iterations // 5
+    assert [line.split()[2] for line in first] == ["0"] * 2 + ["3"] * (iterations // 5 - 2), (
+        "the covariances are chosen after ten iterations"
+    )
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["images_seen"] == iterations * 3 * 2 * 2
     assert done.stdout.count("Initialising the memory") <= 1
 
 
