@@ -4,8 +4,6 @@ import csv
 import io
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +11,14 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
+import pin_memory.compare
 from pin_memory.evaluation.compare import compare, compare_runs, read_runs
 from pin_memory.evaluation.compare_tables import class_tables, comparison_table, long_csv, write_comparison
 from pin_memory.runs.results import Results, gain_over
 from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.tables import STAND_IN_NOTE
+from tests.helpers.in_process import run_in_process
 
 CONDITIONS = {"view": "native", "image_scale": 1.0, "label_scale": 1.0, "layout": "official", "images": 5, "classes": ["road", "sky"]}
 ERM = {"cityscapes": [(0.30, 0.10), (0.34, 0.20), (0.35, 0.12)], "bdd100k": [(0.2, 0.2), (0.1, 0.3), (0.3, 0.5)]}
@@ -287,20 +287,22 @@ def test_lines_of_the_csv_differ_without_seeds(sweep: Path) -> None:
 
 
 @pytest.mark.slow
-def test_compare_on_the_command_line(sweep: Path, tmp_path: Path) -> None:
+def test_compare_on_the_command_line(
+    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A quoted glob, a baseline by method, all formats; then a mistake."""
-    environment = os.environ | {"COLUMNS": "200"}
-    base = [sys.executable, "-m", "pin_memory.compare", f"runs={sweep.name}/*/*"]
+    monkeypatch.setenv("COLUMNS", "200")
+    base = [f"runs={sweep.name}/*/*"]
     out = ["baseline=erm", "output=out", "formats=[markdown,csv,latex,json,html]"]
-    done = subprocess.run([*base, *out], cwd=tmp_path, capture_output=True, text=True, timeout=120, env=environment)
-    assert done.returncode == 0, done.stderr
-    assert comparison_table(compare(read_runs(sweep), "erm")).text() in done.stdout
+    code, said, errors = run_in_process(pin_memory.compare.main, [*base, *out], tmp_path, capsys)
+    assert code == 0, errors
+    assert comparison_table(compare(read_runs(sweep), "erm")).text() in said
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"comparison.md", "comparison.csv", "comparison.tex", "comparison.json", "report.html"}
     assert "pin_the_memory" in (tmp_path / "out" / "report.html").read_text()
-    done = subprocess.run([*base, "baseline=mldg"], cwd=tmp_path, capture_output=True, text=True, timeout=120, env=environment)
-    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
-    assert "baseline=mldg is none of the runs compared; choose one of erm" in done.stderr
+    code, _, errors = run_in_process(pin_memory.compare.main, [*base, "baseline=mldg"], tmp_path, capsys)
+    assert (code, "Traceback" in errors) == (2, False)
+    assert "baseline=mldg is none of the runs compared; choose one of erm" in errors
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,8 @@
 
 import json
 import logging
-import os
 import re
 import shutil
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,10 +11,12 @@ import numpy as np
 import pytest
 import yaml
 
+import pin_memory.report
 from pin_memory.evaluation.report import try_report, write_report
 from pin_memory.evaluation.report.charts import line_chart
 from pin_memory.utils.errors import DataError, OutputError
 from tests.helpers.folders import make_run
+from tests.helpers.in_process import run_in_process
 
 
 class Page(HTMLParser):
@@ -261,11 +260,12 @@ def test_a_run_that_was_resumed_in_its_folder_has_each_step_once(tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_the_command_writes_the_report_of_a_trained_run_again(trained_run: Path, tmp_path: Path) -> None:
+def test_the_command_writes_the_report_of_a_trained_run_again(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert (trained_run / "report.html").is_file()  # the training itself wrote one
-    command = [sys.executable, "-m", "pin_memory.report", f"run={trained_run}", "output=again.html"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, env=os.environ.copy())
-    assert done.returncode == 0, done.stderr
+    code, _, errors = run_in_process(pin_memory.report.main, [f"run={trained_run}", "output=again.html"], tmp_path, capsys)
+    assert code == 0, errors
     page = Page(tmp_path / "again.html")
     results = json.loads((trained_run / "results.json").read_text())
     for row in page.rows:
@@ -274,6 +274,6 @@ def test_the_command_writes_the_report_of_a_trained_run_again(trained_run: Path,
             assert row[1:] == [f"{100 * value:.1f}" for value in values]
     assert len(page.all("img")) == 6 * 4
     assert "Memory" in page.words
-    missing = subprocess.run([*command[:3], "run=nowhere"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert missing.returncode == 2
-    assert missing.stderr.startswith("Error: run=nowhere: no such folder")
+    code, _, errors = run_in_process(pin_memory.report.main, ["run=nowhere"], tmp_path, capsys)
+    assert code == 2
+    assert errors.startswith("Error: run=nowhere: no such folder")
