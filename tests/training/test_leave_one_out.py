@@ -55,8 +55,12 @@ def targets_of(*overrides: str) -> str:
         (["+domain@data.sources.a=folder", "+domain@data.domains.b=camvid"], "b,a"),
     ],
 )
-def test_the_names_are_those_of_the_experiment(overrides: list[str], expected: str) -> None:
+def test_the_names_are_those_of_the_experiment(
+    overrides: list[str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     assert targets_of(*overrides) == expected
+    assert not list(tmp_path.iterdir())  # nothing is made while settings are composed
     assert swept_keys([f"target={expected}"]) == ["target"]
 
 

@@ -23,10 +23,11 @@ HYDRA_FOLDER = ".hydra"
 """Folder in a run's that keeps the settings."""
 
 
-def new_folder(name: str) -> str:
+def new_folder(name: str, composed: str = "") -> str:
     """Make a folder and return its path: `name`, or `name_2`, `name_3`, ... where there is one already, such as of the same second.
 
-    Only one process can make a folder, also of those on several machines that share a disk. A resolver of the configurations.
+    Only one process can make a folder, also of those on several machines that share a disk. A resolver of the configurations: `composed` is
+    a setting that Hydra writes last, since OmegaConf follows the references that it replaces, and no folder is to be made for these.
     """
     for number in itertools.count(1) if is_first() else ():  # the other processes of a run have the folder of the first
         folder = Path(name if number == 1 else f"{name}_{number}").expanduser()
