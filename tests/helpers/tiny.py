@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from pin_memory.memory import CategoricalMemory
-from pin_memory.networks import BackboneFeatures, MemorySegmenter
+from pin_memory.memory import CategoricalMemory, RidgeMemory
+from pin_memory.networks import BackboneFeatures, MemorySegmenter, ScoreDecoder
 
 
 class TinyBackbone(nn.Module):
@@ -36,6 +36,13 @@ def tiny_segmenter(classes: int = 4, memory: bool = True, **options: Any) -> Mem
     if store is not None:
         store.commit(nn.functional.normalize(torch.rand(classes, 6), dim=1))
     return network
+
+
+def ridge_segmenter(classes: int = 4, **options: Any) -> MemorySegmenter:
+    """A segmenter of this size that ends in a ridge regression, with an empty memory."""
+    torch.manual_seed(0)
+    options = {"decoder": ScoreDecoder} | options
+    return MemorySegmenter(TinyBackbone(), classes, 6, RidgeMemory(classes, 6), auxiliary_channels=4, dropout=0.0, **options)
 
 
 def tiny_batch(domains: tuple[str, ...] = ("a", "b", "c"), images: int = 3, classes: int = 4, side: int = 16) -> dict[str, dict[str, Any]]:

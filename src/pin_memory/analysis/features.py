@@ -103,7 +103,7 @@ def memory_items(network: MemorySegmenter, which: str = "before") -> np.ndarray 
     """
     if network.memory is None:
         return None
-    items = network.memory.items
+    items = network.memory.directions
     if which == "after":
         with evaluation_mode(network):
             fused = network.read(items.T[None, :, None, :]).fused  # as an image of one row of K cells

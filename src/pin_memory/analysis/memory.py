@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pin_memory.inference.batch_norm import RUNNING, BatchNormStatistics
-from pin_memory.memory import operations
 from pin_memory.memory.similarity import similarity, unit_rows
 from pin_memory.methods.batches import evaluation_mode
 from pin_memory.networks import MemorySegmenter
@@ -63,7 +62,7 @@ def memory_drift(steps: np.ndarray, items: np.ndarray) -> MemoryDrift:
 def activation_maps(
     network: MemorySegmenter, image: Tensor, size: tuple[int, int] | None = None, statistics: BatchNormStatistics = RUNNING
 ) -> np.ndarray:
-    """Cosine similarity of each place of an image with each memory item (eq. 1 of the paper).
+    """What each memory item answers at each place of an image: cosine similarities (eq. 1 of the paper), or scores of a ridge memory.
 
     Args:
         network: With a memory.
@@ -72,16 +71,14 @@ def activation_maps(
         statistics: What batch norm normalises by.
 
     Returns:
-        `(K, *size)` float32 in -1..1.
+        `(K, *size)` float32, in -1..1 if they are cosines.
 
     Raises:
         TypeError: The network has no memory.
     """
-    items = network.require_memory().items
-    image = normalize(image.unsqueeze(0).to(items.device))
+    image = normalize(image.unsqueeze(0).to(network.require_memory().items.device))
     with evaluation_mode(network), statistics.applied(network):
-        queries = operations.unit(operations.at_least_float32(network.encode(image).features))
-    scores = operations.similarity(queries, items.to(queries))
+        scores = network.read(network.encode(image).features).similarity
     height, width = image.shape[-2:]
     return F.interpolate(scores, size=size or (height, width), mode="bilinear", align_corners=True)[0].float().cpu().numpy()
 

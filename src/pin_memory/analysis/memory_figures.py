@@ -50,6 +50,7 @@ def plot_activation_maps(
     space: LabelSpace = CITYSCAPES,
     classes: Sequence[int] | None = None,
     title: str = "",
+    measure: str = "cosine similarity",
 ) -> "Figure":
     """Draw an image with its ground truth, then for each class the activation map, raw and blended over the image.
 
@@ -63,6 +64,7 @@ def plot_activation_maps(
         space: Names and colours of the classes.
         classes: Train ids to show; by default those with ground truth, the largest first, at most 11.
         title: Above everything.
+        measure: What the maps are.
     """
     if classes is None:
         present, counts = np.unique(truth[truth != IGNORE], return_counts=True)
@@ -80,7 +82,7 @@ def plot_activation_maps(
         raw = _show(tiles[row, column], maps[number], space.names[number], cmap=ACTIVATION_MAP, vmin=low, vmax=high)
         _show(tiles[row + 1, column], blend(rgb, maps[number], float(np.median(maps[number])), float(maps[number].max())))
     if classes:
-        figure.colorbar(raw, ax=tiles[: 2 * min(bands, 2)].ravel().tolist(), label="cosine similarity (raw maps)", pad=0.02, aspect=30)
+        figure.colorbar(raw, ax=tiles[: 2 * min(bands, 2)].ravel().tolist(), label=f"{measure} (raw maps)", pad=0.02, aspect=30)
     return figure
 
 

@@ -179,7 +179,7 @@ def _tsne(context: AnalysisContext) -> Any:
 
 def _activation(context: AnalysisContext) -> Any:
     """Draw, of each domain, the image that shows most classes, the first of several."""
-    own, shown = context.subject, {}
+    own, shown, measure = context.subject, {}, context.subject.network.require_memory().measure
     for domain, batches in own.domains.items():
         samples = (sample for batch in batches for sample in zip(batch["image"], batch["label"], batch["name"], strict=True))
         image, label, name = max(samples, key=lambda sample: len(set(sample[1].unique().tolist()) - {IGNORE}))
@@ -188,7 +188,7 @@ def _activation(context: AnalysisContext) -> Any:
         rows, columns = (np.arange(new) * old // new for new, old in zip(size, label.shape, strict=True))
         truth = label.numpy()[rows[:, None], columns]  # the nearest label of each pixel
         title = context.title(f"Where the memory answers: {domain}")
-        figure = plot_activation_maps(denormalize(image), maps, truth, own.label_space, title=title)
+        figure = plot_activation_maps(denormalize(image), maps, truth, own.label_space, title=title, measure=measure)
         context.save("activation", figure, f"activation_{domain}")
         shown[domain] = str(name)
     return {"images": shown}

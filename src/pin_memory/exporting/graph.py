@@ -34,8 +34,8 @@ class InferenceGraph(nn.Module):
         self.network, self.normalise = copy.deepcopy(network).cpu().float().eval().requires_grad_(False), normalise
         self.network.auxiliary_head = nn.Identity()  # type: ignore[assignment]
         if self.network.memory is not None:
-            self.network.memory.update = nn.Identity()  # type: ignore[assignment]
-            self.network.memory.classifier = nn.Identity()  # type: ignore[assignment]
+            for name in self.network.memory.training_only:
+                setattr(self.network.memory, name, nn.Identity())
         # As utils.images.normalize does it, so that both give the same numbers.
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1) * 255, persistent=False)

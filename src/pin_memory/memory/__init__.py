@@ -1,5 +1,7 @@
-"""The categorical memory: pure operations, and the module that holds the items."""
+"""Memories: pure operations, and the modules that hold the items."""
 
-from pin_memory.memory.categorical import CategoricalMemory, MemoryUpdate, Reading
+from pin_memory.memory.base import Memory, Reading
+from pin_memory.memory.categorical import CategoricalMemory, MemoryUpdate
+from pin_memory.memory.linear import RidgeMemory
 
-__all__ = ["CategoricalMemory", "MemoryUpdate", "Reading"]
+__all__ = ["CategoricalMemory", "Memory", "MemoryUpdate", "Reading", "RidgeMemory"]

@@ -1,24 +1,18 @@
 """The categorical memory: one unit vector per class, held as state, read by every pixel and written by labelled ones."""
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from pin_memory.memory import operations
+from pin_memory.memory.base import Memory, Reading
 from pin_memory.utils.distributed import sum_over_ranks
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.validation import Share, validated
 
 _SHARES = {"bilinear": operations.class_shares, "area": operations.class_shares_by_area}
-
-
-class Reading(NamedTuple):
-    """What a read returns: fused features `(B, C, h, w)` and similarities `(B, K, h, w)` in [-1, 1]."""
-
-    fused: Tensor
-    similarity: Tensor
 
 
 class MemoryUpdate(nn.Module):
@@ -35,11 +29,8 @@ class MemoryUpdate(nn.Module):
 
 
 @validated("network.memory")
-class CategoricalMemory(nn.Module):
+class CategoricalMemory(Memory):
     """Memory M with its update network U, read fusion and classifier G (Pin the Memory, section 3).
-
-    The items are a buffer: they travel with `state_dict` and the device, and no optimiser touches them. Reading and writing take the
-    items as an argument where the meta-test step needs others than the stored ones, and change no state; `commit` stores.
 
     Args:
         num_classes: K, number of items.
@@ -55,7 +46,7 @@ class CategoricalMemory(nn.Module):
         ConfigurationError: Other `shares`, or a temperature that is not above 0.
     """
 
-    items: Tensor
+    training_only: ClassVar[tuple[str, ...]] = ("update", "classifier")
 
     def __init__(
         self,
@@ -71,18 +62,14 @@ class CategoricalMemory(nn.Module):
         if shares not in _SHARES:
             raise ConfigurationError(f"network.memory.shares={shares}: expected one of {', '.join(_SHARES)}.")
         self.gumbel_in_evaluation, self.shares, self.read_temperature = gumbel_in_evaluation, shares, read_temperature
-        self.num_classes, self.channels, self.momentum, self.gumbel = num_classes, channels, momentum, gumbel
+        self.num_classes, self.channels, self.outputs = num_classes, channels, channels
+        self.momentum, self.gumbel = momentum, gumbel
         self.update = MemoryUpdate(channels)
         self.fusion = nn.Sequential(nn.Conv2d(2 * channels, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
         self.classifier = nn.Linear(channels, num_classes)
         nn.init.normal_(self.classifier.weight, std=1e-4)
         nn.init.zeros_(self.classifier.bias)
         self.register_buffer("items", torch.zeros(num_classes, channels))
-
-    @property
-    def initialised(self) -> bool:
-        """Whether any item has been set; a fresh memory is all zeros."""
-        return bool(self.items.any())
 
     def read(self, features: Tensor, items: Tensor | None = None) -> Reading:
         """Enrich every feature cell with the class knowledge nearest to it (eq. 1-3).
@@ -124,8 +111,3 @@ class CategoricalMemory(nn.Module):
     def classify(self, items: Tensor) -> Tensor:
         """Class logits `(K, K)` of the items `(K, C)` by the memory classifier G."""
         return self.classifier(items)
-
-    @torch.no_grad()
-    def commit(self, items: Tensor) -> None:
-        """Store `items` `(K, C)` as the memory."""
-        self.items.copy_(items)

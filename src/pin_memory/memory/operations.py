@@ -83,6 +83,15 @@ def class_shares_by_area(labels: Tensor, size: tuple[int, int], num_classes: int
 
     A pixel belongs to the cell that its centre lies in. Takes and returns what `class_shares` does.
     """
+    counts = pixel_counts(labels, size, num_classes, dtype)
+    return counts[:, :num_classes] / counts.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+def pixel_counts(labels: Tensor, size: tuple[int, int], num_classes: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Pixels of each class in each cell of a coarser grid, `(B, K + 1, h, w)`: those that are ignored come last.
+
+    Takes what `class_shares` does.
+    """
     batch, height, width = labels.shape
     rows = ((torch.arange(height, device=labels.device) + 0.5) * size[0] / height).long()
     columns = ((torch.arange(width, device=labels.device) + 0.5) * size[1] / width).long()
@@ -90,8 +99,7 @@ def class_shares_by_area(labels: Tensor, size: tuple[int, int], num_classes: int
     labels = torch.where((labels >= 0) & (labels < num_classes), labels, num_classes).flatten(1)
     counts = torch.zeros(batch, (num_classes + 1) * size[0] * size[1], device=labels.device, dtype=dtype)
     counts.scatter_add_(1, labels * (size[0] * size[1]) + cell, torch.ones((), device=labels.device, dtype=dtype).expand(labels.shape))
-    counts = counts.view(batch, num_classes + 1, *size)
-    return counts[:, :num_classes] / counts.sum(dim=1, keepdim=True).clamp(min=1)
+    return counts.view(batch, num_classes + 1, *size)
 
 
 def _taps(length: int, cells: int, device: torch.device, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:

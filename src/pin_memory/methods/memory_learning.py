@@ -11,7 +11,7 @@ from pydantic import SkipValidation
 from torch import Tensor
 from torch.optim import Optimizer
 
-from pin_memory.memory import CategoricalMemory, operations
+from pin_memory.memory import CategoricalMemory, Memory, operations
 from pin_memory.methods.base import Method
 from pin_memory.methods.batches import DomainBatch, Labelled, evaluation_mode, merge
 from pin_memory.methods.losses import feature_cohesion, memory_classification, memory_divergence
@@ -92,13 +92,14 @@ class MemoryLearning(Method):
     @property
     def memory(self) -> CategoricalMemory:
         """The network's memory."""
-        return self.network.require_memory()
+        memory = self.network.require_memory()
+        assert isinstance(memory, CategoricalMemory)  # refused otherwise by `check_sources`
+        return memory
 
     def check_sources(self, batch_sizes: Mapping[str, int]) -> None:
-        """Refuse a network without memory, in addition to what every method refuses."""
+        """Refuse a network without a categorical memory, in addition to what every method refuses."""
         super().check_sources(batch_sizes)
-        if self.network.memory is None:
-            raise ConfigurationError(f"method={self.name} needs a network with a memory, found network.memory=null.")
+        require_memory(self, CategoricalMemory)
 
     def on_train_start(self) -> None:
         """Initialise the memory from the source loader, unless a checkpoint brought one."""
@@ -125,3 +126,15 @@ class MemoryLearning(Method):
                 " source images are not. Look at its weights (network.backbone.pretrained) and at trainer.precision."
             )
         self.memory.commit(items)
+
+
+def require_memory(method: Method, kind: type[Memory]) -> None:
+    """Refuse a network without a memory of this kind, for methods that train it."""
+    found = method.network.memory
+    if found is None:
+        raise ConfigurationError(f"method={method.name} needs a network with a memory, found network.memory=null.")
+    if not isinstance(found, kind):
+        raise ConfigurationError(
+            f"method={method.name} trains a {kind.__name__}, found network.memory={type(found).__name__}: choose the method, or the memory,"
+            " that goes with the other."
+        )

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from pin_memory.networks.backbones import BackboneFeatures, ResNetBackbone
-from pin_memory.networks.heads import ASPP, AuxiliaryHead, Decoder, PlainDecoder, SummedASPP
+from pin_memory.networks.heads import ASPP, AuxiliaryHead, Decoder, PlainDecoder, ScoreDecoder, SummedASPP
 from pin_memory.networks.segmenter import Encoding, MemorySegmenter
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ __all__ = [
     "MemorySegmenter",
     "PlainDecoder",
     "ResNetBackbone",
+    "ScoreDecoder",
     "SummedASPP",
     "TimmBackbone",
 ]

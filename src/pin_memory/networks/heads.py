@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pin_memory.utils.errors import ConfigurationError
+
 _RATES = (6, 12, 18)  # at output stride 16
 _SUMMED_RATES = (6, 12, 18, 24)  # at output stride 8
 
@@ -105,6 +107,31 @@ class PlainDecoder(nn.Module):
     def forward(self, fused: Tensor, low_level: Tensor) -> Tensor:
         """Logits `(B, K, h, w)` from `(B, C, h, w)`."""
         return self.classify(self.refine(fused))
+
+
+class ScoreDecoder(nn.Module):
+    """No decoder: the scores that a ridge memory gives are the logits.
+
+    Args:
+        low_level: Channels of the low-level features, which it makes no use of.
+        channels: Channels of what the memory gives, K.
+        num_classes: K.
+
+    Raises:
+        ConfigurationError: The memory gives something else than K scores, or there is none.
+    """
+
+    def __init__(self, low_level: int, channels: int, num_classes: int) -> None:
+        super().__init__()
+        if channels != num_classes:
+            raise ConfigurationError(
+                f"network.decoder=ScoreDecoder passes on the {num_classes} scores of a RidgeMemory, found {channels} channels: set"
+                " network.memory to one (method=meta_seg_net_dg does), or choose another decoder."
+            )
+
+    def forward(self, fused: Tensor, low_level: Tensor) -> Tensor:
+        """Logits `(B, K, h, w)`."""
+        return fused
 
 
 class AuxiliaryHead(nn.Sequential):

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field, SkipValidation
 from torch import Tensor, nn
 
-from pin_memory.memory import CategoricalMemory, Reading
+from pin_memory.memory import CategoricalMemory, Memory, Reading
 from pin_memory.memory.operations import at_least_float32
 from pin_memory.networks.freezing import Backbone
 from pin_memory.networks.heads import ASPP, AuxiliaryHead, Decoder, resize
@@ -30,9 +30,10 @@ class Encoding(NamedTuple):
 
 @validated("network")
 class MemorySegmenter(nn.Module):
-    """A DeepLab network whose features pass through a categorical memory (encoder E, memory M, decoder D).
+    """A DeepLab network whose features pass through a memory (encoder E, memory M, decoder D).
 
-    DeepLabV3+ by default; `pyramid=SummedASPP` and `decoder=PlainDecoder` make it DeepLabV2.
+    DeepLabV3+ by default; `pyramid=SummedASPP` and `decoder=PlainDecoder` make it DeepLabV2, `memory=RidgeMemory()` and
+    `decoder=ScoreDecoder` a network that ends in a ridge regression.
 
     Training calls the stages one by one: `encode`, `read` or `write`, `decode`. `torch.func.functional_call` enters a module only through
     `forward`, so `forward(..., stage="write")` is the entry point for fast weights; without `stage` it segments.
@@ -41,11 +42,11 @@ class MemorySegmenter(nn.Module):
         backbone: Gives low-level, auxiliary and deep features.
         num_classes: K; the memory has one item per class.
         channels: C of features, memory items and decoder.
-        memory: The categorical memory, or None for the plain network of the baselines.
+        memory: A memory, or None for the plain network of the baselines.
         auxiliary_channels: Width of the auxiliary head.
         dropout: Drop-out probability of the auxiliary head.
         pyramid: Makes the pyramid from the channels of the deep features, C and the output stride.
-        decoder: Makes the decoder from the channels of the low-level features, C and K.
+        decoder: Makes the decoder from the channels of the low-level features, those of what a read gives (C, K in a ridge memory) and K.
         channels_last: Keep weights and feature maps in the memory order that convolutions are fastest in; the same numbers but for
             round-off.
         compile: Run backbone, pyramid, decoder and auxiliary head through `torch.compile` while training: True for its default backend,
@@ -53,7 +54,7 @@ class MemorySegmenter(nn.Module):
             needed at once, stay uncompiled.
 
     Raises:
-        ConfigurationError: The memory's items are not K of C channels, or there is no such backend.
+        ConfigurationError: The memory's items are not K of C channels, the decoder does not fit it, or there is no such backend.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class MemorySegmenter(nn.Module):
         backbone: SkipValidation[Backbone],  # any module with its contract
         num_classes: Annotated[int, Field(ge=2)] = 19,
         channels: Count = 256,
-        memory: SkipValidation[CategoricalMemory | None] = None,
+        memory: SkipValidation[Memory | None] = None,
         auxiliary_channels: Count = 512,
         dropout: Share = 0.1,
         pyramid: Callable[[int, int, int], nn.Module] = ASPP,
@@ -80,7 +81,7 @@ class MemorySegmenter(nn.Module):
         self.backbone = backbone
         self.aspp = pyramid(deep, channels, backbone.output_stride)
         self.memory = memory
-        self.decoder = decoder(low_level, channels, num_classes)
+        self.decoder = decoder(low_level, channels if memory is None else memory.outputs, num_classes)
         self.auxiliary_head = AuxiliaryHead(auxiliary, num_classes, auxiliary_channels, dropout)
         for head in (self.aspp, self.decoder, self.auxiliary_head):
             head.apply(_initialise)
@@ -116,12 +117,15 @@ class MemorySegmenter(nn.Module):
         return self.memory.read(features, items)
 
     def write(self, features: Tensor, labels: Tensor, items: Tensor | None = None) -> Tensor:
-        """New memory items `(K, C)` from labelled features; stores nothing."""
+        """New memory items from labelled features; stores nothing."""
         return self.require_memory().write(features, labels, items)
 
     def classify_items(self, items: Tensor) -> Tensor:
-        """Logits `(K, K)` of the memory classifier G."""
-        return self.require_memory().classify(items)
+        """Logits `(K, K)` of the categorical memory's classifier G."""
+        memory = self.require_memory()
+        if not isinstance(memory, CategoricalMemory):
+            raise TypeError(f"only a CategoricalMemory classifies its items, found a {type(memory).__name__}")
+        return memory.classify(items)
 
     def decode(self, reading: Reading, encoding: Encoding, size: tuple[int, int]) -> Tensor:
         """Logits `(B, K, *size)` from the read features and the encoder's low-level ones (D), in float32 at least."""
@@ -141,7 +145,7 @@ class MemorySegmenter(nn.Module):
         """A part of the network, compiled if it is to be."""
         return self._compiled[name] if self.training and self._compiled else getattr(self, name)
 
-    def require_memory(self) -> CategoricalMemory:
+    def require_memory(self) -> Memory:
         """The memory of a network that must have one."""
         if self.memory is None:
             raise TypeError("this network has no memory: build it with memory=CategoricalMemory(...)")

@@ -1,0 +1,106 @@
+"""A memory whose items are a linear classifier, solved in closed form from the features that are written (MetaSegNet, AAAI 2020)."""
+
+import math
+from typing import ClassVar, get_args
+
+import torch
+from torch import Tensor, nn
+
+from pin_memory.memory import operations, ridge
+from pin_memory.memory.base import Memory, Reading
+from pin_memory.utils.distributed import sum_over_ranks
+from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.validation import Positive, validated
+
+
+@validated("network.memory")
+class RidgeMemory(Memory):
+    """The ridge memory: a write is a ridge regression, a read the scores `α (W x + b) + β`.
+
+    The item of a class is its row of W with its b, `(K, C + 1)`. λ, α and β are parameters: they are learned with the features, shared by
+    all writes, and stay as they are in a test. Mean-scaled, a penalised bias and the starting values are ours; the paper is silent on them
+    as far as it could be read. A soft-max does not see β, which is there as in R2-D2.
+
+    Args:
+        num_classes: K.
+        channels: C of the features.
+        regularisation: λ at the start; `log_lambda` is its logarithm.
+        scale: α at the start. The scores of a regression on one-hot targets lie near 0 and 1, on which a soft-max is flat.
+        shift: β at the start.
+        bias: "none", "penalised" or "free", as in `ridge.solve`.
+        mean_scaled: λ weighs against the mean over the labelled pixels rather than their sum.
+        double: Sum and solve in float64, for small λ; float32 at least otherwise.
+
+    Attributes:
+        pivot_ratio: Of the newest write or solution: largest pivot over smallest; 1 is best conditioned.
+
+    Raises:
+        ConfigurationError: There is no such bias, or a setting is out of its range.
+    """
+
+    measure: ClassVar[str] = "score"
+
+    def __init__(
+        self,
+        num_classes: int = 19,
+        channels: int = 256,
+        regularisation: Positive = 1.0,
+        scale: float = 10.0,
+        shift: float = 0.0,
+        bias: str = "penalised",
+        mean_scaled: bool = True,
+        double: bool = False,
+    ) -> None:
+        super().__init__()
+        if bias not in get_args(ridge.Bias):
+            raise ConfigurationError(f"network.memory.bias={bias}: expected one of {', '.join(get_args(ridge.Bias))}.")
+        self.num_classes, self.channels, self.outputs = num_classes, channels, num_classes
+        self.bias: ridge.Bias = bias  # type: ignore[assignment]
+        self.mean_scaled, self.in_double = mean_scaled, double
+        self.log_lambda = nn.Parameter(torch.tensor(math.log(regularisation)))
+        self.scale, self.shift = nn.Parameter(torch.tensor(scale)), nn.Parameter(torch.tensor(shift))
+        self.register_buffer("items", torch.zeros(num_classes, channels + 1))
+        self.pivot_ratio = torch.ones(())
+
+    @property
+    def directions(self) -> Tensor:
+        """The weights without the biases, `(K, C)`."""
+        return self.items[:, :-1]
+
+    def read(self, features: Tensor, items: Tensor | None = None) -> Reading:
+        """The scores of every cell, which are also what the decoder gets.
+
+        Args:
+            features: `(B, C, h, w)`.
+            items: `(K, C + 1)`; the stored items by default.
+        """
+        items = self.items if items is None else items
+        with torch.autocast(features.device.type, enabled=False):
+            found = self.scale * ridge.scores(operations.at_least_float32(features), items) + self.shift
+        return Reading(found, found)
+
+    def write(self, features: Tensor, labels: Tensor, items: Tensor | None = None) -> Tensor:
+        """The classifier that fits labelled features, those of all ranks; stores nothing.
+
+        Args:
+            features: `(B, C, h, w)`.
+            labels: `(B, H, W)` train ids; others are ignored.
+            items: Nothing of the memory before stays in it.
+
+        Returns:
+            Items `(K, C + 1)`, differentiable with respect to the features and λ. A class without a labelled pixel has zeros.
+        """
+        return self.solve(self.moments(features, labels))
+
+    def moments(self, features: Tensor, labels: Tensor) -> ridge.Moments:
+        """What a solution needs of some images of this rank; the sum of several is that of all their images."""
+        with torch.autocast(features.device.type, enabled=False):
+            features = features.double() if self.in_double else operations.at_least_float32(features)
+            return ridge.moments(features, labels, self.num_classes)
+
+    def solve(self, found: ridge.Moments) -> Tensor:
+        """The items `(K, C + 1)` of the moments of all ranks."""
+        with torch.autocast(found.gram.device.type, enabled=False):
+            found = ridge.Moments(*sum_over_ranks(found))
+            weights, bias, self.pivot_ratio = ridge.solve(found, self.log_lambda.exp(), self.bias, self.mean_scaled)
+            return torch.cat([weights, bias[None]]).T.to(self.items.dtype)
