@@ -5,6 +5,7 @@ from pin_memory.domains.data_modules import (
     BDD100KDataModule,
     CamVidDataModule,
     CityscapesDataModule,
+    COCODataModule,
     DarkZurichDataModule,
     FolderDataModule,
     GTAVDataModule,
@@ -13,6 +14,7 @@ from pin_memory.domains.data_modules import (
     MapillaryDataModule,
     NighttimeDrivingDataModule,
     SynthiaDataModule,
+    VOCDataModule,
     WildDashDataModule,
 )
 from pin_memory.domains.loading.data_module import DomainDataModule
@@ -24,6 +26,7 @@ from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.bdd100k import BDD100K
 from pin_memory.domains.readers.camvid import CamVid
 from pin_memory.domains.readers.cityscapes import Cityscapes
+from pin_memory.domains.readers.coco import COCO
 from pin_memory.domains.readers.draws import Draw
 from pin_memory.domains.readers.folder import FolderDomain
 from pin_memory.domains.readers.gtav import GTAV
@@ -33,6 +36,7 @@ from pin_memory.domains.readers.layouts import MissingDataError, Sample
 from pin_memory.domains.readers.mapillary import Mapillary
 from pin_memory.domains.readers.night import DarkZurich, NighttimeDriving
 from pin_memory.domains.readers.synthia import Synthia
+from pin_memory.domains.readers.voc import VOC
 from pin_memory.domains.readers.wilddash import WildDash
 from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD, normalize, to_tensors
 from pin_memory.utils.labels import CLASSES, IGNORE, PALETTE, label_table
@@ -41,6 +45,7 @@ __all__ = [
     "ACDC",
     "BDD100K",
     "CLASSES",
+    "COCO",
     "GTAV",
     "IDD",
     "IGNORE",
@@ -48,8 +53,10 @@ __all__ = [
     "IMAGENET_STD",
     "KITTI",
     "PALETTE",
+    "VOC",
     "ACDCDataModule",
     "BDD100KDataModule",
+    "COCODataModule",
     "CamVid",
     "CamVidDataModule",
     "Cityscapes",
@@ -75,6 +82,7 @@ __all__ = [
     "Synthia",
     "SynthiaDataModule",
     "TrainTransform",
+    "VOCDataModule",
     "WildDash",
     "WildDashDataModule",
     "label_table",

@@ -5,6 +5,7 @@ from pin_memory.domains.readers.acdc import ACDC
 from pin_memory.domains.readers.bdd100k import BDD100K
 from pin_memory.domains.readers.camvid import CamVid
 from pin_memory.domains.readers.cityscapes import Cityscapes
+from pin_memory.domains.readers.coco import COCO
 from pin_memory.domains.readers.folder import FolderDomain, label_space_of
 from pin_memory.domains.readers.folder_options import EVERY_SPLIT
 from pin_memory.domains.readers.gtav import GTAV
@@ -13,6 +14,7 @@ from pin_memory.domains.readers.kitti import KITTI
 from pin_memory.domains.readers.mapillary import Mapillary
 from pin_memory.domains.readers.night import DarkZurich, NighttimeDriving
 from pin_memory.domains.readers.synthia import Synthia
+from pin_memory.domains.readers.voc import VOC
 from pin_memory.domains.readers.wilddash import WildDash
 from pin_memory.utils.labels import LabelSpace
 
@@ -39,6 +41,12 @@ class CityscapesDataModule(DomainDataModule):
     """Cityscapes as a data module."""
 
     reader = Cityscapes
+
+
+class COCODataModule(DomainDataModule):
+    """COCO as a data module."""
+
+    reader = COCO
 
 
 class DarkZurichDataModule(DomainDataModule):
@@ -97,6 +105,12 @@ class SynthiaDataModule(DomainDataModule):
     """SYNTHIA as a data module."""
 
     reader = Synthia
+
+
+class VOCDataModule(DomainDataModule):
+    """PASCAL VOC 2012, with SBD's labels, as a data module."""
+
+    reader = VOC
 
 
 class WildDashDataModule(DomainDataModule):

@@ -7,6 +7,9 @@ import numpy as np
 IGNORE = 255
 """Train id of pixels that take no part in training or evaluation."""
 
+BACKGROUND = "background"
+"""Name of the train id 0 of data sets that label things alone: what is no thing."""
+
 CLASSES = (
     "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation", "terrain",
     "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
@@ -37,6 +40,12 @@ class LabelSpace:
 
 CITYSCAPES = LabelSpace(CLASSES, PALETTE)
 """The 19 Cityscapes classes, which all data sets but one's own have."""
+
+
+def bit_palette(count: int) -> np.ndarray:
+    """VOC's colours of the first `count` ids, (count, 3) uint8: the bits of an id, lowest first, are the high bits of red, green, blue."""
+    ids = np.arange(count)[:, None]
+    return np.sum([(ids >> 3 * place + np.arange(3) & 1) << 7 - place for place in range(8)], axis=0).astype(np.uint8)
 
 
 def label_table(train_ids: dict[int, int] | list[int]) -> np.ndarray:

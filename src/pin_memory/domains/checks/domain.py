@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -100,8 +101,9 @@ def _check_split(domain: Domain, depth: Depth, findings: Findings, stand_in: boo
     if report.published and report.pairs < report.published and complete:
         findings.add_faults(split, [Fault("fewer", f"{split} {report.pairs:,} of {report.published:,}")])
     sizes: Counter[str] = Counter()
+    shared = set(domain.label_sources())  # a file that is the label of all images is not read anew for each
     with ThreadPoolExecutor(_THREADS) as pool:
-        for size, faults in pool.map(verify_pair, domain.samples):  # all files, without decoding them
+        for size, faults in pool.map(partial(verify_pair, shared=shared), domain.samples):  # all files, without decoding them
             findings.add_faults(split, faults)
             if size:
                 sizes[f"{size[0]}x{size[1]}"] += 1

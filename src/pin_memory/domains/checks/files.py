@@ -1,6 +1,7 @@
 """Looking at the files of a data set: all by Pillow's `verify`, which decodes nothing, and some or all by decoding them."""
 
 import stat
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,6 +49,8 @@ def verify(path: Path, decode: bool = False) -> tuple[Size | None, list[Fault]]:
             return None, [Fault("unreadable", str(path), "a folder, a pipe or a device")]
         if not status.st_size:
             return None, [Fault("empty", str(path), "an empty file")]
+        if path.suffix.lower() == ".mat":  # which is no picture: decoding it shows whether it is intact
+            return None, []
         if path.suffix.lower() == ".json":
             content = read_json(path)
             width, height = (content.get(side) if isinstance(content, dict) else None for side in ("imgWidth", "imgHeight"))
@@ -79,9 +82,10 @@ def _explain(path: Path, error: Exception) -> Fault:
     return Fault("truncated" if "truncated" in str(error).lower() else "undecodable", str(path), str(error))
 
 
-def verify_pair(sample: Sample) -> tuple[Size | None, list[Fault]]:
-    """The size of a pair's image, and the faults that show without decoding."""
-    (image, image_faults), (label, label_faults) = verify(sample.image), verify(sample.label)
+def verify_pair(sample: Sample, shared: Collection[Path] = ()) -> tuple[Size | None, list[Fault]]:
+    """The size of a pair's image, and the faults that show without decoding; labels in the files `shared` are not looked at."""
+    image, image_faults = verify(sample.image)
+    label, label_faults = verify(sample.label) if sample.label not in shared else (None, [])
     faults = image_faults + label_faults
     if image and label and image != label:
         faults.append(_sizes_differ(sample, image, label))

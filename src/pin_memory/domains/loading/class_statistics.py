@@ -84,12 +84,18 @@ def store_counts(domain: Domain, counts: np.ndarray) -> None:
 
 
 def fingerprint(domain: Domain) -> str:
-    """A name for what the counts of a split depend on: the label files (place below the root, length, time), encoding and table."""
+    """A name for what the counts of a split depend on: the label files (place below the root, length, time), encoding and table.
+
+    Of a file that is the label of several samples, also which of them the split has.
+    """
     digest = hashlib.sha256()
     reader = f"{type(domain).__module__}.{type(domain).__qualname__}"
     digest.update(repr((_VERSION, reader, domain.layout.name, domain.layout.encoding, domain.label_space.names)).encode())
     digest.update(domain.table.tobytes())
-    for path in (*(sample.label for sample in domain.samples), *domain.label_sources()):
+    sources = domain.label_sources()
+    if shared := [sample.name for sample in domain.samples if sample.label in sources]:
+        digest.update(repr(shared).encode())
+    for path in (*dict.fromkeys(sample.label for sample in domain.samples), *sources):
         status = path.stat()
         digest.update(f"{_below(path, domain.root)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:32]
