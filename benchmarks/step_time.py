@@ -25,6 +25,7 @@ ORDER = ["network.channels_last=true"]
 VARIANTS: dict[str, tuple[list[str], torch.dtype]] = {
     "erm": (["method=erm"], torch.float32),
     "mldg": (["method=mldg"], torch.float32),
+    "meta_seg_net_dg": (["method=meta_seg_net_dg"], torch.float32),
     "mldg_second_order": (["method=mldg", "method.first_order=false"], torch.float32),
     "pin_the_memory": (PTM, torch.float32),
     "pin_the_memory_second_order": ([*PTM, "method.first_order=false"], torch.float32),

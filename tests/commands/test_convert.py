@@ -280,3 +280,14 @@ def test_invalid_settings(
     before = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
     assert expected in refusal(*SMALL, *overrides)
     assert {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_ridge_memory_has_no_place_there(refusal: Callable[..., str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their networks have none."""
+    monkeypatch.chdir(folder)
+    content = torch.load("ours.ckpt", weights_only=True)
+    content["state_dict"]["network.memory.log_lambda"] = torch.zeros(())
+    torch.save(content, "ridge.ckpt")
+    assert "a categorical memory, found one with memory.log_lambda" in refusal("source=ridge.ckpt", "output=x.pth", "to=official")
+    Path("ridge.ckpt").unlink()
+    assert not Path("x.pth").exists()

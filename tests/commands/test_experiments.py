@@ -15,7 +15,7 @@ from lightning.pytorch import Trainer
 from omegaconf import DictConfig, OmegaConf
 
 from pin_memory.domains.stand_ins.writers import StandIns
-from pin_memory.methods.meta_learning import MetaLearning
+from pin_memory.methods.meta_learning import SplitSources
 from pin_memory.runs import build, checkpoints
 from pin_memory.training.run import train
 from pin_memory.utils.config import config_directory
@@ -120,6 +120,7 @@ def check_run(folder: Path, experiment: str) -> None:
         ("erm", []),
         ("erm_memory", []),
         ("mldg", []),
+        ("meta_seg_net_dg", ["method.solve_batches=1"]),
         ("ibn_net", []),
         ("isw", SOON),
         ("pin_the_memory", ["method.first_order=false"]),
@@ -151,7 +152,7 @@ def test_every_network_and_method_is_built(network: str, method: str) -> None:
             build.build_without_weights(cfg)
         return
     made = build.build_without_weights(cfg)
-    assert (made.network.memory is None) == (method not in ("pin_the_memory", "erm_memory"))
+    assert (made.network.memory is None) == (method not in ("pin_the_memory", "erm_memory", "meta_seg_net_dg"))
     assert made.name == method
 
 
@@ -283,7 +284,7 @@ def test_a_single_source_has_further_views_for_meta_learning_alone(experiment: s
     """The published baselines see GTAV once, in ordinary colours."""
     cfg = composed(f"experiment={experiment}", f"method={method}", "paths.run=unused", "augmentation.crop_size=64")
     data = build.build_data(cfg)
-    splits = isinstance(build.build_method(cfg), MetaLearning)
+    splits = isinstance(build.build_method(cfg), SplitSources)
     views = [name for name in cfg.data.sources if name != "gtav"]
     assert data.source_names == ["gtav", *(views if splits else [])]
     assert data.data_sets == 1

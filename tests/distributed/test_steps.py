@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from pin_memory.methods.batches import DomainBatch, merge
 from pin_memory.networks import BackboneFeatures
 from tests.helpers.agreement import ChannelsFlipped
-from tests.helpers.stepping import ByHand, ERMByHand, ERMMemoryByHand, MLDGByHand, PinTheMemoryByHand
-from tests.helpers.tiny import TinyBackbone, tiny_batch, tiny_segmenter
+from tests.helpers.stepping import ByHand, ERMByHand, ERMMemoryByHand, MetaSegNetDGByHand, MLDGByHand, PinTheMemoryByHand
+from tests.helpers.tiny import TinyBackbone, ridge_segmenter, tiny_batch, tiny_segmenter
 from tests.helpers.two_ranks import RANKS, on_two_ranks
 
 pytestmark = pytest.mark.slow
@@ -45,6 +45,8 @@ CASES: dict[str, tuple[type[ByHand], dict[str, Any]]] = {
     "readme": (OfTheReadme, {}),
     "mldg": (MLDGByHand, {}),
     "mldg second order": (MLDGByHand, {"first_order": False}),
+    "meta_seg_net_dg": (MetaSegNetDGByHand, {}),
+    "meta_seg_net_dg on mixtures": (MetaSegNetDGByHand, {"train_statistics": "mixture"}),
     "pin_the_memory": (PinTheMemoryByHand, {}),
     "pin_the_memory second order": (PinTheMemoryByHand, {"first_order": False}),
     "pin_the_memory with groups": (PinTheMemoryByHand, {"backbone_lr_factor": 0.3, "optimizer": partial(torch.optim.AdamW, lr=1e-3)}),
@@ -79,7 +81,7 @@ def trained(case: str, steps: list[DomainBatch]) -> dict[str, Tensor]:
     Batch norm goes by its running statistics, as each rank would have its own on CPUs.
     """
     kind, options = CASES[case]
-    network = tiny_segmenter(memory="memory" in case)
+    network = ridge_segmenter() if "meta_seg" in case else tiny_segmenter(memory="memory" in case)
     if "isw" in case:
         network.backbone = WhitenedBackbone()
         options = options | {"whitening": ChannelsFlipped(images=len(steps) * 12)}
@@ -132,6 +134,22 @@ def test_the_memory_is_initialised_from_all_images() -> None:
     first, second = on_two_ranks(initialised)
     assert torch.equal(first, second)
     torch.testing.assert_close(first, method.memory.items, rtol=1e-10, atol=1e-12)
+
+
+def head(rank: int | None = None) -> Tensor:
+    """The head solved on the images of a rank, or on all."""
+    method = MetaSegNetDGByHand(ridge_segmenter().double(), partial(torch.optim.SGD, lr=0.05)).prepare()
+    assert isinstance(method, MetaSegNetDGByHand)
+    method.source_batches = lambda number: iter(batches() if rank is None else [half(batch, rank) for batch in batches()])  # type: ignore
+    method.solve_on_sources()
+    return method.memory.items
+
+
+def test_the_head_is_solved_on_the_images_of_all_ranks() -> None:
+    """Moments are added over the ranks before the system is solved."""
+    first, second = on_two_ranks(head)
+    assert torch.equal(first, second)
+    torch.testing.assert_close(first, head(), rtol=1e-9, atol=1e-12)
 
 
 def failing(rank: int) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from pin_memory.methods import ERM, MLDG, ERMMemory, Method, PinTheMemory
+from pin_memory.methods import ERM, MLDG, ERMMemory, MetaSegNetDG, Method, PinTheMemory
 
 
 class WithoutTrainer(Method):
@@ -72,3 +72,7 @@ class MLDGByHand(ByHand, MLDG):
 
 class ERMMemoryByHand(ByHand, ERMMemory):
     """ERM with a memory, without a Trainer."""
+
+
+class MetaSegNetDGByHand(ByHand, MetaSegNetDG):
+    """MetaSegNet over domains, without a Trainer."""

@@ -100,6 +100,23 @@ def test_a_choice_before_an_iteration_is_the_same(undisturbed: Undisturbed, data
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("hook", "step", "kind"), [("on_validation_batch_end", 5, "SIGTERM"), ("on_train_batch_end", 14, "kill")])
+def test_a_head_that_is_solved_is_solved_again(
+    undisturbed: Undisturbed, data: Path, tmp_path: Path, hook: str, step: int, kind: str
+) -> None:
+    """Before validations and after the last iteration, on the same images; the last is the one that is saved."""
+    overrides = ["method=meta_seg_net_dg", "method.solve_batches=2"]
+    with pytest.raises((Stopped, Killed)):
+        fit(data, tmp_path / "run", *overrides, disturbed=(hook, step, kind))
+    fit(data, tmp_path / "run", *overrides, resume=tmp_path / "run")
+    found = left(tmp_path / "run")
+    assert differences(undisturbed(*overrides), found) == []
+    assert {"ridge/lambda", "ridge/scale", "ridge/pivot_ratio"} <= found["metrics"].keys()
+    committed = found["trace"]["items"][-1]  # by the last iteration, before the head for all sources was solved
+    assert not torch.equal(found["last"]["state_dict"]["network.memory.items"], committed)
+
+
+@pytest.mark.slow
 def test_noise_in_validation_and_workers(undisturbed: Undisturbed, data: Path, tmp_path: Path) -> None:
     """Loaders draw the seeds of their workers from the generator that makes the noise."""
     overrides = ["loading.num_workers=2", "network.memory.gumbel_in_evaluation=true", "trainer.max_steps=10"]

@@ -80,6 +80,11 @@ def write_official(source: Path, output: Path) -> None:
     tensors = {name.removeprefix(_NETWORK): tensor for name, tensor in content["state_dict"].items() if name.startswith(_NETWORK)}
     items = tensors.pop(MEMORY_ITEMS, None)
     state = _by_official_names(tensors)
+    if unknown := [name for name in state if name in tensors and name.startswith("memory.")]:
+        raise ConfigurationError(
+            f"source={source}: the authors' networks have a categorical memory, found one with"
+            f" {', '.join(unknown)}. Hand it over with export."
+        )
     scores = list(content[RECORD]["source_validation"].values())
     new_extras = {"epoch": content["epoch"], "mean_iu": sum(scores) / len(scores) if scores else 0.0}
     extras = dict(content[RECORD].get(ORIGIN) or new_extras)

@@ -6,6 +6,7 @@ from pin_memory.methods.erm import ERM
 from pin_memory.methods.erm_memory import ERMMemory
 from pin_memory.methods.ibn_net import IBNNet
 from pin_memory.methods.isw import ISW
+from pin_memory.methods.meta_seg_net import MetaSegNetDG
 from pin_memory.methods.mldg import MLDG
 from pin_memory.methods.pin_the_memory import PinTheMemory
 from pin_memory.methods.schedules import ExponentialDecay, PolynomialDecay
@@ -20,6 +21,7 @@ __all__ = [
     "ExponentialDecay",
     "IBNNet",
     "InstanceSelectiveWhitening",
+    "MetaSegNetDG",
     "Method",
     "PinTheMemory",
     "PolynomialDecay",

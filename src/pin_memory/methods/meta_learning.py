@@ -38,21 +38,14 @@ class Sides(NamedTuple):
 
 
 @validated("method")
-class MetaLearning(Method):
-    """Splits the source domains in every iteration and steps through fast weights.
+class SplitSources(Method):
+    """Splits the source domains into two sides in every iteration.
 
     Args:
         network: What is trained.
-        optimizer: Makes the optimiser of the outer step.
+        optimizer: Makes the optimiser.
         schedule: Factor on its learning rate by iteration.
         split: Chooses the meta-train and meta-test domains of an iteration.
-        inner_lr: α of the first iteration, and of all where it is not annealed.
-        anneal_inner_lr: α = `inner_lr_fraction` of the current learning rate from the second iteration on, as in the published runs.
-        first_order: The inner gradient is a constant in the fast weights (faithful); False differentiates through it.
-        inner_lr_fraction: α over the learning rate, 1/4 in the published runs with SGD. The inner step is a plain gradient step whatever
-            the outer optimiser is; Adam's rate is no factor on a gradient, so with it a larger fraction takes an inner step of that length.
-        train_statistics: What batch normalisation normalises a pass by: "domain", the images of the pass, as released; "mixture", all
-            images of the iteration, which every pass then runs on; "frozen", the backbone's running statistics.
         options: As in `Method`.
     """
 
@@ -64,22 +57,10 @@ class MetaLearning(Method):
         optimizer: Callable[[Any], Optimizer],
         schedule: Callable[[int], float] | None = None,
         split: SkipValidation[DomainSplit | None] = None,  # any function of names and iteration
-        inner_lr: Positive = 1e-3,
-        anneal_inner_lr: bool = True,
-        first_order: bool = True,
-        train_statistics: str = "domain",
-        inner_lr_fraction: Positive = 0.25,
         **options: Any,
     ) -> None:
-        super().__init__(network, optimizer, schedule, train_statistics=train_statistics, **options)
+        super().__init__(network, optimizer, schedule, **options)
         self.split = split or DomainSplit()
-        self.initial_inner_lr, self.anneal_inner_lr, self.first_order = inner_lr, anneal_inner_lr, first_order
-        self.inner_lr_fraction = inner_lr_fraction
-
-    @property
-    def inner_lr(self) -> float:
-        """α of the current iteration."""
-        return self.lr * self.inner_lr_fraction if self.anneal_inner_lr and self.iteration > 0 else self.initial_inner_lr
 
     def sides(self, batch: DomainBatch) -> Sides:
         """Split the images of this iteration."""
@@ -88,6 +69,53 @@ class MetaLearning(Method):
         if self.train_statistics == "mixture":
             return Sides(_only(batch, train), _only(batch, test), written)
         return Sides(written, merge(batch, test), written)
+
+    def check_sources(self, batch_sizes: Mapping[str, int]) -> None:
+        """Refuse sources that cannot be split, in addition to what every method refuses."""
+        super().check_sources(batch_sizes)
+        self.split.check(list(batch_sizes))
+
+
+@validated("method")
+class MetaLearning(SplitSources):
+    """Steps through fast weights.
+
+    Args:
+        network: What is trained.
+        optimizer: Makes the optimiser of the outer step.
+        schedule: Factor on its learning rate by iteration.
+        split: As in `SplitSources`.
+        inner_lr: α of the first iteration, and of all where it is not annealed.
+        anneal_inner_lr: α = `inner_lr_fraction` of the current learning rate from the second iteration on, as in the published runs.
+        first_order: The inner gradient is a constant in the fast weights (faithful); False differentiates through it.
+        inner_lr_fraction: α over the learning rate, 1/4 in the published runs with SGD. The inner step is a plain gradient step whatever
+            the outer optimiser is; Adam's rate is no factor on a gradient, so with it a larger fraction takes an inner step of that length.
+        train_statistics: What batch normalisation normalises a pass by: "domain", the images of the pass, as released; "mixture", all
+            images of the iteration, which every pass then runs on; "frozen", the backbone's running statistics.
+        options: As in `Method`.
+    """
+
+    def __init__(
+        self,
+        network: SkipValidation[MemorySegmenter],
+        optimizer: Callable[[Any], Optimizer],
+        schedule: Callable[[int], float] | None = None,
+        split: SkipValidation[DomainSplit | None] = None,
+        inner_lr: Positive = 1e-3,
+        anneal_inner_lr: bool = True,
+        first_order: bool = True,
+        train_statistics: str = "domain",
+        inner_lr_fraction: Positive = 0.25,
+        **options: Any,
+    ) -> None:
+        super().__init__(network, optimizer, schedule, split, train_statistics=train_statistics, **options)
+        self.initial_inner_lr, self.anneal_inner_lr, self.first_order = inner_lr, anneal_inner_lr, first_order
+        self.inner_lr_fraction = inner_lr_fraction
+
+    @property
+    def inner_lr(self) -> float:
+        """α of the current iteration."""
+        return self.lr * self.inner_lr_fraction if self.anneal_inner_lr and self.iteration > 0 else self.initial_inner_lr
 
     def domains_of(self, term: str, domains: Sequence[str], iteration: int) -> list[str]:
         """One side's domains; with mixture statistics all, as all images take part in the normalisation of either side."""
@@ -127,11 +155,6 @@ class MetaLearning(Method):
                 "method.first_order=false differentiates twice, which torch.compile cannot: set network.compile=false or use"
                 " method.first_order=true."
             )
-
-    def check_sources(self, batch_sizes: Mapping[str, int]) -> None:
-        """Refuse sources that cannot be split, in addition to what every method refuses."""
-        super().check_sources(batch_sizes)
-        self.split.check(list(batch_sizes))
 
 
 def _only(batch: DomainBatch, domains: list[str]) -> Labelled:

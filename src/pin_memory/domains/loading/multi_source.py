@@ -68,7 +68,7 @@ class MultiSourceDataModule(LightningDataModule):
         for place, domains in (("sources", self.sources), ("targets", self.targets)):
             compatibility.require_data_sets(domains, place)
         if meta_test_augmentation is not None and split is None:
-            reason = "methods that split their sources (mldg, pin_the_memory); this one has no meta-test side (data.split is null)"
+            reason = "methods that split their sources, such as mldg; this one has no meta-test side (data.split is null)"
             raise ConfigurationError(f"data.meta_test_augmentation is for {reason}. Leave it out.")
         self.stand_in, self.split, self.meta_test_augmentation = stand_in, split, meta_test_augmentation
         compatibility.require_sources("views", views, self.sources)

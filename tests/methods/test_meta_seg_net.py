@@ -1,0 +1,149 @@
+"""MetaSegNet over domains: its gradient, what its scores depend on, and the head that is solved on all sources."""
+
+import copy
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pin_memory.methods.batches import DomainBatch, merge
+from pin_memory.methods.losses import auxiliary_loss, cross_entropy
+from pin_memory.utils.errors import NonFiniteError
+from tests.helpers.stepping import MetaSegNetDGByHand
+from tests.helpers.tiny import ridge_segmenter, tiny_batch
+
+SGD = partial(torch.optim.SGD, lr=0.01)
+
+
+def made(**options: Any) -> MetaSegNetDGByHand:
+    """The method on the tiny network in float64."""
+    method = MetaSegNetDGByHand(ridge_segmenter().double(), **{"optimizer": SGD, **options}).prepare()
+    assert isinstance(method, MetaSegNetDGByHand)
+    return method
+
+
+def doubled(batch: DomainBatch) -> DomainBatch:
+    """The batch with images in float64."""
+    return {name: part | {"image": part["image"].double()} for name, part in batch.items()}
+
+
+def test_the_gradient_is_that_of_the_query_loss_through_the_solution() -> None:
+    """Central differences along random directions of all parameters, λ and α among them; β has no effect."""
+    method, batch = made(), doubled(tiny_batch())
+    network = copy.deepcopy(method.network)
+    train, test = method.split(list(batch), 0)
+    support, query = merge(batch, train), merge(batch, test)
+    method.training_step(batch, 0)
+
+    def objective(direction: dict[str, Tensor], step: float) -> float:
+        moved = copy.deepcopy(network)
+        with torch.no_grad():
+            for name, parameter in moved.named_parameters():
+                parameter.add_(step * direction[name])
+            x = moved.encode(support.images).features.permute(0, 2, 3, 1).reshape(-1, 6)
+            x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
+            counts = torch.zeros(len(x), 4, dtype=torch.float64)
+            for number, label in enumerate(support.labels.reshape(-1, 2, 8, 2, 8).transpose(2, 3).reshape(len(x), 64)):
+                counts[number] = label[label != 255].bincount(minlength=4).double()
+            d, n = counts.sum(dim=1, keepdim=True), counts.sum()
+            memory: Any = moved.memory
+            w = torch.linalg.solve(x.T @ (d * x) / n + memory.log_lambda.exp() * torch.eye(7).double(), x.T @ counts / n)
+            encoding = moved.encode(query.images)
+            scores = memory.scale * (torch.einsum("bdhw,dk->bkhw", encoding.features, w[:-1]) + w[-1, :, None, None]) + memory.shift
+            scores = torch.nn.functional.interpolate(scores, size=(16, 16), mode="bilinear", align_corners=True)
+            loss = cross_entropy(scores, query.labels) + 0.4 * auxiliary_loss(moved.auxiliary(encoding), query.labels)
+        return float(loss)
+
+    assert method.terms["total"] == pytest.approx(objective(method.gradients, 0.0), rel=1e-12)
+    for seed in range(3):
+        generator = torch.Generator().manual_seed(seed)
+        direction = {n: torch.randn(v.shape, generator=generator, dtype=torch.float64) for n, v in method.gradients.items()}
+        numeric = (objective(direction, 1e-7) - objective(direction, -1e-7)) / 2e-7  # small, or the step crosses kinks of the ReLUs
+        analytic = float(sum((method.gradients[n] * v).sum() for n, v in direction.items()))
+        assert analytic == pytest.approx(numeric, rel=1e-5)
+    assert method.gradients["memory.log_lambda"] != 0
+    assert method.gradients["memory.scale"] != 0
+    assert abs(method.gradients["memory.shift"]) < 1e-12
+
+
+@pytest.mark.parametrize("statistics", ["domain", "mixture", "frozen"])
+def test_no_label_of_the_query_leaks_into_the_scores(statistics: str) -> None:
+    """Other labels of the meta-test domains, other loss, but the same head bit by bit; other labels of the support, another head."""
+    heads, losses = {}, {}
+    for changed in ("none", "query", "support"):
+        method, batch = made(train_statistics=statistics), doubled(tiny_batch())
+        train, test = method.split(list(batch), 0)
+        for name in {"query": test, "support": train}.get(changed, []):
+            batch[name]["label"] = (batch[name]["label"] + 1) % 4
+        method.training_step(batch, 0)
+        heads[changed], losses[changed] = method.memory.items, method.terms["segmentation"]
+    assert torch.equal(heads["none"], heads["query"])
+    assert losses["none"] != losses["query"]
+    assert not torch.equal(heads["none"], heads["support"])
+
+
+def test_the_head_of_all_sources() -> None:
+    """The sum over batches is the write of all images at once, without their effect on running statistics; once for an iteration."""
+    method, batches = made(solve_batches=2), [doubled(tiny_batch(images=2 + n)) for n in range(3)]
+    passes = []
+
+    def source_batches(number: int) -> Iterator[DomainBatch]:
+        passes.append(number)
+        yield from batches
+
+    method.source_batches = source_batches  # type: ignore[method-assign]
+    before = {name: value.clone() for name, value in method.network.state_dict().items()}
+    method.solve_on_sources()
+    method.solve_on_sources()
+    assert passes == [0]
+    assert method.network.training
+    images, labels = (torch.cat(parts) for parts in zip(*map(merge, batches[:2]), strict=True))
+    network = copy.deepcopy(method.network).eval()
+    torch.testing.assert_close(method.memory.items, network.write(network.encode(images).features, labels).detach())
+    for name, value in method.network.state_dict().items():
+        assert torch.equal(value, before[name]) == (name != "memory.items"), name
+    method.training_step(batches[0], 0)
+    with torch.no_grad():
+        method.memory.log_lambda.fill_(torch.nan)
+    with pytest.raises(NonFiniteError, match="head solved on the sources is not finite"):
+        method.solve_on_sources()
+
+
+def test_a_step_that_is_left_out_stores_no_head() -> None:
+    method, batch = made(on_non_finite="skip"), doubled(tiny_batch())
+    method.training_step(batch, 0)
+    before = {name: value.clone() for name, value in method.state_dict().items()}
+    batch["a"]["image"][0, 0, 0, 0] = torch.inf
+    method.on_train_batch_start(batch, 1)
+    method.training_step(batch, 1)
+    assert method.finite.skipped["steps"] == 1
+    for name, value in method.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def blobs(shift: float) -> dict[str, Any]:
+    """Images of four colours in squares of eight pixels, brighter by `shift`, with their classes."""
+    generator = torch.Generator().manual_seed(int(10 * shift))
+    cells = torch.randint(0, 4, (4, 4, 4), generator=generator)
+    label = cells.repeat_interleave(8, 1).repeat_interleave(8, 2)
+    colours = torch.tensor([[1.0, -1, -1], [-1, 1, -1], [-1, -1, 1], [1, 1, 1]]) + shift
+    return {"image": colours[label].permute(0, 3, 1, 2), "label": label, "name": ["blobs"] * 4}
+
+
+def test_it_learns_what_can_be_separated() -> None:
+    """Coloured squares under three lights, in thirty steps; evaluated under a fourth light with the head of the other three."""
+    method = MetaSegNetDGByHand(ridge_segmenter(), partial(torch.optim.Adam, lr=0.02)).prepare()
+    assert isinstance(method, MetaSegNetDGByHand)
+    batch = {name: blobs(shift) for name, shift in (("a", 0.0), ("b", 0.2), ("c", 0.4))}
+    for number in range(30):
+        method.training_step(batch, number)
+    method.source_batches = lambda number: iter([batch])  # type: ignore[method-assign]
+    method.solve_on_sources()
+    target = blobs(0.3)
+    method.eval()
+    with torch.no_grad():
+        scores = method.network.read(method.network.encode(target["image"]).features).similarity
+    assert (scores.argmax(dim=1) == target["label"][:, 4::8, 4::8]).float().mean() > 0.95
