@@ -17,6 +17,7 @@ from pin_memory.domains.data_modules import (
     VOCDataModule,
     WildDashDataModule,
 )
+from pin_memory.domains.few_shot.data_module import EpisodeDataModule
 from pin_memory.domains.loading.data_module import DomainDataModule
 from pin_memory.domains.loading.multi_source import MultiSourceDataModule
 from pin_memory.domains.loading.settings import Loading
@@ -66,6 +67,7 @@ __all__ = [
     "Domain",
     "DomainDataModule",
     "Draw",
+    "EpisodeDataModule",
     "FolderDataModule",
     "FolderDomain",
     "GTAVDataModule",

@@ -38,16 +38,20 @@ class DomainConfusion(MulticlassConfusionMatrix):
         Raises:
             ValueError: The two differ in shape, or a label is no class.
         """
-        if prediction.shape != label.shape:
-            raise ValueError(f"Prediction {tuple(prediction.shape)} and label {tuple(label.shape)} must have the same shape.")
-        # Not torchmetrics' own counting: in deterministic mode it builds a (pixels, K * K) table, gigabytes per image. Bin 0 is ignored.
-        bins = 1 + self.num_classes**2
-        counted: Tensor = label != self.ignore_index  # type: ignore[assignment]  # the stub allows for no index at all
-        pairs = torch.where(counted, label.long() * self.num_classes + prediction.long() + 1, 0)
-        counts = torch.bincount(pairs.flatten(), minlength=bins)
-        if len(counts) > bins:
-            raise ValueError(f"A label is out of bounds: expected train ids 0..{self.num_classes - 1} or {self.ignore_index}.")
-        self.confmat += counts[1:].view_as(self.confmat)
+        self.confmat += confusion_counts(prediction, label, self.num_classes, self.ignore_index)  # type: ignore[arg-type]  # not None
+
+
+def confusion_counts(prediction: Tensor, label: Tensor, num_classes: int, ignore_index: int = IGNORE) -> Tensor:
+    """Count the pixels of each pair of label and prediction, (K, K) int64; rows are the ground truth. As `DomainConfusion.update`."""
+    if prediction.shape != label.shape:
+        raise ValueError(f"Prediction {tuple(prediction.shape)} and label {tuple(label.shape)} must have the same shape.")
+    # Not torchmetrics' own counting: in deterministic mode it builds a (pixels, K * K) table, gigabytes per image. Bin 0 is ignored.
+    bins = 1 + num_classes**2
+    pairs = torch.where(label != ignore_index, label.long() * num_classes + prediction.long() + 1, 0)
+    counts = torch.bincount(pairs.flatten(), minlength=bins)
+    if len(counts) > bins:
+        raise ValueError(f"A label is out of bounds: expected train ids 0..{num_classes - 1} or {ignore_index}.")
+    return counts[1:].view(num_classes, num_classes)
 
 
 def class_iou(confusion: Tensor) -> Tensor:

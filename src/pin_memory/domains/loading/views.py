@@ -55,7 +55,7 @@ def _native(image: np.ndarray, label: np.ndarray) -> Pair:
 
 def _half(image: np.ndarray, label: np.ndarray) -> Pair:
     height, width = (max(1, round(side / 2)) for side in label.shape)
-    return _resized(image, height, width), _resized(label, height, width, Image.Resampling.NEAREST)
+    return resized(image, height, width), resized(label, height, width, Image.Resampling.NEAREST)
 
 
 def _half_image(image: np.ndarray, label: np.ndarray) -> Pair:
@@ -66,7 +66,7 @@ def _centre_1536(image: np.ndarray, label: np.ndarray) -> Pair:
     """Resize to 1536 rows and cut out the middle 1536 columns; a narrower picture lies in the middle, its sides not evaluated."""
     side, (height, width) = 1536, label.shape
     columns = max(1, round(width * side / height))
-    image, label = _resized(image, side, columns), _resized(label, side, columns, Image.Resampling.NEAREST)
+    image, label = resized(image, side, columns), resized(label, side, columns, Image.Resampling.NEAREST)
     if columns >= side:
         left = round((columns - side) / 2)
         return image[:, left : left + side], label[:, left : left + side]
@@ -75,7 +75,8 @@ def _centre_1536(image: np.ndarray, label: np.ndarray) -> Pair:
     return np.pad(image, (*sides, (0, 0))), np.pad(label, sides, constant_values=IGNORE)
 
 
-def _resized(pixels: np.ndarray, height: int, width: int, filtering: Image.Resampling = Image.Resampling.BICUBIC) -> np.ndarray:
+def resized(pixels: np.ndarray, height: int, width: int, filtering: Image.Resampling = Image.Resampling.BICUBIC) -> np.ndarray:
+    """Resize an image (H, W, 3), or with `NEAREST` a label (H, W), of bytes to (height, width)."""
     return np.asarray(Image.fromarray(pixels).resize((width, height), filtering))
 
 
