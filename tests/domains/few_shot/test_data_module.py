@@ -10,6 +10,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
+from lightning import LightningModule, Trainer
 from PIL import Image
 
 from pin_memory.cli.unread import refuse_unread
@@ -271,3 +272,56 @@ def test_pairs_of_pascal_5i(shared: Path) -> None:
         pytest.skip(f"needs PASCAL VOC 2012 in {root}")
     shown = shown_classes([VOC(root, "val", train_on="voc")])[:, 1:]
     assert [int(shown[:, 5 * fold : 5 * fold + 5].sum()) for fold in range(4)] == [346, 451, 725, 346]
+
+
+class Recorder(LightningModule):
+    """Learns one number and notes the names of the episodes that it gets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.names: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
+        self.names["train"] += batch["name"]
+        return self.weight * batch["support"]["image"].mean()
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self.names["val"] += batch["name"]
+        assert batch["query"]["image"].is_floating_point()
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> None:
+        self.names["test"] += [f"{dataloader_idx} {name}" for name in batch["name"]]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def run(site: Path, folder: Path, steps: int, checkpoint: Path | None = None) -> Recorder:
+    """Train to a number of steps, from a checkpoint where one is given, and keep one."""
+    quiet: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
+    trainer = Trainer(
+        max_steps=steps,
+        max_epochs=-1,
+        default_root_dir=folder,
+        val_check_interval=2,
+        enable_checkpointing=False,
+        accelerator="cpu",
+        **quiet,
+    )
+    recorder, data = Recorder(), module(site)
+    trainer.fit(recorder, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    trainer.save_checkpoint(folder / f"{steps}.ckpt")
+    trainer.test(recorder, datamodule=data, verbose=False)
+    return recorder
+
+
+def test_a_trainer_takes_them_and_resumes_where_it_was(site: Path, tmp_path: Path) -> None:
+    complete = run(site, tmp_path, 4)
+    assert len(complete.names["train"]) == len(set(complete.names["train"])) == 4 * 3
+    assert complete.names["val"][:4] == complete.names["val"][-4:]
+    assert len({name[:8] for name in complete.names["test"]}) == 2 * 6
+    run(site, tmp_path, 2)
+    resumed = run(site, tmp_path, 4, tmp_path / "2.ckpt")
+    assert resumed.names["train"] == complete.names["train"][6:]
+    assert resumed.names["test"] == complete.names["test"]
