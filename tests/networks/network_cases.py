@@ -55,7 +55,9 @@ class NetworkCase:
         """Segmentation, auxiliary and memory outputs together reach every parameter."""
         labels = torch.randint(0, self.classes, (2, 64, 64))
         encoding = network.train().encode(torch.randn(2, 3, 64, 64))
-        loss = network.decode(network.read(encoding.features), encoding, (64, 64)).sum() + network.auxiliary(encoding).sum()
+        loss = network.decode(network.read(encoding.features), encoding, (64, 64)).sum()
+        if network.auxiliary_head is not None:
+            loss = loss + network.auxiliary(encoding).sum()
         if network.memory is not None:
             loss = loss + network.classify_items(network.write(encoding.features, labels)).square().sum()
         loss.backward()

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from pin_memory.networks.backbones import BackboneFeatures, ResNetBackbone
+from pin_memory.networks.episodic import GlobalLocalEmbedding, JoinBranches
 from pin_memory.networks.heads import ASPP, AuxiliaryHead, Decoder, PlainDecoder, ScoreDecoder, SummedASPP
 from pin_memory.networks.segmenter import Encoding, MemorySegmenter
 
@@ -15,6 +16,8 @@ __all__ = [
     "BackboneFeatures",
     "Decoder",
     "Encoding",
+    "GlobalLocalEmbedding",
+    "JoinBranches",
     "MemorySegmenter",
     "PlainDecoder",
     "ResNetBackbone",

@@ -43,7 +43,7 @@ class MemorySegmenter(nn.Module):
         num_classes: K; the memory has one item per class.
         channels: C of features, memory items and decoder.
         memory: A memory, or None for the plain network of the baselines.
-        auxiliary_channels: Width of the auxiliary head.
+        auxiliary_channels: Width of the auxiliary head; None for no such head.
         dropout: Drop-out probability of the auxiliary head.
         pyramid: Makes the pyramid from the channels of the deep features, C and the output stride.
         decoder: Makes the decoder from the channels of the low-level features, those of what a read gives (C, K in a ridge memory) and K.
@@ -63,7 +63,7 @@ class MemorySegmenter(nn.Module):
         num_classes: Annotated[int, Field(ge=2)] = 19,
         channels: Count = 256,
         memory: SkipValidation[Memory | None] = None,
-        auxiliary_channels: Count = 512,
+        auxiliary_channels: Count | None = 512,
         dropout: Share = 0.1,
         pyramid: Callable[[int, int, int], nn.Module] = ASPP,
         decoder: Callable[[int, int, int], nn.Module] = Decoder,
@@ -82,15 +82,19 @@ class MemorySegmenter(nn.Module):
         self.aspp = pyramid(deep, channels, backbone.output_stride)
         self.memory = memory
         self.decoder = decoder(low_level, channels if memory is None else memory.outputs, num_classes)
-        self.auxiliary_head = AuxiliaryHead(auxiliary, num_classes, auxiliary_channels, dropout)
+        width = auxiliary_channels
+        self.auxiliary_head = None if width is None else AuxiliaryHead(auxiliary, num_classes, width, dropout)
         for head in (self.aspp, self.decoder, self.auxiliary_head):
-            head.apply(_initialise)
+            if head is not None:
+                head.apply(_initialise)
         if compile and getattr(backbone, "checkpointing", False):
             raise ConfigurationError("network.compile and network.backbone.checkpointing do not go together: set one of the two to false.")
         self.channels_last = channels_last
         if channels_last:
             self.to(memory_format=torch.channels_last)
-        stages = {"backbone": self.backbone, "aspp": self.aspp, "decoder": self.decoder, "auxiliary_head": self.auxiliary_head}
+        stages: dict[str, nn.Module] = {"backbone": self.backbone, "aspp": self.aspp, "decoder": self.decoder}
+        if self.auxiliary_head is not None:
+            stages["auxiliary_head"] = self.auxiliary_head
         # A plain dictionary: neither a submodule twice nor another name in the state dict.
         self._compiled: dict[str, Callable[..., Any]] = _compiled(stages, compile) if compile else {}
 
