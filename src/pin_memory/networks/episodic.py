@@ -102,23 +102,17 @@ class GlobalLocalEmbedding(Backbone):
 
 
 class JoinBranches(nn.Sequential):
-    """In place of a pyramid: batch norm and ReLU of both branches together.
+    """In place of a pyramid: batch norm and ReLU of both branches together, after a 1x1 convolution where C is another number.
 
     Args:
         inputs: Channels of the deep features.
-        channels: C, the same number.
+        channels: C.
         output_stride: Makes no difference.
-
-    Raises:
-        ConfigurationError: The two numbers of channels differ.
     """
 
     def __init__(self, inputs: int, channels: int, output_stride: int) -> None:
-        if inputs != channels:
-            raise ConfigurationError(
-                f"network.channels={channels}: JoinBranches passes the {inputs} channels of the backbone on. Set network.channels={inputs}."
-            )
-        super().__init__(nn.BatchNorm2d(inputs), nn.ReLU(inplace=True))
+        projection = [] if inputs == channels else [nn.Conv2d(inputs, channels, 1, bias=False)]
+        super().__init__(*projection, nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
 
 
 def _pool(stride: int = 1) -> nn.MaxPool2d:
