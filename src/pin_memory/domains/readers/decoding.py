@@ -1,6 +1,7 @@
 """Pictures from files, as viewers show them, with errors that name the file.
 
-All go through Pillow: it refuses what ends early and prints nothing of its own, where OpenCV's libraries write lines without a name.
+All are opened by Pillow: it refuses what ends early and prints nothing of its own, where OpenCV's libraries write lines without a name.
+The pixels of RGB PNGs, in which most of a sample's time goes, come from libspng: as strict, as quiet, faster (docs/performance.md).
 A picture's head is read first: a small file can claim a size that takes all memory. What it claims, and the format, have to be usual.
 """
 
@@ -18,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import imagecodecs
 import numpy as np
 from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
@@ -74,10 +76,21 @@ def read_rgb(path: str | Path) -> np.ndarray:
     Raises:
         DataError: It is missing, damaged, too large or no picture.
     """
+    if (pixels := _plain_png(path)) is not None:
+        return pixels
     picture = decode(path).picture
     if picture.mode == "F" or picture.mode.startswith("I"):
         picture = Image.fromarray(_to_8_bit(np.asarray(picture)))
     return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
+
+
+def _plain_png(path: str | Path) -> np.ndarray | None:
+    """The pixels of an RGB PNG of 8 bits, (H, W, 3); None for others: transparent, animated, and those that may have to be turned."""
+    with _reported(path), opened(path) as picture:
+        if picture.format != "PNG" or raw_mode(picture) != "RGB" or picture.info.keys() & {"transparency", "loop"}:
+            return None
+        content = Path(path).read_bytes()
+        return None if any(mark in content for mark in _PNG_MARKS) else imagecodecs.spng_decode(content)
 
 
 def _to_8_bit(values: np.ndarray) -> np.ndarray:
@@ -91,16 +104,24 @@ def _to_8_bit(values: np.ndarray) -> np.ndarray:
 
 def decode(path: str | Path, raws: Mapping[str, str] | None = None) -> Decoded:
     """Decode a picture and turn it upright; `raws` names other ways to take pixels that are stored in some way."""
+    with _reported(path), opened(path) as picture:
+        stored = raw_mode(picture)
+        if raws and stored in raws:
+            picture.tile = [(*tile[:3], raws[stored]) for tile in picture.tile]  # type: ignore[misc]
+        picture.load()
+        turn = _TURNS.get(orientation(picture))  # a TIFF has been turned by now, and its tag is gone
+        return Decoded(picture if turn is None else picture.transpose(turn), stored, str(picture.format))
+
+
+@contextmanager
+def _reported(path: str | Path) -> Iterator[None]:
+    """Raise what decoders raise as errors that name the file."""
     try:
-        with opened(path) as picture:
-            stored = raw_mode(picture)
-            if raws and stored in raws:
-                picture.tile = [(*tile[:3], raws[stored]) for tile in picture.tile]  # type: ignore[misc]
-            picture.load()
-            turn = _TURNS.get(orientation(picture))  # a TIFF has been turned by now, and its tag is gone
-            return Decoded(picture if turn is None else picture.transpose(turn), stored, str(picture.format))
+        yield
     except UnidentifiedImageError as error:
         raise undecodable(path, unknown_kind(path)) from error
+    except imagecodecs.SpngError as error:
+        raise undecodable(path, str(error)) from error
     except PILLOW_ERRORS as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
