@@ -8,16 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from pin_memory.methods import ERM, MLDG, ERMMemory, PinTheMemory
+from pin_memory.methods import ERM, MLDG, ERMMemory, MetaSegNetDG, PinTheMemory
 from pin_memory.methods.batches import DomainSplit
 from pin_memory.methods.finite import FiniteCheck, Found
+from pin_memory.methods.meta_learning import SplitSources
 from pin_memory.methods.whitening import InstanceSelectiveWhitening
 from pin_memory.networks import MemorySegmenter, ResNetBackbone
 from tests.helpers.stepping import WithoutTrainer
-from tests.helpers.tiny import tiny_batch, tiny_segmenter
+from tests.helpers.tiny import ridge_segmenter, tiny_batch, tiny_segmenter
 
 SGD = partial(torch.optim.SGD, lr=0.01, momentum=0.9, weight_decay=5e-4)
-ALL = [ERM, ERMMemory, MLDG, PinTheMemory, partial(PinTheMemory, first_order=False)]
+ALL = [ERM, ERMMemory, MLDG, MetaSegNetDG, PinTheMemory, partial(PinTheMemory, first_order=False)]
 """All kinds of steps."""
 
 
@@ -30,15 +31,15 @@ def without_values(kind: Any, whitening: bool, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch: Takes away what knows real devices only.
     """
     base, settings = getattr(kind, "func", kind), dict(getattr(kind, "keywords", {}))
-    memory = issubclass(base, ERMMemory | PinTheMemory)
+    plain = ridge_segmenter() if base is MetaSegNetDG else tiny_segmenter(memory=issubclass(base, ERMMemory | PinTheMemory))
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
     monkeypatch.setattr(FiniteCheck, "check", lambda *_: Found())  # the one number that is read
     monkeypatch.setattr(base, "log", lambda *_, **__: None)
     monkeypatch.setattr(base, "log_dict", lambda *_, **__: None)
-    if issubclass(base, MLDG | PinTheMemory):
+    if issubclass(base, SplitSources):
         settings["split"] = DomainSplit(meta_test=["c"])
     with torch.device("meta"):
-        network = whitened(memory) if whitening else tiny_segmenter(memory=memory)
+        network = whitened(plain) if whitening else plain.to("meta")
         loss = chosen_whitening() if whitening else None
         method: Any = type("Here", (WithoutTrainer, base), {})(network, SGD, gradient_clip=1.0, whitening=loss, **settings)
     method.prepare().train()
@@ -53,10 +54,11 @@ def there(value: Any) -> Any:
     return value.to("meta") if isinstance(value, Tensor) else value
 
 
-def whitened(memory: bool) -> MemorySegmenter:
-    """A network with instance norms whose maps are whitened."""
-    store = tiny_segmenter(memory=True).memory if memory else None
-    return MemorySegmenter(ResNetBackbone(18, instance_norm="isw"), 4, 6, store, auxiliary_channels=8)
+def whitened(plain: MemorySegmenter) -> MemorySegmenter:
+    """A network with the memory of another, and instance norms whose maps are whitened."""
+    decoder = type(plain.decoder)
+    store = None if plain.memory is None else plain.memory.to("meta")
+    return MemorySegmenter(ResNetBackbone(18, instance_norm="isw"), 4, 6, store, auxiliary_channels=8, decoder=decoder)
 
 
 def chosen_whitening() -> InstanceSelectiveWhitening:

@@ -147,3 +147,25 @@ def test_it_learns_what_can_be_separated() -> None:
     with torch.no_grad():
         scores = method.network.read(method.network.encode(target["image"]).features).similarity
     assert (scores.argmax(dim=1) == target["label"][:, 4::8, 4::8]).float().mean() > 0.95
+
+
+@pytest.mark.parametrize("poor", ["support", "query", "everything", "black", "one class"])
+def test_poor_batches_stay_finite(poor: str) -> None:
+    """Sides without a label, a black domain, a single class: losses, gradients, weights and head, under autocast."""
+    method = MetaSegNetDGByHand(ridge_segmenter(), SGD).prepare()
+    assert isinstance(method, MetaSegNetDGByHand)
+    for number in range(2):
+        batch = tiny_batch()
+        train, test = method.split(list(batch), method.iteration)
+        for name in {"support": train, "query": test, "everything": list(batch)}.get(poor, []):
+            batch[name]["label"].fill_(255)
+        for part in batch.values() if poor == "one class" else ():
+            part["label"].clamp_(max=0)
+        if poor == "black":
+            batch["a"]["image"].zero_()
+        with torch.autocast("cpu", torch.bfloat16):
+            method.training_step(batch, number)
+        values = [*method.gradients.values(), *method.state_dict().values()]
+        assert all(torch.isfinite(value).all() for value in values)
+        assert all(value == value and abs(value) < 100 for value in method.terms.values())
+    assert method.memory.initialised == (poor not in ("support", "everything"))

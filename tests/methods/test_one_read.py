@@ -16,15 +16,15 @@ from torch.utils._pytree import tree_leaves
 
 from pin_memory.utils.lightning_private import disable_sigterm_broadcast
 from tests.helpers.poisoned_run import run
-from tests.helpers.stepping import ByHand, ERMByHand, ERMMemoryByHand, MLDGByHand, PinTheMemoryByHand
-from tests.helpers.tiny import tiny_batch, tiny_segmenter
+from tests.helpers.stepping import ByHand, ERMByHand, ERMMemoryByHand, MetaSegNetDGByHand, MLDGByHand, PinTheMemoryByHand
+from tests.helpers.tiny import ridge_segmenter, tiny_batch, tiny_segmenter
 from tests.helpers.without_values import ALL, SGD, without_values
 
 READS = {"aten._local_scalar_dense.default", "aten.nonzero.default", "aten.masked_select.default", "aten.equal.default"}
 """What needs a value, or a shape that depends on values, on the host."""
 PUTS = {"aten.lift_fresh.default"}
 """What makes a tensor of Python's numbers: on a GPU a copy from ordinary memory, which waits."""
-KINDS = [ERMByHand, ERMMemoryByHand, MLDGByHand, PinTheMemoryByHand, partial(PinTheMemoryByHand, first_order=False)]
+KINDS = [ERMByHand, ERMMemoryByHand, MLDGByHand, MetaSegNetDGByHand, PinTheMemoryByHand, partial(PinTheMemoryByHand, first_order=False)]
 
 
 class Waits(TorchDispatchMode):
@@ -61,7 +61,8 @@ class Copies(TorchDispatchMode):
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_iteration_reads_one_number(kind: Any) -> None:
     """The one that says whether the step may be made; none for losses, labels, memory, clipping or the schedule."""
-    network = tiny_segmenter(memory="Memory" in getattr(kind, "func", kind).__name__)
+    memory = "Memory" in getattr(kind, "func", kind).__name__
+    network = ridge_segmenter() if kind is MetaSegNetDGByHand else tiny_segmenter(memory=memory)
     method: ByHand = kind(network, SGD, gradient_clip=1.0).prepare().train()
     method.log_losses = lambda **terms: method.losses.update(terms)  # type: ignore[method-assign]
     reads = []

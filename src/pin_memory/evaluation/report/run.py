@@ -105,6 +105,7 @@ def _charts(metrics: Series) -> list[dict[str, Any] | None]:
         line_chart("norms", "Norm of the gradients", _group(metrics, "grad_norm/")),
         line_chart("step", "Norm of the step to the fast weights", _group(metrics, "fast_weights/step_norm", "inner step")),
         line_chart("weights", "Norm of the fast weights", _group(metrics, "fast_weights/norm", "all weights")),
+        line_chart("ridge", "Ridge head", _group(metrics, "ridge/")),
     ]
 
 
