@@ -55,7 +55,8 @@ class TinyDomains(LightningDataModule):
     source_names = ("gtav", "synthia")
     validation_names = ("gtav", "synthia")
     target_names = ("cityscapes", "idd")
-    label_space = CITYSCAPES
+    test_stages = target_names
+    outputs = CITYSCAPES
 
     def train_dataloader(self) -> DataLoader:
         """More vectors than there are steps, one per batch."""

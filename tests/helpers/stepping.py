@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from pin_memory.methods import ERM, MLDG, ERMMemory, MetaSegNetDG, Method, PinTheMemory
+from pin_memory.methods import ERM, MLDG, ERMMemory, MetaSegNet, MetaSegNetDG, Method, PinTheMemory
 
 
 class WithoutTrainer(Method):
@@ -76,3 +76,7 @@ class ERMMemoryByHand(ByHand, ERMMemory):
 
 class MetaSegNetDGByHand(ByHand, MetaSegNetDG):
     """MetaSegNet over domains, without a Trainer."""
+
+
+class MetaSegNetByHand(ByHand, MetaSegNet):
+    """MetaSegNet on episodes, without a Trainer."""

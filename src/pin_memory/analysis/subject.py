@@ -83,7 +83,7 @@ def load_subject(
     path = checkpoints.find_checkpoint(run_or_checkpoint)
     trained = checkpoints.load_method(path, trust)
     module = checkpoints.rebuild_data(trained.checkpoint, data, further)
-    checkpoints.check_same_classes(trained.checkpoint.label_space.names, module.label_space.names, path)
+    checkpoints.check_same_classes(trained.checkpoint.label_space.names, module.outputs.names, path)
     sources, targets = _choose(module, [domains] if isinstance(domains, str) else domains)
     use_views(module, trained.method.protocol)
     build.prepare_stand_ins(module, path, output)

@@ -91,7 +91,7 @@ class MemoryTrace(Callback):
     def _record(self, trainer: Trainer, module: LightningModule) -> None:
         """Keep the memory as it is, once for an iteration."""
         memory = getattr(getattr(module, "network", None), "memory", None)
-        if memory is None or (self._steps and self._steps[-1] >= trainer.global_step):
+        if memory is None or not memory.initialised or (self._steps and self._steps[-1] >= trainer.global_step):
             return
         self._steps.append(trainer.global_step)
         self._items.append(memory.items.float().cpu().clone())

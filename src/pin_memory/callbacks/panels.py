@@ -62,10 +62,11 @@ class PredictionPanels(Callback):
         """Draw the first image of the batch if it is one of the chosen."""
         if not trainer.is_global_zero or batch_idx not in evenly_spaced_batches(trainer.num_test_batches[dataloader_idx], self.per_target):
             return
+        shown = batch | outputs  # of an episode, a test step returns the images that it has predicted, too
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        target, name, space = data.target_names[dataloader_idx], str(batch["name"][0]), data.label_space
-        rgb = denormalize(batch["image"][0])
-        truth, prediction = (mask[0].cpu().numpy() for mask in (batch["label"], outputs["prediction"]))
+        target, name, space = data.test_stages[dataloader_idx], str(shown["name"][0]), data.outputs
+        rgb = denormalize(shown["image"][0])
+        truth, prediction = (mask[0].cpu().numpy() for mask in (shown["label"], shown["prediction"]))
         stem = file_name(f"{target}_{name}")
         try:
             write_image(path := self.directory / f"{stem}.jpg", panel(rgb, truth, prediction, f"{target}: {name}", space))
@@ -80,7 +81,7 @@ class PredictionPanels(Callback):
         """List the tiles, with the names and colours of the classes."""
         if self.tiles is None or not self._index:
             return
-        space: LabelSpace = trainer.datamodule.label_space  # type: ignore[attr-defined]
+        space: LabelSpace = trainer.datamodule.outputs  # type: ignore[attr-defined]
         content = {"classes": list(space.names), "palette": space.palette.tolist(), "panels": self._index}
         try:
             with report_write_errors(path := self.tiles / "index.json"):

@@ -93,7 +93,7 @@ class TrainingProgress(TQDMProgressBar):
         """Name the target that is tested on."""
         super().on_test_batch_start(trainer, pl_module, batch, batch_idx, dataloader_idx)
         if batch_idx == 0:
-            title = f"testing on {_domain(trainer, 'target_names', dataloader_idx)}"
+            title = f"testing on {_domain(trainer, 'test_stages', dataloader_idx)}"
             self.test_progress_bar.set_description(title)
             self._print_line(f"{title}: {self.total_test_batches_current_dataloader} images")
 

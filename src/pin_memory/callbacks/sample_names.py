@@ -23,6 +23,8 @@ class IterationNames(Callback):
         """Remember the names."""
         parts = batch.items() if isinstance(batch, dict) else ()
         self._names = {domain: list(part["name"]) for domain, part in parts if isinstance(part, dict) and "name" in part}
+        if isinstance(batch, dict) and isinstance(batch.get("name"), list):
+            self._names["episodes"] = batch["name"]
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Forget them: what fails from now on fails on other samples."""

@@ -58,9 +58,9 @@ class WandbMedia(Callback):
         chosen = evenly_spaced_batches(trainer.num_test_batches[dataloader_idx], self.per_target)
         if wandb_run(trainer) is None or batch_idx not in chosen:
             return
-        picture = attempt("making a picture with masks", self._picture, trainer, outputs, batch)
+        picture = attempt("making a picture with masks", self._picture, trainer, batch | outputs)
         if picture is not None:
-            target = trainer.datamodule.target_names[dataloader_idx]  # type: ignore[attr-defined]
+            target = trainer.datamodule.test_stages[dataloader_idx]  # type: ignore[attr-defined]
             self._pictures.setdefault(f"panels/{target}", []).append(picture)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -70,25 +70,25 @@ class WandbMedia(Callback):
             run.log({name: pictures, "trainer/global_step": trainer.global_step})
         self._pictures = {}
 
-    def _picture(self, trainer: Trainer, outputs: Any, batch: dict[str, Any]) -> Any:
+    def _picture(self, trainer: Trainer, shown: dict[str, Any]) -> Any:
         """The first image of a batch with its masks."""
-        masks = {"ground truth": batch["label"], "prediction": outputs["prediction"]}
+        masks = {"ground truth": shown["label"], "prediction": shown["prediction"]}
         return masked_picture(
-            denormalize(batch["image"][0]), {name: mask[0].cpu().numpy() for name, mask in masks.items()},
-            trainer.datamodule.label_space, str(batch["name"][0]), self.max_side,  # type: ignore[attr-defined]
+            denormalize(shown["image"][0]), {name: mask[0].cpu().numpy() for name, mask in masks.items()},
+            trainer.datamodule.outputs, str(shown["name"][0]), self.max_side,  # type: ignore[attr-defined]
         )  # fmt: skip
 
     def _log_memory(self, trainer: Trainer, module: LightningModule) -> None:
         """Log the heat map, once for an iteration."""
         run, memory = wandb_run(trainer), getattr(getattr(module, "network", None), "memory", None)
-        if run is None or memory is None or self._memory_step == trainer.global_step:
+        if run is None or memory is None or not memory.initialised or self._memory_step == trainer.global_step:
             return
         import wandb
 
         self._memory_step = trainer.global_step
         pairs = similarity(memory.items.detach().float().cpu().numpy())
         title = f"cosine similarity of the memory items, step {trainer.global_step}"
-        picture = heat_map(pairs, trainer.datamodule.label_space.names, title)  # type: ignore[attr-defined]
+        picture = heat_map(pairs, trainer.datamodule.outputs.names, title)  # type: ignore[attr-defined]
         if not np.isnan(mean := float(mean_similarity(pairs))):
             run.log({"memory/mean_similarity": mean, "trainer/global_step": trainer.global_step})
         run.log({"memory/similarity": wandb.Image(picture, caption=title), "trainer/global_step": trainer.global_step})

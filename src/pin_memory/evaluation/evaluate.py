@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from pin_memory.callbacks import PredictionPanels, TrainingProgress
-from pin_memory.domains import MultiSourceDataModule
+from pin_memory.domains import EpisodeDataModule, MultiSourceDataModule
 from pin_memory.evaluation.compare import compare, show_comparison
 from pin_memory.evaluation.compared_runs import Run, read_run, read_runs
 from pin_memory.evaluation.targets import evaluate_targets, floor_scores, use_views, write_evaluation
@@ -117,7 +117,12 @@ def _load(cfg: DictConfig, task: _Task, baseline: Run | None) -> _Loaded:
     if cfg.get("protocol") is not None:
         method.protocol = instantiate(cfg.protocol)
     data = checkpoints.rebuild_data(checkpoint, cfg.paths.data or None, plain(cfg))
-    checkpoints.check_same_classes(checkpoint.label_space.names, data.label_space.names, task.path)
+    if isinstance(data, EpisodeDataModule):
+        if cfg.floors:
+            raise ConfigurationError("floors=true: few-shot segmentation has no floors. Leave it out.")
+        method.network.set_classes(len(data.outputs))
+    else:
+        checkpoints.check_same_classes(checkpoint.label_space.names, data.outputs.names, task.path)
     requested = [cfg.targets] if isinstance(cfg.targets, str) else list(cfg.targets or data.target_names)
     if unknown := set(requested) - set(data.target_names):
         raise ConfigurationError(f"targets={cfg.targets}: the run has no {', '.join(unknown)}, only {', '.join(data.target_names)}.")

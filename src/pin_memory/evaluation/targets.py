@@ -10,14 +10,15 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from pin_memory.domains import DomainDataModule, MultiSourceDataModule
+from pin_memory.domains import DomainDataModule, EpisodeDataModule, MultiSourceDataModule
 from pin_memory.domains.loading.views import find_view
 from pin_memory.domains.readers.splits import evenly_spaced
+from pin_memory.evaluation.episodes import episode_targets, spread_of
 from pin_memory.evaluation.report import try_report
 from pin_memory.inference import WHOLE, Protocol
 from pin_memory.inference.protocols import recorded_name
 from pin_memory.loggers import log_targets
-from pin_memory.methods import Method
+from pin_memory.methods import MetaSegNet, Method
 from pin_memory.methods.batches import evaluation_mode
 from pin_memory.metrics import DomainConfusion, LabelPrior, class_iou
 from pin_memory.networks import MemorySegmenter
@@ -34,10 +35,12 @@ def evaluate_targets(method: Method, data: MultiSourceDataModule, trainer: Train
     """Test a method on every target by its protocol, and write the pixel counts; `about` are further fields of the results."""
     use_views(data, method.protocol)
     trainer.test(method, datamodule=data, verbose=False)
-    confusions = {name: confusion.compute().cpu() for name, confusion in method.confusions.items()}
-    if trainer.is_global_zero:
-        write_confusions(Path(trainer.default_root_dir) / CONFUSIONS, confusions)
-    targets = {name: _scores_of(data, name, counts) for name, counts in confusions.items()}
+    if isinstance(method, MetaSegNet):
+        assert isinstance(data, EpisodeDataModule)  # checked before training
+        targets = episode_targets(method, data)
+        about["spread"] = spread_of(targets)
+    else:
+        targets = _domain_targets(method, data, trainer)
     return Results(
         method=method.name,
         network=choices.get("network", type(method.network).__name__),
@@ -52,6 +55,14 @@ def evaluate_targets(method: Method, data: MultiSourceDataModule, trainer: Train
         revision=revision(),
         **about,
     )
+
+
+def _domain_targets(method: Method, data: MultiSourceDataModule, trainer: Trainer) -> dict[str, TargetScores]:
+    """The scores of the targets of the newest test, whose pixel counts are written."""
+    confusions = {name: confusion.compute().cpu() for name, confusion in method.confusions.items()}
+    if trainer.is_global_zero:
+        write_confusions(Path(trainer.default_root_dir) / CONFUSIONS, confusions)
+    return {name: _scores_of(data, name, counts) for name, counts in confusions.items()}
 
 
 def use_views(data: MultiSourceDataModule, protocol: Protocol) -> None:

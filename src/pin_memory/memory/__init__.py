@@ -2,6 +2,7 @@
 
 from pin_memory.memory.base import Memory, Reading
 from pin_memory.memory.categorical import CategoricalMemory, MemoryUpdate
+from pin_memory.memory.classifier import Classifier, LinearMemory, PrototypeMemory
 from pin_memory.memory.linear import RidgeMemory
 
-__all__ = ["CategoricalMemory", "Memory", "MemoryUpdate", "Reading", "RidgeMemory"]
+__all__ = ["CategoricalMemory", "Classifier", "LinearMemory", "Memory", "MemoryUpdate", "PrototypeMemory", "Reading", "RidgeMemory"]

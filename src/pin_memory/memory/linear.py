@@ -1,20 +1,21 @@
 """A memory whose items are a linear classifier, solved in closed form from the features that are written (MetaSegNet, AAAI 2020)."""
 
 import math
-from typing import ClassVar, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
 from pin_memory.memory import operations, ridge
-from pin_memory.memory.base import Memory, Reading
+from pin_memory.memory.base import Reading
+from pin_memory.memory.classifier import Classifier, balancing_weights
 from pin_memory.utils.distributed import sum_over_ranks
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.validation import Positive, validated
 
 
 @validated("network.memory")
-class RidgeMemory(Memory):
+class RidgeMemory(Classifier):
     """The ridge memory: a write is a ridge regression, a read the scores `α (W x + b) + β`.
 
     The item of a class is its row of W with its b, `(K, C + 1)`. λ, α and β are parameters: they are learned with the features, shared by
@@ -30,6 +31,8 @@ class RidgeMemory(Memory):
         bias: "none", "penalised" or "free", as in `ridge.solve`.
         mean_scaled: λ weighs against the mean over the labelled pixels rather than their sum.
         double: Sum and solve in float64, for small λ; float32 at least otherwise.
+        balanced: In a fit, all classes count the same, however many pixels they have: a regression on one-hot targets gives a class of
+            few pixels scores near 0. Not in a write, which adds moments up.
 
     Attributes:
         pivot_ratio: Of the newest write or solution: largest pivot over smallest; 1 is best conditioned.
@@ -37,8 +40,6 @@ class RidgeMemory(Memory):
     Raises:
         ConfigurationError: There is no such bias, or a setting is out of its range.
     """
-
-    measure: ClassVar[str] = "score"
 
     def __init__(
         self,
@@ -50,16 +51,15 @@ class RidgeMemory(Memory):
         bias: str = "penalised",
         mean_scaled: bool = True,
         double: bool = False,
+        balanced: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(num_classes, channels, channels + 1)
         if bias not in get_args(ridge.Bias):
             raise ConfigurationError(f"network.memory.bias={bias}: expected one of {', '.join(get_args(ridge.Bias))}.")
-        self.num_classes, self.channels, self.outputs = num_classes, channels, num_classes
         self.bias: ridge.Bias = bias  # type: ignore[assignment]
-        self.mean_scaled, self.in_double = mean_scaled, double
+        self.mean_scaled, self.in_double, self.balanced = mean_scaled, double, balanced
         self.log_lambda = nn.Parameter(torch.tensor(math.log(regularisation)))
         self.scale, self.shift = nn.Parameter(torch.tensor(scale)), nn.Parameter(torch.tensor(shift))
-        self.register_buffer("items", torch.zeros(num_classes, channels + 1))
         self.pivot_ratio = torch.ones(())
 
     @property
@@ -92,15 +92,25 @@ class RidgeMemory(Memory):
         """
         return self.solve(self.moments(features, labels))
 
-    def moments(self, features: Tensor, labels: Tensor) -> ridge.Moments:
+    def fit(self, features: Tensor, labels: Tensor) -> Tensor:
+        """As `write`, for labelled features of this rank alone; all classes count the same if that is set."""
+        weights = None
+        if self.balanced:
+            known = labels[(labels >= 0) & (labels < self.num_classes)]
+            weights = balancing_weights(known.bincount(minlength=self.num_classes).to(operations.at_least_float32(features).dtype))
+        return self._solved(self.moments(features, labels, weights))
+
+    def moments(self, features: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> ridge.Moments:
         """What a solution needs of some images of this rank; the sum of several is that of all their images."""
         with torch.autocast(features.device.type, enabled=False):
             features = features.double() if self.in_double else operations.at_least_float32(features)
-            return ridge.moments(features, labels, self.num_classes)
+            return ridge.moments(features, labels, self.num_classes, class_weights)
 
     def solve(self, found: ridge.Moments) -> Tensor:
         """The items `(K, C + 1)` of the moments of all ranks."""
+        return self._solved(ridge.Moments(*sum_over_ranks(found)))
+
+    def _solved(self, found: ridge.Moments) -> Tensor:
         with torch.autocast(found.gram.device.type, enabled=False):
-            found = ridge.Moments(*sum_over_ranks(found))
             weights, bias, self.pivot_ratio = ridge.solve(found, self.log_lambda.exp(), self.bias, self.mean_scaled)
             return torch.cat([weights, bias[None]]).T.to(self.items.dtype)

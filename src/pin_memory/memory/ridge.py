@@ -47,10 +47,15 @@ class Solution(NamedTuple):
     pivot_ratio: Tensor
 
 
-def moments(features: Tensor, labels: Tensor, num_classes: int) -> Moments:
-    """The moments of features `(B, D, h, w)` whose cells count as often as labels `(B, H, W)` in 0..K-1 have pixels in them."""
+def moments(features: Tensor, labels: Tensor, num_classes: int, class_weights: Tensor | None = None) -> Moments:
+    """The moments of features `(B, D, h, w)` whose cells count as often as labels `(B, H, W)` in 0..K-1 have pixels in them.
+
+    With `class_weights` `(K,)`, a pixel of a class counts by its weight.
+    """
     counts = pixel_counts(labels, (features.shape[2], features.shape[3]), num_classes, features.dtype)[:, :num_classes]
     y = counts.permute(0, 2, 3, 1).reshape(-1, num_classes)  # (n, K)
+    if class_weights is not None:
+        y = y * class_weights
     x = features.permute(0, 2, 3, 1).reshape(-1, features.shape[1])  # (n, D)
     weighted = x * y.sum(dim=1, keepdim=True)
     return Moments(x.T @ weighted, x.T @ y, weighted.sum(dim=0), y.sum(dim=0))

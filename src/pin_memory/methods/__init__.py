@@ -4,6 +4,7 @@ from pin_memory.methods.base import Method
 from pin_memory.methods.batches import DomainSplit
 from pin_memory.methods.erm import ERM
 from pin_memory.methods.erm_memory import ERMMemory
+from pin_memory.methods.few_shot import MetaSegNet
 from pin_memory.methods.ibn_net import IBNNet
 from pin_memory.methods.isw import ISW
 from pin_memory.methods.meta_seg_net import MetaSegNetDG
@@ -21,6 +22,7 @@ __all__ = [
     "ExponentialDecay",
     "IBNNet",
     "InstanceSelectiveWhitening",
+    "MetaSegNet",
     "MetaSegNetDG",
     "Method",
     "PinTheMemory",

@@ -7,10 +7,10 @@ import torch
 from pydantic import Field, SkipValidation
 from torch import Tensor, nn
 
-from pin_memory.memory import CategoricalMemory, Memory, Reading
+from pin_memory.memory import CategoricalMemory, Classifier, Memory, Reading
 from pin_memory.memory.operations import at_least_float32
 from pin_memory.networks.freezing import Backbone
-from pin_memory.networks.heads import ASPP, AuxiliaryHead, Decoder, resize
+from pin_memory.networks.heads import ASPP, AuxiliaryHead, Decoder, ScoreDecoder, resize
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.user import settle_user
 from pin_memory.utils.validation import Count, Share, validated
@@ -138,6 +138,22 @@ class MemorySegmenter(nn.Module):
     def auxiliary(self, encoding: Encoding) -> Tensor:
         """Logits of the auxiliary head at its own resolution `(B, K, h3, w3)`, in float32 at least."""
         return at_least_float32(self._part("auxiliary_head")(encoding.auxiliary))
+
+    def set_classes(self, num_classes: int) -> None:
+        """Have another number of classes, where nothing is learned of each; a memory's items are forgotten.
+
+        Raises:
+            ConfigurationError: The network has parts that are made for its classes.
+        """
+        scores_alone = isinstance(self.memory, Classifier) and isinstance(self.decoder, ScoreDecoder)
+        if not scores_alone or self.auxiliary_head is not None:
+            raise ConfigurationError(
+                "The classes of episodes change, so the network must end in a head that is fitted to the support, and learn nothing of a"
+                " class: set method=meta_seg_net head=ridge (or prototype, linear), which take decoder and auxiliary head away."
+            )
+        assert isinstance(self.memory, Classifier)
+        self.memory.resize(num_classes)
+        self.num_classes = num_classes
 
     @property
     def compiled(self) -> bool:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pin_memory.callbacks.run_record import RECORD
-from pin_memory.domains import MultiSourceDataModule
+from pin_memory.domains import EpisodeDataModule, MultiSourceDataModule
 from pin_memory.domains.loading.compatibility import require_unseen_here
 from pin_memory.methods import Method
 from pin_memory.runs import build
@@ -34,7 +34,7 @@ def run_record(cfg: DictConfig, choices: dict[str, str], run: Path, data: MultiS
     kept = [str(key) for key in cfg if key not in _NOT_RECORDED]
     config = plain(OmegaConf.masked_copy(cfg, kept))
     config["paths"] = {"data": str(Path(cfg.paths.data).resolve()), "output": str(cfg.paths.output), "run": str(run)}
-    space = {"names": list(data.label_space.names), "palette": data.label_space.palette.tolist()}
+    space = {"names": list(data.outputs.names), "palette": data.outputs.palette.tolist()}
     return {"config": config, "choices": choices, "sources": data.source_names, "label_space": space}
 
 
@@ -122,7 +122,8 @@ def rebuild_data(
 ) -> MultiSourceDataModule:
     """The data of a checkpoint's run; with a `folder` they lie there, and no stand-ins are drawn into what is the user's.
 
-    `further` are a command's own settings, as plain containers: what they have in `data.targets` are targets that the run does not know,
+    `further` are a command's own settings, as plain containers: what they have in `episodes` replaces settings of a few-shot run's
+    episodes; what they have in `data.targets` are targets that the run does not know,
     with its loading, view and classes; the constructor refuses those that do not fit to it.
     """
     cfg = checkpoint.cfg.copy()
@@ -136,6 +137,7 @@ def rebuild_data(
     for key, value in (further or {}).items() if added else ():  # what the user's own YAML files refer to
         if key not in cfg:
             cfg[key] = value
+    _set_episodes(cfg, {key: value for key, value in ((further or {}).get("episodes") or {}).items() if value is not None})
     data = build.build_data(cfg)
     data.added = tuple(added)
     for name in added:
@@ -143,6 +145,14 @@ def rebuild_data(
     if folder is not None:
         data.stand_in = None
     return data
+
+
+def _set_episodes(cfg: DictConfig, options: Mapping[str, Any]) -> None:
+    """Give the data of a few-shot run, in place, other episodes; refused for other runs."""
+    if options and str(cfg.data.get("_target_")).rpartition(".")[2] != EpisodeDataModule.__name__:
+        raise ConfigurationError(f"episodes.{next(iter(options))}: this is no few-shot run. Leave it out.")
+    for key, value in options.items():
+        OmegaConf.update(cfg, f"data.{key}", value, force_add=True)
 
 
 @contextmanager

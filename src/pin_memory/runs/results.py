@@ -17,8 +17,9 @@ RESULTS = "results.json"
 """Scores of an evaluated run, in its folder."""
 CONFUSIONS = "confusions.npz"
 """An int64 array `(K, K)` per target, rows are the ground truth; in the run folder."""
-CONDITIONS = ("view", "image_scale", "label_scale", "layout", "images", "classes")
+CONDITIONS = ("view", "image_scale", "label_scale", "layout", "images", "classes", "episodes")
 """What two scores on a target must share, besides the protocol, to be of the same pixels and classes."""
+_EPISODE_MEANS = {"miou_with_background": "mIoU with background", "fb_iou": "FB-IoU", "miou_panet": "mIoU, PANet's rule"}
 
 Scores = dict[str, float | None]
 """Fractions, or differences of fractions, by name; None where there is no ground truth."""
@@ -91,6 +92,7 @@ class Results(BaseModel):
     images_seen: int | None = None  # images that the checkpoint was trained on
     targets: dict[str, TargetScores]
     mean_miou: float | None = None  # unweighted mean of the targets' mIoU
+    spread: Scores | None = None  # of a few-shot test: standard deviation of each mean over the seeds
     revision: str | None = None  # of the code
     experiment: str | None = None  # its name, of an evaluation
     label: str | None = None  # name of the checkpoint among several, of an evaluation
@@ -164,13 +166,13 @@ def title(target: str, conditions: Mapping[str, Any]) -> str:
 
 
 def kinds(scores: Iterable[Iterable[str]]) -> list[str]:
-    """Names of the means among the keys of targets' scores: miou, miou16, miou13."""
-    return list(dict.fromkeys(key for target in scores for key in target if key.startswith("miou")))
+    """Names of the means among the keys of targets' scores: miou, miou16, miou13, and those of episodes."""
+    return list(dict.fromkeys(key for target in scores for key in target if key.startswith(("miou", "fb_iou"))))
 
 
 def kind_label(kind: str) -> str:
     """What tables call a mean: `miou16` is mIoU16."""
-    return f"mIoU{kind.removeprefix('miou')}"
+    return _EPISODE_MEANS.get(kind) or f"mIoU{kind.removeprefix('miou')}"
 
 
 def known_mean(values: Iterable[float | None]) -> float | None:

@@ -53,6 +53,10 @@ def _caption(results: Results) -> list[str]:
     views = {name: target.conditions.get("view", "native") for name, target in results.targets.items()}
     if others := [f"{name} {view}" for name, view in views.items() if view != "native"]:
         lines.append(f"evaluation view: {', '.join(others)}")
+    if results.spread:
+        means = {kind: (results.mean(kind), spread) for kind, spread in results.spread.items() if spread is not None}
+        shown = ", ".join(f"{kind_label(kind)} {Score(mean).shown()} ± {Score(spread).shown()}" for kind, (mean, spread) in means.items())
+        lines.append(f"over {len(results.targets)} seeds, mean ± standard deviation in %: {shown}")
     if results.gain:
         lines.append(f"gain over  {baseline_name(results)}")
     return [*lines, STAND_IN_NOTE] if results.stand_in else lines

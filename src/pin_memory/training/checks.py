@@ -10,8 +10,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pydantic import Field
 
-from pin_memory.domains import MultiSourceDataModule
-from pin_memory.methods import Method
+from pin_memory.domains import EpisodeDataModule, MultiSourceDataModule
+from pin_memory.methods import MetaSegNet, Method
 from pin_memory.methods.base import PRECISIONS, refuse_clipping
 from pin_memory.utils.devices import computes_bfloat16
 from pin_memory.utils.errors import ConfigurationError
@@ -77,6 +77,16 @@ def slow_precision(trainer: DictConfig) -> str | None:
         "trainer.precision=bf16-mixed: this processor has no bfloat16 arithmetic (AVX512_BF16 or AMX) and emulates it; an iteration takes"
         " about twelve times as long as with trainer.precision=32-true."
     )
+
+
+def check_kind(data: MultiSourceDataModule, method: Method, floors: bool) -> None:
+    """Refuse episodes for a method that has no use for them, what is no episodes for the one that has, and floors of episodes."""
+    episodes = isinstance(data, EpisodeDataModule)
+    if episodes != isinstance(method, MetaSegNet):
+        found = "data=episodes" if episodes else f"{type(data).__name__}, which gives no episodes"
+        raise ConfigurationError(f"method={method.name} with {found}: data=episodes and method=meta_seg_net go with each other alone.")
+    if episodes and floors:
+        raise ConfigurationError("floors=true: few-shot segmentation has no floors. Leave it out, and compare with head=prototype.")
 
 
 def check_crops(data: MultiSourceDataModule, method: Method) -> None:

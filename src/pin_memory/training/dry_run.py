@@ -15,7 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from omegaconf import DictConfig, OmegaConf
 
 from pin_memory.callbacks.progress import describe_seconds
-from pin_memory.domains import MultiSourceDataModule
+from pin_memory.domains import EpisodeDataModule, MultiSourceDataModule
 from pin_memory.methods import Method
 from pin_memory.methods.memory_learning import MemoryLearning
 from pin_memory.training.checks import slow_precision
@@ -93,9 +93,7 @@ def plan_of(
     return {
         "name": cfg.name,
         "sources": {name: len(domain.dataset("train")) for name, domain in data.sources.items()},
-        "validated": {name: len(data.sources[name].evaluated("val", 1)) for name in data.validation_names},
-        "targets": {name: len(domain.evaluated("test", 1)) for name, domain in data.targets.items()} if cfg.test else {},
-        "batch_sizes": {name: domain.loading.batch_size for name, domain in data.sources.items()},
+        **(_episodes_of(data, cfg.test) if isinstance(data, EpisodeDataModule) else _images_of(data, cfg.test)),
         "method": method.name,
         "network": choices.get("network", ""),
         "precision": cfg.trainer.precision,
@@ -113,10 +111,35 @@ def plan_of(
     }
 
 
+def _images_of(data: MultiSourceDataModule, tested: bool) -> dict[str, Any]:
+    """What is evaluated, and the batch of each source."""
+    return {
+        "validated": {name: len(data.sources[name].evaluated("val", 1)) for name in data.validation_names},
+        "targets": {name: len(domain.evaluated("test", 1)) for name, domain in data.targets.items()} if tested else {},
+        "batch_sizes": {name: domain.loading.batch_size for name, domain in data.sources.items()},
+        "unit": "images",
+    }
+
+
+def _episodes_of(data: EpisodeDataModule, tested: bool) -> dict[str, Any]:
+    """As `_images_of`, of episodes."""
+    settings = data.settings
+    return {
+        "validated": {"validation": settings.val_episodes},
+        "targets": dict.fromkeys(data.test_stages, settings.episodes) if tested else {},
+        "batch_sizes": {"episodes": data.loading.batch_size},
+        "unit": "episodes",
+        "episode": f"{settings.way}-way {settings.shot}-shot, fold {settings.fold}, protocol {settings.protocol}",
+    }
+
+
 def as_text(plan: Mapping[str, Any]) -> str:
     """A plan for the terminal."""
     sizes, images = plan["batch_sizes"], sum(plan["batch_sizes"].values()) * plan["devices"]
     equal = f"{next(iter(sizes.values()))} images of each of {len(sizes)} sources"
+    unit = plan.get("unit", "images")
+    if unit == "episodes":
+        equal = f"{next(iter(sizes.values()))} episodes ({plan['episode']})"
     batch = equal if len(set(sizes.values())) == 1 else f"{_counts(sizes)} images"
     place = "on the GPU" if plan["device"].startswith("cuda") else "resident"
     peak = "not measured on this system"
@@ -129,14 +152,14 @@ def as_text(plan: Mapping[str, Any]) -> str:
         duration = f"about {describe_seconds(plan['seconds'])} of iterations; the memory's initialisation, validation and test add to that"
     rows = {
         "sources": f"{_counts(plan['sources'])} training images",
-        "targets": f"{_counts(plan['targets'])} test images" if plan["targets"] else "not tested (test=false)",
-        "batch": f"{batch} on {plan['devices']} device(s): {images} images an iteration",
+        "targets": f"{_counts(plan['targets'])} test {unit}" if plan["targets"] else "not tested (test=false)",
+        "batch": f"{batch} on {plan['devices']} device(s): {images} {unit} an iteration",
         "method": f"{plan['method']}, {plan['network']}, {plan['precision']}, {plan['device']}",
         "parameters": f"{plan['parameters']:,} ({plan['trained']:,} trained)",
         "losses": ", ".join(f"{name.removeprefix('loss/')} {value:.3g}" for name, value in plan["losses"].items()),
         "memory": peak,
         "iterations": ("until it is stopped (trainer.max_steps=-1)" if plan["iterations"] is None else str(plan["iterations"])) + done,
-        "validation": f"{validations}{_counts(plan['validated'])} images" if plan["validations"] != 0 else "none before the end",
+        "validation": f"{validations}{_counts(plan['validated'])} {unit}" if plan["validations"] != 0 else "none before the end",
         "iteration": f"{plan['iteration_seconds']:.2f} s with the loading of its images",
         "duration": duration,
         "folder": plan["run"],

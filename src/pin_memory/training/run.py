@@ -17,7 +17,7 @@ from pin_memory.loggers import finish_wandb
 from pin_memory.methods import Method
 from pin_memory.runs import build, checkpoints
 from pin_memory.runs.results import RESULTS
-from pin_memory.training.checks import check_crops, check_settings
+from pin_memory.training.checks import check_crops, check_kind, check_settings
 from pin_memory.training.dry_run import dry_run
 from pin_memory.training.resume.folder import check_resumption, find_resumption, finished_results, run_folder
 from pin_memory.training.trainer import build_trainer
@@ -95,6 +95,7 @@ def _callbacks(cfg: DictConfig, choices: dict[str, str], data: MultiSourceDataMo
 
 def _checked_method(cfg: DictConfig, data: MultiSourceDataModule, trainer: Trainer, shape: Method) -> Method:
     """A method that fits the data and the Trainer; `shape`, without weights, is refused in a second, before weights are downloaded."""
+    check_kind(data, shape, cfg.floors)
     _check_method(shape, data, trainer)
     method = build.build_method(cfg)
     _check_method(method, data, trainer)
@@ -106,7 +107,7 @@ def _checked_method(cfg: DictConfig, data: MultiSourceDataModule, trainer: Train
 def _check_method(method: Method, data: MultiSourceDataModule, trainer: Trainer) -> None:
     """Refuse a method that does not fit the data or the Trainer."""
     method.check_sources({name: source.loading.batch_size for name, source in data.sources.items()})
-    method.check_classes(data.label_space.names)
+    method.check_classes(data.outputs.names)
     method.check_trainer(trainer)
     check_crops(data, method)
     method.configure_optimizers()  # which check their settings

@@ -1,5 +1,6 @@
 """Episodes of real files through the data module: labels, sides, crops, workers, ranks and resumption."""
 
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,16 @@ def test_crops_show_the_class(site: Path) -> None:
             assert (label == place + 1).sum() > 0
     other = module(site, TrainTransform((12, 8), (1.0, 1.0), 0.5), size=None, min_pixels=64, shot=2).episodes("train")
     assert torch.equal(episodes[4]["support"]["image"], other[4]["support"]["image"])
+
+
+def test_whole_images_in_place_of_crops_have_the_crops_size(site: Path) -> None:
+    """Most crops show nothing of a class, so whole images take their place; the size of a test is another matter."""
+    data = module(site, TrainTransform(8, (2.0, 2.0), 0.0), min_pixels=10, size=[HEIGHT, WIDTH])
+    data.settings = replace(data.settings, min_pixels=64)
+    episodes = data.episodes("train")
+    shapes = {tuple(episodes[number]["support"]["image"].shape[-2:]) for number in range(20)}
+    assert shapes == {(8, 8)}
+    assert data.episodes("val")[0]["query"]["image"].shape[-2:] == (HEIGHT, WIDTH)
 
 
 def test_classes_held_out_for_validation(site: Path) -> None:

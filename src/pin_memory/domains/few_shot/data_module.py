@@ -25,6 +25,7 @@ from pin_memory.domains.loading.transforms import TrainTransform
 from pin_memory.domains.readers.base import Domain
 from pin_memory.utils.distributed import items_of_rank, rank, world_size
 from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.labels import BACKGROUND, LabelSpace, bit_palette
 
 Side = Literal["train", "val", "test"]
 """What episodes are drawn for."""
@@ -92,6 +93,8 @@ class EpisodeDataModule(MultiSourceDataModule):
         held_out = {self.train_names[place] for place in order[: self.settings.val_classes]}
         self.val_names = tuple(name for name in self.train_names if not held_out or name in held_out)
         self.train_names = tuple(name for name in self.train_names if name not in held_out)
+        names = (BACKGROUND, *(f"class {place + 1}" for place in range(self.settings.way)))
+        self.outputs = LabelSpace(names, bit_palette(len(names)))
         self._shown: dict[str, np.ndarray] = {}  # by side
         self._reported: set[str] = set()  # sides whose classes that are left out have been named
 
@@ -110,19 +113,27 @@ class EpisodeDataModule(MultiSourceDataModule):
         """The train ids of the fold's classes."""
         return self._ids(self.test_names)
 
+    @property
+    def val_ids(self) -> list[int]:
+        """The train ids of the classes that validation episodes may be of."""
+        return self._ids(self.val_names)
+
     def _ids(self, names: Sequence[str]) -> list[int]:
         return [self.label_space.names.index(name) for name in names]
 
     @cached_property
+    def crop(self) -> tuple[int, int] | None:
+        """Height and width of training crops; None where the augmentations do not say."""
+        augmentations = (domain.augmentation for domain in self.sources.values())
+        return next((own.crop_size for own in augmentations if isinstance(own, TrainTransform)), None)
+
+    @cached_property
     def size(self) -> tuple[int, int]:
-        """Height and width of whole images."""
-        asked = self.settings.size
-        if asked is not None:
-            return (asked, asked) if isinstance(asked, int) else (asked[0], asked[1])
-        crops = [domain.augmentation.crop_size for domain in self.sources.values() if isinstance(domain.augmentation, TrainTransform)]
-        if not crops:
+        """Height and width of whole images in validation and test."""
+        asked = self.settings.size or self.crop
+        if asked is None:
             raise ConfigurationError("data.size: set it, as the domains' augmentations do not say how large their crops are.")
-        return crops[0]
+        return (asked, asked) if isinstance(asked, int) else (asked[0], asked[1])
 
     def opened(self, side: Side) -> list[Domain]:
         """The splits that the episodes of a side are drawn from, opened; a DataError where one is missing."""
@@ -151,7 +162,8 @@ class EpisodeDataModule(MultiSourceDataModule):
             self.loading.seed if seed is None else seed, side, in_turn, self.label_space.names,
         )  # fmt: skip
         augmentations = [domain.augmentation for domain in self.sources.values()] if side == "train" else None
-        return Episodes(domains, sampler, self.size, rules.support_labels, hidden, augmentations, self.settings.shown_from)
+        size = self.size if augmentations is None else self.crop or self.size
+        return Episodes(domains, sampler, size, rules.support_labels, hidden, augmentations, self.settings.shown_from)
 
     def hidden_names(self, side: Side) -> tuple[str, ...]:
         """The classes that a side must not learn of: those of the fold, and for training those held out for validation."""

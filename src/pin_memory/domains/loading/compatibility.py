@@ -1,7 +1,7 @@
 """What domains have to fulfil together: classes, crops, targets that training does not see; and one report for all that is missing."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -130,3 +130,19 @@ def report(problems: dict[str, DataError]) -> str:
         parts.append("Where the data sets lie is set by paths.data=DIR (each has its own folder there).")
         parts.append(DEMO)
     return "\n\n".join(parts)
+
+
+def domain_named(target: str | float, domains: Iterable[str]) -> str:
+    """The name of one of the domains; a number stands for the name that a command line reads as it (0016E5)."""
+    known = list(domains)
+    found = target if isinstance(target, str) else next((name for name in known if _number(name) == target), str(target))
+    if found not in known:
+        raise ConfigurationError(f"The target {found!r} is none of the domains; choose one of {', '.join(known)}.")
+    return found
+
+
+def _number(name: str) -> float | None:
+    try:
+        return float(name)
+    except ValueError:
+        return None

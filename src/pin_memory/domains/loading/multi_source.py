@@ -79,6 +79,7 @@ class MultiSourceDataModule(LightningDataModule):
         compatibility.require_one_crop(self.sources)
         self.validation_names = [validate] if isinstance(validate, str) else list(self.sources if validate is None else validate)
         compatibility.require_sources("validate", self.validation_names, self.sources)
+        self.outputs = self.label_space  # what the network's classes stand for
         self.added: tuple[str, ...] = ()  # targets that the run of a checkpoint does not know
 
     @classmethod
@@ -104,10 +105,7 @@ class MultiSourceDataModule(LightningDataModule):
         """
         domains = dict(domains or {}) | dict(sources or {})
         compatibility.require_data_sets(domains, "domains")
-        if not isinstance(target, str):
-            target = next((name for name in domains if _number(name) == target), str(target))
-        if target not in domains:
-            raise ConfigurationError(f"The target {target!r} is none of the domains; choose one of {', '.join(domains)}.")
+        target = compatibility.domain_named(target, domains)
         held_out = domains.pop(target)
         held_out.evaluate_whole()
         return cls(domains, {target: held_out, **(targets or {})}, **options)
@@ -121,6 +119,11 @@ class MultiSourceDataModule(LightningDataModule):
     def target_names(self) -> list[str]:
         """The names of the target domains, in order."""
         return list(self.targets)
+
+    @property
+    def test_stages(self) -> list[str]:
+        """The names of the test loaders, in order."""
+        return self.target_names
 
     @property
     def label_space(self) -> LabelSpace:
@@ -240,11 +243,3 @@ class MultiSourceDataModule(LightningDataModule):
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Normalise images on the device, where they have come as bytes."""
         return normalized(batch, self.trainer)
-
-
-def _number(name: str) -> float | None:
-    """The number that a command line makes of a name such as 0016E5."""
-    try:
-        return float(name)
-    except ValueError:
-        return None

@@ -93,7 +93,7 @@ def check_resumption(cfg: DictConfig, start: Resumption, method: Method, data: M
         raise ConfigurationError(
             f"resume={path}: a converted checkpoint holds no state of training; it can be evaluated and used for predictions."
         )
-    checkpoints.check_same_classes(earlier.label_space.names, data.label_space.names, path)
+    checkpoints.check_same_classes(earlier.label_space.names, data.outputs.names, path)
     untrained = {name: value.clone() for name, value in method.state_dict().items()}  # what is scored as a floor
     checkpoints.load_weights(method, earlier.state, path)
     method.load_state_dict(untrained)
