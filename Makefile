@@ -7,15 +7,19 @@ STAMP := $(VENV)/.installed
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=20
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-slow lint bench
+.PHONY: help setup demo compare-demo test test-all test-slow lint bench
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv and install the package with the tested versions
 
 demo: $(STAMP) ## train and test on drawn stand-ins; a few minutes, no download of data
 	$(BIN)/python -m pin_memory.train experiment=demo $(ARGS)
+
+compare-demo: $(STAMP) ## train the demo with pin_the_memory and with erm, and print both with the gain; twice as long
+	$(BIN)/python -m pin_memory.train -m experiment=demo sweep=methods $(ARGS)
+	$(BIN)/python -m pin_memory.compare runs=runs/demo/sweeps/methods baseline=erm
 
 test: $(STAMP) ## run the quick tests, a few minutes (ARGS="-k memory" chooses some)
 	$(PYTEST) -m "not slow and not reliability" $(ARGS)

@@ -11,6 +11,7 @@ from PIL import Image
 from pin_memory.callbacks import PredictionPanels
 from pin_memory.callbacks.panels import write_tiles
 from pin_memory.utils.labels import CITYSCAPES, IGNORE
+from pin_memory.utils.pictures import overview, overview_row
 from tests.helpers.fakes import TinyDomains, TinyMethod, tiny_trainer
 
 
@@ -24,12 +25,30 @@ def test_evenly_spaced_pictures_of_every_target(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "panels").iterdir()) == sorted(names)
     with Image.open(panels.paths[0]) as picture:
         assert picture.width > 800
+    assert panels.overview == tmp_path / "overview.jpg"
+    with Image.open(panels.overview) as picture:
+        assert 1200 < picture.width < 2000  # three tiles in two columns
+        assert picture.height > 3 * 150  # three rows of two
+
+
+def test_the_overview_shows_each_prediction_next_to_its_ground_truth() -> None:
+    truth, prediction = np.full((40, 60), 10), np.full((40, 60), 13)
+    truth[:10] = IGNORE
+    row = overview_row(np.full((40, 60, 3), 77, np.uint8), truth, prediction, "a: b")
+    height, width = row.shape[:2]
+    assert width == 3 * 300 + 2 * 2
+    middles = [row[height * 3 // 4, column] for column in (150, 452, 754)]
+    assert [tuple(colour) for colour in middles] == [(77, 77, 77), tuple(CITYSCAPES.palette[10]), tuple(CITYSCAPES.palette[13])]
+    body = overview([row, row, row], [10, 13])
+    assert body.shape[1] > 2 * width
+    assert np.array_equal(body[40 : 40 + height, 8 : 8 + width], row)  # below the margin and the head
 
 
 def test_none_asked_for_none_drawn(tmp_path: Path) -> None:
     panels = PredictionPanels(tmp_path / "panels", per_target=0)
     tiny_trainer(tmp_path, [panels]).test(TinyMethod(), TinyDomains(), verbose=False)
     assert panels.paths == []
+    assert panels.overview is None
     assert not (tmp_path / "panels").exists()
 
 

@@ -12,17 +12,19 @@ from pin_memory.utils.errors import OutputError
 from pin_memory.utils.files import file_name, report_write_errors, write_text
 from pin_memory.utils.images import denormalize
 from pin_memory.utils.labels import LabelSpace
-from pin_memory.utils.pictures import palette, panel, resize, size_within, write_image, wrong_share
+from pin_memory.utils.pictures import overview, overview_row, palette, panel, resize, size_within, write_image, wrong_share
 
 log = logging.getLogger(__name__)
 
+OVERVIEW = "overview.jpg"
+"""File next to the folder of the panels: all of them, small, in one picture."""
 TILES = "tiles"
 """Folder next to that of the panels, with what the report shows; `index.json` in it lists the pictures and the classes."""
 _TILE_WIDTH, _TILE_HEIGHT = 960, 720
 
 
 class PredictionPanels(Callback):
-    """Write `<target>_<image>.jpg` with image, ground truth, prediction and differences while testing.
+    """Write `<target>_<image>.jpg` with image, ground truth, prediction and differences while testing, then all in one `overview.jpg`.
 
     The pictures are evenly spaced over each target: the first image of each chosen batch, so with batches of one image exactly
     `per_target` pictures. Needs `test_step` to return `{"prediction": (B, H, W)}`. A picture that cannot be written is left out with
@@ -36,6 +38,7 @@ class PredictionPanels(Callback):
 
     Attributes:
         paths: The panels written by the last test.
+        overview: The picture of them all; None before a test, and where there are no panels.
     """
 
     def __init__(
@@ -49,12 +52,16 @@ class PredictionPanels(Callback):
         self.per_target = per_target
         self.tiles = self.directory.with_name(TILES) if tiles else None
         self.paths: list[Path] = []
+        self.overview: Path | None = None
+        self._rows: list[np.ndarray] = []
+        self._present: set[int] = set()
         self._index: list[dict[str, Any]] = []
         self._warned = False
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the panels of an earlier test."""
-        self.paths, self._index, self._warned = [], [], False
+        self.paths, self.overview, self._warned = [], None, False
+        self._rows, self._present, self._index = [], set(), []
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0
@@ -71,6 +78,8 @@ class PredictionPanels(Callback):
         try:
             write_image(path := self.directory / f"{stem}.jpg", panel(rgb, truth, prediction, f"{target}: {name}", space))
             self.paths.append(path)
+            self._rows.append(overview_row(rgb, truth, prediction, f"{target}: {name}", space))
+            self._present |= {*np.unique(truth).tolist(), *np.unique(prediction).tolist()}
             if self.tiles is not None:
                 files = write_tiles(self.tiles, stem, rgb, truth, prediction, space)
                 self._index.append({"target": target, "name": name, **files})
@@ -78,14 +87,17 @@ class PredictionPanels(Callback):
             self._warn(error)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """List the tiles, with the names and colours of the classes."""
-        if self.tiles is None or not self._index:
+        """Draw the overview and list the tiles, with the names and colours of the classes."""
+        if not self._rows:
             return
         space: LabelSpace = trainer.datamodule.outputs  # type: ignore[attr-defined]
-        content = {"classes": list(space.names), "palette": space.palette.tolist(), "panels": self._index}
         try:
-            with report_write_errors(path := self.tiles / "index.json"):
-                write_text(path, json.dumps(content, ensure_ascii=False) + "\n")
+            write_image(path := self.directory.with_name(OVERVIEW), overview(self._rows, self._present, space))
+            self.overview = path
+            if self.tiles is not None:
+                content = {"classes": list(space.names), "palette": space.palette.tolist(), "panels": self._index}
+                with report_write_errors(path := self.tiles / "index.json"):
+                    write_text(path, json.dumps(content, ensure_ascii=False) + "\n")
         except OutputError as error:
             self._warn(error)
 

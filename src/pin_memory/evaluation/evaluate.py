@@ -178,5 +178,5 @@ def _evaluate(cfg: DictConfig, loaded: _Loaded, tables: Sequence[str], baseline:
     if baseline:
         results = results.model_copy(update={"gain": gain_over(results, baseline.results, str(cfg.baseline))})
     write_text(task.folder / SETTINGS, OmegaConf.to_yaml(checkpoint.recorded))  # with its references: `compare` reads it
-    write_evaluation(results, task.folder, panels.paths, tables)
+    write_evaluation(results, task.folder, panels.overview, tables)
     return results

@@ -104,14 +104,14 @@ def _scores_of(data: MultiSourceDataModule, target: str, confusion: Tensor) -> T
     return target_scores(confusion, data.label_space.names, dataset.classes, data.score_subsets, conditions)
 
 
-def write_evaluation(results: Results, folder: Path, pictures: Sequence[Path], tables: Sequence[str] = tuple(FORMATS)) -> None:
+def write_evaluation(results: Results, folder: Path, overview: Path | None, tables: Sequence[str] = tuple(FORMATS)) -> None:
     """Write results, tables of the formats and report into a folder, log into W&B, and print the table and where everything is."""
     results.write(folder / RESULTS)
     write_table(score_table(results, class_gains=True), folder / "results", tables)
     print(f"\n{score_table(results).text()}\n")
     print(f"Results   {folder / RESULTS}")
-    for path in pictures:
-        print(f"Picture   {path}")
+    if overview:
+        print(f"Picture   {overview}")
     log_targets(results.to_json(), results.kinds())
     if written := try_report(folder):
         print(f"Report    {written}")

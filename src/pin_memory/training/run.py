@@ -167,5 +167,5 @@ def _evaluate(
     results = evaluate_targets(method, data, trainer, choices, **about)
     if is_first():
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
-        write_evaluation(results, run, [path for panels in callbacks if isinstance(panels, PredictionPanels) for path in panels.paths])
+        write_evaluation(results, run, next((panels.overview for panels in callbacks if isinstance(panels, PredictionPanels)), None))
     return results.to_json()

@@ -21,6 +21,7 @@ _NEGATIVE, _ZERO, _POSITIVE = (33, 102, 172), (247, 247, 247), (178, 24, 43)  # 
 _GAP = 8
 _LEGEND_WIDTH = 400  # at least
 _TILE_WIDTH, _TILE_HEIGHT = 800, 640  # of a panel, at most
+_SMALL_WIDTH, _SMALL_HEIGHT = 300, 225  # of a row of an overview, at most
 
 
 def palette(space: LabelSpace) -> np.ndarray:
@@ -159,6 +160,22 @@ def panel(rgb: np.ndarray, truth: np.ndarray, prediction: np.ndarray, title: str
     present = np.union1d(truth, prediction)
     strip = legend(present, body.shape[1], extra=[("wrong", WRONG), ("not evaluated", STRIPES[1])], space=space)
     return framed(np.concatenate([text_line(title, body.shape[1], 20), body, strip]))
+
+
+def overview_row(rgb: np.ndarray, truth: np.ndarray, prediction: np.ndarray, title: str, space: LabelSpace = CITYSCAPES) -> np.ndarray:
+    """Draw a small image, its ground truth and the prediction side by side below a caption; the image may be of another size."""
+    size = size_within(truth, _SMALL_WIDTH, _SMALL_HEIGHT, enlarge=True)
+    wrong = wrong_share(truth, prediction) or 0.0
+    rgb, truth, prediction = (resize(picture, size) for picture in (rgb, truth, prediction))
+    row = side_by_side([rgb, hatch(colorize(truth, space), truth == IGNORE), colorize(prediction, space)], gap=2)
+    return caption(row, f"{title}: {100 * wrong:.1f} % wrong")
+
+
+def overview(rows: Sequence[np.ndarray], present: Iterable[int], space: LabelSpace = CITYSCAPES) -> np.ndarray:
+    """Put rows of `overview_row` into two columns, with a legend of the train ids that are present."""
+    body = grid(rows, columns=min(2, len(rows)))
+    head = text_line("image, ground truth, prediction", body.shape[1], 20)
+    return framed(np.concatenate([head, body, legend(present, body.shape[1], extra=[("not evaluated", STRIPES[1])], space=space)]))
 
 
 def shade(values: np.ndarray) -> np.ndarray:
