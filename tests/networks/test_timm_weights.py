@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pin_memory.domains.readers.decoding import read_rgb
-from pin_memory.networks import TimmBackbone
+from pin_memory.networks import ResNetBackbone, TimmBackbone
 from pin_memory.networks.timm_weights import _imagenet, packaged_file
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD, normalize
@@ -95,6 +95,8 @@ def test_packaged_weights_that_are_not_there_cause_a_warning(monkeypatch: pytest
         TimmBackbone(name, pretrained="packaged")
         assert "RANDOM weights" in caplog.messages[-1]
         assert reason in caplog.messages[-1]
+    ResNetBackbone(18, pretrained="packaged")
+    assert caplog.messages[-1] == "The network starts from RANDOM weights: no package is known to ship those of ResNet-18."
 
 
 @pytest.fixture(scope="module")

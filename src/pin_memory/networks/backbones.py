@@ -1,5 +1,6 @@
 """ImageNet backbones from torchvision, cut into the stages that DeepLab taps."""
 
+import logging
 from typing import NamedTuple
 
 import torchvision
@@ -9,8 +10,10 @@ from torchvision.models.resnet import Bottleneck
 from pin_memory.networks.checkpointing import checkpointed
 from pin_memory.networks.freezing import Backbone
 from pin_memory.networks.instance_norm import KINDS, NormalisedBlock, place_instance_norms
-from pin_memory.networks.pretrained import pretrained_state
+from pin_memory.networks.pretrained import PACKAGED, RANDOM, pretrained_state
 from pin_memory.utils.errors import ConfigurationError
+
+log = logging.getLogger(__name__)
 
 DEPTHS = (18, 34, 50, 101)
 _DILATIONS = {8: (2, 4), 16: (1, 2), 32: (1, 1)}
@@ -38,7 +41,7 @@ class ResNetBackbone(Backbone):
         depth: 18, 34, 50 or 101.
         output_stride: Input size over deep feature size: 8, 16 or 32.
         pretrained: `imagenet` for torchvision's weights (`IMAGENET1K_V1`), the path of a file with such weights, also in a
-            wrapper of a training's, or None for random weights.
+            wrapper of a training's, None for random weights, or `packaged` for the same with a warning: no package ships them.
         instance_norm: `ibn` for learned instance norms after the stem and at the end of stages 1 and 2 (IBN-Net), `isw` for plain ones
             there, whose maps are returned for the whitening loss (RobustNet), or `none`.
         stride_in_1x1: Bottleneck blocks stride in their first 1x1 convolution (the original ResNet, and the released DeepLabV2) instead of
@@ -70,7 +73,9 @@ class ResNetBackbone(Backbone):
         if instance_norm not in KINDS:
             raise ConfigurationError(f"network.backbone.instance_norm={instance_norm}: expected one of {', '.join(KINDS)}.")
         net = getattr(torchvision.models, f"resnet{depth}")(weights=None)
-        if pretrained is not None:
+        if pretrained == PACKAGED:
+            log.warning(RANDOM, f"no package is known to ship those of ResNet-{depth}")
+        elif pretrained is not None:
             net.load_state_dict(pretrained_state(depth, pretrained), strict=True)
         if instance_norm != "none":
             place_instance_norms(net, affine=instance_norm == "ibn")

@@ -14,6 +14,9 @@ from torch import Tensor
 from pin_memory.utils.errors import ConfigurationError, first_names
 from pin_memory.utils.safe_load import load_weights_only
 
+PACKAGED = "packaged"
+"""A source of weights: an installed package or, with a warning, none."""
+RANDOM = "The network starts from RANDOM weights: %s."
 _ADVICE = (
     "Give a file with network.backbone.pretrained=FILE (torchvision's names, in any of the usual wrappers, saved with torch.save or as"
     " safetensors), or train from random weights on purpose with network.backbone.pretrained=null."

