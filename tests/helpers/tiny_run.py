@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 TINY = [
-    "network.channels=16", "network.auxiliary_channels=8", "augmentation.crop_size=64", "loading.batch_size=2", "loading.num_workers=0",
+    "network=deeplab_v3plus_resnet18", "network.channels=16", "network.auxiliary_channels=8",
+    "optimizer=sgd", "augmentation.crop_size=64", "loading.batch_size=2", "loading.num_workers=0",
     "loading.max_val_images=1", "loading.max_test_images=2", "trainer.max_steps=3", "trainer.val_check_interval=2",
     "trainer.accelerator=cpu", "initialisation.batches=1", "data.stand_in.images_per_domain=8", "data.stand_in.width=160",
 ]  # fmt: skip
