@@ -22,7 +22,8 @@ from typing import Any
 from benchmarks.stepping import about, headline, write
 
 SMALL = [
-    "experiment=demo", "network.channels=32", "network.auxiliary_channels=16", "augmentation.crop_size=64", "loading.batch_size=2",
+    "experiment=demo", "network=deeplab_v3plus_resnet18", "optimizer=sgd", "network.channels=32", "network.auxiliary_channels=16",
+    "augmentation.crop_size=64", "loading.batch_size=2",
     "loading.num_workers=1", "loading.max_val_images=2", "trainer.max_steps=10000000",
     "trainer.val_check_interval=50", "trainer.accelerator=cpu", "logger=csv", "floors=false",
 ]  # fmt: skip
