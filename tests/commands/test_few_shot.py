@@ -4,18 +4,25 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
+from PIL import Image
 
+from pin_memory.analysis import load_subject
 from pin_memory.domains import EpisodeDataModule
 from pin_memory.evaluation.evaluate import evaluate
+from pin_memory.exporting.run import export
 from pin_memory.memory import LinearMemory, PrototypeMemory, RidgeMemory
+from pin_memory.prediction.load import load_model
+from pin_memory.prediction.run import predict
 from pin_memory.runs import build, checkpoints
+from pin_memory.runs.support import read_support, support_digest
 from pin_memory.training.run import train
 from pin_memory.utils.config import config_directory
-from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError, DataError
 
 TINY = [
     "network.backbone.pretrained=null", "network.channels=16", "augmentation.crop_size=64", "data.size=[64, 96]", "loading.batch_size=2",
@@ -147,3 +154,73 @@ def test_a_checkpoint_of_a_few_shot_run_is_loaded(trained: Path) -> None:
     method = checkpoints.load_method(checkpoints.find_checkpoint(trained)).method
     assert method.network.num_classes == 3
     assert not method.network.require_memory().initialised
+
+
+def write_support(folder: Path) -> Path:
+    """Two images whose left half is class 1 and red, and whose middle is not labelled."""
+    for name, shade in (("one", 200), ("two", 180)):
+        for part in ("images", "labels"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        image, label = np.zeros((64, 96, 3), np.uint8), np.zeros((64, 96), np.uint8)
+        image[:, :48, 0], image[:, 48:, 2], label[:, :40], label[:, 40:56] = shade, shade, 1, 255
+        Image.fromarray(image).save(folder / "images" / f"{name}.jpg")
+        Image.fromarray(label).save(folder / "labels" / f"{name}.png")
+    return folder
+
+
+@pytest.mark.slow
+def test_prediction_by_a_support(trained: Path, tmp_path: Path) -> None:
+    """The run's classes do not matter: it was trained with two ways, and segments one."""
+    support = write_support(tmp_path / "support")
+    common = [f"checkpoint={trained}", f"support={support}"]
+    predict(composed("predict", *common, f"input={support / 'images'}", f"output={tmp_path / 'masks'}", "device=cpu"))
+    mask = np.asarray(Image.open(tmp_path / "masks" / "one_trainids.png"))
+    model = load_model(trained, support=support)
+    rgb = np.asarray(Image.open(support / "images" / "one.jpg"))
+    assert np.array_equal(mask, model.predict(rgb))
+    assert model.label_space.names == ("background", "class 1")
+    truth = np.asarray(Image.open(support / "labels" / "one.png"))
+    assert (mask == truth)[truth != 255].mean() > 0.75  # a network of four steps
+    settings = json.loads((tmp_path / "masks" / "predict.json").read_text())
+    assert settings["classes"] == ["background", "class 1"]
+    label = np.zeros((64, 96), np.uint8)
+    label[:30] = 1
+    Image.fromarray(label).save(support / "labels" / "two.png")
+    with pytest.raises(ConfigurationError, match="support: "):
+        predict(composed("predict", *common, f"input={support / 'images'}", f"output={tmp_path / 'masks'}", "device=cpu"))
+
+    with pytest.raises(ConfigurationError, match="is not exported"):
+        export(composed("export", f"checkpoint={trained}", "format=onnx", f"output={tmp_path / 'model.onnx'}"))
+    with pytest.raises(ConfigurationError, match="labelled images of the classes"):
+        load_model(trained)
+    with pytest.raises(ConfigurationError, match="few-shot run, which has learned no classes"):
+        load_subject(trained, data=trained.parent / "sets")
+
+
+def test_a_support_that_is_none(tmp_path: Path) -> None:
+    """Each with what is expected."""
+    folder = write_support(tmp_path / "support")
+    images, labels = read_support(folder)
+    assert images.shape == (2, 3, 64, 96)
+    assert labels.unique().tolist() == [0, 1, 255]
+    assert support_digest(folder) != support_digest(write_support(tmp_path / "other") / "images")
+    with pytest.raises(DataError, match="no file"):
+        read_support(tmp_path / "nothing")
+    Image.fromarray(np.full((64, 96), 2, np.uint8)).save(folder / "labels" / "one.png")
+    Image.fromarray(np.zeros((64, 96), np.uint8)).save(folder / "labels" / "two.png")
+    with pytest.raises(DataError, match=r"show the classes \[2\]"):
+        read_support(folder)
+    Image.fromarray(np.zeros((32, 96), np.uint8)).save(folder / "labels" / "two.png")
+    with pytest.raises(DataError, match=r"two has an image of \(64, 96\) and a label of \(32, 96\)"):
+        read_support(folder)
+    (folder / "labels" / "two.png").unlink()
+    with pytest.raises(DataError, match="missing: two"):
+        read_support(folder)
+
+
+def test_a_support_for_a_network_that_has_learned_its_classes(untrained_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="Leave support out"):
+        load_model(untrained_run, trust=["tests"], support=tmp_path)
+    options = [f"checkpoint={untrained_run}", f"paths.run={tmp_path}", "trust=[tests]", "episodes.way=2", "paths.output=unused"]
+    with pytest.raises(ConfigurationError, match=r"episodes.way: this is no few-shot run"):
+        evaluate(composed("evaluate", *options))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from pin_memory.domains import DomainDataModule, MultiSourceDataModule
+from pin_memory.domains import DomainDataModule, EpisodeDataModule, MultiSourceDataModule
 from pin_memory.domains.loading.compatibility import report
 from pin_memory.evaluation.compared_runs import Run
 from pin_memory.evaluation.targets import use_views
@@ -83,6 +83,8 @@ def load_subject(
     path = checkpoints.find_checkpoint(run_or_checkpoint)
     trained = checkpoints.load_method(path, trust)
     module = checkpoints.rebuild_data(trained.checkpoint, data, further)
+    if isinstance(module, EpisodeDataModule):
+        raise ConfigurationError(f"{path} is of a few-shot run, which has learned no classes that could be analysed. Take evaluate.")
     checkpoints.check_same_classes(trained.checkpoint.label_space.names, module.outputs.names, path)
     sources, targets = _choose(module, [domains] if isinstance(domains, str) else domains)
     use_views(module, trained.method.protocol)

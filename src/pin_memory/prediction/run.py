@@ -20,6 +20,7 @@ from pin_memory.prediction.inputs import RECORD, Inputs, find_inputs, read_list
 from pin_memory.prediction.load import find_model, load_model
 from pin_memory.prediction.outputs import Saving
 from pin_memory.runs.own_folder import refuse_run
+from pin_memory.runs.support import support_digest
 from pin_memory.utils.devices import choose_device
 from pin_memory.utils.errors import ConfigurationError, DataError, OutputError
 from pin_memory.utils.files import decode_text, report_write_errors, write_text
@@ -53,6 +54,8 @@ def predict(cfg: DictConfig) -> None:
         "ids": saving.ids,
         "alpha": saving.alpha,
     }
+    if cfg.support is not None:
+        settings["support"] = support_digest(str(cfg.support))
     record = open_record(output, settings, cfg.overwrite, existing_results(inputs.items, output, saving))
     saving = replace(saving, since=record.stat().st_mtime_ns)
     outcome = predict_items(model, inputs.items, output, saving, cfg.batch_size, cfg.workers)
@@ -91,7 +94,7 @@ def _stdin() -> Sequence[str]:
 
 def _load(cfg: DictConfig, path: Path) -> Predictor:
     protocol = instantiate(cfg.protocol, _convert_="all") if cfg.get("protocol") else None
-    model = load_model(path, choose_device(cfg.device), list(cfg.trust), protocol)
+    model = load_model(path, choose_device(cfg.device), list(cfg.trust), protocol, cfg.support)
     if model.statistics.policy == "batch" and cfg.batch_size > 1:
         raise ConfigurationError(
             f"batch_size={cfg.batch_size}: this run's batch norm normalises by the images that are predicted together (test_statistics="
