@@ -85,12 +85,16 @@ def read_rgb(path: str | Path) -> np.ndarray:
 
 
 def _plain_png(path: str | Path) -> np.ndarray | None:
-    """The pixels of an RGB PNG of 8 bits, (H, W, 3); None for others: transparent, animated, and those that may have to be turned."""
+    """The pixels of an RGB PNG of 8 bits, (H, W, 3); None for others: transparent, animated, damaged, maybe to be turned."""
     with _reported(path), opened(path) as picture:
         if picture.format != "PNG" or raw_mode(picture) != "RGB" or picture.info.keys() & {"transparency", "loop"}:
             return None
         content = Path(path).read_bytes()
-        return None if any(mark in content for mark in _PNG_MARKS) else imagecodecs.spng_decode(content)
+        if any(mark in content for mark in _PNG_MARKS):
+            return None
+        with suppress(imagecodecs.SpngError):  # Pillow says what is wrong
+            return imagecodecs.spng_decode(content)
+        return None
 
 
 def _to_8_bit(values: np.ndarray) -> np.ndarray:
@@ -120,8 +124,6 @@ def _reported(path: str | Path) -> Iterator[None]:
         yield
     except UnidentifiedImageError as error:
         raise undecodable(path, unknown_kind(path)) from error
-    except imagecodecs.SpngError as error:
-        raise undecodable(path, str(error)) from error
     except PILLOW_ERRORS as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
