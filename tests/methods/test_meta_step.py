@@ -8,6 +8,7 @@ import torch
 
 from pin_memory.methods.batches import Labelled, merge
 from pin_memory.methods.fast_weights import FastWeights
+from pin_memory.methods.losses import cross_entropy
 from pin_memory.networks import MemorySegmenter
 from tests.helpers.stepping import PinTheMemoryByHand
 from tests.helpers.tiny import tiny_batch, tiny_segmenter
@@ -157,3 +158,18 @@ def test_the_commit_uses_the_stepped_weights_under_autocast() -> None:
         side = merge(batch, method.split(list(batch), 0)[0])
         expected = method.network.write(method.network.encode(side.images).features, side.labels, old)
     torch.testing.assert_close(committed, expected.detach())
+
+
+def test_a_network_without_auxiliary_head_has_no_auxiliary_loss() -> None:
+    """`network.auxiliary_channels=null`: the segmentation loss alone, and the outer step trains all that is left."""
+    method, train, test = method_and_sides()
+    network = method.network
+    encoding = network.encode(train.images)
+    reading = network.read(encoding.features)
+    alone = cross_entropy(network.decode(reading, encoding, train.labels.shape[-2:]), train.labels)
+    assert method.segmentation_loss(reading, encoding, train.labels) > alone  # with the head
+    network.auxiliary_head = None
+    torch.testing.assert_close(method.segmentation_loss(reading, encoding, train.labels), alone, rtol=0, atol=0)
+    fast = FastWeights.after_step(network, method.reading_and_update_loss(train), ALPHA, first_order=True)
+    gradients = fast.total_gradients(method.outer_loss(test, fast, method.write_with(fast, train)))
+    assert len(gradients) == len(list(network.parameters()))

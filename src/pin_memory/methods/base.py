@@ -182,16 +182,18 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
     def segmentation_loss(
         self, reading: Reading, encoding: Encoding, labels: Tensor, run: Callable[..., Any] | None = None, step: str = ""
     ) -> Tensor:
-        """`L_seg + w_aux L_aux`, and RobustNet's loss where the method has it.
+        """`L_seg + w_aux L_aux`, the latter of a network with auxiliary head, and RobustNet's loss where the method has it.
 
         `run` runs a stage by name, with fast weights for example (by default the network's own); `step` is put before the names of the
         losses that are logged.
         """
         run = run or self.run_stage
-        segmentation = cross_entropy(run("decode", reading, encoding, labels.shape[-2:]), labels)
-        auxiliary = auxiliary_loss(run("auxiliary", encoding), labels)
-        self.log_losses(**{f"{step}segmentation": segmentation, f"{step}auxiliary": auxiliary})
-        loss = segmentation + self.auxiliary_weight * auxiliary
+        loss = cross_entropy(run("decode", reading, encoding, labels.shape[-2:]), labels)
+        self.log_losses(**{f"{step}segmentation": loss})
+        if self.network.auxiliary_head is not None:
+            auxiliary = auxiliary_loss(run("auxiliary", encoding), labels)
+            self.log_losses(**{f"{step}auxiliary": auxiliary})
+            loss = loss + self.auxiliary_weight * auxiliary
         if self.whitening is None:
             return loss
         whitening = self.whitening.loss(encoding.whitened)
