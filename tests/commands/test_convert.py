@@ -144,7 +144,8 @@ def test_released_weights_give_the_released_logits_and_are_evaluated(
     torch.save({"state_dict": theirs, "memory": torch.from_numpy(golden["m_items"]), "epoch": 3, "mean_iu": np.float64(0.4)}, "theirs.pth")
     convert(
         "source=theirs.pth", "output=ours.ckpt", "experiment=demo", "network=deeplab_v3plus_resnet18", "network.backbone.output_stride=32",
-        "network.channels=256", "network.auxiliary_channels=512", "data.stand_in.images_per_domain=8", "data.stand_in.width=160", "loading.max_test_images=2",
+        "network.channels=256", "network.auxiliary_channels=512",
+        "data.stand_in.images_per_domain=8", "data.stand_in.width=160", "loading.max_test_images=2",
     )  # fmt: skip
     method, _ = checkpoints.load_method(tmp_path / "ours.ckpt")
     with torch.no_grad():
