@@ -67,6 +67,11 @@ class RidgeMemory(Classifier):
         """The weights without the biases, `(K, C)`."""
         return self.items[:, :-1]
 
+    def numbers(self) -> dict[str, Tensor]:
+        """What a training logs of it: λ, α and the newest pivot ratio."""
+        found = {"lambda": self.log_lambda.detach().exp(), "scale": self.scale.detach(), "pivot_ratio": self.pivot_ratio}
+        return {f"ridge/{name}": value for name, value in found.items()}
+
     def read(self, features: Tensor, items: Tensor | None = None) -> Reading:
         """The scores of every cell, which are also what the decoder gets.
 

@@ -79,8 +79,7 @@ class MetaSegNet(Method):
         self.log_losses(total=loss)
         self.step_optimizer(self.gradients_of(loss), len(images))
         if self.should_log and isinstance(self.memory, RidgeMemory):
-            self.log_dict({"ridge/lambda": self.memory.log_lambda.detach().exp(), "ridge/scale": self.memory.scale.detach()})
-            self.log_dict({"ridge/pivot_ratio": self.memory.pivot_ratio})
+            self.log_dict(self.memory.numbers())
 
     def on_train_batch_start(self, batch: EpisodeBatch, batch_idx: int) -> None:
         """Begin an iteration; messages name the episodes."""

@@ -68,8 +68,7 @@ class MetaSegNetDG(SplitSources):
             self.memory.commit(self.finite.memory_write(self.memory.items, items.detach()))
         self.log_losses(total=loss)
         if self.should_log:
-            self.log_dict({"ridge/lambda": self.memory.log_lambda.detach().exp(), "ridge/scale": self.memory.scale.detach()})
-            self.log_dict({"ridge/pivot_ratio": self.memory.pivot_ratio})
+            self.log_dict(self.memory.numbers())
 
     @torch.no_grad()
     def solve_on_sources(self) -> None:
