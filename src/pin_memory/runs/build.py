@@ -18,6 +18,8 @@ from pin_memory.utils.config import plain
 from pin_memory.utils.errors import ConfigurationError
 
 T = TypeVar("T")
+TEXT = "pin_memory.memory.TextPrototypes"
+"""Target of the settings that name a file with text embeddings."""
 
 
 def build_data(cfg: DictConfig) -> MultiSourceDataModule:
@@ -81,10 +83,12 @@ def rebuilt(build: Callable[[], T], path: Path) -> T:
 
 
 def without_downloads(config: Any) -> None:
-    """Forget in plain settings, in place, which pretrained weights a network began with, so that rebuilding it fetches nothing."""
+    """Forget in plain settings, in place, which weights and text a network began with, so that rebuilding it reads no other file."""
     for key, value in config.items() if isinstance(config, dict) else enumerate(config):
         if key == "pretrained":
             config[key] = None
+        elif isinstance(value, dict) and value.get("_target_") == TEXT:
+            value["rows"] = "checkpoint"
         elif isinstance(value, dict | list):
             without_downloads(value)
 
