@@ -164,12 +164,13 @@ def test_released_weights_give_the_released_logits_and_are_evaluated(
 
 @pytest.mark.slow
 def test_a_run_of_ours_becomes_the_authors(convert: Convert) -> None:
-    """With a wrapper before the names, the memory, the epoch and the sources' mean IoU."""
+    """With a wrapper before the names, the memory, the epoch and the sources' mean IoU; without an anchor, which theirs have not."""
     torch.save(released(network()), "theirs.pth")
     convert("source=theirs.pth", "output=ours.ckpt", *SMALL)
     content = torch.load("ours.ckpt", weights_only=True)
     del content["pin_memory"]["official"]
     content["epoch"] = 7
+    content["state_dict"]["network.memory.anchor"] = torch.ones_like(content["state_dict"]["network.memory.items"])
     content["pin_memory"]["source_validation"] = {"gtav": 0.5, "synthia": 0.25}
     torch.save(content, "run.ckpt")
     convert("source=run.ckpt", "output=back.pth", "to=official")

@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pin_memory.memory import TextPrototypes
+from pin_memory.methods import MemoryStart
 from pin_memory.methods.batches import DomainBatch, merge
 from pin_memory.networks import BackboneFeatures
 from tests.helpers.agreement import ChannelsFlipped
@@ -49,6 +51,8 @@ CASES: dict[str, tuple[type[ByHand], dict[str, Any]]] = {
     "meta_seg_net_dg on mixtures": (MetaSegNetDGByHand, {"train_statistics": "mixture"}),
     "pin_the_memory": (PinTheMemoryByHand, {}),
     "pin_the_memory second order": (PinTheMemoryByHand, {"first_order": False}),
+    "pin_the_memory with text": (PinTheMemoryByHand, {"weights": {"structure": 0.5}}),
+    "erm_memory with text": (ERMMemoryByHand, {"weights": {"structure": 0.5}}),
     "pin_the_memory with groups": (PinTheMemoryByHand, {"backbone_lr_factor": 0.3, "optimizer": partial(torch.optim.AdamW, lr=1e-3)}),
     "isw": (ERMByHand, {}),
     "isw with pin_the_memory": (PinTheMemoryByHand, {}),
@@ -81,7 +85,9 @@ def trained(case: str, steps: list[DomainBatch]) -> dict[str, Tensor]:
     Batch norm goes by its running statistics, as each rank would have its own on CPUs.
     """
     kind, options = CASES[case]
-    network = ridge_segmenter() if "meta_seg" in case else tiny_segmenter(memory="memory" in case)
+    network = ridge_segmenter() if "meta_seg" in case else tiny_segmenter(memory="memory" in case, anchor_weight=0.1 * ("text" in case))
+    if "text" in case:
+        options = options | {"start": MemoryStart("blend", TextPrototypes(num_classes=4, dim=7, rows="random"))}
     if "isw" in case:
         network.backbone = WhitenedBackbone()
         options = options | {"whitening": ChannelsFlipped(images=len(steps) * 12)}
@@ -90,6 +96,8 @@ def trained(case: str, steps: list[DomainBatch]) -> dict[str, Tensor]:
         method.whitening.choose(network, [[merge(batch).images for batch in steps]], sources=3)
         assert all(mask.any() for mask in method.whitening.masks)
     found = {}
+    if "text" in case:
+        method.initialise_memory(steps)
     for number, batch in enumerate(steps):
         method.training_step(batch, 0)
         found |= {f"loss {name} of step {number}": torch.tensor(value, dtype=torch.float64) for name, value in method.terms.items()}

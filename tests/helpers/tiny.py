@@ -28,10 +28,10 @@ class TinyBackbone(nn.Module):
         return BackboneFeatures(low, middle, self.deep(middle))
 
 
-def tiny_segmenter(classes: int = 4, memory: bool = True, **options: Any) -> MemorySegmenter:
+def tiny_segmenter(classes: int = 4, memory: bool = True, anchor_weight: float = 0.0, **options: Any) -> MemorySegmenter:
     """A segmenter of a few hundred parameters with a filled memory, no noise and no drop-out."""
     torch.manual_seed(0)
-    store = CategoricalMemory(classes, 6, gumbel=False) if memory else None
+    store = CategoricalMemory(classes, 6, gumbel=False, anchor_weight=anchor_weight) if memory else None
     network = MemorySegmenter(TinyBackbone(), classes, 6, store, auxiliary_channels=4, dropout=0.0, **options)
     if store is not None:
         store.commit(nn.functional.normalize(torch.rand(classes, 6), dim=1))

@@ -160,6 +160,7 @@ def test_a_wrong_number_is_reported_before_data_are_looked_for(tmp_path: Path) -
     assert not (tmp_path / "drawn").exists()
 
 
+RANDOM = ["+memory_start=text", "text.path=null", "text.rows=random"]
 MEMORY = "{_target_:pin_memory.memory.CategoricalMemory,num_classes:19,channels:16}"
 COMBINATIONS = [
     (["method.first_order=false", "network.compile=true"], "set method.first_order=true"),
@@ -172,6 +173,12 @@ COMBINATIONS = [
     (["optimizer._target_=torch.optim.Adam"], "momentum"),
     (["experiment=single_source_g", "split.meta_test=null", "~data.sources.gtav_hard", "data.views=[]"], "experiment=single_source_g"),
     (["method=erm", f"+network.memory={MEMORY}"], "set network.memory=null"),
+    (["+memory_start=text", "text.path=none.npy"], "configs/_base_/datasets/text_embedding/cityscapes_single.npy"),
+    (["+memory_start=text", "text.path=null", "text.rows=random", "network.channels=18"], "network.channels=19"),
+    (["+memory_start=features", "+network.memory.anchor_weight=0.1"], "network.memory.anchor_weight=0.1 needs the embeddings"),
+    (["+method.weights.structure=0.1"], "method.weights.structure=0.1 needs the embeddings"),
+    ([*RANDOM, "network.memory.anchor_weight=0.3"], "network.memory.momentum=0.8 and network.memory.anchor_weight=0.3"),
+    (["text=file", "text.path=null", "text.rows=random"], "nothing reads it. Add +memory_start"),
 ]
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from pin_memory.callbacks import AtomicCheckpointIO
 from pin_memory.callbacks.run_record import RECORD
 from pin_memory.exporting import official_names
-from pin_memory.exporting.official_names import MEMORY_ITEMS, Released
+from pin_memory.exporting.official_names import MEMORY_ANCHOR, MEMORY_ITEMS, Released
 from pin_memory.runs import build, checkpoints
 from pin_memory.utils.errors import ConfigurationError
 
@@ -79,6 +79,7 @@ def write_official(source: Path, output: Path) -> None:
         raise ConfigurationError(f"source={source} holds no settings of a pin_memory run; to=official takes a checkpoint of this library.")
     tensors = {name.removeprefix(_NETWORK): tensor for name, tensor in content["state_dict"].items() if name.startswith(_NETWORK)}
     items = tensors.pop(MEMORY_ITEMS, None)
+    tensors.pop(MEMORY_ANCHOR, None)  # a constant of training
     state = _by_official_names(tensors)
     if unknown := [name for name in state if name in tensors and name.startswith("memory.")]:
         raise ConfigurationError(

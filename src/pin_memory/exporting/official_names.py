@@ -17,6 +17,7 @@ from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.safe_load import load_weights_only
 
 MEMORY_ITEMS = "memory.items"  # name here of the memory's items
+MEMORY_ANCHOR = "memory.anchor"  # of the text that they are anchored to, which the authors' networks do not have
 WRAPPER = "module."  # what a wrapper of the released code puts before every name
 
 _PREFIXES = {

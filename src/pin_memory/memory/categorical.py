@@ -41,10 +41,16 @@ class CategoricalMemory(Memory):
         shares: How the label map shrinks to class shares of feature cells: "bilinear" as released, which looks at four pixels of a cell
             and misses thin classes, or "area", which counts all of them.
         read_temperature: The similarities are divided by it before the soft-max of a read; 1 as released, smaller reads more sharply.
+        anchor_weight: ρ of a write, which keeps the items near to text in their frame (ours); what starts the memory sets the anchor.
+
+    Attributes:
+        anchor: `(K, C)`, unit rows, zeros until it is set; None with a weight of 0.
 
     Raises:
-        ConfigurationError: Other `shares`, or a temperature that is not above 0.
+        ConfigurationError: Other `shares`, a temperature that is not above 0, or weights of a write above 1 together.
     """
+
+    anchor: Tensor | None
 
     training_only: ClassVar[tuple[str, ...]] = ("update", "classifier")
 
@@ -57,19 +63,26 @@ class CategoricalMemory(Memory):
         gumbel_in_evaluation: bool = False,
         shares: str = "bilinear",
         read_temperature: Annotated[float, Field(gt=0)] = 1.0,
+        anchor_weight: Share = 0.0,
     ) -> None:
         super().__init__()
         if shares not in _SHARES:
             raise ConfigurationError(f"network.memory.shares={shares}: expected one of {', '.join(_SHARES)}.")
+        if momentum + anchor_weight > 1:
+            raise ConfigurationError(
+                f"network.memory.momentum={momentum} and network.memory.anchor_weight={anchor_weight} leave nothing of a write to what is"
+                " seen: expected 1 at most together."
+            )
         self.gumbel_in_evaluation, self.shares, self.read_temperature = gumbel_in_evaluation, shares, read_temperature
         self.num_classes, self.channels, self.outputs = num_classes, channels, channels
-        self.momentum, self.gumbel = momentum, gumbel
+        self.momentum, self.anchor_weight, self.gumbel = momentum, anchor_weight, gumbel
         self.update = MemoryUpdate(channels)
         self.fusion = nn.Sequential(nn.Conv2d(2 * channels, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
         self.classifier = nn.Linear(channels, num_classes)
         nn.init.normal_(self.classifier.weight, std=1e-4)
         nn.init.zeros_(self.classifier.bias)
         self.register_buffer("items", torch.zeros(num_classes, channels))
+        self.register_buffer("anchor", torch.zeros(num_classes, channels) if anchor_weight else None)
 
     def read(self, features: Tensor, items: Tensor | None = None) -> Reading:
         """Enrich every feature cell with the class knowledge nearest to it (eq. 1-3).
@@ -101,7 +114,7 @@ class CategoricalMemory(Memory):
         with torch.autocast(features.device.type, enabled=False):
             vectors = operations.unit(self.update(operations.at_least_float32(features)))
             sums, totals = sum_over_ranks(self.class_sums(vectors, labels))  # one memory for all ranks, written from all their images
-            return operations.momentum_write(items, sums, totals, momentum=self.momentum)
+            return operations.momentum_write(items, sums, totals, self.momentum, self.anchor, self.anchor_weight)
 
     def class_sums(self, vectors: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Share-weighted sums `(K, C)` and shares `(K,)` of each class over unit vectors `(B, C, h, w)` with labels `(B, H, W)`."""

@@ -50,10 +50,15 @@ def procrustes(rows: Tensor, items: Tensor) -> Tensor:
 
 def _principal(rows: Tensor, channels: int) -> Tensor:
     """`U S` `(K, min(K, D))` of text `(K, D)`, float64 on the CPU: the rows in coordinates of their own."""
+    check_channels(rows, channels)
     left, scale, _ = torch.linalg.svd(rows.detach().cpu().double(), full_matrices=False)
-    if len(scale) > channels:
-        raise ConfigurationError(
-            f"Text of {len(rows)} classes spans up to {len(scale)} dimensions, and the features have {channels}: set"
-            f" network.channels={len(scale)} or more."
-        )
     return left * scale
+
+
+def check_channels(rows: Tensor, channels: int) -> None:
+    """Refuse features of fewer channels than text `(K, D)` may span dimensions."""
+    if (needed := min(rows.shape)) > channels:
+        raise ConfigurationError(
+            f"Text of {len(rows)} classes spans up to {needed} dimensions, and the features have {channels}: set"
+            f" network.channels={needed} or more."
+        )

@@ -125,7 +125,9 @@ def class_sums(vectors: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
     return torch.einsum("bkhw,bchw->kc", shares, vectors), shares.sum(dim=(0, 2, 3))
 
 
-def momentum_write(items: Tensor, sums: Tensor, totals: Tensor, momentum: float) -> Tensor:
+def momentum_write(
+    items: Tensor, sums: Tensor, totals: Tensor, momentum: float, anchor: Tensor | None = None, anchor_weight: float = 0.0
+) -> Tensor:
     """Move each seen class's item towards its prototype and normalise every row (eq. 5).
 
     Args:
@@ -133,6 +135,8 @@ def momentum_write(items: Tensor, sums: Tensor, totals: Tensor, momentum: float)
         sums: `(K, C)` from `class_sums`.
         totals: `(K,)` from `class_sums`; classes with zero keep their item.
         momentum: Weight λ of the old item, in [0, 1].
+        anchor: Unit rows `(K, C)` that the items are kept near to (ours), or None.
+        anchor_weight: Weight ρ of the anchor, at the cost of the prototype's: `λ M + (1 - λ - ρ) P + ρ T`.
 
     Returns:
         The memory after, `(K, C)`, unit rows; a row that was zero and has not been seen stays zero.
@@ -140,4 +144,7 @@ def momentum_write(items: Tensor, sums: Tensor, totals: Tensor, momentum: float)
     items = items.detach()
     seen = (totals > 0).unsqueeze(1)
     prototypes = sums / torch.where(seen, totals.unsqueeze(1), 1)
-    return unit(torch.where(seen, momentum * items + (1 - momentum) * prototypes, items))
+    moved = momentum * items + (1 - momentum - anchor_weight) * prototypes
+    if anchor is not None:
+        moved = moved + anchor_weight * anchor
+    return unit(torch.where(seen, moved, items))

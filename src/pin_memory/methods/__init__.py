@@ -7,6 +7,7 @@ from pin_memory.methods.erm_memory import ERMMemory
 from pin_memory.methods.few_shot import MetaSegNet
 from pin_memory.methods.ibn_net import IBNNet
 from pin_memory.methods.isw import ISW
+from pin_memory.methods.memory_start import MemoryStart
 from pin_memory.methods.meta_seg_net import MetaSegNetDG
 from pin_memory.methods.mldg import MLDG
 from pin_memory.methods.pin_the_memory import PinTheMemory
@@ -22,6 +23,7 @@ __all__ = [
     "ExponentialDecay",
     "IBNNet",
     "InstanceSelectiveWhitening",
+    "MemoryStart",
     "MetaSegNet",
     "MetaSegNetDG",
     "Method",

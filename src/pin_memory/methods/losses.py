@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pin_memory.memory.geometry import gram
 from pin_memory.utils.distributed import sum_over_ranks, world_size
 from pin_memory.utils.labels import IGNORE
 
@@ -42,6 +43,15 @@ def memory_divergence(items: Tensor) -> Tensor:
     number = items.shape[0]
     cosines = F.relu(items @ items.T)
     return (cosines.sum() - cosines.diagonal().sum()) / (number * (number - 1))
+
+
+def memory_structure(items: Tensor, target: Tensor) -> Tensor:
+    """Keep the classes to each other as in text (ours): `1 - cos(vec G(M), vec G(T))` of items `(K, C)` and G(T) `(K, K)`.
+
+    G are the cosines between class-centred rows, `memory.geometry.gram`; where the items lie does not matter. After CoPT, uncentred there.
+    """
+    with torch.autocast(items.device.type, enabled=False):
+        return 1 - F.cosine_similarity(gram(items).flatten(), target.to(items).flatten(), dim=0)
 
 
 def memory_classification(logits: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """What the methods share that train a categorical memory: its losses, initialisation and commit (Pin the Memory, CVPR 2022)."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -12,15 +12,19 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from pin_memory.memory import CategoricalMemory, Memory, operations
+from pin_memory.memory.geometry import check_channels, gram
 from pin_memory.methods.base import Method
 from pin_memory.methods.batches import DomainBatch, Labelled, evaluation_mode, merge
-from pin_memory.methods.losses import feature_cohesion, memory_classification, memory_divergence
+from pin_memory.methods.losses import feature_cohesion, memory_classification, memory_divergence, memory_structure
+from pin_memory.methods.memory_start import MemoryStart
 from pin_memory.networks import Encoding, MemorySegmenter
 from pin_memory.utils.distributed import sum_over_ranks
 from pin_memory.utils.errors import ConfigurationError, NonFiniteError
 from pin_memory.utils.validation import Count, NotNegative, Positive, validated
 
 log = logging.getLogger(__name__)
+
+_NEEDS_TEXT = "needs the embeddings of the class names: add +memory_start=procrustes (or text, blend) and text.path=FILE, or set it to 0."
 
 
 @validated("method.weights")
@@ -31,6 +35,7 @@ class LossWeights:
     cohesion: NotNegative = 0.02
     divergence: NotNegative = 0.4
     classification: NotNegative = 0.2
+    structure: NotNegative = 0.0
 
 
 @validated("method")
@@ -41,12 +46,21 @@ class MemoryLearning(Method):
         network: A segmenter with a memory.
         optimizer: Makes the optimiser.
         schedule: Factor on its learning rate by iteration.
-        weights: Weights of cohesion, divergence and memory classification; 0 leaves a loss out.
+        weights: Weights of cohesion, divergence, memory classification and structure; 0 leaves a loss out.
         temperature: τ of the cohesion loss.
         initial_passes: Passes over the source loader that initialise the memory.
         initial_batches: Limit on the batches of each such pass; None for all.
+        start: What the memory begins with; None for the features of the sources.
         options: As in `Method`.
+
+    Attributes:
+        text_gram: Cosines between the class-centred embeddings of the class names, `(K, K)`; None without text.
+
+    Raises:
+        ConfigurationError: A structure loss without text.
     """
+
+    text_gram: Tensor | None
 
     def __init__(
         self,
@@ -57,11 +71,16 @@ class MemoryLearning(Method):
         temperature: Positive = 1.0,
         initial_passes: Count = 2,
         initial_batches: Count | None = None,
+        start: MemoryStart | None = None,
         **options: Any,
     ) -> None:
         super().__init__(network, optimizer, schedule, **options)
         self.weights, self.temperature = LossWeights(**(weights or {})), temperature
         self.initial_passes, self.initial_batches = initial_passes, initial_batches
+        self.start = start or MemoryStart()
+        self.register_buffer("text_gram", gram(self.start.text.rows) if self.start.text else None)
+        if self.weights.structure and self.text_gram is None:
+            raise ConfigurationError(f"method.weights.structure={self.weights.structure} {_NEEDS_TEXT}")
 
     def reading_and_update_loss(self, part: Labelled, step: str = "") -> Tensor:
         """`L_read(X, M) + L_update(M̂)` with `M̂ = write(M, X)`: segment with the memory as it is, then evaluate what is written."""
@@ -70,7 +89,12 @@ class MemoryLearning(Method):
         items = self.network.write(encoding.features, part.labels)
         divergence, classification = memory_divergence(items), memory_classification(self.network.classify_items(items))
         self.log_losses(divergence=divergence, classification=classification)
-        return reading_loss + self.weights.divergence * divergence + self.weights.classification * classification
+        loss = reading_loss + self.weights.divergence * divergence + self.weights.classification * classification
+        if self.text_gram is None or not self.weights.structure:
+            return loss
+        structure = memory_structure(items, self.text_gram)
+        self.log_losses(structure=structure)
+        return loss + self.weights.structure * structure
 
     def reading_loss(self, encoding: Encoding, labels: Tensor, items: Tensor, run: Callable[..., Any], step: str = "") -> Tensor:
         """`L_read = L_seg + w_aux L_aux + w_coh L_coh` with the memory before any write, so that labels cannot leak into the prediction."""
@@ -97,21 +121,35 @@ class MemoryLearning(Method):
         return memory
 
     def check_sources(self, batch_sizes: Mapping[str, int]) -> None:
-        """Refuse a network without a categorical memory, in addition to what every method refuses."""
+        """Refuse a network without a categorical memory, or an anchor without text, in addition to what every method refuses."""
         super().check_sources(batch_sizes)
         require_memory(self, CategoricalMemory)
+        if self.start.text is not None:
+            check_channels(self.start.text.rows, self.memory.channels)
+        if self.memory.anchor_weight and self.start.text is None:
+            raise ConfigurationError(f"network.memory.anchor_weight={self.memory.anchor_weight} {_NEEDS_TEXT}")
+
+    def check_classes(self, classes: Sequence[str]) -> None:
+        """Refuse text of other classes than the domains' labels have, in addition to what every method refuses."""
+        super().check_classes(classes)
+        if self.start.text is not None:
+            self.start.text.check_classes(classes)
 
     def on_train_start(self) -> None:
-        """Initialise the memory from the source loader, unless a checkpoint brought one."""
+        """Initialise the memory from the source loader or from text, unless a checkpoint brought one."""
         super().on_train_start()
         if not self.memory.initialised:
-            log.info("Initialising the memory from the source domains.")
-            passes = (islice(self.source_batches(number), self.initial_batches) for number in range(self.initial_passes))
+            log.info("Initialising the memory from %s.", self.start.kind)
+            numbers = range(self.initial_passes if self.start.asks_the_sources else 0)
+            passes = (islice(self.source_batches(number), self.initial_batches) for number in numbers)
             self.initialise_memory(batch for part in passes for batch in part)
 
     @torch.no_grad()
     def initialise_memory(self, batches: Iterable[DomainBatch]) -> None:
-        """Per class the share-weighted mean of the unit features (before U) over `batches`, normalised; unseen classes stay zero."""
+        """Per class the share-weighted mean of the unit features (before U) over `batches`, normalised; unseen classes stay zero.
+
+        `start` makes the items and the anchor from them; with text every class has an item.
+        """
         sums = torch.zeros_like(self.memory.items)
         with evaluation_mode(self.network):
             for batch in batches:
@@ -119,13 +157,16 @@ class MemoryLearning(Method):
                 features = operations.at_least_float32(self.network.encode(images).features)
                 sums += self.memory.class_sums(operations.unit(features), labels)[0]
         (sums,) = sum_over_ranks([sums])
-        items = operations.unit(sums)
-        if bad := (~torch.isfinite(items).all(dim=1)).nonzero().flatten().tolist():
+        features = operations.unit(sums)
+        if bad := (~torch.isfinite(features).all(dim=1)).nonzero().flatten().tolist():
             raise NonFiniteError(
                 f"The initial memory is not finite in the rows of the classes {', '.join(map(str, bad))}: the network's features on the"
                 " source images are not. Look at its weights (network.backbone.pretrained) and at trainer.precision."
             )
+        items, anchor = self.start.items(features)
         self.memory.commit(items)
+        if self.memory.anchor is not None and anchor is not None:
+            self.memory.anchor.copy_(anchor)
 
 
 def require_memory(method: Method, kind: type[Memory]) -> None:

@@ -13,6 +13,7 @@ from pydantic import Field
 from pin_memory.domains import EpisodeDataModule, MultiSourceDataModule
 from pin_memory.methods import MetaSegNet, Method
 from pin_memory.methods.base import PRECISIONS, refuse_clipping
+from pin_memory.utils.config import plain
 from pin_memory.utils.devices import computes_bfloat16
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.validation import Count, NotNegative, Positive, Share, check_values
@@ -55,6 +56,8 @@ def check_settings(cfg: DictConfig) -> None:
         if isinstance(node, DictConfig):
             check_values(group, rules, {key: node[key] for key in rules if key in node})
     _check_trainer(cfg.trainer)
+    if cfg.get("text") and "${text}" not in str(plain(cfg)):
+        raise ConfigurationError("text=file: nothing reads it. Add +memory_start=procrustes, text or blend, or leave it out.")
     if not cfg.method.get("first_order", True):
         without_double_backward = {
             "torch.compile (network.compile=true)": OmegaConf.select(cfg, "network.compile"),
