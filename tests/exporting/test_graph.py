@@ -11,8 +11,8 @@ from pin_memory.exporting import formats
 from pin_memory.exporting.formats import Comparison
 from pin_memory.exporting.graph import check_exportable, require
 from pin_memory.inference import RUNNING, BatchNormStatistics
-from pin_memory.memory import CategoricalMemory
-from pin_memory.networks import MemorySegmenter, PlainDecoder, ResNetBackbone, SummedASPP, TimmBackbone
+from pin_memory.memory import CategoricalMemory, Memory, PrototypeMemory
+from pin_memory.networks import MemorySegmenter, PlainDecoder, ResNetBackbone, ScoreDecoder, SummedASPP, TimmBackbone
 from pin_memory.utils.errors import ConfigurationError, OutputError
 from tests.helpers.exported import logits_of, pictures, session
 
@@ -22,10 +22,12 @@ TIMM = ("tf_efficientnet_lite0", "convnext_atto")  # padding that depends on the
 def network_of(kind: str) -> MemorySegmenter:
     """Small networks of every architecture, with statistics and a memory that are not those of a fresh one."""
     torch.manual_seed(3)
-    memory = None if kind == "isw" else CategoricalMemory(5, 8)
+    memory: Memory | None = None if kind == "isw" else PrototypeMemory(5, 8) if kind == "prototype" else CategoricalMemory(5, 8)
     if kind == "deeplab_v2":
         parts: dict[str, Any] = {"pyramid": SummedASPP, "decoder": PlainDecoder}
         network = MemorySegmenter(ResNetBackbone(18, 8, stride_in_1x1=True), 5, 8, memory, 8, **parts)
+    elif kind == "prototype":
+        network = MemorySegmenter(ResNetBackbone(18, 32), 5, 8, memory, None, decoder=ScoreDecoder)
     elif kind in TIMM:
         network = MemorySegmenter(TimmBackbone(kind), 5, 8, memory, 8)
     else:
@@ -42,7 +44,15 @@ def network_of(kind: str) -> MemorySegmenter:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "kind", ["deeplab_v3plus", "deeplab_v2", "isw", "convnext_atto", pytest.param("tf_efficientnet_lite0", marks=pytest.mark.reliability)]
+    "kind",
+    [
+        "deeplab_v3plus",
+        "deeplab_v2",
+        "isw",
+        "prototype",
+        "convnext_atto",
+        pytest.param("tf_efficientnet_lite0", marks=pytest.mark.reliability),
+    ],
 )
 def test_every_architecture_as_onnx(kind: str, tmp_path: Path) -> None:
     network = network_of(kind)
@@ -50,6 +60,13 @@ def test_every_architecture_as_onnx(kind: str, tmp_path: Path) -> None:
     images = pictures(1, 71, 90)
     (again,) = session(tmp_path / "x.onnx").run(None, {"images": images})
     assert max(*found.values(), np.abs(again - logits_of(network, images)).max()) <= 1e-4
+
+
+@pytest.mark.reliability  # at fewer sizes, tests/commands/test_few_shot.py exports it
+def test_padding_that_depends_on_the_size_in_torch_export(tmp_path: Path) -> None:
+    """Of the demo's backbone, at even and odd sizes; also the one that is saved is loaded for the comparison."""
+    comparison = Comparison([(1, 64, 96), (2, 83, 141), (1, 97, 40)], 0.0)
+    formats.write_torch_export(tmp_path / "x.pt2", network_of("tf_efficientnet_lite0"), {}, False, comparison)
 
 
 def test_a_graph_that_does_not_agree_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,8 @@ import logging
 import warnings
 
 import torch
+import torch.nn.functional as F
+from timm.layers import Conv2dSame
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
@@ -36,6 +38,10 @@ class InferenceGraph(nn.Module):
         if self.network.memory is not None:
             for name in self.network.memory.training_only:
                 setattr(self.network.memory, name, nn.Identity())
+        for module in list(self.network.modules()):
+            for name, child in module.named_children():
+                if isinstance(child, Conv2dSame):
+                    setattr(module, name, _SamePadding(child))
         # As utils.images.normalize does it, so that both give the same numbers.
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1) * 255, persistent=False)
@@ -86,6 +92,33 @@ class _DensePooling(nn.Module):
         for axis, stride in zip((2, 3), self.strides, strict=True):
             pooled = pooled.index_select(axis, torch.arange(0, pooled.shape[axis], stride, device=maps.device))
         return pooled
+
+
+class _SamePadding(nn.Module):
+    """A strided convolution of timm whose padding, as TensorFlow's, depends on the size of the map: the same values.
+
+    With timm's own arithmetic on the sizes, torch 2.15 takes minutes, and does not save the graph. Here padding and sizes are as in other
+    convolutions, and the map is shifted against them.
+    """
+
+    def __init__(self, conv: Conv2dSame) -> None:
+        super().__init__()
+        self.conv = conv
+        self.axes = [
+            (axis + 2, dilation * (kernel - 1) + 1, stride)
+            for axis, (kernel, stride, dilation) in enumerate(zip(conv.kernel_size, conv.stride, conv.dilation, strict=True))
+        ]
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Convolve `(B, C, H, W)`."""
+        for axis, extent, stride in self.axes:
+            length, before = maps.shape[axis], (extent - 1) // 2
+            after = extent - 1 - (extent - stride) // 2  # so much that there is something left to shift
+            maps = F.pad(maps, [0, 0, before, after] if axis == 2 else [before, after])
+            shift = before - (extent - 1 - (length - 1) % stride) // 2
+            maps = maps.index_select(axis, torch.arange(length + extent - 1, device=maps.device) + shift)
+        conv = self.conv
+        return F.conv2d(maps, conv.weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups)
 
 
 def onnx_program(graph: InferenceGraph, opset: int) -> "torch.onnx.ONNXProgram":
