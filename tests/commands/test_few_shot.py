@@ -1,10 +1,12 @@
 """Few-shot segmentation as a user runs it: its experiments, a tiny training, a resumption, other ways in an evaluation, refusals."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -14,6 +16,7 @@ from PIL import Image
 from pin_memory.analysis import load_subject
 from pin_memory.domains import EpisodeDataModule
 from pin_memory.evaluation.evaluate import evaluate
+from pin_memory.exporting import load_safetensors
 from pin_memory.exporting.run import export
 from pin_memory.memory import LinearMemory, PrototypeMemory, RidgeMemory
 from pin_memory.prediction.load import load_model
@@ -23,6 +26,7 @@ from pin_memory.runs.support import read_support, support_digest
 from pin_memory.training.run import train
 from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import ConfigurationError, DataError
+from tests.helpers.exported import front_matter, logits_of, normalised, pictures, session
 
 TINY = [
     "network.backbone.pretrained=null", "network.channels=16", "augmentation.crop_size=64", "data.size=[64, 96]", "loading.batch_size=2",
@@ -189,12 +193,47 @@ def test_prediction_by_a_support(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="support: "):
         predict(composed("predict", *common, f"input={support / 'images'}", f"output={tmp_path / 'masks'}", "device=cpu"))
 
-    with pytest.raises(ConfigurationError, match="is not exported"):
+    with pytest.raises(ConfigurationError, match=r"few-shot network: give it labelled images .* support=DIR"):
         export(composed("export", f"checkpoint={trained}", "format=onnx", f"output={tmp_path / 'model.onnx'}"))
     with pytest.raises(ConfigurationError, match="labelled images of the classes"):
         load_model(trained)
     with pytest.raises(ConfigurationError, match="few-shot run, which has learned no classes"):
         load_subject(trained, data=trained.parent / "sets")
+
+
+@pytest.mark.slow
+def test_what_is_exported_has_the_head_of_the_support(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every format: the logits of `load_model(support=)`, whose one class is not among the run's two, and its names."""
+    monkeypatch.chdir(tmp_path)
+    support = write_support(tmp_path / "support")
+    model, images = load_model(trained, support=support), pictures(2, 71, 96)
+    rgb = np.asarray(Image.open(support / "images" / "one.jpg"))
+    common = [f"checkpoint={trained}", f"support={support}", "sizes=[[1, 64, 96], [1, 83, 101]]"]
+    for name, file in {"onnx": "m.onnx", "torch_export": "m.pt2", "safetensors": "m.safetensors", "hub": "hub"}.items():
+        export(composed("export", *common, f"format={name}", f"output={file}"))
+
+    expected = logits_of(model.network, images)
+    assert expected.shape == (2, 2, 71, 96)
+    (found,) = session(Path("m.onnx")).run(["logits"], {"images": normalised(images)})
+    assert np.abs(found - expected).max() <= 1e-4
+    extra = {"pin_memory.json": ""}
+    program = torch.export.load("m.pt2", extra_files=extra).module()
+    assert np.abs(program(torch.from_numpy(normalised(images))).detach().numpy() - expected).max() <= 1e-4
+    kept = next(entry.value for entry in onnx.load("m.onnx").metadata_props if entry.key == "pin_memory")
+    for settings in (json.loads(kept), json.loads(extra["pin_memory.json"]), json.loads(Path("m.json").read_text())):
+        assert settings["label_space"]["names"] == ["background", "class 1"]
+        assert settings["support"] == support_digest(support)
+    for folder in ("m.safetensors", "hub"):
+        again = load_safetensors(folder)
+        assert again.label_space.names == ("background", "class 1")
+        assert np.array_equal(again.probabilities(rgb), model.probabilities(rgb))
+
+    card = Path("hub/README.md").read_text()
+    assert "few-shot-segmentation" in front_matter(card)["tags"]
+    assert "model-index" not in front_matter(card), "the run's scores are of other heads"
+    for words in ("0 background, 1 class 1.", support_digest(support), "STAND-IN", "over 2 seeds", "tian2020", "evaluated on nothing"):
+        assert words in card
+    assert not re.search(r"\{\{|\{%|None|Undefined|street scenes", card)
 
 
 def test_a_support_that_is_none(tmp_path: Path) -> None:

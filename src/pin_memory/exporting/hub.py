@@ -42,14 +42,15 @@ def model_card(source: Source, settings: ExportSettings, results: Sequence[Resul
 
 def _front_matter(settings: ExportSettings, results: Sequence[Results], name: str, licence: str | None) -> dict[str, Any]:
     """What hubs read: library, task, tags, licence where one is stated, and the scores with their protocol."""
-    tags = ["semantic-segmentation", "domain-generalization", settings.method, *(["stand-in"] if settings.stand_in else [])]
+    subject = "few-shot-segmentation" if settings.support else "domain-generalization"
+    tags = ["semantic-segmentation", subject, settings.method, *(["stand-in"] if settings.stand_in else [])]
     entries = [
         {
             "task": {"type": "image-segmentation", "name": "Semantic segmentation"},
             "dataset": {"type": target, "name": f"{target} (STAND-IN)" if result.stand_in else target},
             "metrics": [{"type": "mean_iou", "name": f"mIoU, protocol {result.protocol}", "value": round(scores.miou, 4)}],
         }
-        for result in results
+        for result in ([] if settings.support else results)  # which are of other heads
         for target, scores in result.targets.items()
         if scores.miou is not None
     ]

@@ -10,7 +10,7 @@ from pin_memory.exporting.graph import INPUT, OUTPUT, check_exportable
 from pin_memory.exporting.hub import model_card, results_of_source, with_statistics, write_hub
 from pin_memory.exporting.weights import SUFFIX, ExportSettings, Source, write_safetensors
 from pin_memory.inference import BatchNormStatistics
-from pin_memory.methods import MetaSegNet
+from pin_memory.runs.support import needs_support
 from pin_memory.utils.errors import ConfigurationError
 
 SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": SUFFIX, "hub": ""}
@@ -21,10 +21,10 @@ def export(cfg: DictConfig) -> None:
     """Write the checkpoint of the settings in another format."""
     output = _output(cfg)
     source = Source.read(Path(str(cfg.checkpoint)).expanduser(), list(cfg.trust))
-    if isinstance(source.method, MetaSegNet):
-        raise ConfigurationError("A few-shot network has no head before it gets a support, so it is not exported: use predict support=DIR.")
     given = cfg.test_statistics
     statistics = source.method.test_statistics if given is None else BatchNormStatistics.from_setting(given)
+    if needs_support(source.method, cfg.support):
+        source = source.with_support(str(cfg.support), statistics)
     settings = ExportSettings.of(source, statistics)
     if cfg.format == "hub":
         _write_hub(cfg, output, source, settings)

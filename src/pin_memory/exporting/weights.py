@@ -18,6 +18,7 @@ from pin_memory.methods import Method
 from pin_memory.networks import MemorySegmenter
 from pin_memory.runs import build, checkpoints
 from pin_memory.runs.folder import RunFolder
+from pin_memory.runs.support import support_digest, take_support
 from pin_memory.runs.trusted import trusted_settings
 from pin_memory.utils.errors import ConfigurationError, OutputError
 from pin_memory.utils.files import atomic_write, report_write_errors, write_text
@@ -38,6 +39,7 @@ class Source(NamedTuple):
     method: Method
     checkpoint: checkpoints.Checkpoint
     data: MultiSourceDataModule
+    support: str | None = None  # of a few-shot network: the SHA-256 of the labelled images that its head is fitted to
 
     @classmethod
     def read(cls, run_or_checkpoint: Path, trust: list[str]) -> Self:
@@ -45,6 +47,12 @@ class Source(NamedTuple):
         path = checkpoints.find_checkpoint(run_or_checkpoint)
         method, checkpoint = checkpoints.load_method(path, trust)  # also checks which classes the settings name
         return cls(path, method, checkpoint, build.build_data(checkpoint.cfg))
+
+    def with_support(self, folder: str, statistics: BatchNormStatistics) -> Self:
+        """A few-shot network with a head for the classes of a support, fitted to features that are normalised by `statistics`."""
+        self.method.test_statistics = statistics
+        checkpoint = self.checkpoint._replace(label_space=take_support(self.method, folder))
+        return self._replace(checkpoint=checkpoint, support=support_digest(folder))
 
     @property
     def run(self) -> RunFolder:
@@ -76,6 +84,7 @@ class ExportSettings(BaseModel):
     step: int = 0
     images_seen: int = 0
     stand_in: bool = False
+    support: str | None = None  # SHA-256 of the labelled images that the head of a few-shot network was fitted to
 
     @classmethod
     def of(cls, source: Source, statistics: BatchNormStatistics) -> Self:
@@ -84,6 +93,8 @@ class ExportSettings(BaseModel):
         network = OmegaConf.to_container(checkpoint.cfg.network, resolve=True)
         assert isinstance(network, dict)
         build.without_downloads(network)
+        if source.support:  # it has the classes of the support, not those of its training
+            network["num_classes"] = network["memory"]["num_classes"] = len(space)
         results = source.run.results_of(source.path)
         return cls(
             network={str(key): value for key, value in network.items()},
@@ -97,6 +108,7 @@ class ExportSettings(BaseModel):
             images_seen=int(method.images_seen),
             # Where the data are gone or others now, the results of the run still have it.
             stand_in=source.data.uses_stand_ins or (results is not None and results.stand_in),
+            support=source.support,
         )
 
     @classmethod
