@@ -11,10 +11,12 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig, OmegaConf
 
 from pin_memory.domains.stand_ins.writers import StandIns
+from pin_memory.memory import RidgeMemory
 from pin_memory.methods.meta_learning import SplitSources
 from pin_memory.runs import build, checkpoints
 from pin_memory.training.run import train
@@ -155,6 +157,17 @@ def test_every_network_and_method_is_built(network: str, method: str) -> None:
     made = build.build_without_weights(cfg)
     assert (made.network.memory is None) == (method not in ("pin_the_memory", "erm_memory", "meta_seg_net_dg"))
     assert made.name == method
+
+
+def test_the_head_over_domains() -> None:
+    """Its settings are those of the few-shot head, but for `balanced`; what is solved in another way is refused."""
+    common = ["experiment=multi_source_gs", "method=meta_seg_net_dg", "paths.run=unused"]
+    memory = instantiate(composed(*common, "head.regularisation=0.1", "head.bias=free").network.memory)
+    assert isinstance(memory, RidgeMemory)
+    assert (memory.bias, memory.balanced, float(memory.log_lambda.detach().exp())) == ("free", False, pytest.approx(0.1))
+    for head, kind in (("prototype", "PrototypeMemory"), ("linear", "LinearMemory")):
+        with pytest.raises(ConfigurationError, match=f"trains a RidgeMemory, found network.memory={kind}"):
+            build.build_without_weights(composed(*common, f"head={head}")).check_sources({"gtav": 2, "synthia": 2})
 
 
 @pytest.mark.slow

@@ -38,11 +38,11 @@ def tiny_segmenter(classes: int = 4, memory: bool = True, anchor_weight: float =
     return network
 
 
-def ridge_segmenter(classes: int = 4, **options: Any) -> MemorySegmenter:
+def ridge_segmenter(classes: int = 4, balanced: bool = False, **options: Any) -> MemorySegmenter:
     """A segmenter of this size that ends in a ridge regression, with an empty memory."""
     torch.manual_seed(0)
-    options = {"decoder": ScoreDecoder} | options
-    return MemorySegmenter(TinyBackbone(), classes, 6, RidgeMemory(classes, 6), auxiliary_channels=4, dropout=0.0, **options)
+    memory, options = RidgeMemory(classes, 6, balanced=balanced), {"decoder": ScoreDecoder} | options
+    return MemorySegmenter(TinyBackbone(), classes, 6, memory, auxiliary_channels=4, dropout=0.0, **options)
 
 
 def tiny_batch(domains: tuple[str, ...] = ("a", "b", "c"), images: int = 3, classes: int = 4, side: int = 16) -> dict[str, dict[str, Any]]:

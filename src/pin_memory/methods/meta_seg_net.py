@@ -14,7 +14,7 @@ from pin_memory.methods.memory_learning import require_memory
 from pin_memory.methods.meta_learning import SplitSources
 from pin_memory.networks import MemorySegmenter
 from pin_memory.utils.distributed import broadcast_state
-from pin_memory.utils.errors import NonFiniteError
+from pin_memory.utils.errors import ConfigurationError, NonFiniteError
 from pin_memory.utils.validation import Count, validated
 
 
@@ -111,6 +111,8 @@ class MetaSegNetDG(SplitSources):
         return memory
 
     def check_sources(self, batch_sizes: Mapping[str, int]) -> None:
-        """Refuse a network without a ridge memory, in addition to sources that cannot be split."""
+        """Refuse a network without a ridge memory of the sums over all images, in addition to sources that cannot be split."""
         super().check_sources(batch_sizes)
         require_memory(self, RidgeMemory)
+        if self.memory.balanced:
+            raise ConfigurationError("head.balanced=true: method=meta_seg_net_dg takes classes by their pixels. Set head.balanced=false.")
