@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.strategies import DDPStrategy
 from pydantic import SkipValidation
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -22,17 +21,14 @@ from pin_memory.methods.finite import Policy
 from pin_memory.methods.losses import auxiliary_loss, cross_entropy
 from pin_memory.methods.optimisation import ManualOptimizationMixin, grouped
 from pin_memory.methods.schedules import is_torch_schedule
+from pin_memory.methods.trainer_checks import check_trainer
 from pin_memory.methods.whitening import InstanceSelectiveWhitening
 from pin_memory.networks import Encoding, MemorySegmenter
 from pin_memory.utils.distributed import mean_over_ranks, rank, world_size
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.utils.lightning_private import replaces_samplers
 from pin_memory.utils.validation import NotNegative, Positive, validated
 
 log = logging.getLogger(__name__)
-
-PRECISIONS = ("32-true", "64-true", "bf16-mixed")
-"""What a method trains correctly in; float16 needs loss scaling, which the gradients of two steps would have to undo."""
 
 
 @validated("method")
@@ -145,32 +141,7 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
 
     def check_trainer(self, trainer: Trainer) -> None:
         """Refuse what would train wrongly, before anything is launched: precision, strategy, clipping, number of steps."""
-        if trainer.precision not in PRECISIONS:
-            raise ConfigurationError(f"trainer.precision={trainer.precision}: expected one of {', '.join(PRECISIONS)}.")
-        refuse_clipping(trainer.gradient_clip_val)
-        if trainer.max_steps == 0:
-            raise ConfigurationError("trainer.max_steps=0 trains nothing: give a number of iterations, or -1 to train until it is stopped.")
-        is_trial = getattr(trainer, "fast_dev_run", False)  # which sets both
-        if trainer.max_epochs not in (None, -1) and not is_trial:
-            raise ConfigurationError(
-                f"trainer.max_epochs={trainer.max_epochs}: training counts iterations, not epochs. Set trainer.max_steps, leave max_epochs"
-                " out (both -1 to train until it is stopped)."
-            )
-        if trainer.limit_train_batches != 1.0 and not is_trial:  # overfit_batches sets it, too
-            raise ConfigurationError(
-                f"trainer.limit_train_batches={trainer.limit_train_batches} would start the draws anew again and again: leave it out, and"
-                " overfit_batches, too. Set trainer.max_steps for a shorter run."
-            )
-        if trainer.world_size > 1 and not isinstance(trainer.strategy, DDPStrategy):
-            raise ConfigurationError(
-                f"trainer.strategy={type(trainer.strategy).__name__} on {trainer.world_size} devices: a method reduces gradients and memory"
-                " itself, over complete replicas. Use trainer=ddp."
-            )
-        if trainer.world_size > 1 and replaces_samplers(trainer):
-            raise ConfigurationError(
-                "trainer.use_distributed_sampler=true would repeat evaluation images to make the devices' shares equal: set it to false;"
-                " the data modules share the images out themselves."
-            )
+        check_trainer(trainer)
 
     def on_fit_start(self) -> None:
         """Check a Trainer that the user has made, freeze what is to be frozen, and give each rank noise of its own."""
@@ -234,12 +205,3 @@ def refuse_memory(method: Method) -> None:
     """Refuse a network with a memory, for methods that would leave it empty."""
     if method.network.memory is not None:
         raise ConfigurationError(f"method={method.name} trains the plain network, found one with a memory: set network.memory=null.")
-
-
-def refuse_clipping(value: float | None) -> None:
-    """Refuse Lightning's own gradient clipping (`trainer.gradient_clip_val`), which has no effect on a method."""
-    if value is not None:
-        raise ConfigurationError(
-            f"trainer.gradient_clip_val={value} is for optimisers that Lightning steps; a method steps its own. Leave it out and set"
-            f" method.gradient_clip={value}, the largest norm of the total gradient."
-        )

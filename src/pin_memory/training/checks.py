@@ -12,7 +12,7 @@ from pydantic import Field
 
 from pin_memory.domains import EpisodeDataModule, MultiSourceDataModule
 from pin_memory.methods import MetaSegNet, Method
-from pin_memory.methods.base import PRECISIONS, refuse_clipping
+from pin_memory.methods.trainer_checks import PRECISIONS, refuse_clipping
 from pin_memory.utils.config import plain
 from pin_memory.utils.devices import computes_bfloat16
 from pin_memory.utils.errors import ConfigurationError
