@@ -36,6 +36,8 @@ SMALL = [
 ]  # fmt: skip
 
 
+TEXT = ["text.path=null", "text.rows=random", "text.dim=32", "network.alignment.width=16", "network.alignment.layers=1"]
+"""In place of a file with text."""
 SOON = ["method.whitening.warmup_iterations=0", "method.whitening.images=2", "method.whitening.trials=2"]
 
 
@@ -56,8 +58,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def composed(*overrides: str) -> DictConfig:
     """The configuration of `train` with overrides."""
+    methods = [override for override in overrides if override.startswith("method=")]
+    aligned = "method=ppar" in methods or "+alignment=text" in overrides or (not methods and "experiment=single_source_g_ppar" in overrides)
+    text = TEXT if aligned else []
     with initialize_config_dir(str(config_directory()), version_base="1.3"):
-        return compose("train", overrides=[*SMALL, *overrides])
+        return compose("train", overrides=[*SMALL, *overrides, *text])
 
 
 def run(tmp_path: Path, data: Path, *overrides: str) -> dict[str, Any]:
@@ -112,7 +117,7 @@ def check_run(folder: Path, experiment: str) -> None:
     assert OmegaConf.load(folder / "config.yaml").trainer.max_steps == 2
     assert json.loads((folder / "provenance.json").read_text())["packages"]["torch"]
     rows = (folder / "metrics.csv").read_text().splitlines()
-    assert "loss/inner" in rows[0]
+    assert ("loss/vtp" if experiment.endswith("ppar") else "loss/inner") in rows[0]
     assert "val/miou" in rows[0]
 
 
@@ -126,6 +131,9 @@ def check_run(folder: Path, experiment: str) -> None:
         ("meta_seg_net_dg", ["method.solve_batches=1"]),
         ("ibn_net", []),
         ("isw", SOON),
+        ("ppar", ["method.alignment.majority=0.75"]),
+        ("meta_seg_net_dg", ["+alignment=text", "method.solve_batches=1", "method.alignment.reweight=class"]),
+        ("pin_the_memory", ["+alignment=text", "method.first_order=false", "method.alignment.reweight=domain"]),
         ("pin_the_memory", ["method.first_order=false"]),
         ("pin_the_memory", ["method.train_statistics=mixture", "test_statistics.policy=image", "network.memory.shares=area"]),
         ("pin_the_memory", ["+whitening=isw", *SOON]),

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from pin_memory.memory import TextPrototypes
-from pin_memory.methods import MemoryStart
+from pin_memory.methods import MemoryStart, TextAlignmentLoss
 from pin_memory.methods.batches import DomainBatch, merge
 from pin_memory.networks import BackboneFeatures
 from tests.helpers.agreement import ChannelsFlipped
 from tests.helpers.stepping import ByHand, ERMByHand, ERMMemoryByHand, MetaSegNetDGByHand, MLDGByHand, PinTheMemoryByHand
-from tests.helpers.tiny import TinyBackbone, ridge_segmenter, tiny_batch, tiny_segmenter
+from tests.helpers.tiny import TinyBackbone, ridge_segmenter, tiny_alignment, tiny_batch, tiny_segmenter
 from tests.helpers.two_ranks import RANKS, on_two_ranks
 
 pytestmark = pytest.mark.slow
@@ -56,6 +56,11 @@ CASES: dict[str, tuple[type[ByHand], dict[str, Any]]] = {
     "pin_the_memory with groups": (PinTheMemoryByHand, {"backbone_lr_factor": 0.3, "optimizer": partial(torch.optim.AdamW, lr=1e-3)}),
     "isw": (ERMByHand, {}),
     "isw with pin_the_memory": (PinTheMemoryByHand, {}),
+    "ppar": (ERMByHand, {"alignment": TextAlignmentLoss(horizon=5)}),
+    "ppar by class": (ERMByHand, {"alignment": TextAlignmentLoss(horizon=5, reweight="class")}),
+    "ppar by image": (ERMByHand, {"alignment": TextAlignmentLoss(horizon=5, reweight="image", majority=0.6)}),
+    "ppar by domain": (ERMByHand, {"alignment": TextAlignmentLoss(horizon=5, reweight="domain")}),
+    "ppar with pin_the_memory": (PinTheMemoryByHand, {"alignment": TextAlignmentLoss(horizon=5), "first_order": False}),
 }
 ITERATIONS = 5
 
@@ -85,9 +90,11 @@ def trained(case: str, steps: list[DomainBatch]) -> dict[str, Tensor]:
     Batch norm goes by its running statistics, as each rank would have its own on CPUs.
     """
     kind, options = CASES[case]
-    network = ridge_segmenter() if "meta_seg" in case else tiny_segmenter(memory="memory" in case, anchor_weight=0.1 * ("text" in case))
+    parts: dict[str, Any] = {"alignment": tiny_alignment()} if "alignment" in options else {}
     if "text" in case:
         options = options | {"start": MemoryStart("blend", TextPrototypes(num_classes=4, dim=7, rows="random"))}
+        parts = {"anchor_weight": 0.1}
+    network = ridge_segmenter() if "meta_seg" in case else tiny_segmenter(memory="memory" in case, **parts)
     if "isw" in case:
         network.backbone = WhitenedBackbone()
         options = options | {"whitening": ChannelsFlipped(images=len(steps) * 12)}
@@ -180,7 +187,7 @@ def lossy(rank: int) -> float:
         for domain in part.values():
             domain["label"].fill_(255)
     method = ERMByHand(tiny_segmenter(memory=False).double(), partial(torch.optim.SGD, lr=0.05)).prepare().eval()
-    images, labels = merge(part)
+    images, labels, _ = merge(part)
     encoding = method.network.encode(images)
     return float(method.segmentation_loss(method.network.read(encoding.features), encoding, labels).detach())
 
@@ -190,7 +197,7 @@ def test_a_rank_without_labels_contributes_nothing() -> None:
     first, second = on_two_ranks(lossy)
     assert second == 0
     method = ERMByHand(tiny_segmenter(memory=False).double(), partial(torch.optim.SGD, lr=0.05)).prepare().eval()
-    images, labels = merge(half(batches()[0], 0))
+    images, labels, _ = merge(half(batches()[0], 0))
     encoding = method.network.encode(images)
     alone = float(method.segmentation_loss(method.network.read(encoding.features), encoding, labels).detach())
     assert first / RANKS == pytest.approx(alone, rel=1e-12)

@@ -1,12 +1,13 @@
 """A segmenter small enough for finite differences."""
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from pin_memory.memory import CategoricalMemory, RidgeMemory
-from pin_memory.networks import BackboneFeatures, MemorySegmenter, ScoreDecoder
+from pin_memory.memory import CategoricalMemory, RidgeMemory, TextPrototypes
+from pin_memory.networks import BackboneFeatures, MemorySegmenter, ScoreDecoder, TextAlignment
 
 
 class TinyBackbone(nn.Module):
@@ -54,3 +55,9 @@ def tiny_batch(domains: tuple[str, ...] = ("a", "b", "c"), images: int = 3, clas
         label[torch.rand(label.shape, generator=generator) < 0.1] = 255
         batch[name] = {"image": torch.randn(images, 3, side, side, generator=generator), "label": label, "name": [name] * images}
     return batch
+
+
+def tiny_alignment(classes: int = 4, dim: int = 8, **options: Any) -> Any:
+    """What makes a small alignment with random text, of two layers."""
+    text = TextPrototypes(None, classes, dim, rows="random", seed=3)
+    return partial(TextAlignment, text=text, **{"width": 8, "layers": 2, "heads": 2, **options})

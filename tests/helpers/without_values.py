@@ -8,30 +8,36 @@ import pytest
 import torch
 from torch import Tensor
 
-from pin_memory.methods import ERM, MLDG, ERMMemory, MetaSegNetDG, PinTheMemory
+from pin_memory.methods import ERM, MLDG, ERMMemory, MetaSegNetDG, PinTheMemory, TextAlignmentLoss
 from pin_memory.methods.batches import DomainSplit
 from pin_memory.methods.finite import FiniteCheck, Found
 from pin_memory.methods.meta_learning import SplitSources
 from pin_memory.methods.whitening import InstanceSelectiveWhitening
 from pin_memory.networks import MemorySegmenter, ResNetBackbone
 from tests.helpers.stepping import WithoutTrainer
-from tests.helpers.tiny import ridge_segmenter, tiny_batch, tiny_segmenter
+from tests.helpers.tiny import ridge_segmenter, tiny_alignment, tiny_batch, tiny_segmenter
 
 SGD = partial(torch.optim.SGD, lr=0.01, momentum=0.9, weight_decay=5e-4)
 ALL = [ERM, ERMMemory, MLDG, MetaSegNetDG, PinTheMemory, partial(PinTheMemory, first_order=False)]
 """All kinds of steps."""
 
 
-def without_values(kind: Any, whitening: bool, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, dict[str, dict[str, Any]]]:
+def without_values(
+    kind: Any, whitening: bool, monkeypatch: pytest.MonkeyPatch, aligned: bool = False
+) -> tuple[Any, dict[str, dict[str, Any]]]:
     """A method that has made its first step, without a Trainer, and a batch; it takes all numbers for finite.
 
     Args:
         kind: One of `ALL`.
         whitening: On a ResNet with instance norms and RobustNet's loss; otherwise on a tiny network.
         monkeypatch: Takes away what knows real devices only.
+        aligned: With text to align with, and domains reweighted.
     """
     base, settings = getattr(kind, "func", kind), dict(getattr(kind, "keywords", {}))
-    plain = ridge_segmenter() if base is MetaSegNetDG else tiny_segmenter(memory=issubclass(base, ERMMemory | PinTheMemory))
+    parts = {"alignment": tiny_alignment()} if aligned else {}
+    plain = ridge_segmenter(**parts) if base is MetaSegNetDG else tiny_segmenter(memory=issubclass(base, ERMMemory | PinTheMemory), **parts)
+    if aligned:
+        settings["alignment"] = TextAlignmentLoss(reweight="domain", horizon=4)
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
     monkeypatch.setattr(FiniteCheck, "check", lambda *_: Found())  # the one number that is read
     monkeypatch.setattr(base, "log", lambda *_, **__: None)

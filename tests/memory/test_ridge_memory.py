@@ -19,7 +19,7 @@ from tests.helpers.tiny import TinyBackbone, ridge_segmenter, tiny_batch
 
 def written(network: MemorySegmenter) -> MemorySegmenter:
     """The network with the classifier of a few images."""
-    images, labels = merge(tiny_batch())
+    images, labels, _ = merge(tiny_batch())
     memory = network.eval().require_memory()
     memory.commit(network.write(network.encode(images.to(memory.items)).features, labels))
     return network

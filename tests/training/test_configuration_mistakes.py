@@ -178,7 +178,7 @@ COMBINATIONS = [
     (["+memory_start=features", "+network.memory.anchor_weight=0.1"], "network.memory.anchor_weight=0.1 needs the embeddings"),
     (["+method.weights.structure=0.1"], "method.weights.structure=0.1 needs the embeddings"),
     ([*RANDOM, "network.memory.anchor_weight=0.3"], "network.memory.momentum=0.8 and network.memory.anchor_weight=0.3"),
-    (["text=file", "text.path=null", "text.rows=random"], "nothing reads it. Add +memory_start"),
+    (["text=file", "text.path=null", "text.rows=random"], "nothing reads it. Add +alignment=text"),
 ]
 
 

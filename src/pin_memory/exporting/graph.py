@@ -24,8 +24,8 @@ _EXAMPLE = (2, 3, 97, 131)  # sizes that nothing is special about: an axis of le
 class InferenceGraph(nn.Module):
     """Logits at the size of the image; with `normalise` of uint8 RGB images, otherwise of normalised float32 ones.
 
-    The network is copied without what only training needs (auxiliary head, update network and classifier of the memory); the memory items
-    are constants of the graph.
+    The network is copied without what only training needs (auxiliary head, alignment, update network and classifier of the memory); the
+    memory items are constants of the graph.
     """
 
     mean: Tensor
@@ -35,6 +35,7 @@ class InferenceGraph(nn.Module):
         super().__init__()
         self.network, self.normalise = copy.deepcopy(network).cpu().float().eval().requires_grad_(False), normalise
         self.network.auxiliary_head = nn.Identity()  # type: ignore[assignment]
+        self.network.alignment = None
         if self.network.memory is not None:
             for name in self.network.memory.training_only:
                 setattr(self.network.memory, name, nn.Identity())

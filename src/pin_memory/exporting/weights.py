@@ -46,6 +46,7 @@ class Source(NamedTuple):
         """Load the checkpoint of a run folder or a file."""
         path = checkpoints.find_checkpoint(run_or_checkpoint)
         method, checkpoint = checkpoints.load_method(path, trust)  # also checks which classes the settings name
+        method.network.alignment = None  # serves training alone
         return cls(path, method, checkpoint, build.build_data(checkpoint.cfg))
 
     def with_support(self, folder: str, statistics: BatchNormStatistics) -> Self:
@@ -93,6 +94,7 @@ class ExportSettings(BaseModel):
         network = OmegaConf.to_container(checkpoint.cfg.network, resolve=True)
         assert isinstance(network, dict)
         build.without_downloads(network)
+        network.pop("alignment", None)
         if source.support:  # it has the classes of the support, not those of its training
             network["num_classes"] = network["memory"]["num_classes"] = len(space)
         results = source.run.results_of(source.path)

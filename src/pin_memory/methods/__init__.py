@@ -1,5 +1,6 @@
 """Training methods, one LightningModule each."""
 
+from pin_memory.methods.alignment import TextAlignmentLoss
 from pin_memory.methods.base import Method
 from pin_memory.methods.batches import DomainSplit
 from pin_memory.methods.erm import ERM
@@ -11,6 +12,7 @@ from pin_memory.methods.memory_start import MemoryStart
 from pin_memory.methods.meta_seg_net import MetaSegNetDG
 from pin_memory.methods.mldg import MLDG
 from pin_memory.methods.pin_the_memory import PinTheMemory
+from pin_memory.methods.ppar import PPAR
 from pin_memory.methods.schedules import ExponentialDecay, PolynomialDecay
 from pin_memory.methods.whitening import InstanceSelectiveWhitening
 
@@ -18,6 +20,7 @@ __all__ = [
     "ERM",
     "ISW",
     "MLDG",
+    "PPAR",
     "DomainSplit",
     "ERMMemory",
     "ExponentialDecay",
@@ -29,4 +32,5 @@ __all__ = [
     "Method",
     "PinTheMemory",
     "PolynomialDecay",
+    "TextAlignmentLoss",
 ]

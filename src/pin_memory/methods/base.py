@@ -15,11 +15,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from pin_memory.inference.batch_norm import RUNNING, BatchNormStatistics
 from pin_memory.inference.protocol import WHOLE, Protocol
 from pin_memory.memory import Reading
+from pin_memory.methods.alignment import Aligned, TextAlignmentLoss
 from pin_memory.methods.batches import DomainBatch, merge
 from pin_memory.methods.evaluation import DomainEvaluationMixin
 from pin_memory.methods.finite import Policy
 from pin_memory.methods.losses import auxiliary_loss, cross_entropy
 from pin_memory.methods.optimisation import ManualOptimizationMixin, grouped
+from pin_memory.methods.reweighting import reliability_numbers
 from pin_memory.methods.schedules import is_torch_schedule
 from pin_memory.methods.trainer_checks import check_trainer
 from pin_memory.methods.whitening import InstanceSelectiveWhitening
@@ -44,6 +46,7 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
         train_statistics: What batch normalisation normalises by while training, one of `train_policies`: "mixture", all images of the
             iteration; "frozen", the backbone's running statistics, which stay as they are (its pretrained weights have fitting ones).
         whitening: Adds RobustNet's loss; needs a backbone with `instance_norm=isw`.
+        alignment: Adds the alignment with text and the reweighting after PPAR; needs a network with `alignment`.
         test_statistics: What batch normalisation normalises by in validation and tests.
         protocol: How the network is applied to the images of a test; validation always predicts whole images, once.
         gradient_clip: Largest norm of the total gradient, over all parameters and after the reduction over the ranks; None for any.
@@ -65,6 +68,7 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
         auxiliary_weight: NotNegative = 0.4,
         train_statistics: str = "mixture",
         whitening: InstanceSelectiveWhitening | None = None,
+        alignment: TextAlignmentLoss | None = None,
         test_statistics: BatchNormStatistics = RUNNING,
         protocol: Protocol = WHOLE,
         gradient_clip: Positive | None = None,
@@ -80,7 +84,10 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
             raise ConfigurationError(
                 "A whitening loss needs standardised maps: set network.backbone.instance_norm=isw (+whitening=isw does)."
             )
+        if alignment is not None and network.alignment is None:
+            raise ConfigurationError("method.alignment needs text to align with: set network.alignment (+alignment=text does).")
         self.train_statistics = train_statistics
+        self.alignment = alignment
         self.whitening, self.test_statistics, self.protocol = whitening, test_statistics, protocol
         self.network = network
         self.auxiliary_weight, self.backbone_lr_factor = auxiliary_weight, backbone_lr_factor
@@ -138,6 +145,8 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
                 f"network.num_classes={self.network.num_classes}: the domains' labels have {len(classes)} classes."
                 f" Set network.num_classes={len(classes)}."
             )
+        if self.network.alignment is not None:
+            self.network.alignment.check_classes(classes)
 
     def check_trainer(self, trainer: Trainer) -> None:
         """Refuse what would train wrongly, before anything is launched: precision, strategy, clipping, number of steps."""
@@ -151,25 +160,47 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
             torch.manual_seed(torch.initial_seed() + rank())  # drop-out and Gumbel noise of their own; the weights are made already
 
     def segmentation_loss(
-        self, reading: Reading, encoding: Encoding, labels: Tensor, run: Callable[..., Any] | None = None, step: str = ""
+        self,
+        reading: Reading,
+        encoding: Encoding,
+        labels: Tensor,
+        run: Callable[..., Any] | None = None,
+        step: str = "",
+        domains: Sequence[str] = (),
     ) -> Tensor:
-        """`L_seg + w_aux L_aux`, the latter of a network with auxiliary head, and RobustNet's loss where the method has it.
+        """`L_seg + w_aux L_aux`, the latter of a network with auxiliary head, and what the method adds: RobustNet's loss, the alignment.
 
         `run` runs a stage by name, with fast weights for example (by default the network's own); `step` is put before the names of the
-        losses that are logged.
+        losses that are logged; `domains` are the names of the images' domains.
         """
         run = run or self.run_stage
-        loss = cross_entropy(run("decode", reading, encoding, labels.shape[-2:]), labels)
+        aligned = self._align(encoding.features, labels, run, step, domains)
+        weights = aligned.weights if aligned else None
+        loss = cross_entropy(run("decode", reading, encoding, labels.shape[-2:]), labels, weights)
         self.log_losses(**{f"{step}segmentation": loss})
         if self.network.auxiliary_head is not None:
-            auxiliary = auxiliary_loss(run("auxiliary", encoding), labels)
+            auxiliary = auxiliary_loss(run("auxiliary", encoding), labels, weights)
             self.log_losses(**{f"{step}auxiliary": auxiliary})
             loss = loss + self.auxiliary_weight * auxiliary
-        if self.whitening is None:
-            return loss
-        whitening = self.whitening.loss(encoding.whitened)
-        self.log_losses(**{f"{step}whitening": whitening})
-        return loss + self.whitening.weight * whitening
+        if self.whitening is not None:
+            whitening = self.whitening.loss(encoding.whitened)
+            self.log_losses(**{f"{step}whitening": whitening})
+            loss = loss + self.whitening.weight * whitening
+        return loss + aligned.total if aligned else loss
+
+    def _align(self, features: Tensor, labels: Tensor, run: Callable[..., Any], step: str, domains: Sequence[str]) -> Aligned | None:
+        """Losses and weights of the alignment with text, logged; None for a method without."""
+        if self.alignment is None or self.alignment.is_off:
+            return None
+        text = self.network.require_alignment().prototypes
+        aligned = self.alignment.of(run, features, text, labels, self.iteration, domains)
+        self.log_losses(**{f"{step}{name}": value for name, value in aligned.terms.items()})
+        if self.should_log:
+            self.log_dict({"alignment/share": self.alignment.share(self.iteration), "alignment/ramp": self.alignment.rho(self.iteration)})
+            if aligned.reliability is not None and aligned.labels is not None:
+                numbers = reliability_numbers(aligned.reliability, aligned.labels, domains)
+                self.log_dict({f"reliability/{step}{name}": value for name, value in numbers.items()})
+        return aligned
 
     def run_stage(self, stage: str, *args: Any) -> Any:
         """Run a stage of the network with its own weights."""

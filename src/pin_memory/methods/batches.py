@@ -14,16 +14,18 @@ DomainBatch = dict[str, dict[str, Any]]
 
 
 class Labelled(NamedTuple):
-    """Images `(B, 3, H, W)` and their labels `(B, H, W)`."""
+    """Images `(B, 3, H, W)`, their labels `(B, H, W)`, and the domain's name of each image; empty where it has no say in a loss."""
 
     images: Tensor
     labels: Tensor
+    domains: tuple[str, ...] = ()
 
 
 def merge(batch: DomainBatch, domains: Iterable[str] | None = None) -> Labelled:
     """Concatenate the mini-batches of `domains` (all by default)."""
-    chosen = [batch[name] for name in (batch if domains is None else domains)]
-    return Labelled(torch.cat([part["image"] for part in chosen]), torch.cat([part["label"] for part in chosen]))
+    chosen = {name: batch[name] for name in (batch if domains is None else domains)}
+    names = tuple(name for name, part in chosen.items() for _ in range(len(part["label"])))
+    return Labelled(torch.cat([part["image"] for part in chosen.values()]), torch.cat([part["label"] for part in chosen.values()]), names)
 
 
 class DomainSplit:

@@ -29,4 +29,4 @@ class ERM(Method):
     def loss(self, part: Labelled) -> Tensor:
         """`L_seg + w_aux L_aux` of some of the images."""
         encoding = self.network.encode(part.images)
-        return self.segmentation_loss(self.network.read(encoding.features), encoding, part.labels)
+        return self.segmentation_loss(self.network.read(encoding.features), encoding, part.labels, domains=part.domains)

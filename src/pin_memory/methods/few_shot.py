@@ -57,8 +57,8 @@ class MetaSegNet(Method):
     ) -> None:
         if way is None:
             raise ConfigurationError("method=meta_seg_net trains on episodes: choose an experiment that has them, or set data=episodes.")
-        if options.get("whitening") is not None:
-            raise ConfigurationError("method=meta_seg_net has no whitening loss: leave out +whitening.")
+        if extra := next((extra for extra in ("whitening", "alignment") if options.get(extra) is not None), None):
+            raise ConfigurationError(f"method=meta_seg_net has no {extra} loss: leave out +{extra}.")
         super().__init__(network, optimizer, schedule, **options)
         network.set_classes(way + 1)
         self.scores: dict[str, EpisodeScores] = {}

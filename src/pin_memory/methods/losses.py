@@ -1,5 +1,7 @@
 """Losses of the segmentation outputs and of the memory (Pin the Memory, section 3.3), as functions of tensors; each is a scalar >= 0."""
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,24 +11,37 @@ from pin_memory.utils.distributed import sum_over_ranks, world_size
 from pin_memory.utils.labels import IGNORE
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
     """Mean cross entropy of `(B, K, H, W)` logits over the labelled pixels of `(B, H, W)`; 0 (with zero gradient) where none is labelled.
 
     The released code divides by zero in that case and steps on NaN. With several ranks the mean is over the labelled pixels of all of them:
-    the mean of the ranks' losses, and of their gradients, is that of one process with all images.
+    the mean of the ranks' losses, and of their gradients, is that of one process with all images. With `weights` `(B, h, w)`, above 0 and
+    resized bilinearly to the labels' size, it is `Σ w CE / Σ w`.
     """
-    if torch.are_deterministic_algorithms_enabled():  # on a GPU PyTorch adds up in any order, and refuses to; its own sum has an order
-        total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none").sum()
-    else:
-        total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+    each = partial(F.nll_loss, F.log_softmax(logits, dim=1), labels, ignore_index=IGNORE)
+    ordered = (
+        torch.are_deterministic_algorithms_enabled()
+    )  # on a GPU PyTorch adds up in any order, and refuses to; its own sum has an order
+    total = each(reduction="none").sum() if ordered else each(reduction="sum")
     (labelled,) = sum_over_ranks([(labels != IGNORE).sum()])
-    return total * world_size() / labelled.clamp(min=1)
+    if weights is None:
+        return total * world_size() / labelled.clamp(min=1)
+    # Σ w CE = Σ CE + Σ (w - 1) CE: where all weights are 1 it is the plain loss bit by bit.
+    excess = F.interpolate((weights - 1).unsqueeze(1), size=labels.shape[-2:], mode="bilinear", align_corners=True).squeeze(1)
+    excess = excess.to(total.dtype) * (labels != IGNORE)
+    (more,) = sum_over_ranks([excess.sum()])
+    total = total + (excess * each(reduction="none")).sum()
+    return total * world_size() / torch.where(labelled > 0, labelled + more, 1)
 
 
-def auxiliary_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy of the auxiliary head's `(B, K, h, w)` logits with the `(B, H, W)` labels resized by nearest neighbour."""
-    small = F.interpolate(labels.unsqueeze(1).float(), size=logits.shape[-2:], mode="nearest").squeeze(1).long()
-    return cross_entropy(logits, small)
+def auxiliary_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Cross entropy, weighted as above, of the auxiliary head's `(B, K, h, w)` logits with the `(B, H, W)` labels at their size."""
+    return cross_entropy(logits, nearest_labels(labels, (logits.shape[-2], logits.shape[-1])), weights)
+
+
+def nearest_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Labels `(B, H, W)` resized by nearest neighbour."""
+    return F.interpolate(labels.unsqueeze(1).float(), size=size, mode="nearest").squeeze(1).long()
 
 
 def feature_cohesion(similarity: Tensor, labels: Tensor, temperature: float = 1.0) -> Tensor:

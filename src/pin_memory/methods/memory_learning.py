@@ -85,7 +85,7 @@ class MemoryLearning(Method):
     def reading_and_update_loss(self, part: Labelled, step: str = "") -> Tensor:
         """`L_read(X, M) + L_update(M̂)` with `M̂ = write(M, X)`: segment with the memory as it is, then evaluate what is written."""
         encoding = self.network.encode(part.images)
-        reading_loss = self.reading_loss(encoding, part.labels, self.memory.items, self.run_stage, step)
+        reading_loss = self.reading_loss(encoding, part.labels, self.memory.items, self.run_stage, step, part.domains)
         items = self.network.write(encoding.features, part.labels)
         divergence, classification = memory_divergence(items), memory_classification(self.network.classify_items(items))
         self.log_losses(divergence=divergence, classification=classification)
@@ -96,12 +96,14 @@ class MemoryLearning(Method):
         self.log_losses(structure=structure)
         return loss + self.weights.structure * structure
 
-    def reading_loss(self, encoding: Encoding, labels: Tensor, items: Tensor, run: Callable[..., Any], step: str = "") -> Tensor:
+    def reading_loss(
+        self, encoding: Encoding, labels: Tensor, items: Tensor, run: Callable[..., Any], step: str = "", domains: Sequence[str] = ()
+    ) -> Tensor:
         """`L_read = L_seg + w_aux L_aux + w_coh L_coh` with the memory before any write, so that labels cannot leak into the prediction."""
         reading = run("read", encoding.features, items)
         cohesion = feature_cohesion(reading.similarity, labels, self.temperature)
         self.log_losses(**{f"{step}cohesion": cohesion})
-        return self.segmentation_loss(reading, encoding, labels, run, step) + self.weights.cohesion * cohesion
+        return self.segmentation_loss(reading, encoding, labels, run, step, domains) + self.weights.cohesion * cohesion
 
     @torch.no_grad()
     def commit_memory(self, part: Labelled) -> None:
@@ -153,7 +155,7 @@ class MemoryLearning(Method):
         sums = torch.zeros_like(self.memory.items)
         with evaluation_mode(self.network):
             for batch in batches:
-                images, labels = merge(batch)
+                images, labels, _ = merge(batch)
                 features = operations.at_least_float32(self.network.encode(images).features)
                 sums += self.memory.class_sums(operations.unit(features), labels)[0]
         (sums,) = sum_over_ranks([sums])

@@ -160,4 +160,5 @@ class MetaLearning(SplitSources):
 def _only(batch: DomainBatch, domains: list[str]) -> Labelled:
     """All images of the batch; those of other domains are not labelled."""
     labels = {name: part["label"] if name in domains else torch.full_like(part["label"], IGNORE) for name, part in batch.items()}
-    return merge({name: part | {"label": labels[name]} for name, part in batch.items()})
+    merged = merge({name: part | {"label": labels[name]} for name, part in batch.items()})
+    return merged._replace(domains=tuple(name if name in domains else "" for name in merged.domains))

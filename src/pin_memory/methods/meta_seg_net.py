@@ -61,7 +61,7 @@ class MetaSegNetDG(SplitSources):
         items = self.network.write(encoding.features, meta_train.labels)
         if self.train_statistics != "mixture":  # there either side holds all images
             encoding = self.network.encode(meta_test.images)
-        loss = self.segmentation_loss(self.network.read(encoding.features, items), encoding, meta_test.labels)
+        loss = self.segmentation_loss(self.network.read(encoding.features, items), encoding, meta_test.labels, domains=meta_test.domains)
 
         self.step_optimizer(self.gradients_of(loss), sum(len(part["label"]) for part in batch.values()))
         if not self.finite.step_skipped:
@@ -79,7 +79,7 @@ class MetaSegNetDG(SplitSources):
         broadcast_state(self.network)  # on CPUs each rank has running statistics of its own
         batches = islice(self.source_batches(0), self.solve_batches)
         with evaluation_mode(self.network):
-            parts = (self.memory.moments(self.network.encode(images).features, labels) for images, labels in map(merge, batches))
+            parts = (self.memory.moments(self.network.encode(images).features, labels) for images, labels, _ in map(merge, batches))
             total = next(parts)
             for part in parts:
                 total = total + part

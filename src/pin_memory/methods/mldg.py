@@ -32,4 +32,4 @@ class MLDG(MetaLearning):
     def loss(self, part: Labelled, run: Callable[..., Any], step: str) -> Tensor:
         """`L_seg + w_aux L_aux` of a part of the batch, with the weights that `run` runs stages with."""
         encoding = run("encode", part.images)
-        return self.segmentation_loss(run("read", encoding.features), encoding, part.labels, run, step)
+        return self.segmentation_loss(run("read", encoding.features), encoding, part.labels, run, step, part.domains)

@@ -40,4 +40,5 @@ class PinTheMemory(MetaLearning, MemoryLearning):
 
     def outer_loss(self, meta_test: Labelled, fast: FastWeights, items: Tensor) -> Tensor:
         """`L_out = L_read(X_mte, M'; E', D')`: does the memory written from other domains serve these?"""
-        return self.reading_loss(fast.call("encode", meta_test.images), meta_test.labels, items, fast.call, "outer_")
+        encoding = fast.call("encode", meta_test.images)
+        return self.reading_loss(encoding, meta_test.labels, items, fast.call, "outer_", meta_test.domains)

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from pin_memory.networks.alignment import TextAlignment
 from pin_memory.networks.backbones import BackboneFeatures, ResNetBackbone
 from pin_memory.networks.episodic import GlobalLocalEmbedding, JoinBranches
 from pin_memory.networks.heads import ASPP, AuxiliaryHead, Decoder, PlainDecoder, ScoreDecoder, SummedASPP
@@ -23,6 +24,7 @@ __all__ = [
     "ResNetBackbone",
     "ScoreDecoder",
     "SummedASPP",
+    "TextAlignment",
     "TimmBackbone",
 ]
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pin_memory.memory import CategoricalMemory, Classifier, Memory, Reading
 from pin_memory.memory.operations import at_least_float32
+from pin_memory.networks.alignment import TextAlignment
 from pin_memory.networks.freezing import Backbone
 from pin_memory.networks.heads import ASPP, AuxiliaryHead, Decoder, ScoreDecoder, resize
 from pin_memory.utils.errors import ConfigurationError
@@ -52,6 +53,7 @@ class MemorySegmenter(nn.Module):
         compile: Run backbone, pyramid, decoder and auxiliary head through `torch.compile` while training: True for its default backend,
             or the name of another. They have no double backward then. Evaluation and the memory's commit, whose sizes vary and are
             needed at once, stay uncompiled.
+        alignment: Makes, from C and K, what aligns features with text in training; None for none.
 
     Raises:
         ConfigurationError: The memory's items are not K of C channels, the decoder does not fit it, or there is no such backend.
@@ -69,6 +71,7 @@ class MemorySegmenter(nn.Module):
         decoder: Callable[[int, int, int], nn.Module] = Decoder,
         channels_last: bool = False,
         compile: bool | str = False,
+        alignment: Callable[[int, int], TextAlignment] | None = None,
     ) -> None:
         super().__init__()
         if memory is not None and (memory.num_classes, memory.channels) != (num_classes, channels):
@@ -87,6 +90,8 @@ class MemorySegmenter(nn.Module):
         for head in (self.aspp, self.decoder, self.auxiliary_head):
             if head is not None:
                 head.apply(_initialise)
+        # After the others, which draw the same weights with it and without.
+        self.alignment = None if alignment is None else alignment(channels, num_classes).apply(_initialise)
         if compile and getattr(backbone, "checkpointing", False):
             raise ConfigurationError("network.compile and network.backbone.checkpointing do not go together: set one of the two to false.")
         self.channels_last = channels_last
@@ -139,6 +144,14 @@ class MemorySegmenter(nn.Module):
         """Logits of the auxiliary head at its own resolution `(B, K, h3, w3)`, in float32 at least."""
         return at_least_float32(self._part("auxiliary_head")(encoding.auxiliary))
 
+    def project(self, features: Tensor) -> Tensor:
+        """Features `(B, C, h, w)` in the space of the text, `(B, D, h, w)`."""
+        return self.require_alignment().project(features)
+
+    def visual_text(self, projected: Tensor) -> Tensor:
+        """The visual text prototypes `(B, K, D)` of projected features."""
+        return self.require_alignment().visual_text(projected)
+
     def set_classes(self, num_classes: int) -> None:
         """Have another number of classes, where nothing is learned of each; a memory's items are forgotten.
 
@@ -146,7 +159,7 @@ class MemorySegmenter(nn.Module):
             ConfigurationError: The network has parts that are made for its classes.
         """
         scores_alone = isinstance(self.memory, Classifier) and isinstance(self.decoder, ScoreDecoder)
-        if not scores_alone or self.auxiliary_head is not None:
+        if not scores_alone or self.auxiliary_head is not None or self.alignment is not None:
             raise ConfigurationError(
                 "The classes of episodes change, so the network must end in a head that is fitted to the support, and learn nothing of a"
                 " class: set method=meta_seg_net head=ridge (or prototype, linear), which take decoder and auxiliary head away."
@@ -170,6 +183,12 @@ class MemorySegmenter(nn.Module):
         if self.memory is None:
             raise TypeError("this network has no memory: build it with memory=CategoricalMemory(...)")
         return self.memory
+
+    def require_alignment(self) -> TextAlignment:
+        """The part that aligns with text, of a network that must have one."""
+        if self.alignment is None:
+            raise TypeError("this network has no text to align with: build it with alignment=partial(TextAlignment, text=...)")
+        return self.alignment
 
 
 def _initialise(module: nn.Module) -> None:

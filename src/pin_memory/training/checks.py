@@ -57,7 +57,9 @@ def check_settings(cfg: DictConfig) -> None:
             check_values(group, rules, {key: node[key] for key in rules if key in node})
     _check_trainer(cfg.trainer)
     if cfg.get("text") and "${text}" not in str(plain(cfg)):
-        raise ConfigurationError("text=file: nothing reads it. Add +memory_start=procrustes, text or blend, or leave it out.")
+        raise ConfigurationError(
+            "text=file: nothing reads it. Add +alignment=text or +memory_start=procrustes (text, blend), or leave it out."
+        )
     if not cfg.method.get("first_order", True):
         without_double_backward = {
             "torch.compile (network.compile=true)": OmegaConf.select(cfg, "network.compile"),

@@ -14,7 +14,10 @@ from torch import Tensor, nn
 
 from pin_memory.utils.processes import is_first
 
-__all__ = ["broadcast_state", "gather_objects", "is_first", "items_of_rank", "mean_over_ranks", "rank", "sum_over_ranks", "world_size"]
+__all__ = [
+    "broadcast_state", "concatenate_over_ranks", "gather_objects", "is_first", "items_of_rank", "mean_over_ranks", "rank", "sum_over_ranks",
+    "world_size",
+]  # fmt: skip
 
 
 def world_size() -> int:
@@ -44,6 +47,16 @@ def mean_over_ranks(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Average each tensor over the ranks, as `sum_over_ranks` sums it."""
     number = world_size()
     return list(tensors) if number == 1 else [tensor / number for tensor in sum_over_ranks(tensors)]
+
+
+@torch.no_grad()
+def concatenate_over_ranks(tensor: Tensor) -> Tensor:
+    """The tensors `(N, ...)` of all ranks, of one shape, in the order of the ranks; a constant in the gradient."""
+    if world_size() == 1:
+        return tensor
+    parts = [torch.empty_like(tensor) for _ in range(world_size())]
+    dist.all_gather(parts, tensor.contiguous())
+    return torch.cat(parts)
 
 
 def items_of_rank(items: Sequence[Any]) -> Sequence[Any]:
