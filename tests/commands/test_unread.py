@@ -22,6 +22,7 @@ NEEDED = {
     "export": ["checkpoint=none", "format=onnx", "output=out.onnx"],
     "check": ["experiment=demo"],
     "convert": ["source=none", "output=out"],
+    "text": ["output=out.safetensors"],
     "stand_in": ["root=out"],
 }
 CASES = [
@@ -48,6 +49,7 @@ CASES = [
     ("export", "+opst=3", "opst", "opset"),
     ("check", "+sampel=3", "sampel", "sample"),
     ("convert", "+t=official", "t", "to"),
+    ("text", "+prompt=x", "prompt", "prompts"),
     ("stand_in", "+image_per_domain=3", "image_per_domain", "images_per_domain"),
 ]
 
