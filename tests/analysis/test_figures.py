@@ -12,11 +12,13 @@ from PIL import Image
 from pin_memory.analysis import (
     blend,
     class_gain,
+    class_structure,
     domain_distances,
     feature_points,
     memory_drift,
     memory_similarity,
     plot_activation_maps,
+    plot_class_structure,
     plot_confusion,
     plot_domain_distances,
     plot_domain_pairs,
@@ -62,6 +64,8 @@ def figures() -> dict[str, Any]:
         "activation": plot_activation_maps(rgb, rng.random((4, 40, 60)), truth, FOUR),
         "nothing_labelled": plot_activation_maps(rgb, rng.random((4, 40, 60)), np.full((40, 60), 255), FOUR),
         "similarity": plot_memory_similarity(memory_similarity(items), FOUR),
+        "structure": plot_class_structure({"text": class_structure(rng.normal(size=(4, 9))), "memory": class_structure(items)}, FOUR),
+        "empty_structure": plot_class_structure({"memory": class_structure(np.zeros((4, 6)))}, FOUR),
         "empty_memory": plot_memory_similarity(memory_similarity(np.zeros((4, 6))), FOUR),
         "drift": plot_memory_drift(memory_drift(np.array([0, 2, 4, 6, 7]), trace), FOUR, chosen=4),
         "still": plot_memory_drift(memory_drift(np.array([0, 1]), np.ones((2, 4, 6))), FOUR),
@@ -97,7 +101,7 @@ def test_every_figure_is_kept_in_every_format(drawn: dict[str, Any], tmp_path: P
 
 
 def test_names_are_those_of_the_label_space(drawn: dict[str, Any]) -> None:
-    for name in ("tsne", "similarity", "drift", "confusion"):
+    for name in ("tsne", "similarity", "structure", "drift", "confusion"):
         assert set(FOUR.names) <= texts(drawn[name]), name
     assert {"lane", "car", "cone"} <= texts(drawn["distance"])
     assert "sky" not in texts(drawn["distance"])  # seen in one domain: it has no distance

@@ -11,15 +11,19 @@ from pin_memory.analysis import (
     ClassFeatures,
     activation_maps,
     class_gain,
+    class_structure,
     confusion_matrix,
     domain_distances,
     memory_drift,
     memory_similarity,
     row_shares,
+    structure_agreement,
     tsne,
 )
 from pin_memory.analysis.features import used_perplexity
 from pin_memory.inference import Protocol
+from pin_memory.memory.geometry import gram
+from pin_memory.methods.losses import memory_structure
 from pin_memory.runs.results import Results
 from pin_memory.utils.errors import ConfigurationError
 from tests.helpers.references import cosine, distances, synthetic
@@ -79,6 +83,26 @@ def test_similarity_equals_a_loop() -> None:
                 assert math.isnan(found[a, b])
             else:
                 assert found[a, b] == pytest.approx(cosine(items[a].astype(float), items[b].astype(float)), abs=1e-9)
+
+
+def test_structure_is_that_of_the_loss() -> None:
+    """Of what was written: cosines between items minus their mean, and one minus the loss as their agreement with text."""
+    rng = np.random.default_rng(0)
+    items, text = rng.normal(size=(5, 7)), torch.from_numpy(rng.normal(size=(5, 9)))
+    found = class_structure(items)
+    unit = torch.nn.functional.normalize(torch.from_numpy(items))
+    np.testing.assert_allclose(found, gram(unit).numpy(), atol=1e-12)
+    assert structure_agreement(gram(text).numpy(), found) == pytest.approx(1 - float(memory_structure(unit, gram(text))), abs=1e-12)
+    items[2] = 0
+    others = [0, 1, 3, 4]
+    partly = class_structure(items)
+    assert np.isnan(partly[2]).all()
+    np.testing.assert_allclose(partly[np.ix_(others, others)], class_structure(items[others]))
+    agreement = structure_agreement(gram(text).numpy(), partly)
+    values = [(float(gram(text)[i, j]), partly[i, j]) for i in others for j in others]
+    lengths = math.prod(math.sqrt(sum(pair[side] ** 2 for pair in values)) for side in (0, 1))
+    assert agreement == pytest.approx(sum(a * b for a, b in values) / lengths)
+    assert math.isnan(structure_agreement(gram(text).numpy(), class_structure(np.zeros((5, 7)))))
 
 
 def test_drift_by_hand() -> None:

@@ -72,6 +72,7 @@ def test_everything_that_a_run_can_have(analyze: Analyze, moved: Path, tmp_path:
     expected |= {f"activation_{name}" for name in domains} | {f"confusion_{name}" for name in targets}
     assert names == {f"{name}.png" for name in expected} | {"analysis.json"}
     assert "Left out  gain: no baseline" in said
+    assert "Left out  structure: it was trained without text" in said
     for name in names:
         assert str(folder / name) in said
     assert sorted(data.rglob("*")) == before
@@ -138,7 +139,7 @@ def test_a_network_without_memory_has_the_other_plots(analyze: Analyze, bare: Pa
     options = [f"checkpoint={bare}", f"paths.data={bare.parent / 'data'}", "images=1", "formats=png", "domains=[gtav,bdd100k]"]
     said = analyze(tmp_path, *options, "hydra.run.dir=out")
     report = json.loads((tmp_path / "out" / "analysis.json").read_text())
-    assert set(report["skipped"]) == {"gain", "similarity", "drift", "activation"}
+    assert set(report["skipped"]) == {"gain", "similarity", "structure", "drift", "activation"}
     assert "Left out  similarity: method=erm has no memory" in said
     assert set(report["plots"]) == {"confusion", "distance", "tsne"}
     assert set(report["plots"]["distance"]) == {"before"}

@@ -3,8 +3,21 @@
 from pin_memory.analysis.distances import DomainDistances, domain_distances
 from pin_memory.analysis.feature_figures import plot_domain_distances, plot_domain_pairs, plot_tsne
 from pin_memory.analysis.features import ClassFeatures, FeaturePoints, class_features, feature_points, memory_items, tsne
-from pin_memory.analysis.memory import MemoryDrift, activation_maps, memory_drift, memory_similarity
-from pin_memory.analysis.memory_figures import blend, plot_activation_maps, plot_memory_drift, plot_memory_similarity
+from pin_memory.analysis.memory import (
+    MemoryDrift,
+    activation_maps,
+    class_structure,
+    memory_drift,
+    memory_similarity,
+    structure_agreement,
+)
+from pin_memory.analysis.memory_figures import (
+    blend,
+    plot_activation_maps,
+    plot_class_structure,
+    plot_memory_drift,
+    plot_memory_similarity,
+)
 from pin_memory.analysis.scores import ClassGain, class_gain, confusion_matrix, plot_confusion, plot_gain, row_shares
 from pin_memory.analysis.style import save_figure
 from pin_memory.analysis.subject import Subject, load_subject
@@ -21,6 +34,7 @@ __all__ = [
     "blend",
     "class_features",
     "class_gain",
+    "class_structure",
     "confusion_matrix",
     "domain_distances",
     "feature_points",
@@ -29,6 +43,7 @@ __all__ = [
     "memory_items",
     "memory_similarity",
     "plot_activation_maps",
+    "plot_class_structure",
     "plot_confusion",
     "plot_domain_distances",
     "plot_domain_pairs",
@@ -39,5 +54,6 @@ __all__ = [
     "read_confusions",
     "row_shares",
     "save_figure",
+    "structure_agreement",
     "tsne",
 ]

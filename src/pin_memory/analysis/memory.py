@@ -39,6 +39,26 @@ def memory_similarity(items: np.ndarray | Tensor) -> np.ndarray:
     return similarity(_array(items))
 
 
+def class_structure(items: np.ndarray | Tensor) -> np.ndarray:
+    """Cosines between class-centred items, which say how the classes lie to each other, wherever that is; NaN where one was never written.
+
+    Args:
+        items: `(K, C)`; the mean of those at length 1 is subtracted.
+
+    Returns:
+        `(K, K)` float64 in -1..1, as `memory.geometry.gram` where all were written.
+    """
+    unit = unit_rows(_array(items))
+    return similarity(unit - np.nanmean(unit, axis=0)) if np.isfinite(unit).any() else similarity(unit)
+
+
+def structure_agreement(one: np.ndarray, other: np.ndarray) -> float:
+    """Cosine of two such matrices `(K, K)` over what both have, 1 where the classes lie alike; NaN where they have nothing in common."""
+    known = np.isfinite(one) & np.isfinite(other)
+    lengths = np.linalg.norm(one[known]) * np.linalg.norm(other[known])
+    return float(one[known] @ other[known] / lengths) if lengths > 0 else float("nan")
+
+
 def memory_drift(steps: np.ndarray, items: np.ndarray) -> MemoryDrift:
     """Follow the memory through the training.
 

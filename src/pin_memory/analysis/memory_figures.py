@@ -1,6 +1,6 @@
 """Figures of the memory: where it answers in an image, how alike its items are, and how they moved."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -105,6 +105,32 @@ def plot_memory_similarity(matrix: np.ndarray, space: LabelSpace = CITYSCAPES, t
     others = matrix[~np.eye(len(matrix), dtype=bool)]
     low = min(0.0, float(np.nanmin(others))) if np.isfinite(others).any() else 0.0
     return class_matrix(matrix, space, title, low, 1.0, "cosine similarity", lambda value: f"{value:.2f}".replace("0.", ".", 1))[0]
+
+
+@styled
+def plot_class_structure(panels: Mapping[str, np.ndarray], space: LabelSpace = CITYSCAPES, title: str = "") -> "Figure":
+    """Draw side by side how the classes lie to each other in text and in the memory, on one scale; the diagonal, always 1, is left out.
+
+    Args:
+        panels: Matrices `(K, K)` by what is written above them (`class_structure`).
+        space: Names and colours of the classes.
+        title: Above everything.
+    """
+    figure = new_figure(1.6 + 0.14 * len(panels) * len(space), 1.3 + 0.14 * len(space), title)
+    others = {caption: np.where(np.eye(len(matrix), dtype=bool), np.nan, matrix) for caption, matrix in panels.items()}
+    values = np.concatenate([matrix[np.isfinite(matrix)] for matrix in others.values()])
+    low, high = (float(values.min()), float(values.max())) if len(values) else (-1.0, 1.0)
+    tiles = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (caption, matrix) in zip(tiles, others.items(), strict=True):
+        image = axes.imshow(matrix, cmap=SEQUENTIAL, vmin=low, vmax=high)
+        axes.set_facecolor(UNKNOWN)
+        axes.spines[:].set_visible(False)
+        axes.set_title(caption)
+        class_axis(axes, space.names, side="x")
+    class_axis(tiles[0], space.names, space.palette)
+    tiles[-1].tick_params(left=False)
+    figure.colorbar(image, ax=list(tiles), shrink=0.7, pad=0.02, aspect=30, label="cosine similarity, class-centred")
+    return figure
 
 
 @styled

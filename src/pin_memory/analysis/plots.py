@@ -12,7 +12,7 @@ import numpy as np
 from pin_memory.analysis import features, memory, scores
 from pin_memory.analysis.distances import domain_distances
 from pin_memory.analysis.feature_figures import plot_domain_distances, plot_domain_pairs, plot_tsne
-from pin_memory.analysis.memory_figures import plot_activation_maps, plot_memory_drift, plot_memory_similarity
+from pin_memory.analysis.memory_figures import plot_activation_maps, plot_class_structure, plot_memory_drift, plot_memory_similarity
 from pin_memory.analysis.style import save_figure
 from pin_memory.analysis.subject import Subject
 from pin_memory.callbacks.memory_trace import FILE, read_trace
@@ -75,8 +75,10 @@ def _marked(title: str, stand_in: bool) -> str:
 def unavailable_reason(plot: str, context: AnalysisContext) -> str | None:
     """Why a checkpoint cannot have a plot; None if it can."""
     own = context.subject
-    if plot in ("similarity", "drift", "activation") and own.network.memory is None:
+    if plot in ("similarity", "structure", "drift", "activation") and own.network.memory is None:
         return f"method={own.method} has no memory"
+    if plot == "structure" and own.text is None:
+        return "it was trained without text"
     if plot == "drift" and context.trace is None:
         return f"the checkpoint lies in no run folder with a {FILE}" if own.run is None else f"there is no {FILE} in {own.run}"
     if plot == "drift" and context.trace and len(context.trace[0]) < 2:
@@ -115,6 +117,17 @@ def _similarity(context: AnalysisContext) -> Any:
     title = context.title("Similarity of the memory items")
     context.save("similarity", plot_memory_similarity(matrix, context.subject.label_space, title))
     return {"cosine": matrix}
+
+
+def _structure(context: AnalysisContext) -> Any:
+    own = context.subject
+    assert own.text is not None
+    text, found = own.text.double().cpu().numpy(), memory.class_structure(own.network.require_memory().directions)
+    agreement = memory.structure_agreement(text, found)
+    title = context.title("How the classes lie to each other")
+    panels = {"text": text, f"memory (cosine to text {agreement:.2f})": found}
+    context.save("structure", plot_class_structure(panels, own.label_space, title))
+    return {"text": text, "memory": found, "cosine": agreement}
 
 
 def _drift(context: AnalysisContext) -> Any:
@@ -197,6 +210,7 @@ def _activation(context: AnalysisContext) -> Any:
 PLOTS: dict[str, Callable[[AnalysisContext], Any]] = {
     "gain": _gain,
     "similarity": _similarity,
+    "structure": _structure,
     "drift": _drift,
     "confusion": _confusion,
     "distance": _distance,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from pin_memory.domains import DomainDataModule, EpisodeDataModule, MultiSourceDataModule
@@ -14,6 +15,8 @@ from pin_memory.evaluation.compared_runs import Run
 from pin_memory.evaluation.targets import use_views
 from pin_memory.inference.batch_norm import BatchNormStatistics
 from pin_memory.inference.protocol import Protocol
+from pin_memory.memory.geometry import gram
+from pin_memory.methods import Method
 from pin_memory.networks import MemorySegmenter
 from pin_memory.runs import build, checkpoints
 from pin_memory.runs.folder import RunFolder
@@ -42,6 +45,7 @@ class Subject:
     step: int  # iterations it was trained for
     run: Path | None  # the folder of its training, which may hold a memory trace; None if it does not lie in one
     evaluated: Run | None  # with results that are about this checkpoint; None if there are none
+    text: Tensor | None = None  # cosines between the class-centred text prototypes of its training, (K, K); None without text
 
     @property
     def domains(self) -> dict[str, Batches]:
@@ -116,7 +120,15 @@ def _subject(
         step=checkpoint.step,
         run=path.resolve().parent.parent if path.resolve().parent.name == CHECKPOINTS else None,
         evaluated=Run(folder, results) if results else None,
+        text=_text(method),
     )
+
+
+def _text(method: Method) -> Tensor | None:
+    """How the classes lie to each other in the text that the memory started from, or that the features were aligned with."""
+    if (found := getattr(method, "text_gram", None)) is not None:
+        return found
+    return None if method.network.alignment is None else gram(method.network.alignment.text)
 
 
 def _choose(module: MultiSourceDataModule, requested: Sequence[str] | None) -> tuple[Domains, Domains]:
