@@ -32,7 +32,7 @@ def doubled(batch: DomainBatch) -> DomainBatch:
 
 def test_the_gradient_is_that_of_the_query_loss_through_the_solution() -> None:
     """Central differences along random directions of all parameters, λ and α among them; β has no effect."""
-    method, batch = made(), doubled(tiny_batch())
+    method, batch = made(train_statistics="domain"), doubled(tiny_batch())
     network = copy.deepcopy(method.network)
     train, test = method.split(list(batch), 0)
     support, query = merge(batch, train), merge(batch, test)
@@ -100,7 +100,7 @@ def test_the_head_of_all_sources() -> None:
     method.solve_on_sources()
     assert passes == [0]
     assert method.network.training
-    images, labels = (torch.cat(parts) for parts in zip(*map(merge, batches[:2]), strict=True))
+    images, labels = (torch.cat(parts) for parts in zip(*(merge(batch)[:2] for batch in batches[:2]), strict=True))
     network = copy.deepcopy(method.network).eval()
     torch.testing.assert_close(method.memory.items, network.write(network.encode(images).features, labels).detach())
     for name, value in method.network.state_dict().items():
@@ -124,6 +124,63 @@ def test_a_step_that_is_left_out_stores_no_head() -> None:
         assert torch.equal(value, before[name]), name
 
 
+@pytest.mark.parametrize("statistics", ["domain", "mixture"])
+def test_moments_of_the_iterations_before_count_on(statistics: str) -> None:
+    """The head of each iteration is that of a loop over all images so far, of this iteration's meta-train domains alone."""
+    method = made(momentum=0.5, train_statistics=statistics, optimizer=partial(torch.optim.SGD, lr=0.0))
+    past: dict[str, list[tuple[Tensor, Tensor]]] = {"a": [], "b": [], "c": []}
+    for number in range(4):
+        batch = doubled(tiny_batch(images=2 + number))
+        train, test = method.split(list(batch), method.iteration)
+        network = copy.deepcopy(method.network)
+        for names in [list(batch)] if statistics == "mixture" else [train, test]:
+            features = network.encode(merge(batch, names).images).features.detach()
+            for name, part in zip(names, features.split([2 + number] * len(names)), strict=True):
+                past[name].append((part, batch[name]["label"]))
+        method.training_step(batch, number)
+        gram, cross, n = torch.zeros(7, 7).double(), torch.zeros(7, 4).double(), 0.0
+        for name in train:
+            for age, (features, labels) in enumerate(reversed(past[name])):
+                x = features.repeat_interleave(8, 2).repeat_interleave(8, 3).permute(0, 2, 3, 1)[labels != 255]
+                x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
+                y = torch.nn.functional.one_hot(labels[labels != 255], 4).double()
+                gram, cross, n = gram + 0.5**age * x.T @ x, cross + 0.5**age * x.T @ y, n + 0.5**age * len(x)
+        expected = torch.linalg.solve(gram / n + method.memory.log_lambda.detach().exp() * torch.eye(7).double(), cross / n)
+        torch.testing.assert_close(method.memory.items, expected.T, rtol=1e-9, atol=1e-12)
+
+
+def test_a_class_that_no_support_has_shown_counts_for_nothing() -> None:
+    """Query pixels of such a class are as if they had no label; once its domain has been support, they count."""
+    losses = []
+    for label in (3, 255):
+        method, batch = made(), doubled(tiny_batch())
+        train, test = method.split(list(batch), 0)
+        for name in train:
+            batch[name]["label"][batch[name]["label"] == 3] = 255
+        for name in test:
+            batch[name]["label"][batch[name]["label"] == 3] = label
+        method.network.auxiliary_head = None
+        method.training_step(batch, 0)
+        losses.append(method.terms["segmentation"])
+    assert losses[0] == losses[1]
+
+
+def test_the_moments_are_in_a_checkpoint() -> None:
+    """Another method that loads the state makes the same next step; with momentum 0 there is nothing to keep."""
+    first, batch = made(), doubled(tiny_batch())
+    first.training_step(batch, 0)
+    second = made()
+    second.load_state_dict(first.state_dict())
+    second.steps = first.steps
+    for method in (first, second):
+        method.training_step(batch, 1)
+    assert torch.equal(first.memory.items, second.memory.items)
+    assert any(name.startswith("running.gram_") for name in first.state_dict())
+    forgetful = made(momentum=0.0)
+    forgetful.training_step(batch, 0)
+    assert not any(name.startswith("running.") for name in forgetful.state_dict())
+
+
 def blobs(shift: float) -> dict[str, Any]:
     """Images of four colours in squares of eight pixels, brighter by `shift`, with their classes."""
     generator = torch.Generator().manual_seed(int(10 * shift))
@@ -135,7 +192,8 @@ def blobs(shift: float) -> dict[str, Any]:
 
 def test_it_learns_what_can_be_separated() -> None:
     """Coloured squares under three lights, in thirty steps; evaluated under a fourth light with the head of the other three."""
-    method = MetaSegNetDGByHand(ridge_segmenter(), partial(torch.optim.Adam, lr=0.02)).prepare()
+    options: Any = {"momentum": 0.0, "train_statistics": "domain"}  # features that move this fast are served by their newest moments
+    method = MetaSegNetDGByHand(ridge_segmenter(), partial(torch.optim.Adam, lr=0.02), **options).prepare()
     assert isinstance(method, MetaSegNetDGByHand)
     batch = {name: blobs(shift) for name, shift in (("a", 0.0), ("b", 0.2), ("c", 0.4))}
     for number in range(30):

@@ -95,7 +95,7 @@ class RidgeMemory(Classifier):
         Returns:
             Items `(K, C + 1)`, differentiable with respect to the features and λ. A class without a labelled pixel has zeros.
         """
-        return self.solve(self.moments(features, labels))
+        return self.solve(ridge.Moments(*sum_over_ranks(self.moments(features, labels))))
 
     def fit(self, features: Tensor, labels: Tensor) -> Tensor:
         """As `write`, for labelled features of this rank alone; all classes count the same if that is set."""
@@ -103,7 +103,7 @@ class RidgeMemory(Classifier):
         if self.balanced:
             known = labels[(labels >= 0) & (labels < self.num_classes)]
             weights = balancing_weights(known.bincount(minlength=self.num_classes).to(operations.at_least_float32(features).dtype))
-        return self._solved(self.moments(features, labels, weights))
+        return self.solve(self.moments(features, labels, weights))
 
     def moments(self, features: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> ridge.Moments:
         """What a solution needs of some images of this rank; the sum of several is that of all their images."""
@@ -112,10 +112,7 @@ class RidgeMemory(Classifier):
             return ridge.moments(features, labels, self.num_classes, class_weights)
 
     def solve(self, found: ridge.Moments) -> Tensor:
-        """The items `(K, C + 1)` of the moments of all ranks."""
-        return self._solved(ridge.Moments(*sum_over_ranks(found)))
-
-    def _solved(self, found: ridge.Moments) -> Tensor:
+        """The items `(K, C + 1)` of these moments; those of several ranks have to be summed before."""
         with torch.autocast(found.gram.device.type, enabled=False):
             weights, bias, self.pivot_ratio = ridge.solve(found, self.log_lambda.exp(), self.bias, self.mean_scaled)
             return torch.cat([weights, bias[None]]).T.to(self.items.dtype)

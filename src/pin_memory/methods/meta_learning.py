@@ -30,11 +30,15 @@ class Sides(NamedTuple):
         meta_train: For the inner step, and for the write that the outer step reads.
         meta_test: For the outer step.
         written: The meta-train images only, which the memory is finally written from.
+        train: Names of the meta-train domains.
+        test: Names of the meta-test domains.
     """
 
     meta_train: Labelled
     meta_test: Labelled
     written: Labelled
+    train: list[str]
+    test: list[str]
 
 
 @validated("method")
@@ -67,8 +71,8 @@ class SplitSources(Method):
         train, test = self.split(list(batch), self.iteration)
         written = merge(batch, train)
         if self.train_statistics == "mixture":
-            return Sides(_only(batch, train), _only(batch, test), written)
-        return Sides(written, merge(batch, test), written)
+            return Sides(_only(batch, train), _only(batch, test), written, train, test)
+        return Sides(written, merge(batch, test), written, train, test)
 
     def check_sources(self, batch_sizes: Mapping[str, int]) -> None:
         """Refuse sources that cannot be split, in addition to what every method refuses."""

@@ -22,7 +22,7 @@ class MLDG(MetaLearning):
 
     def training_step(self, batch: DomainBatch, batch_idx: int) -> None:
         """One iteration: split domains, inner step, outer step."""
-        meta_train, meta_test, _ = self.sides(batch)
+        meta_train, meta_test, *_ = self.sides(batch)
         inner = self.loss(meta_train, self.run_stage, "inner_")
         fast = self.inner_step(inner)
         outer = self.loss(meta_test, fast.call, "outer_")

@@ -21,7 +21,7 @@ class PinTheMemory(MetaLearning, MemoryLearning):
 
     def training_step(self, batch: DomainBatch, batch_idx: int) -> None:
         """One iteration: split domains, inner step, write memory, outer step, commit memory."""
-        meta_train, meta_test, written = self.sides(batch)
+        meta_train, meta_test, written, *_ = self.sides(batch)
 
         inner = self.reading_and_update_loss(meta_train, "inner_")
         fast = self.inner_step(inner)
