@@ -118,18 +118,18 @@ def test_text_and_features_start_together(text: TextPrototypes, blend: float) ->
         torch.testing.assert_close(items[k], expected / expected.norm(), rtol=0, atol=1e-6)
 
 
-def test_features_stay_what_they_are() -> None:
-    items, anchor = MemoryStart().items(features((1,)))
-    assert torch.equal(items, features((1,)))
-    assert anchor is None
+def test_features_stay_what_they_are(text: TextPrototypes) -> None:
+    """Text is the anchor then, if there is one."""
+    for given in (None, text):
+        items, anchor = MemoryStart("features", given).items(features((1,)))
+        assert torch.equal(items, features((1,)))
+        assert anchor is None if given is None else torch.equal(anchor, procrustes(text.rows, features((1,))))
 
 
-def test_starts_without_text_and_text_without_use_are_refused(text: TextPrototypes) -> None:
+def test_starts_without_text_are_refused() -> None:
     for kind in ("text", "procrustes", "blend"):
         with pytest.raises(ConfigurationError, match="needs text"):
             MemoryStart(kind)
-    with pytest.raises(ConfigurationError, match="no use for text"):
-        MemoryStart("features", text)
     empty = TextPrototypes(num_classes=K, dim=9, rows="checkpoint")
     with pytest.raises(ConfigurationError, match=r"text\.rows=checkpoint"):
         MemoryStart("text", empty).items(features())

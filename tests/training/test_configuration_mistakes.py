@@ -175,7 +175,7 @@ COMBINATIONS = [
     (["method=erm", f"+network.memory={MEMORY}"], "set network.memory=null"),
     (["+memory_start=text", "text.path=none.npy"], "configs/_base_/datasets/text_embedding/cityscapes_single.npy"),
     (["+memory_start=text", "text.path=null", "text.rows=random", "network.channels=18"], "network.channels=19"),
-    (["+memory_start=features", "+network.memory.anchor_weight=0.1"], "network.memory.anchor_weight=0.1 needs the embeddings"),
+    (["+network.memory.anchor_weight=0.1"], "network.memory.anchor_weight=0.1 needs the embeddings"),
     (["+method.weights.structure=0.1"], "method.weights.structure=0.1 needs the embeddings"),
     ([*RANDOM, "network.memory.anchor_weight=0.3"], "network.memory.momentum=0.8 and network.memory.anchor_weight=0.3"),
     (["text=file", "text.path=null", "text.rows=random"], "nothing reads it. Add +alignment=text"),

@@ -20,12 +20,12 @@ class MemoryStart:
     Args:
         kind: "features", the mean feature of each class, as published; "text", text in a random frame, which takes no pass over the
             sources; "procrustes", text rotated as near to the mean features as it gets; "blend", a mean of the mean features and of that.
-        text: The embeddings of the class names, for all but "features".
+        text: The embeddings of the class names; with "features" for the anchor alone.
         blend: β, the share of text in "blend"; a class that no source shows has its text alone.
         seed: Of the random frame of "text".
 
     Raises:
-        ConfigurationError: Text is missing, or there is no use for it.
+        ConfigurationError: Text is missing.
     """
 
     def __init__(
@@ -35,11 +35,8 @@ class MemoryStart:
         blend: Share = 0.5,
         seed: Annotated[int, Field(ge=0)] = 0,
     ) -> None:
-        if (kind == "features") != (text is None):
-            raise ConfigurationError(
-                f"method.start.kind={kind} {'needs text' if text is None else 'has no use for text'}: choose the start with"
-                " +memory_start=features, text, procrustes or blend."
-            )
+        if text is None and kind != "features":
+            raise ConfigurationError(f"method.start.kind={kind} needs text: choose the start with +memory_start={kind} text.path=FILE.")
         self.kind, self.text, self.blend, self.seed = kind, text, blend, seed
 
     @property
@@ -64,6 +61,6 @@ class MemoryStart:
         turned = procrustes(rows, features) if self.asks_the_sources else isometry(rows, features.shape[1], self.seed)
         turned = turned.to(features)
         if self.kind != "blend":
-            return turned, turned
+            return features if self.kind == "features" else turned, turned
         share = torch.where(features.any(dim=1, keepdim=True), self.blend, 1.0).to(features)
         return unit((1 - share) * features + share * turned), turned
