@@ -28,6 +28,7 @@ PTM = ["method=pin_the_memory"]
 ORDER = ["network.channels_last=true"]
 VARIANTS: dict[str, tuple[list[str], torch.dtype]] = {
     "erm": (["method=erm"], torch.float32),
+    "ppar": (["method=ppar", "text.path=null", "text.rows=random"], torch.float32),
     "mldg": (["method=mldg"], torch.float32),
     "meta_seg_net_dg": (["method=meta_seg_net_dg"], torch.float32),
     "mldg_second_order": (["method=mldg", "method.first_order=false"], torch.float32),

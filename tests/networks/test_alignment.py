@@ -151,6 +151,3 @@ def test_mistakes_are_refused() -> None:
         tiny_segmenter(alignment=tiny_alignment(dropout=1.5))
     with pytest.raises(TypeError, match="no text to align with"):
         tiny_segmenter().project(torch.zeros(1, 6, 2, 2))
-    empty = TextPrototypes(None, 4, 8, rows="checkpoint")
-    with pytest.raises(ConfigurationError, match="nothing to train with"):
-        TextAlignment(6, 4, empty, width=8).check_classes(["a"] * 4)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pin_memory.analysis.distances import DomainDistances
-from pin_memory.analysis.features import MEMORY_ITEM, FeaturePoints
+from pin_memory.analysis.features import MEMORY_ITEM, TEXT, VISUAL_TEXT, FeaturePoints
 from pin_memory.analysis.style import MARKERS, OKABE_ITO, TWO_COLUMNS, class_axis, colours, heat_map, new_figure, styled
 from pin_memory.utils.labels import CITYSCAPES, LabelSpace
 
@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_STAR: dict[str, Any] = {"marker": "*", "s": 95, "edgecolors": "black", "linewidths": 0.6, "zorder": 3}
+_LARGE = {MEMORY_ITEM: ("*", 95, "memory item"), TEXT: ("*", 95, "text"), VISUAL_TEXT: ("P", 45, "visual text")}
+"""Shape, size and name of the points that belong to no domain."""
 
 
 @styled
 def plot_tsne(panels: Mapping[str, tuple[FeaturePoints, np.ndarray]], space: LabelSpace = CITYSCAPES, title: str = "") -> "Figure":
-    """Draw layouts of class features side by side: colour = class, shape = domain, star = memory item.
+    """Draw layouts of class features side by side: colour = class, shape = domain, large = memory item or prototype.
 
     Args:
         panels: Points and their places `(P, 2)` by caption.
@@ -35,23 +36,24 @@ def plot_tsne(panels: Mapping[str, tuple[FeaturePoints, np.ndarray]], space: Lab
         axes.spines[:].set_visible(True)
         axes.spines[:].set_color("#bbbbbb")
         _scatter(axes, points, places, space)
-    _legend(figure, next(iter(panels.values()))[0], classes, space)
+    _legend(figure, next(iter(panels.values()))[0], classes, space, 7 if len(panels) > 1 else 4)
     return figure
 
 
 def _scatter(axes: "Axes", points: FeaturePoints, places: np.ndarray, space: LabelSpace) -> None:
-    """The points of each domain, then the stars with the names of their classes."""
+    """The points of each domain, then the large ones."""
     shade = colours(space.palette)[points.classes]
     for number in range(len(points.names)):
         own = points.domains == number
         marker = MARKERS[number % len(MARKERS)]
         axes.scatter(places[own, 0], places[own, 1], c=shade[own], marker=marker, s=11, alpha=0.85, edgecolors="white", linewidths=0.2)
-    items = points.domains == MEMORY_ITEM
-    axes.scatter(places[items, 0], places[items, 1], c=shade[items], **_STAR)
+    for kind, (marker, size, _) in _LARGE.items():
+        if (own := points.domains == kind).any():
+            axes.scatter(places[own, 0], places[own, 1], c=shade[own], marker=marker, s=size, edgecolors="black", linewidths=0.6, zorder=3)
 
 
-def _legend(figure: "Figure", points: FeaturePoints, classes: Sequence[int], space: LabelSpace) -> None:
-    """Classes by colour, then domains and memory items by shape, below the panels."""
+def _legend(figure: "Figure", points: FeaturePoints, classes: Sequence[int], space: LabelSpace, most: int) -> None:
+    """Classes by colour, then domains, memory items and prototypes by shape, below the panels in at most so many columns."""
     from matplotlib.lines import Line2D
 
     def entry(label: str, **look: Any) -> Line2D:
@@ -60,9 +62,10 @@ def _legend(figure: "Figure", points: FeaturePoints, classes: Sequence[int], spa
     palette = colours(space.palette)
     entries = [entry(space.names[k], marker="o", color=palette[k], markersize=5.5) for k in classes]
     shapes = [entry(name, marker=MARKERS[n % len(MARKERS)], color="#555555", markersize=4.5) for n, name in enumerate(points.names)]
-    if (points.domains == MEMORY_ITEM).any():
-        shapes.append(entry("memory item", marker="*", color="white", markeredgecolor="black", markersize=9))
-    columns = min(7, max(len(entries), len(shapes)))
+    for kind, (marker, size, name) in _LARGE.items():
+        if (points.domains == kind).any():
+            shapes.append(entry(name, marker=marker, color="white", markeredgecolor="black", markersize=size**0.5 * 0.92))
+    columns = min(most, max(len(entries), len(shapes)))
     for part in (entries, shapes):
         part += [entry("", alpha=0) for _ in range(-len(part) % columns)]
     rows = [*entries, *shapes]

@@ -16,8 +16,8 @@ from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.images import normalize
 from pin_memory.utils.installation import install_hint
 
-MEMORY_ITEM = -1
-"""In place of the number of a domain, for points that are memory items."""
+MEMORY_ITEM, TEXT, VISUAL_TEXT = -1, -2, -3
+"""In place of the number of a domain, for points that are memory items, text prototypes, or these after they have looked at images."""
 
 
 class ClassFeatures(NamedTuple):
@@ -58,7 +58,7 @@ class FeaturePoints(NamedTuple):
 
     vectors: np.ndarray  # (P, C) float64, unit rows
     classes: np.ndarray  # (P,) int64 train ids
-    domains: np.ndarray  # (P,) int64, positions in `names`; `MEMORY_ITEM` for a memory item
+    domains: np.ndarray  # (P,) int64, positions in `names`; below 0 for a memory item or a prototype
     names: tuple[str, ...]  # the domains
 
 

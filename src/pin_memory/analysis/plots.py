@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from pin_memory.analysis import features, memory, scores
+from pin_memory.analysis import alignment, features, memory, scores
+from pin_memory.analysis.alignment_figures import plot_reliability
 from pin_memory.analysis.distances import domain_distances
 from pin_memory.analysis.feature_figures import plot_domain_distances, plot_domain_pairs, plot_tsne
 from pin_memory.analysis.memory_figures import plot_activation_maps, plot_class_structure, plot_memory_drift, plot_memory_similarity
@@ -46,6 +47,17 @@ class AnalysisContext:
         return {name: features.class_features(own.network, batches, own.statistics) for name, batches in own.domains.items()}
 
     @cached_property
+    def aligned(self) -> dict[str, alignment.AlignedFeatures]:
+        """What the alignment with text makes of every domain."""
+        own = self.subject
+        assert own.alignment is not None
+        rho, temperature = own.alignment.rho(own.step), own.alignment.reliability_temperature
+        return {
+            name: alignment.aligned_features(own.network, batches, rho, temperature, own.statistics)
+            for name, batches in own.domains.items()
+        }
+
+    @cached_property
     def trace(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Iterations `(T,)` and memory items `(T, K, C)` of the training; None without a record."""
         return None if self.subject.run is None else read_trace(self.subject.run)
@@ -79,6 +91,8 @@ def unavailable_reason(plot: str, context: AnalysisContext) -> str | None:
         return f"method={own.method} has no memory"
     if plot == "structure" and own.text is None:
         return "it was trained without text"
+    if plot in ("prototypes", "reliability") and own.alignment is None:
+        return f"method={own.method} was trained without alignment with text"
     if plot == "drift" and context.trace is None:
         return f"the checkpoint lies in no run folder with a {FILE}" if own.run is None else f"there is no {FILE} in {own.run}"
     if plot == "drift" and context.trace and len(context.trace[0]) < 2:
@@ -91,7 +105,7 @@ def unavailable_reason(plot: str, context: AnalysisContext) -> str | None:
         return "no target is among the domains"
     if plot == "distance" and len(own.domains) < 2:
         return "a distance needs two domains at least"
-    if plot == "tsne" and importlib.util.find_spec("sklearn") is None:
+    if plot in ("tsne", "prototypes") and importlib.util.find_spec("sklearn") is None:
         return f"scikit-learn is not installed ({install_hint('analysis')})"
     return None
 
@@ -190,20 +204,51 @@ def _tsne(context: AnalysisContext) -> Any:
     return used
 
 
+def _prototypes(context: AnalysisContext) -> Any:
+    """Lay out projected features, text, and text that has looked at the images of all domains."""
+    own, text = context.subject, context.subject.network.require_alignment().prototypes.double().cpu().numpy()
+    points = alignment.aligned_points(context.aligned, text)
+    count = len(points.vectors)
+    panel = (points, features.tsne(points.vectors, context.seed, context.perplexity))
+    title = context.title("Projected features and text")
+    context.save("prototypes", plot_tsne({"features in the space of the text": panel}, own.label_space, title))
+    near = {name: alignment.nearness(found, text) for name, found in context.aligned.items()}
+    used = {"points": count, "perplexity": features.used_perplexity(count, context.perplexity)}
+    return used | {"cosines": {name: dict(zip(own.label_space.names, rows, strict=True)) for name, rows in near.items()}}
+
+
+def _reliability(context: AnalysisContext) -> Any:
+    """Draw which pixels the method trusts in the image of each domain that shows most classes."""
+    own, shown, numbers = context.subject, {}, {}
+    assert own.alignment is not None
+    for domain, batches in own.domains.items():
+        image, truth, name = _richest(batches)
+        found = alignment.reliability_map(own.network, image, truth, own.alignment, own.step, own.statistics)
+        title = context.title(f"What is trusted: {domain}")
+        context.save("reliability", plot_reliability(denormalize(image), truth, found, own.label_space, title), f"reliability_{domain}")
+        means = dict(zip(own.label_space.names, context.aligned[domain].class_reliability.tolist(), strict=True))
+        shown[domain], numbers[domain] = name, {"mean": context.aligned[domain].mean_reliability, "classes": means}
+    return {"images": shown, "reliability": numbers}
+
+
+def _richest(batches: Any) -> tuple[Any, np.ndarray, str]:
+    """The image of a loader that shows most classes, the first of several, its labels `(H, W)` at its size, and its name."""
+    samples = (sample for batch in batches for sample in zip(batch["image"], batch["label"], batch["name"], strict=True))
+    image, label, name = max(samples, key=lambda sample: len(set(sample[1].unique().tolist()) - {IGNORE}))
+    rows, columns = (np.arange(new) * old // new for new, old in zip(image.shape[-2:], label.shape, strict=True))
+    return image, label.numpy()[rows[:, None], columns], str(name)  # the nearest label of each pixel
+
+
 def _activation(context: AnalysisContext) -> Any:
-    """Draw, of each domain, the image that shows most classes, the first of several."""
+    """Draw, of each domain, the image that shows most classes."""
     own, shown, measure = context.subject, {}, context.subject.network.require_memory().measure
     for domain, batches in own.domains.items():
-        samples = (sample for batch in batches for sample in zip(batch["image"], batch["label"], batch["name"], strict=True))
-        image, label, name = max(samples, key=lambda sample: len(set(sample[1].unique().tolist()) - {IGNORE}))
-        size = (image.shape[-2], image.shape[-1])
-        maps = memory.activation_maps(own.network, image, size, own.statistics)
-        rows, columns = (np.arange(new) * old // new for new, old in zip(size, label.shape, strict=True))
-        truth = label.numpy()[rows[:, None], columns]  # the nearest label of each pixel
+        image, truth, name = _richest(batches)
+        maps = memory.activation_maps(own.network, image, (image.shape[-2], image.shape[-1]), own.statistics)
         title = context.title(f"Where the memory answers: {domain}")
         figure = plot_activation_maps(denormalize(image), maps, truth, own.label_space, title=title, measure=measure)
         context.save("activation", figure, f"activation_{domain}")
-        shown[domain] = str(name)
+        shown[domain] = name
     return {"images": shown}
 
 
@@ -216,5 +261,7 @@ PLOTS: dict[str, Callable[[AnalysisContext], Any]] = {
     "distance": _distance,
     "tsne": _tsne,
     "activation": _activation,
+    "prototypes": _prototypes,
+    "reliability": _reliability,
 }
 """What draws each plot and returns its numbers, the quick ones first."""

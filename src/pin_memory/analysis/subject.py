@@ -16,7 +16,7 @@ from pin_memory.evaluation.targets import use_views
 from pin_memory.inference.batch_norm import BatchNormStatistics
 from pin_memory.inference.protocol import Protocol
 from pin_memory.memory.geometry import gram
-from pin_memory.methods import Method
+from pin_memory.methods import Method, TextAlignmentLoss
 from pin_memory.networks import MemorySegmenter
 from pin_memory.runs import build, checkpoints
 from pin_memory.runs.folder import RunFolder
@@ -46,6 +46,7 @@ class Subject:
     run: Path | None  # the folder of its training, which may hold a memory trace; None if it does not lie in one
     evaluated: Run | None  # with results that are about this checkpoint; None if there are none
     text: Tensor | None = None  # cosines between the class-centred text prototypes of its training, (K, K); None without text
+    alignment: TextAlignmentLoss | None = None  # with text, that it was trained with
 
     @property
     def domains(self) -> dict[str, Batches]:
@@ -121,6 +122,7 @@ def _subject(
         run=path.resolve().parent.parent if path.resolve().parent.name == CHECKPOINTS else None,
         evaluated=Run(folder, results) if results else None,
         text=_text(method),
+        alignment=method.alignment,
     )
 
 

@@ -155,6 +155,8 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
     def on_fit_start(self) -> None:
         """Check a Trainer that the user has made, freeze what is to be frozen, and give each rank noise of its own."""
         self.check_trainer(self.trainer)
+        if self.network.alignment is not None and not self.network.alignment.text.any():
+            raise ConfigurationError("text.rows=checkpoint: this is a new run, and no checkpoint has brought its text. Set text.rows=file.")
         self.train()
         if world_size() > 1:
             torch.manual_seed(torch.initial_seed() + rank())  # drop-out and Gumbel noise of their own; the weights are made already

@@ -107,7 +107,5 @@ class TextAlignment(nn.Module):
         return unit(self.text + self.gamma * at_least_float32(self.decoder(self.text, visual)), dim=2)
 
     def check_classes(self, classes: Sequence[str]) -> None:
-        """Refuse text that is none yet, or names other classes than the labels have."""
-        if not self._source.rows.any():
-            raise ConfigurationError("text.rows=checkpoint has nothing to train with: set text.rows=file text.path=FILE.")
+        """Refuse text whose file names other classes than the labels have."""
         self._source.check_classes(classes)
