@@ -9,7 +9,7 @@ import torch
 
 from pin_memory.exporting import formats
 from pin_memory.exporting.formats import Comparison
-from pin_memory.exporting.graph import check_exportable, require
+from pin_memory.exporting.graph import InferenceGraph, check_exportable, require
 from pin_memory.inference import RUNNING, BatchNormStatistics
 from pin_memory.memory import CategoricalMemory, Memory, PrototypeMemory
 from pin_memory.networks import MemorySegmenter, PlainDecoder, ResNetBackbone, ScoreDecoder, SummedASPP, TimmBackbone
@@ -67,6 +67,15 @@ def test_padding_that_depends_on_the_size_in_torch_export(tmp_path: Path) -> Non
     """Of the demo's backbone, at even and odd sizes; also the one that is saved is loaded for the comparison."""
     comparison = Comparison([(1, 64, 96), (2, 83, 141), (1, 97, 40)], 0.0)
     formats.write_torch_export(tmp_path / "x.pt2", network_of("tf_efficientnet_lite0"), {}, False, comparison)
+
+
+def test_what_training_alone_needs_is_left_out() -> None:
+    """Parts of the memory, and the anchor of its writes; the network itself keeps them."""
+    network = network_of("deeplab_v3plus")
+    network.memory = CategoricalMemory(5, 8, anchor_weight=0.1)
+    kept = {name for name in InferenceGraph(network).state_dict() if ".memory." in name and "fusion" not in name}
+    assert kept == {"network.memory.items"}
+    assert "memory.anchor" in network.state_dict()
 
 
 def test_a_graph_that_does_not_agree_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import math
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -196,9 +197,9 @@ KILLED = "+callbacks.disturbance={_target_:tests.helpers.resumption.Disturbance,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["erm_memory", "pin_the_memory"])
-def test_a_run_is_resumed_bit_by_bit_and_loads_without_the_file(data: Path, tmp_path: Path, shared: Path, method: str) -> None:
+def test_a_run_is_resumed_bit_by_bit_and_loads_without_the_file(data: Path, tmp_path: Path, method: str) -> None:
     text = tmp_path / "text.npy"
-    text.write_bytes((shared / "text" / "cityscapes_vitb16_single.npy").read_bytes())
+    np.save(text, unit(torch.randn(19, 512, generator=torch.Generator().manual_seed(0))).half().numpy())
     settings = [*ANCHORED, f"text.path={text}", "callbacks.last.every=1", "network.channels=24"]
     run(data, tmp_path / "whole", *settings, method=method)
     with pytest.raises(Killed):

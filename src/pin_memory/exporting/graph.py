@@ -24,8 +24,8 @@ _EXAMPLE = (2, 3, 97, 131)  # sizes that nothing is special about: an axis of le
 class InferenceGraph(nn.Module):
     """Logits at the size of the image; with `normalise` of uint8 RGB images, otherwise of normalised float32 ones.
 
-    The network is copied without what only training needs (auxiliary head, alignment, update network and classifier of the memory); the
-    memory items are constants of the graph.
+    The network is copied without what only training needs (auxiliary head, alignment, update network, classifier and anchor of the memory);
+    the memory items are constants of the graph.
     """
 
     mean: Tensor
@@ -38,7 +38,8 @@ class InferenceGraph(nn.Module):
         self.network.alignment = None
         if self.network.memory is not None:
             for name in self.network.memory.training_only:
-                setattr(self.network.memory, name, nn.Identity())
+                is_tensor = name in self.network.memory._buffers
+                setattr(self.network.memory, name, None if is_tensor else nn.Identity())
         for module in list(self.network.modules()):
             for name, child in module.named_children():
                 if isinstance(child, Conv2dSame):

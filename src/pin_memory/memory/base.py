@@ -29,7 +29,7 @@ class Memory(nn.Module):
         channels: C of the features that it is asked with.
         outputs: Channels of what a read gives the decoder.
         measure: What a read's answers are, for figures.
-        training_only: Names of the parts that no prediction needs.
+        training_only: Names of the parts and buffers that no prediction needs.
         gumbel_in_evaluation: Whether a read in evaluation is random.
     """
 

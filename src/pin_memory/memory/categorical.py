@@ -52,7 +52,7 @@ class CategoricalMemory(Memory):
 
     anchor: Tensor | None
 
-    training_only: ClassVar[tuple[str, ...]] = ("update", "classifier")
+    training_only: ClassVar[tuple[str, ...]] = ("update", "classifier", "anchor")
 
     def __init__(
         self,
