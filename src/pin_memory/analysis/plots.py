@@ -1,113 +1,22 @@
-"""The plots one by one: why a checkpoint may not have one, its figures and its numbers."""
+"""The plots one by one: their figures and their numbers."""
 
-import importlib.util
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from pin_memory.analysis import alignment, features, memory, scores
 from pin_memory.analysis.alignment_figures import plot_reliability
+from pin_memory.analysis.context import AnalysisContext, marked
 from pin_memory.analysis.distances import domain_distances
 from pin_memory.analysis.feature_figures import plot_domain_distances, plot_domain_pairs, plot_tsne
 from pin_memory.analysis.memory_figures import plot_activation_maps, plot_class_structure, plot_memory_drift, plot_memory_similarity
-from pin_memory.analysis.style import save_figure
-from pin_memory.analysis.subject import Subject
-from pin_memory.callbacks.memory_trace import FILE, read_trace
-from pin_memory.evaluation.compared_runs import Run
 from pin_memory.runs.results import read_confusions
 from pin_memory.utils.errors import DataError
-from pin_memory.utils.files import file_name
 from pin_memory.utils.images import denormalize
-from pin_memory.utils.installation import install_hint
 from pin_memory.utils.labels import IGNORE
 
 _TOO_FEW = "Give more images (images=N) or other domains."
-
-
-@dataclass
-class AnalysisContext:
-    """What the plots of one analysis share."""
-
-    subject: Subject
-    folder: Path
-    baseline: Run | None  # that gains are over
-    formats: Sequence[str]
-    perplexity: float = 30.0
-    seed: int = 0
-    figures: dict[str, list[str]] = field(default_factory=dict)  # names of the written files by plot
-
-    @cached_property
-    def features(self) -> dict[str, features.ClassFeatures]:
-        """Class features of every domain."""
-        own = self.subject
-        return {name: features.class_features(own.network, batches, own.statistics) for name, batches in own.domains.items()}
-
-    @cached_property
-    def aligned(self) -> dict[str, alignment.AlignedFeatures]:
-        """What the alignment with text makes of every domain."""
-        own = self.subject
-        assert own.alignment is not None
-        rho, temperature = own.alignment.rho(own.step), own.alignment.reliability_temperature
-        return {
-            name: alignment.aligned_features(own.network, batches, rho, temperature, own.statistics)
-            for name, batches in own.domains.items()
-        }
-
-    @cached_property
-    def trace(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Iterations `(T,)` and memory items `(T, K, C)` of the training; None without a record."""
-        return None if self.subject.run is None else read_trace(self.subject.run)
-
-    @property
-    def stages(self) -> dict[str, str]:
-        """Where features are taken, and how figures name it."""
-        if self.subject.network.memory is None:
-            return {"before": "encoder"}
-        return {"before": "before the memory is read", "after": "after the memory is read"}
-
-    def title(self, text: str) -> str:
-        """A title that says where stand-ins were looked at."""
-        return _marked(text, self.subject.stand_in)
-
-    def save(self, plot: str, figure: Any, name: str = "") -> None:
-        """Write a figure of a plot and print where it is."""
-        for path in save_figure(figure, self.folder / file_name(name or plot), self.formats):
-            self.figures.setdefault(plot, []).append(path.name)
-            print(f"Figure    {path}", flush=True)
-
-
-def _marked(title: str, stand_in: bool) -> str:
-    return f"{title} (STAND-IN scenes)" if stand_in else title
-
-
-def unavailable_reason(plot: str, context: AnalysisContext) -> str | None:
-    """Why a checkpoint cannot have a plot; None if it can."""
-    own = context.subject
-    if plot in ("similarity", "structure", "drift", "activation") and own.network.memory is None:
-        return f"method={own.method} has no memory"
-    if plot == "structure" and own.text is None:
-        return "it was trained without text"
-    if plot in ("prototypes", "reliability") and own.alignment is None:
-        return f"method={own.method} was trained without alignment with text"
-    if plot == "drift" and context.trace is None:
-        return f"the checkpoint lies in no run folder with a {FILE}" if own.run is None else f"there is no {FILE} in {own.run}"
-    if plot == "drift" and context.trace and len(context.trace[0]) < 2:
-        return f"{FILE} holds a single record"
-    if plot == "gain" and context.baseline is None:
-        return "no baseline was given (baseline=RUN)"
-    if plot == "gain" and own.evaluated is None:
-        return "there is no results.json of this checkpoint; give its run folder or that of an evaluation"
-    if plot == "confusion" and not own.targets:
-        return "no target is among the domains"
-    if plot == "distance" and len(own.domains) < 2:
-        return "a distance needs two domains at least"
-    if plot in ("tsne", "prototypes") and importlib.util.find_spec("sklearn") is None:
-        return f"scikit-learn is not installed ({install_hint('analysis')})"
-    return None
 
 
 def _gain(context: AnalysisContext) -> Any:
@@ -119,7 +28,7 @@ def _gain(context: AnalysisContext) -> Any:
     if names[0] == names[1]:
         names = [run.folder.resolve().name for run in (own, baseline)]
     unlike = "".join(f"; {key} {one} over {other}" for key, (one, other) in gain.differing.items())
-    title = _marked(f"Gain of {names[0]} over {names[1]}{unlike}", baseline.results.stand_in)
+    title = marked(f"Gain of {names[0]} over {names[1]}{unlike}", baseline.results.stand_in)
     context.save("gain", scores.plot_gain(gain, title, context.subject.label_space))
     rows = {target: dict(zip(gain.classes, row, strict=True)) for target, row in zip(gain.targets, gain.points.tolist(), strict=True)}
     miou = dict(zip(gain.targets, gain.miou.tolist(), strict=True))

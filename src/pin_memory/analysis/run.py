@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, ListConfig
 
-from pin_memory.analysis.plots import PLOTS, AnalysisContext, unavailable_reason
+from pin_memory.analysis.context import AnalysisContext, unavailable_reason
+from pin_memory.analysis.plots import PLOTS
 from pin_memory.analysis.style import FORMATS
 from pin_memory.analysis.subject import load_subject
 from pin_memory.evaluation.compared_runs import read_run
