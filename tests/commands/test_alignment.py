@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from pin_memory.analysis.run import analyze
 from pin_memory.domains.stand_ins.writers import StandIns
 from pin_memory.exporting import load_safetensors
+from pin_memory.exporting.convert import write_official
 from pin_memory.exporting.run import export
 from pin_memory.memory import TextPrototypes
 from pin_memory.runs import build, checkpoints
@@ -76,6 +77,14 @@ def test_an_export_is_that_of_the_plain_network(trained: SimpleNamespace, tmp_pa
     images = torch.randn(1, 3, 64, 96)
     network = checkpoints.load_method(checkpoints.find_checkpoint(trained.run)).method.network
     assert torch.equal(loaded.network(images), network(images))
+
+
+def test_the_authors_format_has_no_alignment(trained: SimpleNamespace, tmp_path: Path) -> None:
+    """Their code would not know the tensors."""
+    write_official(trained.run / "checkpoints" / "last.ckpt", tmp_path / "official.pth")
+    names = torch.load(tmp_path / "official.pth", weights_only=True)["state_dict"]
+    assert names
+    assert not [name for name in names if "alignment" in name]
 
 
 @pytest.mark.slow

@@ -62,7 +62,7 @@ def composed(*overrides: str) -> DictConfig:
     aligned = "method=ppar" in methods or "+alignment=text" in overrides or (not methods and "experiment=single_source_g_ppar" in overrides)
     text = TEXT if aligned else []
     with initialize_config_dir(str(config_directory()), version_base="1.3"):
-        return compose("train", overrides=[*SMALL, *overrides, *text])
+        return compose("train", overrides=[*SMALL, *text, *overrides])
 
 
 def run(tmp_path: Path, data: Path, *overrides: str) -> dict[str, Any]:
@@ -188,6 +188,21 @@ def test_every_experiment_takes_every_method(experiment: str, method: str) -> No
         cfg = composed(f"experiment={experiment}", f"method={method}", "network=deeplab_v3plus_resnet18", "paths.run=unused")
     assert build.build_without_weights(cfg).name == method
     assert build.build_data(cfg).source_names
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", ["multi_source_gs", "multi_source_gsi", "camvid_leave_one_out", "demo"])
+def test_ppar_is_planned_with_a_file(tmp_path: Path, data: Path, experiment: str) -> None:
+    """A dry run of each protocol with text from a file."""
+    rows = np.random.default_rng(0).standard_normal((19, 32))
+    np.save(tmp_path / "text.npy", rows / np.linalg.norm(rows, axis=1, keepdims=True))
+    text = [f"text.path={tmp_path / 'text.npy'}", "text.rows=file"]
+    cfg = composed(f"experiment={experiment}", "method=ppar", *text, "dry_run=true", f"paths.data={data}", f"paths.run={tmp_path / 'run'}")
+    if cfg.data.get("stand_in"):
+        cfg.data.stand_in.update({"images_per_domain": 8, "seed": 1, "width": 160})
+    plan = train(cfg, {"network": "tiny"})["dry_run"]
+    assert plan["method"] == "ppar"
+    assert {"loss/otp", "loss/vtp", "loss/text"} <= plan["losses"].keys()
 
 
 def test_a_checkpoint_rebuilds_the_network_bitwise(trained: Path) -> None:

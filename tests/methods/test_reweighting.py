@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pin_memory.methods.alignment import text_loss
 from pin_memory.methods.losses import auxiliary_loss, cross_entropy
-from pin_memory.methods.reweighting import Groups, reliability, reliability_numbers, sample_weights
+from pin_memory.methods.reweighting import Groups, cosines, reliability, reliability_numbers, sample_weights
 from pin_memory.utils.errors import ConfigurationError
 from tests.methods.test_alignment import drawn, plane
 
@@ -97,6 +98,17 @@ def test_no_gradient_reaches_the_weights() -> None:
     found = reliability(cells, text, labels, 0.5)
     assert not found.requires_grad
     assert not sample_weights(found, labels, 4).requires_grad
+
+
+def test_cosines_are_of_single_precision_under_autocast() -> None:
+    """Those of bfloat16 would not tell near prototypes apart; losses, weights and easy cells follow from them."""
+    cells, text, labels = drawn()
+    cells, text = cells.float(), text.float()
+    visual = F.normalize(text + 0.1, dim=1).expand(3, -1, -1)
+    expected = [cosines(cells, text), cosines(cells, visual), reliability(cells, text, labels, 0.5), text_loss(visual, text)]
+    with torch.autocast("cpu", torch.bfloat16):
+        found = [cosines(cells, text), cosines(cells, visual), reliability(cells, text, labels, 0.5), text_loss(visual, text)]
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
 def test_wrong_labels_weigh_less() -> None:

@@ -117,6 +117,19 @@ def test_a_head_that_is_solved_is_solved_again(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("method", ["method=ppar", "+alignment=text"])
+def test_an_alignment_with_dropout_goes_on(undisturbed: Undisturbed, data: Path, tmp_path: Path, method: str) -> None:
+    """In the middle of curriculum and ramp; alone, and in Pin the Memory."""
+    text = ["text.path=null", "text.rows=random", "text.dim=24", "network.alignment.width=8", "network.alignment.layers=1"]
+    with pytest.raises(Killed):
+        fit(data, tmp_path / "run", method, *text, disturbed=("on_train_batch_end", 8, "kill"))
+    fit(data, tmp_path / "run", "text.rows=checkpoint", method, *text[:1], *text[2:], resume=tmp_path / "run")
+    found = left(tmp_path / "run")
+    assert differences(undisturbed(method, *text), found) == []
+    assert {"alignment/share", "alignment/ramp"} <= found["metrics"].keys()
+
+
+@pytest.mark.slow
 def test_noise_in_validation_and_workers(undisturbed: Undisturbed, data: Path, tmp_path: Path) -> None:
     """Loaders draw the seeds of their workers from the generator that makes the noise."""
     overrides = ["loading.num_workers=2", "network.memory.gumbel_in_evaluation=true", "trainer.max_steps=10"]

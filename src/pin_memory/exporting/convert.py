@@ -80,6 +80,7 @@ def write_official(source: Path, output: Path) -> None:
     tensors = {name.removeprefix(_NETWORK): tensor for name, tensor in content["state_dict"].items() if name.startswith(_NETWORK)}
     items = tensors.pop(MEMORY_ITEMS, None)
     tensors.pop(MEMORY_ANCHOR, None)  # a constant of training
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("alignment.")}  # serves training alone
     state = _by_official_names(tensors)
     if unknown := [name for name in state if name in tensors and name.startswith("memory.")]:
         raise ConfigurationError(
