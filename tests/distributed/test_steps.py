@@ -9,13 +9,30 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pin_memory.memory import TextPrototypes
+from pin_memory.memory import Classifier, LinearMemory, PrototypeMemory, RidgeMemory, TextPrototypes
 from pin_memory.methods import MemoryStart, TextAlignmentLoss
 from pin_memory.methods.batches import DomainBatch, merge
 from pin_memory.networks import BackboneFeatures
 from tests.helpers.agreement import ChannelsFlipped
-from tests.helpers.stepping import ByHand, ERMByHand, ERMMemoryByHand, MetaSegNetDGByHand, MLDGByHand, PinTheMemoryByHand
-from tests.helpers.tiny import TinyBackbone, ridge_segmenter, tiny_alignment, tiny_batch, tiny_segmenter
+from tests.helpers.stepping import (
+    ByHand,
+    ERMByHand,
+    ERMMemoryByHand,
+    MetaSegNetByHand,
+    MetaSegNetDGByHand,
+    MLDGByHand,
+    PinTheMemoryByHand,
+)
+from tests.helpers.tiny import (
+    WAY,
+    TinyBackbone,
+    few_shot_segmenter,
+    ridge_segmenter,
+    tiny_alignment,
+    tiny_batch,
+    tiny_episodes,
+    tiny_segmenter,
+)
 from tests.helpers.two_ranks import RANKS, on_two_ranks
 
 pytestmark = pytest.mark.slow
@@ -131,6 +148,33 @@ def test_two_ranks_take_the_steps_of_one_process(case: str) -> None:
         torch.testing.assert_close(found, value, rtol=1e-9, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}")
     assert alone["images_seen"] == ITERATIONS * 12
     assert sum(name.startswith("loss") for name in alone) >= ITERATIONS * 2
+
+
+def few_shot(rank: int | None, head: type[Classifier]) -> dict[str, Tensor]:
+    """As `trained`, on two episodes of six images a step or on that of a rank; the first has far fewer labelled query pixels."""
+    method = MetaSegNetByHand(few_shot_segmenter(head).double(), partial(torch.optim.SGD, lr=0.05, momentum=0.9), way=WAY).prepare().eval()
+    own, found = slice(None) if rank is None else slice(rank, rank + 1), {}
+    for number in range(ITERATIONS):
+        batch = tiny_episodes(2, seed=number)
+        batch["query"]["label"][0, :, :13] = 255
+        parts = {part: {key: value[own] for key, value in batch[part].items()} for part in ("support", "query")}
+        method.training_step(parts | {key: batch[key][own] for key in ("classes", "name")}, 0)
+        found[f"loss of step {number}"] = torch.tensor(method.terms["total"], dtype=torch.float64)
+        found |= {f"gradient of {name} of step {number}": value for name, value in method.gradients.items()}
+    return found | {name: value.detach().clone() for name, value in method.state_dict().items()}
+
+
+@pytest.mark.parametrize("head", [RidgeMemory, PrototypeMemory, LinearMemory])
+def test_two_ranks_with_an_episode_each_take_the_steps_of_one_process(head: type[Classifier]) -> None:
+    """The loss is over the labelled query pixels of all episodes; a head is that of its own episode."""
+    alone, (first, second) = few_shot(None, head), on_two_ranks(few_shot, head)
+    for name, value in alone.items():
+        found = (first[name] + second[name]) / RANKS if name.startswith("loss") else first[name]
+        assert name.startswith("loss") or torch.equal(first[name], second[name]), f"{name} is not bitwise equal on the ranks"
+        torch.testing.assert_close(found, value, rtol=1e-9, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}")
+    assert alone["images_seen"] == ITERATIONS * 12
+    assert any(name.startswith("gradient of memory.log_lambda") for name in alone) == (head is RidgeMemory)
+    assert first["loss of step 0"] != second["loss of step 0"]
 
 
 def initialised(rank: int) -> Tensor:

@@ -4,10 +4,13 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from pin_memory.memory import CategoricalMemory, RidgeMemory, TextPrototypes
+from pin_memory.memory import CategoricalMemory, Classifier, RidgeMemory, TextPrototypes
 from pin_memory.networks import BackboneFeatures, MemorySegmenter, ScoreDecoder, TextAlignment
+
+WAY, SHOT = 2, 2
+"""Of the episodes."""
 
 
 class TinyBackbone(nn.Module):
@@ -61,3 +64,26 @@ def tiny_alignment(classes: int = 4, dim: int = 8, **options: Any) -> Any:
     """What makes a small alignment with random text, of two layers."""
     text = TextPrototypes(None, classes, dim, rows="random", seed=3)
     return partial(TextAlignment, text=text, **{"width": 8, "layers": 2, "heads": 2, **options})
+
+
+def few_shot_segmenter(head: type[Classifier] = RidgeMemory) -> MemorySegmenter:
+    """A segmenter of this size that ends in a head, without auxiliary head."""
+    torch.manual_seed(0)
+    return MemorySegmenter(TinyBackbone(), 2, 6, head(2, 6), auxiliary_channels=None, decoder=ScoreDecoder)
+
+
+def tiny_episodes(number: int = 3, side: int = 16, seed: int = 0) -> dict[str, Any]:
+    """Images of noise in which a class is a colour; some pixels are ignored."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def part(images: int) -> dict[str, Tensor]:
+        cells = torch.randint(0, WAY + 1, (number, images, side // 8, side // 8), generator=generator)
+        label = cells.repeat_interleave(8, 2).repeat_interleave(8, 3)
+        colours = torch.randn(number, WAY + 1, 3, generator=generator)  # of each episode
+        image = torch.stack([colours[n][label[n]] for n in range(number)]).permute(0, 1, 4, 2, 3)
+        label = torch.where(torch.rand(label.shape, generator=generator) < 0.1, 255, label)
+        return {"image": (image + 0.1 * torch.randn(image.shape, generator=generator)).double(), "label": label}
+
+    parts = part(WAY * SHOT + WAY)
+    support, query = ({k: v[:, :4] for k, v in parts.items()}, {k: v[:, 4:] for k, v in parts.items()})
+    return {"support": support, "query": query, "classes": torch.tensor([[5, 7]] * number), "name": [f"{n}" for n in range(number)]}

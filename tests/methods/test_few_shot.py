@@ -10,48 +10,23 @@ from torch import Tensor
 
 from pin_memory.memory import Classifier, LinearMemory, PrototypeMemory, RidgeMemory
 from pin_memory.methods.losses import cross_entropy
-from pin_memory.networks import MemorySegmenter, ScoreDecoder
 from pin_memory.utils.errors import ConfigurationError, NonFiniteError
 from tests.helpers.stepping import MetaSegNetByHand
-from tests.helpers.tiny import TinyBackbone, ridge_segmenter, tiny_segmenter
+from tests.helpers.tiny import WAY, few_shot_segmenter, ridge_segmenter, tiny_episodes, tiny_segmenter
 
 SGD = partial(torch.optim.SGD, lr=0.01)
-WAY, SHOT = 2, 2
-
-
-def segmenter(head: type[Classifier] = RidgeMemory) -> MemorySegmenter:
-    """A tiny network that ends in a head."""
-    torch.manual_seed(0)
-    return MemorySegmenter(TinyBackbone(), 2, 6, head(2, 6), auxiliary_channels=None, decoder=ScoreDecoder)
 
 
 def made(head: type[Classifier] = RidgeMemory, **options: Any) -> MetaSegNetByHand:
     """The method in float64."""
-    method = MetaSegNetByHand(segmenter(head).double(), **{"optimizer": SGD, "way": WAY, **options}).prepare()
+    method = MetaSegNetByHand(few_shot_segmenter(head).double(), **{"optimizer": SGD, "way": WAY, **options}).prepare()
     assert isinstance(method, MetaSegNetByHand)
     return method
 
 
-def episodes(number: int = 3, side: int = 16, seed: int = 0) -> dict[str, Any]:
-    """Images of noise in which a class is a colour; some pixels are ignored."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def part(images: int) -> dict[str, Tensor]:
-        cells = torch.randint(0, WAY + 1, (number, images, side // 8, side // 8), generator=generator)
-        label = cells.repeat_interleave(8, 2).repeat_interleave(8, 3)
-        colours = torch.randn(number, WAY + 1, 3, generator=generator)  # of each episode
-        image = torch.stack([colours[n][label[n]] for n in range(number)]).permute(0, 1, 4, 2, 3)
-        label = torch.where(torch.rand(label.shape, generator=generator) < 0.1, 255, label)
-        return {"image": (image + 0.1 * torch.randn(image.shape, generator=generator)).double(), "label": label}
-
-    parts = part(WAY * SHOT + WAY)
-    support, query = ({k: v[:, :4] for k, v in parts.items()}, {k: v[:, 4:] for k, v in parts.items()})
-    return {"support": support, "query": query, "classes": torch.tensor([[5, 7]] * number), "name": [f"{n}" for n in range(number)]}
-
-
 def test_the_gradient_is_that_of_the_query_loss_through_the_solution() -> None:
     """Central differences of episodes one by one along random directions of all parameters; α and λ are among them."""
-    method, batch = made(), episodes()
+    method, batch = made(), tiny_episodes()
     network = copy.deepcopy(method.network)
     method.training_step(batch, 0)
 
@@ -85,7 +60,7 @@ def test_the_gradient_is_that_of_the_query_loss_through_the_solution() -> None:
 @pytest.mark.parametrize("head", [RidgeMemory, PrototypeMemory, LinearMemory])
 def test_no_label_of_a_query_leaks(head: type[Classifier]) -> None:
     """Bit by bit: neither into a head, nor into a prediction, nor from one episode into another; nor does a test change anything."""
-    method, batch = made(head), episodes(1)
+    method, batch = made(head), tiny_episodes(1)
     method.eval()
     before = {name: value.clone() for name, value in method.state_dict().items()}
     expected = method.segment(batch)
@@ -93,7 +68,7 @@ def test_no_label_of_a_query_leaks(head: type[Classifier]) -> None:
     other = copy.deepcopy(batch)
     other["query"]["label"] = (other["query"]["label"] + 1) % 3
     assert torch.equal(method.segment(other), expected)
-    method.segment(episodes(1, seed=4))
+    method.segment(tiny_episodes(1, seed=4))
     assert torch.equal(method.segment(batch), expected)
     other["support"]["label"] = (other["support"]["label"] + 1) % 3
     assert not torch.equal(method.segment(other), expected)
@@ -105,7 +80,7 @@ def test_no_label_of_a_query_leaks(head: type[Classifier]) -> None:
         fit = trained.memory.fit
         kept: list[Tensor] = []
         trained.memory.fit = lambda x, y, fit=fit, kept=kept: kept.append(fit(x, y)) or kept[-1]  # type: ignore[method-assign, func-returns-value]
-        batch = episodes()
+        batch = tiny_episodes()
         batch["query"]["label"] = (batch["query"]["label"] + changed) % 3
         trained.training_step(batch, 0)
         heads.append((torch.stack(kept), trained.terms["total"]))
@@ -114,7 +89,7 @@ def test_no_label_of_a_query_leaks(head: type[Classifier]) -> None:
 
 
 def test_an_episode_is_segmented_by_its_own_head() -> None:
-    method, batch = made(), episodes(1)
+    method, batch = made(), tiny_episodes(1)
     method.eval()
     features = method.network.encode(batch["support"]["image"][0]).features
     items = method.network.write(features, batch["support"]["label"][0])  # of this one process
@@ -126,7 +101,7 @@ def test_an_episode_is_segmented_by_its_own_head() -> None:
 
 def test_other_ways_than_in_training() -> None:
     """A network of two ways segments episodes of one."""
-    method, batch = made(), episodes(1)
+    method, batch = made(), tiny_episodes(1)
     method.network.set_classes(2)
     for part in ("support", "query"):
         batch[part]["label"] = torch.where(batch[part]["label"] == 2, 0, batch[part]["label"])
@@ -136,11 +111,11 @@ def test_other_ways_than_in_training() -> None:
 @pytest.mark.parametrize("head", [RidgeMemory, PrototypeMemory, LinearMemory])
 def test_it_learns_colours_it_has_not_seen(head: type[Classifier]) -> None:
     """Each episode has its own colours: nothing but the support says which is which."""
-    method = MetaSegNetByHand(segmenter(head), partial(torch.optim.Adam, lr=0.02), way=WAY).prepare()
+    method = MetaSegNetByHand(few_shot_segmenter(head), partial(torch.optim.Adam, lr=0.02), way=WAY).prepare()
     assert isinstance(method, MetaSegNetByHand)
 
     def loss_of(seed: int) -> float:
-        batch = episodes(8, 32, seed)
+        batch = tiny_episodes(8, 32, seed)
         for part in ("support", "query"):
             batch[part]["image"] = batch[part]["image"].float()
         method.training_step(batch, seed)
@@ -150,8 +125,8 @@ def test_it_learns_colours_it_has_not_seen(head: type[Classifier]) -> None:
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
 
 
-def test_numbers_that_are_not_finite_name_the_episodes() -> None:
-    method, batch = made(), episodes()
+def test_numbers_that_are_not_finite_name_the_tiny_episodes() -> None:
+    method, batch = made(), tiny_episodes()
     batch["query"]["image"][1] = torch.nan
     method.on_train_batch_start(batch, 0)
     with pytest.raises(NonFiniteError, match="Images of episodes: 0, 1, 2"):
@@ -160,11 +135,11 @@ def test_numbers_that_are_not_finite_name_the_episodes() -> None:
 
 def test_refusals() -> None:
     with pytest.raises(ConfigurationError, match="set data=episodes"):
-        MetaSegNetByHand(segmenter(), SGD)
+        MetaSegNetByHand(few_shot_segmenter(), SGD)
     for network in (ridge_segmenter(), tiny_segmenter(), tiny_segmenter(memory=False)):
         with pytest.raises(ConfigurationError, match="learn nothing of a class"):
             MetaSegNetByHand(network, SGD, way=1)
     with pytest.raises(ConfigurationError, match="way must be"):
-        MetaSegNetByHand(segmenter(), SGD, way=0)
+        MetaSegNetByHand(few_shot_segmenter(), SGD, way=0)
     with pytest.raises(ConfigurationError, match="No source domain"):
         made().check_sources({})
