@@ -1,7 +1,9 @@
 """Few-shot segmentation as a user runs it: its experiments, a tiny training, a resumption, other ways in an evaluation, refusals."""
 
+import io
 import json
 import re
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +69,10 @@ def test_every_experiment_is_built(experiment: str, ways: int, tmp_path: Path) -
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of four steps."""
-    folder = tmp_path_factory.mktemp("few_shot") / "run"
-    run(folder, "trainer.max_steps=4", "way=2")
+    folder, said = tmp_path_factory.mktemp("few_shot") / "run", io.StringIO()
+    with redirect_stderr(said):
+        run(folder, "trainer.max_steps=4", "way=2")
+    (folder / "said.txt").write_text(said.getvalue())
     return folder
 
 
@@ -92,6 +96,7 @@ def test_results(trained: Path) -> None:
     assert len(list((trained / "panels").glob("seed_1_*.jpg"))) == 3
     assert not (trained / "memory_trace.npz").exists()
     assert (trained / "report.html").is_file()
+    assert re.findall(r"testing on .*", (trained / "said.txt").read_text()) == [f"testing on seed_{n}: 3 episodes" for n in (0, 1)]
 
 
 @pytest.mark.slow

@@ -95,7 +95,8 @@ class TrainingProgress(TQDMProgressBar):
         if batch_idx == 0:
             title = f"testing on {_domain(trainer, 'test_stages', dataloader_idx)}"
             self.test_progress_bar.set_description(title)
-            self._print_line(f"{title}: {self.total_test_batches_current_dataloader} images")
+            unit = getattr(getattr(trainer, "datamodule", None), "unit", "images")
+            self._print_line(f"{title}: {self.total_test_batches_current_dataloader} {unit}")
 
     def _print_step(self, trainer: Trainer, metrics: dict[str, str]) -> None:
         """Print the step, the rate, the time left and the metrics, where there is no bar."""

@@ -94,6 +94,7 @@ def plan_of(
         "name": cfg.name,
         "sources": {name: len(domain.dataset("train")) for name, domain in data.sources.items()},
         **(_episodes_of(data, cfg.test) if isinstance(data, EpisodeDataModule) else _images_of(data, cfg.test)),
+        "unit": data.unit,
         "method": method.name,
         "network": choices.get("network", ""),
         "precision": cfg.trainer.precision,
@@ -117,7 +118,6 @@ def _images_of(data: MultiSourceDataModule, tested: bool) -> dict[str, Any]:
         "validated": {name: len(data.sources[name].evaluated("val", 1)) for name in data.validation_names},
         "targets": {name: len(domain.evaluated("test", 1)) for name, domain in data.targets.items()} if tested else {},
         "batch_sizes": {name: domain.loading.batch_size for name, domain in data.sources.items()},
-        "unit": "images",
     }
 
 
@@ -128,7 +128,6 @@ def _episodes_of(data: EpisodeDataModule, tested: bool) -> dict[str, Any]:
         "validated": {"validation": settings.val_episodes},
         "targets": dict.fromkeys(data.test_stages, settings.episodes) if tested else {},
         "batch_sizes": {"episodes": data.loading.batch_size},
-        "unit": "episodes",
         "episode": f"{settings.way}-way {settings.shot}-shot, fold {settings.fold}, protocol {settings.protocol}",
     }
 

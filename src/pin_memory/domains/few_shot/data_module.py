@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cached_property
 from itertools import count
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from lightning.pytorch.utilities import CombinedLoader
@@ -73,6 +73,8 @@ class EpisodeDataModule(MultiSourceDataModule):
         ConfigurationError: Settings, classes and domains do not fit together.
     """
 
+    unit: ClassVar[str] = "episodes"
+
     def __init__(
         self,
         sources: Mapping[str, DomainDataModule] | None = None,
@@ -81,6 +83,7 @@ class EpisodeDataModule(MultiSourceDataModule):
         **options: Any,
     ) -> None:
         super().__init__(sources, targets, options.pop("stand_in", None))
+        self.validation_names = ["episodes"]  # of all sources together
         self.loading, self.settings = loading or Loading(), EpisodeSettings(**options)
         for setting, usual in (("sampling", "uniform"), ("on_bad_sample", "raise")):
             if (value := getattr(self.loading, setting)) != usual:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from lightning import LightningDataModule
 from lightning.pytorch.utilities import CombinedLoader
@@ -52,6 +52,8 @@ class MultiSourceDataModule(LightningDataModule):
     Raises:
         ConfigurationError: Names or classes of the domains do not fit together, or `validate` or `views` name what is no source.
     """
+
+    unit: ClassVar[str] = "images"  # what validations and tests count
 
     def __init__(
         self,
