@@ -1,4 +1,4 @@
-"""All methods on real frames: train on three CamVid drives, evaluate on the fourth, for every drive and several seeds.
+"""Methods on real frames: train on three CamVid drives, evaluate on the fourth, for every drive and several seeds.
 
     python -m benchmarks.leave_one_drive_out data=DIR output=DIR [jobs=2] [seeds=1,2,3] [methods=erm,mldg] [steps=250] [override ...]
     python -m benchmarks.leave_one_drive_out data=DIR output=DIR methods=erm,pin_the_memory,mixture,quiet # variants: what holds it back
@@ -16,7 +16,8 @@ from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
 
-METHODS = ("erm", "ibn_net", "isw", "mldg", "erm_memory", "pin_the_memory")
+METHODS = ("erm", "mldg", "erm_memory", "pin_the_memory", "meta_seg_net_dg")
+"""Those that train the experiment's network; `ibn_net` and `isw` need a ResNet: methods=erm,ibn_net network=deeplab_v3plus_resnet18."""
 DRIVES = ("0001TP", "0006R0", "0016E5", "Seq05VD")
 BUDGET = [
     "experiment=camvid_leave_one_out", "trainer.accelerator=cpu", "logger=csv", "augmentation.crop_size=128",
