@@ -12,13 +12,13 @@ import torch
 from omegaconf import OmegaConf
 
 import pin_memory.analyze
-from pin_memory.analysis import class_features, domain_distances, load_subject, memory_similarity
+from pin_memory.analysis import activation_maps, class_features, domain_distances, load_subject, memory_similarity
 from pin_memory.analysis.run import analyze as work
 from pin_memory.callbacks.memory_trace import read_trace
 from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import UserError
 from tests.helpers.in_process import run_in_process
-from tests.helpers.untrained_run import TRUST
+from tests.helpers.untrained_run import TRUST, write_untrained
 
 Analyze = Callable[..., str]
 
@@ -148,6 +148,34 @@ def test_a_network_without_memory_has_the_other_plots(analyze: Analyze, bare: Pa
     assert layout["perplexity"] == pytest.approx((layout["points"] - 1) / 3)  # so few that the 30 of the settings were not used
     assert sum(map(sum, report["plots"]["confusion"]["bdd100k"]["pixels"])) > 1000
     assert "no memory" in refused(tmp_path, *options[:3], "plots=[drift]")
+
+
+@pytest.mark.slow
+def test_the_items_of_a_head_that_is_solved(analyze: Analyze, evaluated_run: Path, tmp_path: Path) -> None:
+    """Of a ridge memory: cosines of its rows, how they moved, where a class scores, and features that become scores when it is read."""
+    run = write_untrained(tmp_path / "run", "method=meta_seg_net_dg")
+    items = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]["network.memory.items"].numpy()
+    assert items.shape == (19, 17), "a bias is the last of a row"
+    np.savez(run / "memory_trace.npz", step=np.array([0, 3]), items=np.stack([np.roll(items, 1, axis=0), items]))
+    chosen = ["plots=[similarity,drift,activation,tsne]", "domains=[gtav,bdd100k]", "images=2", "formats=png", TRUST]
+    analyze(tmp_path, f"checkpoint={run}", f"paths.data={evaluated_run / 'data'}", *chosen, "hydra.run.dir=out")
+    names = {path.name for path in (tmp_path / "out").glob("*.png")}
+    assert names == {"similarity.png", "drift.png", "activation_gtav.png", "activation_bdd100k.png", "tsne.png"}
+    report = json.loads((tmp_path / "out" / "analysis.json").read_text())
+    assert (report["method"], report["skipped"]) == ("meta_seg_net_dg", {})
+    expected = [[a @ b / np.sqrt((a @ a) * (b @ b)) for b in items] for a in items]
+    np.testing.assert_allclose(np.array(report["plots"]["similarity"]["cosine"], float), expected, atol=1e-5)
+    first = report["plots"]["drift"]["first_to_final"]
+    np.testing.assert_allclose(list(first.values()), [expected[k - 1][k] for k in range(19)], atol=1e-5)
+    assert set(report["plots"]["tsne"]) == {"before", "after"}
+
+    network = load_subject(run, trust=["tests"], images=1, data=evaluated_run / "data").network
+    image = torch.rand(3, 32, 48)
+    with torch.no_grad():
+        features = network.encode(image[None]).features
+    cells = features[0].permute(1, 2, 0).numpy()
+    scores = np.array([[[10 * (row[:-1] @ cell + row[-1]) for cell in line] for line in cells] for row in items])
+    np.testing.assert_allclose(activation_maps(network, image, scores.shape[1:]), scores, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
