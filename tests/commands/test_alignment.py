@@ -61,7 +61,7 @@ def test_a_checkpoint_loads_without_the_file(trained: SimpleNamespace) -> None:
 
 def test_what_is_logged(trained: SimpleNamespace) -> None:
     header = (trained.run / "metrics.csv").read_text().splitlines()[0].split(",")
-    expected = {"loss/otp", "loss/vtp", "loss/text", "alignment/share", "alignment/ramp", "reliability/mean", "reliability/min"}
+    expected = {"loss/otp", "loss/vtp", "loss/regulariser", "alignment/share", "alignment/ramp", "reliability/mean", "reliability/min"}
     assert expected | {f"reliability/{kind}_{name}" for kind in ("mean", "min") for name in ("gtav", "synthia")} <= set(header)
 
 
@@ -108,7 +108,10 @@ def test_figures_of_the_alignment(trained: SimpleNamespace, tmp_path: Path) -> N
         assert 0 < found["classes"]["road"] < 1
 
 
-@pytest.mark.parametrize("experiment", ["multi_source_gs", "multi_source_gsi", "camvid_leave_one_out", "demo", "single_source_g_ppar"])
+@pytest.mark.parametrize(
+    "experiment",
+    ["demo", *(pytest.param(name, marks=pytest.mark.slow) for name in ("multi_source_gs", "multi_source_gsi", "camvid_leave_one_out"))],
+)
 def test_experiments_compose_with_text(experiment: str) -> None:
     """With random rows in place of a file; every key has a reader; the horizon is that of the training."""
     cfg = composed("train", f"experiment={experiment}", "method=ppar", "text.path=null", "text.rows=random", "paths.run=unused")
@@ -120,7 +123,10 @@ def test_experiments_compose_with_text(experiment: str) -> None:
     assert build.build_data(cfg).source_names
 
 
-@pytest.mark.parametrize("kind", ["erm", "erm_memory", "mldg", "pin_the_memory", "meta_seg_net_dg", "isw"])
+@pytest.mark.parametrize(
+    "kind",
+    ["pin_the_memory", *(pytest.param(name, marks=pytest.mark.slow) for name in ("erm", "erm_memory", "mldg", "meta_seg_net_dg", "isw"))],
+)
 def test_the_alignment_is_added_to_a_method(kind: str) -> None:
     """Its memory stays, and text may start it, too."""
     start = ["+memory_start=blend"] if "memory" in kind else []

@@ -202,7 +202,7 @@ def test_ppar_is_planned_with_a_file(tmp_path: Path, data: Path, experiment: str
         cfg.data.stand_in.update({"images_per_domain": 8, "seed": 1, "width": 160})
     plan = train(cfg, {"network": "tiny"})["dry_run"]
     assert plan["method"] == "ppar"
-    assert {"loss/otp", "loss/vtp", "loss/text"} <= plan["losses"].keys()
+    assert {"loss/otp", "loss/vtp", "loss/regulariser"} <= plan["losses"].keys()
 
 
 def test_a_checkpoint_rebuilds_the_network_bitwise(trained: Path) -> None:

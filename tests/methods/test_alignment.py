@@ -64,7 +64,7 @@ def test_the_alignment_is_a_loop_over_cells() -> None:
         text + 0.3 * torch.randn(3, 4, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64), dim=2
     )
     stages = {"project": lambda features: features, "visual_text": lambda projected: visual}
-    loss = TextAlignmentLoss(otp=0.3, vtp=0.2, text=0.5, first_share=0.4, horizon=100, reweight=None)
+    loss = TextAlignmentLoss(otp=0.3, vtp=0.2, regulariser=0.5, first_share=0.4, horizon=100, reweight=None)
     found = loss.of(lambda stage, argument: stages[stage](argument), cells, text, labels, iteration=40)
     share, ramp = 0.4 + 0.6 * 0.4 / 0.5, (0.4 - 0.25) / 0.5
     numbers: dict[int, list[tuple[float, float, float]]] = {}
@@ -75,7 +75,9 @@ def test_the_alignment_is_a_loop_over_cells() -> None:
     easy = [cell for of_class in numbers.values() for cell in sorted(of_class)[: math.floor(share * len(of_class))]]
     otp, vtp = (sum(cell[place] for cell in easy) / len(easy) for place in (1, 2))
     kept = sum(float((text @ rows[k]).logsumexp(dim=0) - text[k] @ rows[k]) for rows in visual for k in range(4)) / 12
-    assert {name: float(value) for name, value in found.terms.items()} == pytest.approx({"otp": otp, "vtp": vtp, "text": kept}, rel=1e-12)
+    assert {name: float(value) for name, value in found.terms.items()} == pytest.approx(
+        {"otp": otp, "vtp": vtp, "regulariser": kept}, rel=1e-12
+    )
     assert float(found.total) == pytest.approx(0.3 * otp + 0.2 * ramp * vtp + 0.5 * kept, rel=1e-12)
     assert found.weights is None
 
@@ -151,7 +153,7 @@ NOTHING = 1e-300
     "loss",
     [
         TextAlignmentLoss(otp=0, vtp=0, reweight=None),
-        TextAlignmentLoss(otp=NOTHING, vtp=NOTHING, text=NOTHING, weight_range=(1.0, 1.0), horizon=3),
+        TextAlignmentLoss(otp=NOTHING, vtp=NOTHING, regulariser=NOTHING, weight_range=(1.0, 1.0), horizon=3),
     ],
 )
 def test_without_weights_the_step_is_that_of_erm(loss: TextAlignmentLoss) -> None:
@@ -175,7 +177,7 @@ def test_every_method_takes_the_alignment(kind: Any) -> None:
             before = {name: parameter.detach().clone() for name, parameter in method.network.named_parameters()}
         method.training_step(tiny_batch(), step)
     prefixes = ("inner_", "outer_") if hasattr(method, "inner_lr") else ("",)
-    assert method.terms.keys() >= {f"{prefix}{term}" for prefix in prefixes for term in ("otp", "vtp", "text")}
+    assert method.terms.keys() >= {f"{prefix}{term}" for prefix in prefixes for term in ("otp", "vtp", "regulariser")}
     assert all(math.isfinite(value) for value in method.terms.values())
     for name, parameter in method.network.named_parameters():
         if name.startswith("alignment."):

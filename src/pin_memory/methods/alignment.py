@@ -39,7 +39,7 @@ class TextAlignmentLoss:
     Attributes:
         otp: λ_o, weight of the alignment with the original text prototypes; 0 leaves it out.
         vtp: λ_v, weight of that with the visual text prototypes; 0 leaves them out altogether.
-        text: λ_r, weight of the loss that keeps each visual text prototype nearest to the text of its class.
+        regulariser: λ_r, weight of the loss that keeps each visual text prototype nearest to the text of its class.
         temperature: τ that the cosines of both alignments are divided by.
         curriculum: Align the easy cells of each class first; false: all cells from the beginning.
         first_share: Share of each class's cells at t = 0.
@@ -57,7 +57,7 @@ class TextAlignmentLoss:
 
     otp: NotNegative = 0.1
     vtp: NotNegative = 0.1
-    text: NotNegative = 0.1
+    regulariser: NotNegative = 0.1
     temperature: Positive = 0.07
     curriculum: bool = True
     first_share: Share = 0.3
@@ -121,9 +121,9 @@ class TextAlignmentLoss:
             terms["vtp"] = cross_entropy(cosines(projected, visual) / self.temperature, easy)
             total = total + self.vtp * rho * terms["vtp"]
             prototypes = unit((1 - rho) * text + rho * visual, dim=2)
-            if self.text:
-                terms["text"] = text_loss(visual, text)
-                total = total + self.text * terms["text"]
+            if self.regulariser:
+                terms["regulariser"] = text_loss(visual, text)
+                total = total + self.regulariser * terms["regulariser"]
         if self.reweight is None:
             return Aligned(terms, total)
         trusted = reliability(projected, prototypes, cells, self.reliability_temperature)
