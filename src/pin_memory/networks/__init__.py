@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from pin_memory.networks.alignment import TextAlignment
 from pin_memory.networks.backbones import BackboneFeatures, ResNetBackbone
 from pin_memory.networks.episodic import GlobalLocalEmbedding, JoinBranches
-from pin_memory.networks.heads import ASPP, AuxiliaryHead, Decoder, PlainDecoder, ScoreDecoder, SummedASPP
+from pin_memory.networks.heads import ASPP, AuxiliaryHead, Decoder, PlainDecoder, ScaledFeatures, ScoreDecoder, SummedASPP
 from pin_memory.networks.segmenter import Encoding, MemorySegmenter
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ __all__ = [
     "MemorySegmenter",
     "PlainDecoder",
     "ResNetBackbone",
+    "ScaledFeatures",
     "ScoreDecoder",
     "SummedASPP",
     "TextAlignment",

@@ -66,6 +66,30 @@ class SummedASPP(nn.Module):
         return total
 
 
+class ScaledFeatures(nn.Module):
+    """In place of a pyramid: the deep features as they are, each cell scaled to a mean square of 1, so that one λ fits any backbone.
+
+    Args:
+        inputs: Channels of the deep features.
+        channels: C; has to be as many.
+        output_stride: Makes no difference.
+
+    Raises:
+        ConfigurationError: The numbers of channels differ.
+    """
+
+    def __init__(self, inputs: int, channels: int, output_stride: int) -> None:
+        super().__init__()
+        if inputs != channels:
+            raise ConfigurationError(
+                f"network.pyramid=ScaledFeatures passes on the backbone's {inputs} channels, found {channels}: set network.channels={inputs}."
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(B, C, h, w)` to `(B, C, h, w)`."""
+        return nn.functional.rms_norm(x.movedim(1, -1), (x.shape[1],), eps=1e-6).movedim(-1, 1)
+
+
 class Decoder(nn.Module):
     """Joins the memory-enriched features with low-level ones and classifies; logits at the low-level resolution.
 
