@@ -2,6 +2,7 @@
 
     python -m benchmarks.leave_one_drive_out data=DIR output=DIR [jobs=2] [seeds=1,2,3] [methods=erm,mldg] [steps=250] [override ...]
     python -m benchmarks.leave_one_drive_out data=DIR output=DIR methods=erm,pin_the_memory,mixture,quiet # variants: what holds it back
+    python -m benchmarks.leave_one_drive_out data=DIR output=DIR text=FILE methods=erm,otp,ppar,otp_random # text: which part helps
     python -m benchmarks.leave_one_drive_out data=DIR output=DIR evaluated=windows # the same weights, applied differently
 
 Runs that are there already are not repeated. Prints the table as Markdown: mean and standard deviation over seeds, and the gain over erm.
@@ -35,6 +36,25 @@ VARIANTS = {
     "area": ("pin_the_memory", ["network.memory.shares=area"]),
 }  # fmt: skip
 """Settings that may hold Pin the Memory back, one at a time: its method and overrides."""
+_OTP = ["method.alignment.vtp=0", "method.alignment.reweight=null"]
+_START = ["network.memory.anchor_weight=0.1"]
+WITH_TEXT = {
+    "otp": ("ppar", [*_OTP, "method.alignment.curriculum=false"]),
+    "otp_curriculum": ("ppar", _OTP),
+    "otp_vtp": ("ppar", ["method.alignment.reweight=null"]),
+    "ppar": ("ppar", []),  # all of it, cells reweighted
+    "ppar_image": ("ppar", ["method.alignment.reweight=image"]),
+    "ppar_domain": ("ppar", ["method.alignment.reweight=domain"]),
+    "otp_random": ("ppar", [*_OTP, "text.rows=random"]),
+    "otp_shuffled": ("ppar", [*_OTP, "text.rows=shuffled"]),
+    "start_features": ("pin_the_memory", ["+memory_start=features"]),
+    "start_text": ("pin_the_memory", ["+memory_start=text"]),
+    "start_procrustes": ("pin_the_memory", ["+memory_start=procrustes"]),
+    "start_blend": ("pin_the_memory", ["+memory_start=blend"]),
+    "anchored": ("pin_the_memory", ["+memory_start=procrustes", *_START]),
+    "anchored_random": ("pin_the_memory", ["+memory_start=procrustes", "text.rows=random", *_START]),
+}  # fmt: skip
+"""Parts of the alignment with text and starts of the memory: method and overrides, to which text.path is added."""
 
 EVALUATED = {
     "image": ["test_statistics=image"],
@@ -45,7 +65,8 @@ EVALUATED = {
 
 def main(arguments: list[str]) -> None:
     """Run what is missing and print the table."""
-    settings = {"jobs": "2", "seeds": "1,2,3", "methods": ",".join(METHODS), "drives": ",".join(DRIVES), "steps": "250", "evaluated": ""}
+    settings = {"jobs": "2", "seeds": "1,2,3", "methods": ",".join(METHODS), "drives": ",".join(DRIVES), "steps": "250"}
+    settings |= {"evaluated": "", "text": ""}
     overrides = []
     for argument in arguments:
         key, _, value = argument.partition("=")
@@ -61,7 +82,9 @@ def main(arguments: list[str]) -> None:
 
     def job(task: tuple[int, str, str]) -> None:
         seed, drive, name = task
-        method, variant = VARIANTS.get(name, (name, []))
+        method, variant = (VARIANTS | WITH_TEXT).get(name, (name, []))
+        if name in WITH_TEXT:
+            variant = [*variant, f"text.path={Path(settings['text']).resolve()}"]
         folder = output / name / drive / str(seed)
         chosen = [f"method={method}", f"target='{drive}'", f"seed={seed}", *EXTRA.get(method, []), *variant]
         run_one("train", folder, [*fixed, *chosen])
