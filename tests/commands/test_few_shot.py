@@ -31,7 +31,7 @@ from pin_memory.utils.errors import ConfigurationError, DataError
 from tests.helpers.exported import front_matter, logits_of, normalised, pictures, session
 
 TINY = [
-    "network.backbone.pretrained=null", "network.channels=16", "augmentation.crop_size=64", "data.size=[64, 96]", "loading.batch_size=2",
+    "network.backbone.pretrained=null", "augmentation.crop_size=64", "data.size=[64, 96]", "loading.batch_size=2",
     "data.stand_in.images_per_domain=16", "data.stand_in.width=160", "data.min_pixels=20", "data.episodes=3", "data.val_episodes=2",
     "data.seeds=[0, 1]", "trainer.val_check_interval=2", "logger=csv", "paths.output=unused",
 ]  # fmt: skip

@@ -166,8 +166,9 @@ def test_a_class_that_no_support_has_shown_counts_for_nothing() -> None:
 
 
 def test_the_moments_are_in_a_checkpoint() -> None:
-    """Another method that loads the state makes the same next step; with momentum 0 there is nothing to keep."""
+    """Another method that loads the state makes the same next step, and loses them with a state from before; momentum 0 keeps nothing."""
     first, batch = made(), doubled(tiny_batch())
+    fresh = {name: value.clone() for name, value in first.state_dict().items()}
     first.training_step(batch, 0)
     second = made()
     second.load_state_dict(first.state_dict())
@@ -176,6 +177,8 @@ def test_the_moments_are_in_a_checkpoint() -> None:
         method.training_step(batch, 1)
     assert torch.equal(first.memory.items, second.memory.items)
     assert any(name.startswith("running.gram_") for name in first.state_dict())
+    second.load_state_dict(fresh)
+    assert second.state_dict().keys() == fresh.keys()
     forgetful = made(momentum=0.0)
     forgetful.training_step(batch, 0)
     assert not any(name.startswith("running.") for name in forgetful.state_dict())

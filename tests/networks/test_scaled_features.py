@@ -25,5 +25,5 @@ def test_each_cell_has_a_mean_square_of_one() -> None:
 
 
 def test_another_number_of_channels_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="set network.channels=24"):
+    with pytest.raises(ConfigurationError, match=r"set network\.channels=24"):
         ScaledFeatures(24, 112, 8)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from pin_memory.memory.ridge import Moments
@@ -35,10 +36,12 @@ class RunningMoments(nn.Module):
                     self.register_buffer(_name(domain, key), value.detach())
 
     def make_room(self, state: Mapping[str, Tensor], prefix: str) -> None:
-        """Register the buffers that a state dict has below `prefix`."""
+        """Have the buffers that a state dict has below `prefix`, and no others."""
+        for name in [name for name, _ in self.named_buffers() if f"{prefix}{name}" not in state]:
+            delattr(self, name)
         for name, value in state.items():
             if name.startswith(prefix):
-                self.register_buffer(name.removeprefix(prefix), value.detach().clone())
+                self.register_buffer(name.removeprefix(prefix), torch.zeros_like(value))
 
 
 def _name(domain: str, key: str) -> str:

@@ -82,7 +82,8 @@ class ScaledFeatures(nn.Module):
         super().__init__()
         if inputs != channels:
             raise ConfigurationError(
-                f"network.pyramid=ScaledFeatures passes on the backbone's {inputs} channels, found {channels}: set network.channels={inputs}."
+                f"network.pyramid=ScaledFeatures passes on the backbone's {inputs} channels, found {channels}: set"
+                f" network.channels={inputs}."
             )
 
     def forward(self, x: Tensor) -> Tensor:
