@@ -184,6 +184,22 @@ def test_the_moments_are_in_a_checkpoint() -> None:
     assert not any(name.startswith("running.") for name in forgetful.state_dict())
 
 
+def test_the_moments_of_domains_with_a_dot_in_their_names() -> None:
+    """They are kept as those of other names are, apart from each other, and loaded."""
+    states = []
+    for names in (("v1.2", "v1%2E2", "v1_2"), ("a", "b", "c")):
+        method, again = made(), made()
+        batch = doubled(dict(zip(names, tiny_batch().values(), strict=True)))
+        method.training_step(batch, 0)
+        again.load_state_dict(method.state_dict())
+        again.steps = method.steps
+        again.training_step(batch, 1)
+        states.append([value for name, value in again.state_dict().items() if name.startswith("running.")])
+    assert len(states[0]) == 12
+    for found, expected in zip(*states, strict=True):
+        assert torch.equal(found, expected)
+
+
 def blobs(shift: float) -> dict[str, Any]:
     """Images of four colours in squares of eight pixels, brighter by `shift`, with their classes."""
     generator = torch.Generator().manual_seed(int(10 * shift))

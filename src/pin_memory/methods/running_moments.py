@@ -45,4 +45,5 @@ class RunningMoments(nn.Module):
 
 
 def _name(domain: str, key: str) -> str:
-    return f"{key}_{domain}"
+    """The name of a buffer, which may have no dot, as a domain's may (`kitti.v2`)."""
+    return f"{key}_{domain.replace('%', '%25').replace('.', '%2E')}"
