@@ -140,7 +140,8 @@ def test_the_alignment_is_added_to_a_method(kind: str) -> None:
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        (["trainer.max_steps=-1", "text.path=null", "text.rows=random"], r"method\.alignment\.horizon must be at least 1"),
+        (["trainer.max_steps=-1", "text.rows=random"], r"method\.alignment\.horizon must be at least 1"),
+        ([], r"text\.path is missing: name a file .* fetch .*cityscapes_single\.npy"),
         (["text.path=nowhere.npy"], r"text\.path=nowhere\.npy: no such file"),
         (["method.alignment.reweight=batch", "text.path=null", "text.rows=random"], r"method\.alignment\.reweight must be"),
     ],
