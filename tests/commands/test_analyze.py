@@ -139,7 +139,7 @@ def test_a_network_without_memory_has_the_other_plots(analyze: Analyze, bare: Pa
     options = [f"checkpoint={bare}", f"paths.data={bare.parent / 'data'}", "images=1", "formats=png", "domains=[gtav,bdd100k]"]
     said = analyze(tmp_path, *options, "hydra.run.dir=out")
     report = json.loads((tmp_path / "out" / "analysis.json").read_text())
-    assert set(report["skipped"]) == {"gain", "similarity", "structure", "drift", "activation"}
+    assert set(report["skipped"]) == {"gain", "similarity", "structure", "drift", "activation", "prototypes", "reliability"}
     assert "Left out  similarity: method=erm has no memory" in said
     assert set(report["plots"]) == {"confusion", "distance", "tsne"}
     assert set(report["plots"]["distance"]) == {"before"}
