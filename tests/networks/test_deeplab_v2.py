@@ -85,4 +85,4 @@ def test_every_network_option_builds(option: str) -> None:
         assert isinstance(network.backbone, GlobalLocalEmbedding if option == "meta_seg_net" else TimmBackbone)
     v2 = option.startswith("deeplab_v2")
     assert isinstance(network.aspp, SummedASPP) == isinstance(network.decoder, PlainDecoder) == v2
-    assert network.backbone.output_stride == (8 if v2 or option == "meta_seg_net" else 16)
+    assert network.backbone.output_stride == (8 if v2 or option in ("meta_seg_net", "middle_efficientnet_lite0") else 16)
