@@ -13,7 +13,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pin_memory.memory import TextPrototypes
-from pin_memory.memory.text import read_text
 from pin_memory.text import main
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.labels import CLASSES
@@ -77,7 +76,7 @@ def test_a_file_says_what_it_was_made_of(stand_in: ModuleType, text: Text, tmp_p
         "classes": ["road", "car", "traffic light"], "prompts": ["a {}", "the {}"], "synonyms": {"car": ["vehicle", "auto"]},
     }  # fmt: skip
     assert (about["model"], about["weights"], about["licence"]) == ("ViT-B-16-quickgelu", "openai", "MIT (OpenAI CLIP)")
-    rows = read_text(path, ["road", "car", "traffic light"])
+    rows = TextPrototypes(str(path), 3, 26, centred=False).rows
     plain = tokenizer(["a road", "the road"]).double()
     plain = (plain / plain.norm(dim=1, keepdim=True)).mean(dim=0)
     torch.testing.assert_close(rows[0], (plain / plain.norm()).float())
@@ -94,7 +93,7 @@ def test_classes_by_name(stand_in: ModuleType, text: Text, tmp_path: Path, class
         names, licence = json.loads(content.metadata()["classes"]), content.metadata()["licence"]
     assert (len(names), names[0], licence) == (number, first, "CC0")
     assert classes != "cityscapes" or tuple(names) == CLASSES
-    assert read_text(tmp_path / "a.safetensors", names).shape == (number, 26)
+    assert TextPrototypes(str(tmp_path / "a.safetensors"), number, 26).rows.shape == (number, 26)
 
 
 REFUSED = [
@@ -164,7 +163,8 @@ def test_open_clip_itself(tiny_clip: str, text: Text, tmp_path: Path, suffix: st
     assert "licence of the weights: not stated" in output
     with torch.inference_mode():
         rows = torch.cat([model.encode_text(open_clip.get_tokenizer(tiny_clip)([f"a photo of a {name}"])) for name in ("road", "sky")])
-    torch.testing.assert_close(read_text(tmp_path / "a.safetensors", ["road", "sky"]), rows / rows.norm(dim=1, keepdim=True))
+    found = TextPrototypes(str(tmp_path / "a.safetensors"), 2, rows.shape[1], centred=False).rows
+    torch.testing.assert_close(found, rows / rows.norm(dim=1, keepdim=True))
 
 
 def test_open_clip_runs_no_code_of_a_file(tiny_clip: str, text: Text, tmp_path: Path) -> None:

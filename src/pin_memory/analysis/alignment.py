@@ -24,12 +24,12 @@ from pin_memory.utils.labels import IGNORE
 class AlignedFeatures(NamedTuple):
     """Of the images of a domain.
 
-    `features` are the class sums of the projected features, `visual` the mean visual text prototypes `(K, D)`, `trusted` and `cells` the
-    sum of the reliability and the number of labelled cells of each class `(K,)`.
+    `features` are the class sums of the projected features, `visual` the mean visual text prototypes `(K, D)`, None where the method has
+    none, `trusted` and `cells` the sum of the reliability and the number of labelled cells of each class `(K,)`.
     """
 
     features: ClassFeatures
-    visual: np.ndarray
+    visual: np.ndarray | None
     trusted: np.ndarray
     cells: np.ndarray
 
@@ -48,8 +48,8 @@ class AlignedFeatures(NamedTuple):
 def aligned_features(
     network: MemorySegmenter,
     batches: Iterable[Mapping[str, Any]],
-    rho: float,
-    temperature: float,
+    loss: TextAlignmentLoss,
+    step: int,
     statistics: BatchNormStatistics = RUNNING,
 ) -> AlignedFeatures:
     """Project the features of labelled images, and pool them by class.
@@ -57,8 +57,8 @@ def aligned_features(
     Args:
         network: With an alignment, on its device.
         batches: Of "image", "label" and "name", as of evaluation loaders.
-        rho: How far the visual text prototypes are in the reliability.
-        temperature: Of the reliability.
+        loss: What the network was trained with.
+        step: Iterations it was trained for.
         statistics: What batch norm normalises by.
     """
     sums, shares, visuals, names = [], [], [], []
@@ -69,37 +69,43 @@ def aligned_features(
             names += [str(name) for name in batch["name"]]
             labels = batch["label"].to(device)
             for images in statistics.groups(normalize(batch["image"].to(device))):
-                projected, visual, prototypes = _prototypes_of(network, images, rho)
+                projected, visual, prototypes = _prototypes_of(network, images, loss.rho(step))
                 own, labels = labels[: len(images)], labels[len(images) :]
                 size = (projected.shape[2], projected.shape[3])
                 filled = operations.class_shares(own, size, network.num_classes, torch.float64)
                 sums.append(torch.einsum("bkhw,bdhw->bkd", filled, projected.double()))
                 shares.append(filled.sum(dim=(2, 3)))
                 visuals.append(visual)
-                small = cell_labels(own, size, network.num_classes)
-                found, known = reliability(projected, prototypes, small, temperature), small != IGNORE
+                small = cell_labels(own, size, network.num_classes, loss.majority)
+                found, known = reliability(projected, prototypes, small, loss.reliability_temperature), small != IGNORE
                 trusted += np.bincount(small[known].cpu().numpy(), found[known].double().cpu().numpy(), network.num_classes)
                 cells += np.bincount(small[known].cpu().numpy(), minlength=network.num_classes)
     before, filled_cells, rows = (torch.cat(parts).double().cpu().numpy() for parts in (sums, shares, visuals))
-    return AlignedFeatures(ClassFeatures(before, None, filled_cells, tuple(names)), rows.mean(axis=0), trusted, cells)
+    seen = rows.mean(axis=0) if loss.vtp else None  # not trained otherwise
+    return AlignedFeatures(ClassFeatures(before, None, filled_cells, tuple(names)), seen, trusted, cells)
 
 
 def aligned_points(aligned: Mapping[str, AlignedFeatures], text: np.ndarray) -> FeaturePoints:
-    """The points of `features.feature_points`, the text prototypes `(K, D)`, and the mean visual ones of all domains."""
+    """The points of `features.feature_points`, the text prototypes `(K, D)`, and the mean visual ones of all domains, if there are any."""
     points = feature_points({name: found.features for name, found in aligned.items()})
-    visual = np.mean([found.visual for found in aligned.values()], axis=0)
+    rows, visual = {TEXT: text}, [found.visual for found in aligned.values() if found.visual is not None]
+    if visual:
+        rows[VISUAL_TEXT] = np.mean(visual, axis=0)
     return FeaturePoints(
-        unit_rows(np.concatenate([points.vectors, text, visual])),
-        np.concatenate([points.classes, *2 * [np.arange(len(text))]]),
-        np.concatenate([points.domains, np.full(len(text), TEXT), np.full(len(text), VISUAL_TEXT)]),
+        unit_rows(np.concatenate([points.vectors, *rows.values()])),
+        np.concatenate([points.classes, *(np.arange(len(text)) for _ in rows)]),
+        np.concatenate([points.domains, *(np.full(len(text), kind) for kind in rows)]),
         points.names,
     )
 
 
 def nearness(found: AlignedFeatures, text: np.ndarray) -> list[dict[str, float]]:
     """By class: cosines of the domain's mean feature with text and with visual text, and of the two; NaN where it does not show it."""
-    features, rows, visual = unit_rows(found.features.means()), unit_rows(text), unit_rows(found.visual)
-    pairs = {"text": (features, rows), "visual_text": (features, visual), "text_to_visual_text": (rows, visual)}
+    features, rows = unit_rows(found.features.means()), unit_rows(text)
+    pairs = {"text": (features, rows)}
+    if found.visual is not None:
+        visual = unit_rows(found.visual)
+        pairs |= {"visual_text": (features, visual), "text_to_visual_text": (rows, visual)}
     columns = {name: (one * other).sum(axis=1).tolist() for name, (one, other) in pairs.items()}
     return [{name: values[k] for name, values in columns.items()} for k in range(len(text))]
 

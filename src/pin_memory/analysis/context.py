@@ -41,9 +41,8 @@ class AnalysisContext:
         """What the alignment with text makes of every domain."""
         own = self.subject
         assert own.alignment is not None
-        rho, temperature = own.alignment.rho(own.step), own.alignment.reliability_temperature
         return {
-            name: alignment.aligned_features(own.network, batches, rho, temperature, own.statistics)
+            name: alignment.aligned_features(own.network, batches, own.alignment, own.step, own.statistics)
             for name, batches in own.domains.items()
         }
 

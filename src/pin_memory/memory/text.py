@@ -28,26 +28,6 @@ PUBLISHED = (
 _WAYS_OUT = f"Make one for your classes with `python -m pin_memory.text classes=[...] output=FILE`, or, {PUBLISHED}"
 
 
-def read_text(path: str | Path, classes: int | Sequence[str], centred: bool = False) -> Tensor:
-    """Read the embedding of each class name from a file; no code in it is run.
-
-    Args:
-        path: A .npy, .safetensors, .pt or .pth file that holds one matrix `(K, D)` with unit rows in the order of the train ids.
-        classes: K, or the names of the classes: a file that names its own is then refused where they differ.
-        centred: Subtract the mean over the classes and scale to unit length again, see `centre`.
-
-    Returns:
-        `(K, D)` float32, unit rows.
-
-    Raises:
-        ConfigurationError: The file is missing, unreadable, of other classes, or its rows are not finite or not of unit length.
-    """
-    rows, found = _checked(path, classes if isinstance(classes, int) else len(classes))
-    if found is not None and not isinstance(classes, int):
-        check_names(found, classes, path)
-    return centre(rows) if centred else rows
-
-
 def check_names(found: Sequence[str], classes: Sequence[str], path: str | Path) -> None:
     """Refuse a file whose class names are not those of the labels, in their order."""
     if list(found) != list(classes):
@@ -64,10 +44,11 @@ class TextPrototypes:
     """The embeddings of the class names that a run uses, or what a comparison puts in their place.
 
     Args:
-        path: The file, see `read_text`; None for `rows="random"`.
+        path: A .npy, .safetensors, .pt or .pth file of one matrix `(K, D)` with unit rows in the order of the train ids, of which no
+            code is run; None for `rows="random"`.
         num_classes: K.
         dim: D, length of a row.
-        centred: Subtract the mean over the classes.
+        centred: Subtract the mean over the classes and scale to unit length again, see `centre`.
         rows: "file"; "shuffled", the same rows in a wrong order; "random", orthonormal rows; "checkpoint", zeros of the right shape, in
             whose place a checkpoint has its own.
         seed: Of the order and of the random rows.
@@ -77,7 +58,8 @@ class TextPrototypes:
         names: The class names that the file gives, or None.
 
     Raises:
-        ConfigurationError: As of `read_text`, or the rows are not of length `dim`.
+        ConfigurationError: The file is missing, unreadable, of other classes, or its rows are not finite, not of unit length or not of
+            length `dim`.
     """
 
     def __init__(

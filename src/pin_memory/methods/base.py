@@ -109,7 +109,7 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
     def make_room(self, state: Mapping[str, Tensor]) -> None:
         """Register the buffers of a state dict that a fresh method does not have yet."""
         if self.whitening is not None:
-            self.whitening.make_room(state, "whitening.")
+            self.whitening.make_room(state, "whitening.", self.device)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *options: Any, **named: Any) -> Any:
         """Load as PyTorch does, with room for what a fresh method does not have yet."""

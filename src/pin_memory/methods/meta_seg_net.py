@@ -134,7 +134,7 @@ class MetaSegNetDG(SplitSources):
     def make_room(self, state: Mapping[str, Tensor]) -> None:
         """Register the moments of a state dict, too."""
         super().make_room(state)
-        self.running.make_room(state, "running.")
+        self.running.make_room(state, "running.", self.device)
 
     def check_sources(self, batch_sizes: Mapping[str, int]) -> None:
         """Refuse a network without a ridge memory of the sums over all images, in addition to sources that cannot be split."""

@@ -35,13 +35,13 @@ class RunningMoments(nn.Module):
                 for key, value in found._asdict().items():
                     self.register_buffer(_name(domain, key), value.detach())
 
-    def make_room(self, state: Mapping[str, Tensor], prefix: str) -> None:
-        """Have the buffers that a state dict has below `prefix`, and no others."""
+    def make_room(self, state: Mapping[str, Tensor], prefix: str, device: torch.device) -> None:
+        """Have the buffers that a state dict has below `prefix`, and no others, on the device of the method."""
         for name in [name for name, _ in self.named_buffers() if f"{prefix}{name}" not in state]:
             delattr(self, name)
         for name, value in state.items():
             if name.startswith(prefix):
-                self.register_buffer(name.removeprefix(prefix), torch.zeros_like(value))
+                self.register_buffer(name.removeprefix(prefix), torch.zeros_like(value, device=device))
 
 
 def _name(domain: str, key: str) -> str:

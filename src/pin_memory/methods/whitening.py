@@ -127,13 +127,13 @@ class InstanceSelectiveWhitening(nn.Module):
         views = [self._recolour((image * std + mean).clamp(0, 1)) for image in images]
         return (torch.stack(views) - mean) / std
 
-    def make_room(self, state: Mapping[str, Tensor], prefix: str) -> None:
+    def make_room(self, state: Mapping[str, Tensor], prefix: str, device: torch.device) -> None:
         """Register the masks that a state dict has, whose number and sizes a fresh object does not know; none before the choice."""
         for name in [name for name, _ in self.named_buffers() if name.startswith("mask") and f"{prefix}{name}" not in state]:
             delattr(self, name)
         for key, value in state.items():
             if key.startswith(f"{prefix}mask"):
-                self.register_buffer(key.removeprefix(prefix), torch.zeros_like(value))
+                self.register_buffer(key.removeprefix(prefix), torch.zeros_like(value, device=device))
 
 
 def covariance(maps: Tensor) -> Tensor:
