@@ -78,6 +78,8 @@ CASES: dict[str, tuple[type[ByHand], dict[str, Any]]] = {
     "ppar by image": (ERMByHand, {"alignment": TextAlignmentLoss(horizon=5, reweight="image", majority=0.6)}),
     "ppar by domain": (ERMByHand, {"alignment": TextAlignmentLoss(horizon=5, reweight="domain")}),
     "ppar with pin_the_memory": (PinTheMemoryByHand, {"alignment": TextAlignmentLoss(horizon=5), "first_order": False}),
+    "ppar by domain with mldg": (MLDGByHand, {"alignment": TextAlignmentLoss(horizon=5, reweight="domain")}),
+    "ppar with meta_seg_net_dg": (MetaSegNetDGByHand, {"alignment": TextAlignmentLoss(horizon=5, reweight="domain")}),
 }
 ITERATIONS = 5
 
@@ -111,7 +113,7 @@ def trained(case: str, steps: list[DomainBatch]) -> dict[str, Tensor]:
     if "text" in case:
         options = options | {"start": MemoryStart("blend", TextPrototypes(num_classes=4, dim=7, rows="random"))}
         parts = {"anchor_weight": 0.1}
-    network = ridge_segmenter() if "meta_seg" in case else tiny_segmenter(memory="memory" in case, **parts)
+    network = ridge_segmenter(**parts) if "meta_seg" in case else tiny_segmenter(memory="memory" in case, **parts)
     if "isw" in case:
         network.backbone = WhitenedBackbone()
         options = options | {"whitening": ChannelsFlipped(images=len(steps) * 12)}
