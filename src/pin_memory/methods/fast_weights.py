@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from pin_memory.methods.optimisation import BACKBONE
+from pin_memory.methods.optimisation import is_slow
 from pin_memory.utils.distributed import mean_over_ranks
 
 
@@ -48,7 +48,7 @@ class FastWeights:
         with step:  # all parameters in a few kernels
             directions = list(gradients.values())
             if backbone_lr_factor != 1:
-                factors = [backbone_lr_factor if name.startswith(BACKBONE) else 1.0 for name in parameters]
+                factors = [backbone_lr_factor if is_slow(name) else 1.0 for name in parameters]
                 directions = list(torch._foreach_mul(directions, factors))
             values = torch._foreach_add(list(parameters.values()), directions, alpha=-lr)
         stepped = dict(zip(parameters, values, strict=True))

@@ -12,20 +12,23 @@ from torch.optim import Optimizer
 from pin_memory.methods.batches import DomainBatch
 from pin_memory.methods.finite import FiniteCheck, Policy, StepNumbers
 from pin_memory.networks import MemorySegmenter
+from pin_memory.networks.freezing import is_adapter
 from pin_memory.utils.distributed import mean_over_ranks, world_size
 from pin_memory.utils.lightning_private import attached_trainer
 
-BACKBONE = "backbone."
-"""What the names of the backbone's parameters begin with."""
+
+def is_slow(name: str) -> bool:
+    """Whether a parameter learns at the backbone's rate; an adapter, which starts from nothing as the heads do, learns at theirs."""
+    return name.startswith("backbone.") and not is_adapter(name)
 
 
 def grouped(make: Callable[[Any], Optimizer], network: nn.Module, backbone_lr_factor: float) -> Optimizer:
-    """The optimiser over all parameters, those of the backbone as a group of their own where their learning rate differs."""
+    """The optimiser over all parameters, those of the backbone (`is_slow`) as a group of their own where their learning rate differs."""
     if backbone_lr_factor == 1:
         return make(network.parameters())
     groups: tuple[list[Tensor], list[Tensor]] = ([], [])
     for name, parameter in network.named_parameters():
-        groups[name.startswith(BACKBONE)].append(parameter)
+        groups[is_slow(name)].append(parameter)
     optimizer = make([{"params": parameters} for parameters in groups])  # the heads first: `lr` is theirs
     optimizer.param_groups[1]["lr"] *= backbone_lr_factor
     return optimizer

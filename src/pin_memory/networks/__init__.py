@@ -6,6 +6,7 @@ from pin_memory.networks.alignment import TextAlignment
 from pin_memory.networks.backbones import BackboneFeatures, ResNetBackbone
 from pin_memory.networks.episodic import GlobalLocalEmbedding, JoinBranches
 from pin_memory.networks.heads import ASPP, AuxiliaryHead, Decoder, PlainDecoder, ScaledFeatures, ScoreDecoder, SummedASPP
+from pin_memory.networks.lora import Lora
 from pin_memory.networks.segmenter import Encoding, MemorySegmenter
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ __all__ = [
     "Encoding",
     "GlobalLocalEmbedding",
     "JoinBranches",
+    "Lora",
     "MemorySegmenter",
     "PlainDecoder",
     "ResNetBackbone",

@@ -9,6 +9,8 @@ from pin_memory.networks.checkpointing import blocks_of
 from pin_memory.utils.errors import ConfigurationError
 
 Frozen = Literal["none", "stem", "norms", "all"]
+ADAPTER = ".lora_"
+"""What the names of an adapter's tensors and modules have in them."""
 _NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d)
 
 
@@ -48,12 +50,17 @@ class Backbone(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
-        """Switch to training or evaluation; frozen parts stay in evaluation mode."""
+        """Switch to training or evaluation; frozen parts stay in evaluation mode, but for an adapter's own modules."""
         super().train(mode)
         for part in self._frozen:
-            for module in part.modules():
-                module.training = False
+            for name, module in part.named_modules():
+                module.training = mode and is_adapter(name)
         return self
+
+
+def is_adapter(name: str) -> bool:
+    """Whether a tensor or a module of this name belongs to an adapter, which learns next to frozen weights."""
+    return ADAPTER in f".{name}"
 
 
 def _stem(network: nn.Module) -> list[nn.Module]:

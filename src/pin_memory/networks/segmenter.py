@@ -54,6 +54,7 @@ class MemorySegmenter(nn.Module):
             or the name of another. They have no double backward then. Evaluation and the memory's commit, whose sizes vary and are
             needed at once, stay uncompiled.
         alignment: Makes, from C and K, what aligns features with text in training; None for none.
+        adapter: Freezes the backbone and gives it weights that learn next to its own (`Lora`); None for none.
 
     Raises:
         ConfigurationError: The memory's items are not K of C channels, the decoder does not fit it, or there is no such backend.
@@ -72,6 +73,7 @@ class MemorySegmenter(nn.Module):
         channels_last: bool = False,
         compile: bool | str = False,
         alignment: Callable[[int, int], TextAlignment] | None = None,
+        adapter: Callable[[Backbone], None] | None = None,
     ) -> None:
         super().__init__()
         if memory is not None and (memory.num_classes, memory.channels) != (num_classes, channels):
@@ -90,8 +92,10 @@ class MemorySegmenter(nn.Module):
         for head in (self.aspp, self.decoder, self.auxiliary_head):
             if head is not None:
                 head.apply(_initialise)
-        # After the others, which draw the same weights with it and without.
+        # After the others, which draw the same weights with these two and without.
         self.alignment = None if alignment is None else alignment(channels, num_classes).apply(_initialise)
+        if adapter is not None:
+            adapter(backbone)
         if compile and getattr(backbone, "checkpointing", False):
             raise ConfigurationError("network.compile and network.backbone.checkpointing do not go together: set one of the two to false.")
         self.channels_last = channels_last
