@@ -10,6 +10,7 @@ from pin_memory.domains.data_modules import (
     FolderDataModule,
     GTAVDataModule,
     IDDDataModule,
+    IDDLiteDataModule,
     KITTIDataModule,
     MapillaryDataModule,
     NighttimeDrivingDataModule,
@@ -32,6 +33,7 @@ from pin_memory.domains.readers.draws import Draw
 from pin_memory.domains.readers.folder import FolderDomain
 from pin_memory.domains.readers.gtav import GTAV
 from pin_memory.domains.readers.idd import IDD
+from pin_memory.domains.readers.idd_lite import IDDLite
 from pin_memory.domains.readers.kitti import KITTI
 from pin_memory.domains.readers.layouts import MissingDataError, Sample
 from pin_memory.domains.readers.mapillary import Mapillary
@@ -72,6 +74,8 @@ __all__ = [
     "FolderDomain",
     "GTAVDataModule",
     "IDDDataModule",
+    "IDDLite",
+    "IDDLiteDataModule",
     "KITTIDataModule",
     "Loading",
     "Mapillary",

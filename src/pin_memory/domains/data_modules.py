@@ -10,6 +10,7 @@ from pin_memory.domains.readers.folder import FolderDomain, label_space_of
 from pin_memory.domains.readers.folder_options import EVERY_SPLIT
 from pin_memory.domains.readers.gtav import GTAV
 from pin_memory.domains.readers.idd import IDD
+from pin_memory.domains.readers.idd_lite import IDDLite
 from pin_memory.domains.readers.kitti import KITTI
 from pin_memory.domains.readers.mapillary import Mapillary
 from pin_memory.domains.readers.night import DarkZurich, NighttimeDriving
@@ -81,6 +82,12 @@ class IDDDataModule(DomainDataModule):
     """IDD as a data module."""
 
     reader = IDD
+
+
+class IDDLiteDataModule(DomainDataModule):
+    """IDD Lite as a data module."""
+
+    reader = IDDLite
 
 
 class KITTIDataModule(DomainDataModule):

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from pin_memory.domains import KITTI, KITTIDataModule
-from tests.domains.readers.domain_cases import IndexLabelCase, stripes, write_grey, write_image
+from tests.domains.readers.domain_cases import IndexLabelCase, Tree, stripes, write_grey, write_image
 from tests.domains.readers.test_acdc import LABEL_IDS
 
 
@@ -18,6 +18,7 @@ class TestKITTI(IndexLabelCase):
     sizes: ClassVar = {"train": 8, "val": 2, "test": 10}
     image = "training/image_2/{number:06}_10.png"
     label = "training/semantic/{number:06}_10.png"
+    trees: ClassVar = [Tree("images and labels", "images/{number:06}_10.jpg", "labels/{number:06}_10.png", write_grey)]
 
     def write_label(self, path: Path, raw: np.ndarray) -> None:
         write_grey(path, raw)

@@ -5,7 +5,7 @@ from pin_memory.domains.readers.cityscapes import LABEL_IDS
 from pin_memory.domains.readers.layouts import Layout
 from pin_memory.domains.readers.splits import last_fifth_or_all
 
-_FRAME = r"(\d{6}_10)\.png"
+_IMAGE, _LABEL = r"(\d{6}_10)\.(?:png|jpg)", r"(\d{6}_10)\.png"
 
 
 class KITTI(Domain):
@@ -20,11 +20,17 @@ class KITTI(Domain):
     tree = """
 training/image_2/<number>_10.png
 training/semantic/<number>_10.png
-(or both below data_semantics/)
+(or both below data_semantics/; or images/<number>_10.png and labels/<number>_10.png; images also .jpg)
 """
     download = "data_semantics.zip from cvlibs.net/datasets/kitti (semantic segmentation; after registration)"
     table = LABEL_IDS
-    layouts = (Layout("as published", "training/image_2", "training/semantic", _FRAME, _FRAME, encoding="labelIds", raw_ids=range(34)),)
+    layouts = tuple(
+        Layout(name, *folders, _IMAGE, _LABEL, encoding="labelIds", raw_ids=range(34))
+        for name, folders in {
+            "as published": ("training/image_2", "training/semantic"),
+            "images and labels": ("images", "labels"),
+        }.items()
+    )
     inner_roots = ("", "data_semantics")
     split_rule = staticmethod(last_fifth_or_all)
     official_counts = {"train": 160, "val": 40, "test": 200}
