@@ -1,4 +1,4 @@
-"""Every experiment is composed, instantiated and run for two steps, on stand-ins and on a tiny CamVid."""
+"""Every experiment is composed, instantiated and run for two steps, on stand-ins and on tiny data sets."""
 
 import json
 import shutil
@@ -28,6 +28,17 @@ EXPERIMENTS = sorted({path.stem for path in (config_directory() / "experiment").
 METHODS = sorted({path.stem for path in (config_directory() / "method").glob("*.yaml")} - FEW_SHOT)
 NETWORKS = sorted(path.stem for path in (config_directory() / "network").glob("[!_]*.yaml"))
 DRIVES = ("0001TP", "0006R0", "0016E5", "Seq05VD")
+STAINS = ("fluo256", "fluo520", "purple_on_white", "fluo360", "purple_on_purple", "brightfield")
+TARGETS = {
+    "camvid_leave_one_out": ["0001TP"],
+    "three_countries": ["idd_lite"],
+    "drives_and_kitti": ["kitti"],
+    "drawn_to_real": ["kitti", "camvid"],
+    "nuclei": ["fluo360", "purple_on_purple", "brightfield"],
+}
+"""Of the experiments that do not have those of the published ones."""
+HALVED = {"drives_and_kitti": {"kitti"}, "drawn_to_real": {"kitti", "camvid"}, "nuclei": {"fluo360"}}
+"""Targets whose images are halved."""
 SMALL = [
     "network=deeplab_v3plus_resnet18", "network.backbone.pretrained=null", "network.channels=16", "network.auxiliary_channels=8",
     "augmentation.crop_size=64", "loading.batch_size=2", "loading.num_workers=0",
@@ -43,17 +54,28 @@ SOON = ["method.whitening.warmup_iterations=0", "method.whitening.images=2", "me
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Stand-ins of every data set, and four tiny CamVid drives next to them."""
+    """Stand-ins of every data set, and tiny CamVid drives, KITTI, IDD Lite and nuclei next to them."""
     root = tmp_path_factory.mktemp("data") / "sets"
     StandIns(root, images_per_domain=8, seed=1, width=160).prepare()
-    generator = np.random.default_rng(0)
-    for drive in DRIVES:
-        for frame in range(5):
-            for kind, shape in (("images", (60, 80, 3)), ("labels", (60, 80))):
-                path = root / "camvid" / kind / "train" / f"{drive}_{frame:06}.{'jpg' if kind == 'images' else 'png'}"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                cv2.imwrite(str(path), generator.integers(0, 12, shape, dtype=np.uint8))
+    for frame in range(5):
+        for drive in DRIVES:
+            write_pair(root / "camvid", f"train/{drive}_{frame:06}", 12)
+        for number, split in enumerate(("val", "test"), 1):
+            write_pair(root / "camvid", f"{split}/Seq05VD_{100 * number + frame:06}", 12)
+        write_pair(root / "kitti_semantics", f"{frame:06}_10", 34)
+        for split in ("train", "val"):
+            write_pair(root / "idd_lite", f"{split}/{len(split)}_{frame}", 7)
+        for stain in STAINS:
+            write_pair(root / "nuclei", f"{stain}_{frame:012x}", 2, ".png")
     return root
+
+
+def write_pair(root: Path, name: str, classes: int, suffix: str = ".jpg") -> None:
+    """A picture of noise and a label of all classes, 60 x 80 pixels."""
+    generator = np.random.default_rng(len(name))
+    for kind, high, shape in ((f"images/{name}{suffix}", 256, (60, 80, 3)), (f"labels/{name}.png", classes, (60, 80))):
+        (root / kind).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(root / kind), generator.integers(0, high, shape, dtype=np.uint8))
 
 
 def composed(*overrides: str) -> DictConfig:
@@ -69,7 +91,7 @@ def run(tmp_path: Path, data: Path, *overrides: str) -> dict[str, Any]:
     """Train two steps and evaluate; the content of `results.json`."""
     cfg = composed(f"paths.data={data}", f"paths.run={tmp_path / 'run'}", *overrides)
     if cfg.data.get("stand_in"):
-        cfg.data.stand_in.update({"images_per_domain": 8, "seed": 1, "width": 160})
+        cfg.data.stand_in.update({"root": str(data), "images_per_domain": 8, "seed": 1, "width": 160})
     results = train(cfg, {"network": "tiny"})
     assert results == json.loads((tmp_path / "run" / "results.json").read_text()) | {"floors": results["floors"]}
     return results
@@ -98,7 +120,7 @@ def test_every_experiment_trains_and_is_evaluated(tmp_path: Path, data: Path, ex
 def check_run(folder: Path, experiment: str) -> None:
     """Two steps, validation after each, both checkpoints, results for every target, panels, metrics, settings, provenance."""
     results = json.loads((folder / "results.json").read_text())
-    targets = ["0001TP"] if experiment == "camvid_leave_one_out" else ["cityscapes", "bdd100k", "mapillary"]
+    targets = TARGETS.get(experiment, ["cityscapes", "bdd100k", "mapillary"])
     assert list(results["targets"]) == targets
     assert not set(targets) & set(results["sources"])
     assert results["stand_in"]  # the CamVid fixture lies next to stand-ins
@@ -107,11 +129,12 @@ def check_run(folder: Path, experiment: str) -> None:
     assert set(results["source_validation"]) <= set(results["sources"])
     assert len(results["source_validation"]) >= 1
     assert {"method", "network", "sources", "seed", "protocol", "stand_in", "images_seen", "targets", "mean_miou"} <= set(results)
-    for target in results["targets"].values():
-        assert (target["view"], target["image_scale"], target["label_scale"], target["images"]) == ("native", 1.0, 1.0, 1)
+    for name, target in results["targets"].items():
+        view, scale = ("half_image", 0.5) if name in HALVED.get(experiment, ()) else ("native", 1.0)
+        assert (target["view"], target["image_scale"], target["label_scale"], target["images"]) == (view, scale, 1.0, 1)
         assert target["layout"]
         assert set(target["classes"]) <= set(target["iou"])
-        assert ("miou16" in target) == ("synthia" in results["sources"])
+        assert ("miou16" in target) == any(name.endswith("synthia") for name in results["sources"])
     assert len(list((folder / "panels").iterdir())) == len(targets)
     assert {p.name for p in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt", "step-1.ckpt"}
     assert OmegaConf.load(folder / "config.yaml").trainer.max_steps == 2
@@ -119,6 +142,31 @@ def check_run(folder: Path, experiment: str) -> None:
     rows = (folder / "metrics.csv").read_text().splitlines()
     assert ("loss/vtp" if experiment.endswith("ppar") else "loss/inner") in rows[0]
     assert "val/miou" in rows[0]
+
+
+@pytest.mark.parametrize(
+    ("experiment", "pairs"),
+    [
+        ("three_countries", {"camvid": 367, "kitti": 160, "idd_lite": 204}),
+        ("drives_and_kitti", {"0001TP": 100, "0006R0": 81, "0016E5": 244, "Seq05VD": 137, "kitti": 200}),
+        ("drawn_to_real", {"kitti": 200, "camvid": 233}),
+        ("nuclei", {"fluo256": 268, "fluo520": 72, "purple_on_white": 31, "fluo360": 90, "purple_on_purple": 67, "brightfield": 16}),
+    ],
+)
+def test_benchmarks_read_the_real_frames(shared: Path, tmp_path: Path, experiment: str, pairs: dict[str, int]) -> None:
+    """Complete, in one label space, sources and targets apart; of each domain the middle label has classes of it alone."""
+    cfg = composed(f"experiment={experiment}", f"paths.data={shared / 'data'}", f"paths.run={tmp_path}", f"paths.output={tmp_path}")
+    data = build.build_data(cfg)
+    data.check(sources=data.stand_in is None)
+    opened = {name: domain.dataset("train") for name, domain in data.sources.items() if data.stand_in is None}
+    opened |= {name: domain.dataset("test") for name, domain in data.targets.items()}
+    assert {name: len(domain) for name, domain in opened.items()} == pairs
+    assert cfg.network.num_classes == len(data.label_space)
+    for name, domain in opened.items():
+        label = domain.read_label(domain.samples[len(domain) // 2])
+        names = {data.label_space.names[train_id] for train_id in np.unique(label) if train_id != 255}
+        assert len(names) > 1, name
+        assert names <= set(domain.classes), name
 
 
 @pytest.mark.slow

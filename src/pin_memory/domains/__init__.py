@@ -35,6 +35,7 @@ from pin_memory.domains.readers.gtav import GTAV
 from pin_memory.domains.readers.idd import IDD
 from pin_memory.domains.readers.idd_lite import IDDLite
 from pin_memory.domains.readers.kitti import KITTI
+from pin_memory.domains.readers.label_spaces import SharedLabelSpace
 from pin_memory.domains.readers.layouts import MissingDataError, Sample
 from pin_memory.domains.readers.mapillary import Mapillary
 from pin_memory.domains.readers.night import DarkZurich, NighttimeDriving
@@ -85,6 +86,7 @@ __all__ = [
     "NighttimeDriving",
     "NighttimeDrivingDataModule",
     "Sample",
+    "SharedLabelSpace",
     "Synthia",
     "SynthiaDataModule",
     "TrainTransform",

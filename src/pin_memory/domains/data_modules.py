@@ -6,7 +6,7 @@ from pin_memory.domains.readers.bdd100k import BDD100K
 from pin_memory.domains.readers.camvid import CamVid
 from pin_memory.domains.readers.cityscapes import Cityscapes
 from pin_memory.domains.readers.coco import COCO
-from pin_memory.domains.readers.folder import FolderDomain, label_space_of
+from pin_memory.domains.readers.folder import FolderDomain, folder_label_space
 from pin_memory.domains.readers.folder_options import EVERY_SPLIT
 from pin_memory.domains.readers.gtav import GTAV
 from pin_memory.domains.readers.idd import IDD
@@ -64,7 +64,7 @@ class FolderDataModule(DomainDataModule):
     @property
     def label_space(self) -> LabelSpace:
         """What the train ids of the labels stand for, from the options."""
-        return label_space_of(*(self.reader_options.get(name) for name in ("classes", "colours", "palette")))
+        return folder_label_space(*(self.reader_options.get(name) for name in ("classes", "colours", "palette", "label_space")))
 
     def evaluate_whole(self) -> None:
         """Evaluate a target on all images, unless `test_split` says which."""

@@ -1,5 +1,6 @@
 """What train ids stand for: the 19 Cityscapes evaluation classes with their colours, other class lists, and tables of raw ids."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +37,19 @@ class LabelSpace:
 
     def __len__(self) -> int:
         return len(self.names)
+
+
+@dataclass(frozen=True)
+class ClassNames:
+    """What the raw ids of labels are called.
+
+    Attributes:
+        data_set: The name that maps to other label spaces have for data sets with these classes, e.g. "cityscapes" for all with its ids.
+        by_id: Name of each raw id that stands for something; others are ignored.
+    """
+
+    data_set: str
+    by_id: Mapping[int, str]
 
 
 CITYSCAPES = LabelSpace(CLASSES, PALETTE)

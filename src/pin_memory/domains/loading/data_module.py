@@ -74,7 +74,7 @@ class DomainDataModule(LightningDataModule):
     def option_names(cls) -> list[str]:
         """The names of the reader's options."""
         own = [name for name in inspect.signature(cls.reader).parameters if name not in ("root", "split", "transform", "options")]
-        return list(dict.fromkeys([*own, "split_file", "unmatched"]))
+        return list(dict.fromkeys([*own, "split_file", "unmatched", "label_space"]))
 
     @property
     def title(self) -> str:
@@ -89,7 +89,14 @@ class DomainDataModule(LightningDataModule):
     @property
     def label_space(self) -> LabelSpace:
         """What the train ids of the labels stand for."""
-        return self.reader.label_space
+        shared = self.reader_options.get("label_space")
+        return self.reader.label_space if shared is None else shared.space
+
+    @property
+    def score_subsets(self) -> dict[str, tuple[str, ...]]:
+        """Further means to report: those of the data set and of a shared label space, by name, with the classes they are taken over."""
+        shared = self.reader_options.get("label_space")
+        return dict(self.reader.score_subsets) | {name: tuple(names) for name, names in (shared.subsets if shared else {}).items()}
 
     def evaluate_whole(self) -> None:
         """Evaluate this target on all of its images, unless its settings name a split; published data sets keep their published one."""

@@ -134,8 +134,9 @@ class MultiSourceDataModule(LightningDataModule):
 
     @property
     def score_subsets(self) -> dict[str, tuple[str, ...]]:
-        """Further means that the sources ask for: their name, and the classes they are taken over."""
-        return {name: classes for domain in self.sources.values() for name, classes in domain.reader.score_subsets.items()}
+        """Further means that the sources or the label space ask for: their name, and the classes they are taken over."""
+        found = {name: classes for domain in self.sources.values() for name, classes in domain.score_subsets.items()}
+        return {name: classes for name, classes in found.items() if set(classes) <= set(self.label_space.names)}
 
     @property
     def data_sets(self) -> int:

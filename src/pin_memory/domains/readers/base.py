@@ -12,11 +12,12 @@ from torch.utils.data import Dataset
 from pin_memory.domains.readers.decoding import describe_turns, read_rgb
 from pin_memory.domains.readers.draws import Draw, Transform, TransformByIteration
 from pin_memory.domains.readers.label_maps import read_indices
+from pin_memory.domains.readers.label_spaces import SharedLabelSpace
 from pin_memory.domains.readers.layouts import SPLITS, Found, Layout, MissingDataError, Sample, contents, one_sample_each, recognise
 from pin_memory.domains.readers.splits import SplitFile, listed, split_last_fifth
 from pin_memory.utils.errors import ConfigurationError, DataError, first_names, indent
 from pin_memory.utils.images import to_tensors
-from pin_memory.utils.labels import CITYSCAPES, CLASSES, LabelSpace
+from pin_memory.utils.labels import CITYSCAPES, CLASSES, IGNORE, ClassNames, LabelSpace
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class Domain(Dataset[dict[str, Any]]):
         *,
         split_file: SplitFile | None = None,
         unmatched: Literal["raise", "report"] | None = None,
+        label_space: SharedLabelSpace | None = None,
     ) -> None:
         """List the samples of a split; nothing is decoded.
 
@@ -70,10 +72,11 @@ class Domain(Dataset[dict[str, Any]]):
             transform: Applied to every pair; without one, pairs only become tensors.
             split_file: Lists that say which images belong to which split, instead of folders or the default rule (see `splits.listed`).
             unmatched: Overrides what happens when an image has no label.
+            label_space: Classes that the train ids stand for, instead of the data set's own.
 
         Raises:
             DataError: The data set is not there, the split is empty or an image has no label.
-            ConfigurationError: There is no such split.
+            ConfigurationError: There is no such split, or the label space does not say what becomes of a class.
         """
         if unmatched not in (None, "raise", "report"):
             raise ConfigurationError(f"{self.title}: unmatched={unmatched!r}; expected raise or report.")
@@ -88,6 +91,8 @@ class Domain(Dataset[dict[str, Any]]):
         self.notes: list[str] = []
         self.found = self.find().without_repeats()
         self.table = self.table if self.layout.table is None else self.layout.table
+        if label_space is not None:
+            self._share(label_space)
         self._handle_unpaired(unmatched or self.unmatched)
         pairs = self.found.pairs(self.unique_file_names)
         if split_file is None:
@@ -108,6 +113,14 @@ class Domain(Dataset[dict[str, Any]]):
         return self.layout.raw_ids
 
     @property
+    def class_names(self) -> ClassNames:
+        """What the raw ids of the labels are called, for maps to other label spaces."""
+        own = self.label_space.names
+        known = {raw: own[train_id] for raw, train_id in enumerate(self.table.tolist()) if train_id != IGNORE}
+        name = "cityscapes" if own == CITYSCAPES.names else type(self).__name__.lower()
+        return self.layout.class_names or ClassNames(name, known)
+
+    @property
     def folder_split(self) -> str:
         """The split whose folder or list is read: `split`, but for "test" the one that the data set is evaluated on."""
         return self.test_split if self.split == "test" else self.split
@@ -116,6 +129,14 @@ class Domain(Dataset[dict[str, Any]]):
     def searched_splits(self) -> tuple[str, ...]:
         """The splits whose folders are searched: a list, or training on everything, takes frames from all of them."""
         return SPLITS if self.reads_all_splits or self.split_file is not None else (self.folder_split,)
+
+    def _share(self, shared: SharedLabelSpace) -> None:
+        """Take the classes of a label space; where they are the data set's own and no map says otherwise, its train ids stay."""
+        names = self.class_names
+        if names.data_set in shared.maps or shared.space.names != self.label_space.names:
+            self.table = shared.table(names, self.title)
+            self.classes = tuple(name for train_id, name in enumerate(shared.space.names) if train_id in self.table)
+        self.label_space = shared.space
 
     def find(self) -> Found:
         """Recognise the layout and list its files."""

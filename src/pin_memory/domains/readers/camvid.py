@@ -14,7 +14,7 @@ from pin_memory.domains.readers.label_maps import CodeTable, Colour, read_codes,
 from pin_memory.domains.readers.layouts import Layout, Sample, recognise
 from pin_memory.domains.readers.splits import last_fifth_or_all
 from pin_memory.utils.errors import ConfigurationError, DataError
-from pin_memory.utils.labels import CLASSES, IGNORE, label_table
+from pin_memory.utils.labels import CLASSES, IGNORE, ClassNames, label_table
 
 # The colour and the train id of each of the 32 classes.
 _COLOURS: dict[str, tuple[Colour, int]] = {
@@ -61,6 +61,14 @@ _TABLES = {
     "semseg11": label_table([2, 8, 10, 13, 7, 0, 11, 4, 5, 1, 12]),
     "colours32": label_table([train_id for _, train_id in _COLOURS.values()]),
 }
+# What the raw ids are called; the two orders of the 11 classes share their names.
+_NAMES = {
+    encoding: ClassNames("camvid", dict(enumerate(names.split(" "))))
+    for encoding, names in {
+        "segnet11": "sky building pole road pavement tree sign fence car pedestrian bicyclist",
+        "semseg11": "building tree sky car sign road pedestrian fence pole pavement bicyclist",
+    }.items()
+} | {"colours32": ClassNames("camvid32", {number: name for number, name in enumerate(_COLOURS) if name != "Void"})}
 _VOID = {"segnet11": 11, "semseg11": 255}  # of each order of ids
 _LAST_ID = 10  # the highest id of a class
 _FILES = (r"(.+)\.(?:png|jpg)", r"(.+?)(?:_L)?\.png")
@@ -156,7 +164,12 @@ or, as published, for encoding=colours32: 701_StillsRaw_full/<name>.png and Labe
             raise ConfigurationError(f"CamVid has no encoding {encoding!r}; choose one of {', '.join(_TABLES)}.")
         self.encoding = encoding
         self.classes = tuple(name for train_id, name in enumerate(CLASSES) if train_id in _TABLES[encoding])
-        fields: dict[str, Any] = {"encoding": encoding, "table": _TABLES[encoding], "raw_ids": _RAW_IDS[encoding]}
+        fields: dict[str, Any] = {
+            "encoding": encoding,
+            "table": _TABLES[encoding],
+            "raw_ids": _RAW_IDS[encoding],
+            "class_names": _NAMES[encoding],
+        }
         self.layouts = tuple(replace(layout, **fields) for layout in _LAYOUTS["colours" if encoding == "colours32" else "ids"])
         if self.drives is not None:
             self.reads_all_splits = True

@@ -18,10 +18,25 @@ from pin_memory.domains.readers.folder_options import (
     values_of_classes,
 )
 from pin_memory.domains.readers.label_maps import ColourLabelError, read_codes, read_indices
+from pin_memory.domains.readers.label_spaces import SharedLabelSpace
 from pin_memory.domains.readers.layouts import SPLITS, Found, Sample, contents
 from pin_memory.utils.errors import ConfigurationError, DataError, first_names
-from pin_memory.utils.labels import TRAIN_ID_TABLE
+from pin_memory.utils.labels import TRAIN_ID_TABLE, LabelSpace
 from pin_memory.utils.names import near_match
+
+
+def folder_label_space(
+    classes: Sequence[str] | None = None,
+    colours: Mapping[str, Sequence[int]] | None = None,
+    palette: Mapping[Any, Any] | None = None,
+    shared: SharedLabelSpace | None = None,
+) -> LabelSpace:
+    """What the train ids stand for: an own class list, a shared label space, or the 19 Cityscapes classes."""
+    if shared is None:
+        return label_space_of(classes, colours, palette)
+    if classes is not None or colours is not None:
+        raise ConfigurationError("FolderDomain: classes and colours are those of label_space; leave them out, or set label_space=null.")
+    return shared.space
 
 
 class FolderDomain(Domain):
@@ -43,6 +58,7 @@ class FolderDomain(Domain):
         colours: Colours to show the classes of `classes` in, [red, green, blue] each.
         splits: Folder of each split for "{split}"; by default train, val and test.
         test_split: The images that a target domain is evaluated on: those of "val" or "test", or "all"; None for those of "val".
+        label_space: Instead of `classes` and `colours`, which names in `ids` and `palette` are of; its maps do not count.
         options: As in `Domain`, such as `split_file`.
 
     Raises:
@@ -73,6 +89,7 @@ labels: labels
         colours: Mapping[str, Sequence[int]] | None = None,
         splits: Mapping[str, str] | None = None,
         test_split: Literal["val", "test", "all"] | None = None,
+        label_space: SharedLabelSpace | None = None,
         **options: Any,
     ) -> None:
         if ids is not None and palette is not None:
@@ -82,11 +99,12 @@ labels: labels
         folders = {split: split for split in SPLITS} if splits is None else dict(splits)
         require_sound(images, labels, folders)
         self._evaluated_split = test_split or "val"
-        self.label_space = label_space_of(classes, colours, palette)
+        self.label_space = folder_label_space(classes, colours, palette, label_space)
         names = self.label_space.names
         fields, self.colour_table, train_ids = label_fields(ids, palette, names)
-        is_default = ids is None and palette is None and classes is None  # then the user has listed nothing
-        self.listed_values = {} if is_default else values_of_classes(train_ids, names, classes is not None)
+        own_list = classes is not None or label_space is not None
+        is_default = ids is None and palette is None and not own_list  # then the user has listed nothing
+        self.listed_values = {} if is_default else values_of_classes(train_ids, names, own_list)
         self.classes = tuple(name for train_id, name in enumerate(names) if train_id in fields["table"])
         if not self.classes:
             raise ConfigurationError("FolderDomain: no id or colour of the labels is that of a class; list some in ids or palette.")

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pin_memory.domains.readers.base import Domain
-from pin_memory.domains.readers.cityscapes import LABEL_IDS
+from pin_memory.domains.readers.cityscapes import LABEL_IDS, LABEL_NAMES
 from pin_memory.domains.readers.draws import Transform
 from pin_memory.domains.readers.layouts import TRAIN_IDS, Layout, Sample
 from pin_memory.domains.readers.splits import SplitFile
@@ -24,7 +24,7 @@ _TREES = {
     "as published": ("images", "labels", False),
 }
 _LABELS: dict[str, tuple[str, dict[str, Any]]] = {
-    "": (r"(\d{5})\.png", {"raw_ids": range(35)}),  # 34 is the licence plate, which is ignored
+    "": (r"(\d{5})\.png", {"raw_ids": range(35), "class_names": LABEL_NAMES}),  # 34 is the licence plate, which is ignored
     ", labelTrainIds": (r"(\d{5})_labelTrainIds\.png", {"encoding": "train ids", **TRAIN_IDS}),
 }
 

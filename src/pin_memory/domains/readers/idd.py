@@ -18,7 +18,7 @@ from pin_memory.domains.readers.label_maps import read_indices
 from pin_memory.domains.readers.layouts import TRAIN_AND_VAL, TRAIN_IDS, Found, Layout
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.utils.files import atomic_write, cache_folder
-from pin_memory.utils.labels import CLASSES, IGNORE, label_table
+from pin_memory.utils.labels import CLASSES, IGNORE, ClassNames, label_table
 from pin_memory.utils.safe_load import read_json
 
 # Every class of the data set, in the order of its ids. A name of the 19 means that class, and non-drivable fallback is terrain (9).
@@ -31,6 +31,9 @@ _CLASSES = (
 _IDS = {name: number for number, name in enumerate(_CLASSES.split(", "))}
 _TABLE = label_table({_IDS[name]: train_id for train_id, name in enumerate(CLASSES) if name in _IDS} | {_IDS["non-drivable fallback"]: 9})
 
+_VOID = ("unlabeled", "ego vehicle", "rectification border", "out of roi")
+_NAMES = ClassNames("idd", {number: name for name, number in _IDS.items() if name not in _VOID})
+
 _FIRST_DRIVE_OF_PART_2 = 200  # drives 0..199 are part I, those from 201 on part II; there is no drive 200
 
 _LEVEL_3 = {0: 0, 2: 1, 3: 9, 4: 11, 5: 12, 6: 17, 7: 18, 9: 13, 10: 14, 11: 15, 14: 3, 15: 4, 18: 7, 19: 6, 20: 5, 22: 2, 24: 8, 25: 10}
@@ -42,9 +45,9 @@ _LEVEL_3_NOTE = (
 # The kinds of labels, the preferred one first: file name, and fields of the layout.
 _POLYGONS, _LOSSY = "polygons", "level3Ids"
 _KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "ids": (r"(.+)_gtFine_(?i:labelids)\.png", {"raw_ids": range(len(_IDS))}),
+    "ids": (r"(.+)_gtFine_(?i:labelids)\.png", {"raw_ids": range(len(_IDS)), "class_names": _NAMES}),
     "csTrainIds": (r"(.+)_gtFine_(?i:labelcsTrainIds)\.png", TRAIN_IDS),
-    _POLYGONS: (r"(.+)_gtFine_polygons\.json", {"raw_ids": range(len(_IDS))}),
+    _POLYGONS: (r"(.+)_gtFine_polygons\.json", {"raw_ids": range(len(_IDS)), "class_names": _NAMES}),
     _LOSSY: (r"(.+)_gtFine_(?i:labellevel3Ids)\.png", {"table": label_table(_LEVEL_3), "raw_ids": frozenset({*range(26), IGNORE})}),
 }
 _TREES = {
@@ -111,7 +114,7 @@ gtFine/{train,val}/<drive>/<frame>_gtFine_polygons.json    (or _labelids.png, _l
         super().__init__(root, split, transform, **options)
         if self.parts == (1,) or self.layout.encoding == _LOSSY:
             # No train was labelled in part I; level3Ids cannot tell trains.
-            self.classes = tuple(name for name in CLASSES if name != "train")
+            self.classes = tuple(name for name in self.classes if name != "train")
         if self.layout.encoding == _LOSSY:
             self.note(_LEVEL_3_NOTE)
 

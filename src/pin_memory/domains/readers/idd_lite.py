@@ -7,7 +7,7 @@ import numpy as np
 
 from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.layouts import TRAIN_AND_VAL, Layout
-from pin_memory.utils.labels import IGNORE, LabelSpace, label_table
+from pin_memory.utils.labels import IGNORE, ClassNames, LabelSpace, label_table
 
 LEVEL_1 = LabelSpace(
     ("drivable", "non-drivable", "living thing", "vehicle", "roadside object", "far object", "sky"),
@@ -15,7 +15,11 @@ LEVEL_1 = LabelSpace(
 )
 """The coarsest level of IDD's classes, in colours of Cityscapes."""
 
-_IDS: Mapping[str, Any] = {"splits": TRAIN_AND_VAL, "raw_ids": frozenset({*range(len(LEVEL_1)), IGNORE})}
+_IDS: Mapping[str, Any] = {
+    "splits": TRAIN_AND_VAL,
+    "raw_ids": frozenset({*range(len(LEVEL_1)), IGNORE}),
+    "class_names": ClassNames("idd_lite", dict(enumerate(LEVEL_1.names))),
+}
 
 
 class IDDLite(Domain):

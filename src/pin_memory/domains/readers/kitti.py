@@ -1,7 +1,7 @@
 """KITTI semantics (Abu Alhaija et al., IJCV 2018): 200 labelled frames."""
 
 from pin_memory.domains.readers.base import Domain
-from pin_memory.domains.readers.cityscapes import LABEL_IDS
+from pin_memory.domains.readers.cityscapes import LABEL_IDS, LABEL_NAMES
 from pin_memory.domains.readers.layouts import Layout
 from pin_memory.domains.readers.splits import last_fifth_or_all
 
@@ -25,7 +25,7 @@ training/semantic/<number>_10.png
     download = "data_semantics.zip from cvlibs.net/datasets/kitti (semantic segmentation; after registration)"
     table = LABEL_IDS
     layouts = tuple(
-        Layout(name, *folders, _IMAGE, _LABEL, encoding="labelIds", raw_ids=range(34))
+        Layout(name, *folders, _IMAGE, _LABEL, encoding="labelIds", raw_ids=range(34), class_names=LABEL_NAMES)
         for name, folders in {
             "as published": ("training/image_2", "training/semantic"),
             "images and labels": ("images", "labels"),

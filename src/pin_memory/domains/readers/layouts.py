@@ -10,7 +10,7 @@ import numpy as np
 
 from pin_memory.domains.readers.real_files import file_identity, find_files, one_name_each
 from pin_memory.utils.errors import DataError, first_names
-from pin_memory.utils.labels import TRAIN_ID_TABLE, TRAIN_ID_VALUES
+from pin_memory.utils.labels import TRAIN_ID_TABLE, TRAIN_ID_VALUES, ClassNames
 from pin_memory.utils.names import near_match
 
 SPLITS = ("train", "val", "test")
@@ -75,6 +75,7 @@ class Layout:
     encoding: str = "ids"  # of the labels, for reports and for the reader's `read_raw_label`
     table: np.ndarray | None = field(default=None, compare=False, repr=False)  # train ids as in `Domain.table`; None for the reader's own
     raw_ids: Collection[int] | None = None  # the values that a label may hold; None where that is not known
+    class_names: ClassNames | None = field(default=None, compare=False, repr=False)  # of raw ids; None: those of the train ids they become
     scale: float = 1.0  # size of images and labels over that of the original data set
     # False: only files directly in the folders count. Then another tree's split folders in the same place are not taken for this tree,
     # and a training folder without its validation folder cannot be split once more without notice.
