@@ -14,7 +14,9 @@ from pin_memory.domains.data_modules import (
     KITTIDataModule,
     MapillaryDataModule,
     NighttimeDrivingDataModule,
+    SynscapesDataModule,
     SynthiaDataModule,
+    UrbanSynDataModule,
     VOCDataModule,
     WildDashDataModule,
 )
@@ -39,7 +41,9 @@ from pin_memory.domains.readers.label_spaces import SharedLabelSpace
 from pin_memory.domains.readers.layouts import MissingDataError, Sample
 from pin_memory.domains.readers.mapillary import Mapillary
 from pin_memory.domains.readers.night import DarkZurich, NighttimeDriving
+from pin_memory.domains.readers.synscapes import Synscapes
 from pin_memory.domains.readers.synthia import Synthia
+from pin_memory.domains.readers.urbansyn import UrbanSyn
 from pin_memory.domains.readers.voc import VOC
 from pin_memory.domains.readers.wilddash import WildDash
 from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD, normalize, to_tensors
@@ -87,9 +91,13 @@ __all__ = [
     "NighttimeDrivingDataModule",
     "Sample",
     "SharedLabelSpace",
+    "Synscapes",
+    "SynscapesDataModule",
     "Synthia",
     "SynthiaDataModule",
     "TrainTransform",
+    "UrbanSyn",
+    "UrbanSynDataModule",
     "VOCDataModule",
     "WildDash",
     "WildDashDataModule",

@@ -14,7 +14,9 @@ from pin_memory.domains.readers.idd_lite import IDDLite
 from pin_memory.domains.readers.kitti import KITTI
 from pin_memory.domains.readers.mapillary import Mapillary
 from pin_memory.domains.readers.night import DarkZurich, NighttimeDriving
+from pin_memory.domains.readers.synscapes import Synscapes
 from pin_memory.domains.readers.synthia import Synthia
+from pin_memory.domains.readers.urbansyn import UrbanSyn
 from pin_memory.domains.readers.voc import VOC
 from pin_memory.domains.readers.wilddash import WildDash
 from pin_memory.utils.labels import LabelSpace
@@ -108,10 +110,22 @@ class NighttimeDrivingDataModule(DomainDataModule):
     reader = NighttimeDriving
 
 
+class SynscapesDataModule(DomainDataModule):
+    """Synscapes as a data module."""
+
+    reader = Synscapes
+
+
 class SynthiaDataModule(DomainDataModule):
     """SYNTHIA as a data module."""
 
     reader = Synthia
+
+
+class UrbanSynDataModule(DomainDataModule):
+    """UrbanSyn as a data module."""
+
+    reader = UrbanSyn
 
 
 class VOCDataModule(DomainDataModule):
