@@ -203,6 +203,26 @@ def test_windows_at_a_scale_are_resized_as_their_whole_map_would_be(size: tuple[
     np.testing.assert_allclose(found[0].numpy(), expected, atol=1e-10)
 
 
+@pytest.mark.parametrize("size", SIZES[:2])
+def test_images_at_a_number_of_rows(size: tuple[int, int]) -> None:
+    """Logits of the windows are averaged on the enlarged image, and evaluated at the size of the label."""
+    net, image = network(), images(*size)
+    shown = naive_resize(image[0].numpy(), 60, round(60 / size[0] * size[1]))
+    expected = naive_resize(naive_sliding(net, shown, (24, 24), 0.375, "logits"), *size)
+    found = Protocol("test", window=(24, 24), overlap=0.375, rows=60, average="logits").scores(net, image)
+    np.testing.assert_allclose(found[0].numpy(), expected, atol=1e-10)
+    whole = Protocol("test", rows=60, average="logits").scores(net, image)
+    np.testing.assert_allclose(whole[0].numpy(), logits_of(net, shown, size), atol=1e-10)
+    torch.testing.assert_close(Protocol("test", rows=size[0]).scores(net, image), WHOLE.probabilities(net, image))
+
+
+def test_windows_of_512_at_1024_rows_have_a_stride_of_320() -> None:
+    protocol = find_protocol("sliding_512_1024")
+    assert windows_along(1024, protocol.window[0], protocol.overlap).starts == (0, 320, 512)
+    assert windows_along(2048, protocol.window[1], protocol.overlap).starts == (0, 320, 640, 960, 1280, 1536)
+    assert recorded_name(Protocol("sliding_512_1024", window=512, overlap=0.375, average="logits")) == "sliding_512_1024@1 (rows=None)"
+
+
 def test_reduction_filters_as_pillow_does() -> None:
     from PIL import Image
 
@@ -281,7 +301,7 @@ def test_unknown_names_list_the_choices() -> None:
 @pytest.mark.parametrize(
     "settings",
     [{"window": (0, 5)}, {"window": (5,)}, {"overlap": 1.0}, {"overlap": -0.1}, {"scales": ()}, {"scales": (0,)}, {"scales": (math.inf,)},
-     {"average": "votes"}, {"longest": 0}, {"window_batch": 0}],
+     {"average": "votes"}, {"longest": 0}, {"rows": 0}, {"window_batch": 0}],
 )  # fmt: skip
 def test_invalid_settings_are_refused(settings: dict) -> None:
     with pytest.raises(ConfigurationError, match=f"protocol.{next(iter(settings))} "):

@@ -81,6 +81,16 @@ def test_label_ids_are_those_of_cityscapes(photos: Path, tmp_path: Path) -> None
         Saving(ids="label").check_classes(LabelSpace(("ground", "sky"), PALETTE[:2]))
 
 
+def test_masks_for_the_server_of_acdc_have_the_names_of_the_images(photos: Path, tmp_path: Path) -> None:
+    predict(Halves(), photos / "a.png", tmp_path / "out", save=("mask", "color"), ids="acdc")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "a_color.png"]
+    assert np.unique(np.asarray(Image.open(tmp_path / "out" / "a.png"))).tolist() == [0, 10]  # train ids
+    with pytest.raises(ConfigurationError, match="folder of the images themselves"):  # which it would replace
+        predict(Halves(), photos / "a.png", photos, save=("mask",), ids="acdc")
+    with pytest.raises(ConfigurationError, match="ids=acdc"):
+        Saving(ids="acdc").check_classes(LabelSpace(("ground", "sky"), PALETTE[:2]))
+
+
 @pytest.mark.parametrize(
     "setting", [{"save": ("masks",)}, {"save": ()}, {"ids": "raw"}, {"alpha": 1.5}, {"alpha": -0.1}, {"alpha": "much"}]
 )

@@ -48,6 +48,7 @@ class Protocol:
             A window larger than the image is cut to it.
         overlap: Share of a window that its neighbour sees as well; the last window of a row or column is shifted inwards.
         scales: Of the image, each a pass.
+        rows: Images of another height are enlarged or scaled down to so many rows, before `scales`; None for their own.
         flip: Also predict the mirror image, and mirror its scores back.
         average: What is averaged, "probabilities" (soft-max of the logits) or "logits".
         longest: Images whose longer side has more pixels than this, after scaling, are scaled down to it; None for no limit.
@@ -63,6 +64,7 @@ class Protocol:
     window: Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_as_sides)] | None = None
     overlap: Annotated[float, Field(ge=0, lt=1)] = 1 / 3
     scales: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1), BeforeValidator(_as_plain)] = (1.0,)
+    rows: PositiveInt | None = None
     flip: bool = False
     average: Literal["probabilities", "logits"] = "probabilities"
     longest: PositiveInt | None = None
@@ -77,13 +79,14 @@ class Protocol:
     def settings(self) -> dict[str, Any]:
         """What the scores depend on, as plain values; with name and version they give an equal protocol."""
         windows = {"window": list(self.window), "overlap": self.overlap} if self.window else {}
+        windows |= {"rows": self.rows} if self.rows else {}
         rest = {"scales": list(self.scales), "flip": self.flip, "average": self.average, "longest": self.longest, "views": dict(self.views)}
         return windows | rest
 
     @property
     def single_pass(self) -> bool:
         """Whether it is one forward pass of the image as it is."""
-        return self.window is None and self.scales == (1.0,) and not self.flip and self.longest is None
+        return self.window is None and self.scales == (1.0,) and not self.flip and self.longest is None and self.rows is None
 
     @property
     def scores_are_probabilities(self) -> bool:
@@ -140,9 +143,11 @@ class Protocol:
         # Windows are only batched where no statistics are taken over the batch.
         together = max(1, self.window_batch // len(images)) if statistics.policy == "running" else 1
         total: Tensor | None = None
-        passes = [(scale, mirrored) for scale in self.scales for mirrored in ((False, True) if self.flip else (False,))]
+        height, width = images.shape[-2:]
+        zoom = 1.0 if self.rows is None else self.rows / height
+        passes = [(zoom * scale, mirrored) for scale in self.scales for mirrored in ((False, True) if self.flip else (False,))]
         for scale, mirrored in passes:
-            scaled = resize_images(images, scaled_size(images.shape[-2], images.shape[-1], scale, self.longest))
+            scaled = resize_images(images, scaled_size(height, width, scale, self.longest))
             stripes = self.window is None
             parts = self._stripes(network, scaled, size, mirrored) if stripes else self._windows(network, scaled, mirrored, together)
             for scores, source, top, left in parts:

@@ -20,8 +20,8 @@ from pin_memory.utils.validation import Share, validated
 
 Kind = Literal["mask", "color", "overlay", "confidence", "logits"]
 Kinds = tuple[Kind, ...]
-_ENDINGS = {"color": "color.png", "overlay": "overlay.jpg", "confidence": "confidence.png", "logits": "logits.npz"}
-_MASKS = {"train": "trainids.png", "label": "labelids.png"}
+_ENDINGS = {"color": "_color.png", "overlay": "_overlay.jpg", "confidence": "_confidence.png", "logits": "_logits.npz"}
+_MASKS = {"train": "_trainids.png", "label": "_labelids.png", "acdc": ".png"}  # what the name of an image's mask ends in
 
 
 @validated("")
@@ -32,7 +32,8 @@ class Saving:
     Attributes:
         save: One or more of "mask", "color", "overlay", "confidence", "logits"; None for mask, color and overlay of an image and overlay of
             a video.
-        ids: What a mask holds: "train" ids 0..K-1, or Cityscapes' "label" ids 0..33, which its evaluation server takes.
+        ids: What a mask holds: "train" ids 0..K-1, Cityscapes' "label" ids 0..33, which its evaluation server takes, or "acdc":
+            train ids under the image's own name, for ACDC's server.
         alpha: Opacity of the colours on an overlay, 0..1.
         since: Time in nanoseconds; older files do not count as done. None: no file counts, everything is segmented again.
 
@@ -41,15 +42,15 @@ class Saving:
     """
 
     save: Annotated[Kinds, Field(min_length=1)] | None = None
-    ids: Literal["train", "label"] = "train"
+    ids: Literal["train", "label", "acdc"] = "train"
     alpha: Share = 0.5
     since: int | None = None
 
     def check_classes(self, space: LabelSpace) -> None:
-        """Refuse label ids of classes that have none: others than Cityscapes' 19."""
-        if self.ids == "label" and tuple(space.names) != CLASSES:
+        """Refuse the ids of a server for classes that it does not know: others than Cityscapes' 19."""
+        if self.ids != "train" and tuple(space.names) != CLASSES:
             raise ConfigurationError(
-                f"ids=label: label ids are those of the 19 Cityscapes classes, but this network predicts {len(space)} others"
+                f"ids={self.ids}: these ids are those of the 19 Cityscapes classes, but this network predicts {len(space)} others"
                 f" ({', '.join(space.names[:4])}, ...). Set ids=train: the position in its class list."
             )
 
@@ -59,8 +60,8 @@ class Saving:
 
     def files(self, name: Path, kinds: Sequence[Kind]) -> dict[Kind, Path]:
         """The file of each kind, for an image of this name."""
-        endings = _ENDINGS | {"mask": _MASKS[self.ids]}
-        return {kind: name.with_name(f"{name.name}_{endings[kind]}") for kind in kinds}
+        endings = {"mask": _MASKS[self.ids]} | _ENDINGS
+        return {kind: name.with_name(name.name + endings[kind]) for kind in kinds}
 
     def is_done(self, source: Path, files: Sequence[Path]) -> bool:
         """Whether all files are there, made by the present settings, and no older than what they were made from."""
@@ -89,7 +90,7 @@ class Saving:
     def picture(self, kind: Kind, rgb: np.ndarray, found: Segmentation, space: LabelSpace) -> np.ndarray:
         """A segmented image as a picture `(H, W)` or `(H, W, 3)` uint8."""
         if kind == "mask":
-            return found.mask if self.ids == "train" else label_ids()[found.mask]
+            return label_ids()[found.mask] if self.ids == "label" else found.mask
         if kind == "color":
             return colorize(found.mask, space)
         if kind == "overlay":
