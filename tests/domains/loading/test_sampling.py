@@ -3,14 +3,18 @@
 from collections import Counter
 from collections.abc import Iterable
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
+from pin_memory.domains import FolderDataModule, TrainTransform
 from pin_memory.domains.loading.samplers import DrawSampler, RareClassSampler
 from pin_memory.domains.loading.settings import Loading
-from pin_memory.domains.readers.draws import Draw
+from pin_memory.domains.readers.draws import Draw, Wanted
 from pin_memory.utils.errors import ConfigurationError
 
 
@@ -93,8 +97,71 @@ def test_rare_class_draws_follow_from_seed_stream_and_position() -> None:
         ({"sampling": "rarest"}, "loading.sampling must be 'uniform' or 'rare_class', found 'rarest'"),
         ({"rare_class_temperature": 0}, "loading.rare_class_temperature must be greater than 0"),
         ({"rare_class_min_share": 2}, "loading.rare_class_min_share must be less than or equal to 1"),
+        ({"sampling": "rare_class", "rare_class_crop_pixels": 0}, "loading.rare_class_crop_pixels must be greater than or equal to 1"),
+        ({"rare_class_crop_pixels": 9}, "rare_class_crop_pixels=9 is of loading.sampling=rare_class, but sampling is uniform"),
     ],
 )
 def test_settings_of_sampling_are_checked(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         Loading(**settings)
+
+
+@pytest.fixture
+def corners(tmp_path: Path) -> Path:
+    """Five images of class 0, whose last 12 x 12 pixels are of class 1."""
+    label = np.zeros((64, 64), np.uint8)
+    label[-12:, -12:] = 1
+    for number in range(5):
+        for kind in ("images", "labels"):
+            (tmp_path / kind).mkdir(exist_ok=True)
+        Image.fromarray(np.dstack([label * 200] * 3)).save(tmp_path / "images" / f"{number}.png")
+        Image.fromarray(label).save(tmp_path / "labels" / f"{number}.png")
+    return tmp_path
+
+
+def shown(root: Path, batches: int = 12, **loading: Any) -> list[tuple[list[int], torch.Tensor]]:
+    """Pixels of class 1 in the crops of the first batches, and their images."""
+    settings = Loading(batch_size=2, seed=3, sampling="rare_class", rare_class_temperature=0.01, **({"num_workers": 0} | loading))
+    crop = TrainTransform(16, scale=(1.0, 1.0), flip=0, jitter_probability=0, blur_sigma=None)
+    module = FolderDataModule(root, crop, settings, classes=["much", "little"])
+    found = list(islice(module.train_dataloader(), batches))
+    return [((batch["label"] == 1).sum((1, 2)).tolist(), batch["image"]) for batch in found]
+
+
+def test_a_crop_is_drawn_again_until_it_shows_the_class(corners: Path) -> None:
+    """Class 1 is asked for nearly always; a crop of a sixteenth of the image seldom shows it by chance."""
+    once = [pixels for both, _ in shown(corners) for pixels in both]
+    again = [pixels for both, _ in shown(corners, rare_class_crop_pixels=20, rare_class_crop_tries=500) for pixels in both]
+    assert sum(pixels >= 20 for pixels in once) < 8
+    assert min(again) >= 20
+    few = [pixels for both, _ in shown(corners, rare_class_crop_pixels=20, rare_class_crop_tries=2) for pixels in both]
+    assert sum(pixels >= 20 for pixels in once) <= sum(pixels >= 20 for pixels in few) < 24  # the last try counts whatever it shows
+    assert [new for old, new in zip(once, few, strict=True) if old >= 20] == [old for old in once if old >= 20]
+
+
+@pytest.mark.parametrize("other", [{"num_workers": 1}, {"on_bad_sample": "skip"}])
+def test_crops_follow_from_the_draw(corners: Path, other: dict[str, Any]) -> None:
+    """Neither processes nor a readiness to skip samples change them."""
+    wanted = {"rare_class_crop_pixels": 20, "rare_class_crop_tries": 50}
+    for (one, images), (two, others) in zip(shown(corners, 4, **wanted), shown(corners, 4, **wanted, **other), strict=True):
+        assert one == two
+        assert torch.equal(images, others)
+
+
+def test_tries_are_as_many_as_are_needed() -> None:
+    """By seeds of their own, the first of which is the draw's."""
+    seeds: list[int] = []
+
+    def make(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        seeds.append(seed)
+        return torch.zeros(3, 2, 2), torch.full((2, 2), len(seeds) // 4)
+
+    assert Draw(0, 7, wanted=Wanted(1, 4, 9)).crop(make)[1].unique().tolist() == [1]
+    assert len(set(seeds)) == len(seeds) == 4
+    assert seeds[0] == 7
+    seeds.clear()
+    Draw(0, 7, wanted=Wanted(5, 1, 3)).crop(make)
+    assert len(seeds) == 3
+    seeds.clear()
+    Draw(0, 7).crop(make)
+    assert seeds == [7]

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ class SkippingBad(Dataset[dict[str, Any]]):
         skipped: list[tuple[str, str]] = []
         for index in substitutes(draw, len(self.domain)):
             try:
-                item = self.domain.read(Draw(index, draw.seed, draw.iteration))
+                item = self.domain.read(replace(draw, index=index))
             except DataError as error:
                 skipped.append((self.domain.samples[index].name, str(error)))
             else:

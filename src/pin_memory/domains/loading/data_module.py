@@ -169,8 +169,17 @@ class DomainDataModule(LightningDataModule):
             self.bad_samples.add(name, fault, stream or self.title, len(dataset))
 
         counts = class_counts(dataset, loading.workers, skip if loading.on_bad_sample == "skip" else None)
-        shape = {"temperature": loading.rare_class_temperature, "min_share": loading.rare_class_min_share}
-        return RareClassSampler(counts, loading.batch_size, loading.seed, stream, start, **shape)
+        return RareClassSampler(
+            counts,
+            loading.batch_size,
+            loading.seed,
+            stream,
+            start,
+            temperature=loading.rare_class_temperature,
+            min_share=loading.rare_class_min_share,
+            crop_pixels=loading.rare_class_crop_pixels,
+            crop_tries=loading.rare_class_crop_tries,
+        )
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Validation images one by one, in the evaluation view."""

@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 
 from pin_memory.domains.loading.class_statistics import images_with, rare_class_probabilities
-from pin_memory.domains.readers.draws import Draw
+from pin_memory.domains.readers.draws import Draw, Wanted
 from pin_memory.utils.distributed import rank, world_size
 
 _BLOCK = 1024  # draws that one generator makes, so that any position is reached without those before it
@@ -58,8 +58,8 @@ class RareClassSampler(DrawSampler):
     """Draws that ask for a class first, the rarer the more often, and then for one of the images that show it.
 
     Rare-class sampling of DAFormer (Hoyer et al., CVPR 2022, eq. 4-5): class c has the share f_c of the labelled pixels and is asked for
-    with probability softmax((1 - f) / T). Images are drawn with replacement, so there is no pass over the data set. DAFormer also
-    repeats the random crop until it shows the class; here the crop stays that of the augmentation.
+    with probability softmax((1 - f) / T). Images are drawn with replacement, so there is no pass over the data set. With
+    `crop_pixels`, the crop is drawn again until it shows the class, as DAFormer does (10 tries, half of its 3000 pixels).
 
     Args:
         counts: Pixels of each class and, last, ignored, in each sample of the data set, (N, K + 1).
@@ -68,6 +68,8 @@ class RareClassSampler(DrawSampler):
         stream: As in `DrawSampler`.
         start: As in `DrawSampler`.
         temperature: T; the lower, the more the rarest classes are preferred.
+        crop_pixels: Least number of pixels of the class in a crop, which is drawn again otherwise; None: the first crop counts.
+        crop_tries: Most crops that are drawn for one draw.
         min_share: Least share of an image's pixels with which it shows a class. The default is DAFormer's 3000 pixels of a GTAV image, as a
             share so that it holds for images of any size. Where no image has so much, all with any of the class do.
     """
@@ -82,10 +84,14 @@ class RareClassSampler(DrawSampler):
         *,
         temperature: float = 0.01,
         min_share: float = 0.0015,
+        crop_pixels: int | None = None,
+        crop_tries: int = 10,
     ) -> None:
         super().__init__(len(counts), batch_size, seed, stream, start)
         self.probabilities = rare_class_probabilities(counts, temperature)
         self.images = images_with(counts, min_share)
+        asked = range(len(self.probabilities))
+        self.wanted = [None if crop_pixels is None else Wanted(train_id, crop_pixels, crop_tries) for train_id in asked]
 
     def _sequence(self, position: int) -> Iterator[Draw]:
         """Return the draws of all processes from a position on, made in blocks."""
@@ -96,5 +102,6 @@ class RareClassSampler(DrawSampler):
             places, seeds = generator.random(_BLOCK), generator.integers(2**63, size=_BLOCK)
             for place in range(offset, _BLOCK):
                 images = self.images[classes[place]]
-                yield Draw(int(images[int(places[place] * len(images))]), int(seeds[place]))
+                index = int(images[int(places[place] * len(images))])
+                yield Draw(index, int(seeds[place]), wanted=self.wanted[classes[place]])
             number, offset = number + 1, 0

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pin_memory.domains.loading.parallel import usable_cpus
-from pin_memory.utils.validation import Share, validated
+from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.validation import Count, Share, validated
 
 # The upper ends keep a slip of the keyboard from asking for all memory; nothing sensible comes near them.
 _Batch = Annotated[int, Field(ge=1, le=4096)]
@@ -29,6 +30,8 @@ class Loading:
         sampling: Which training images are drawn: "uniform" or "rare_class" (see `RareClassSampler`).
         rare_class_temperature: Of "rare_class"; the lower, the more the rarest classes are preferred.
         rare_class_min_share: Of "rare_class"; least share of an image's pixels with which it shows a class.
+        rare_class_crop_pixels: Of "rare_class"; a crop with fewer pixels of the class is drawn again. None: the first crop counts.
+        rare_class_crop_tries: Most crops that are drawn for that.
         on_bad_sample: What happens at a training image or label that cannot be read: "raise" ends the run, "skip" draws another sample in
             its place (see `SkippingBad`). Evaluation always ends.
         max_bad_share: Of "skip"; the run ends when a larger share of a domain's training samples is bad.
@@ -46,8 +49,18 @@ class Loading:
     sampling: Literal["uniform", "rare_class"] = "uniform"
     rare_class_temperature: Annotated[float, Field(gt=0)] = 0.01
     rare_class_min_share: Share = 0.0015
+    rare_class_crop_pixels: Count | None = None
+    rare_class_crop_tries: Annotated[int, Field(ge=2, le=1000)] = 10
     on_bad_sample: Literal["raise", "skip"] = "raise"
     max_bad_share: Share = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuse a condition on crops that nothing would look at."""
+        if self.rare_class_crop_pixels is not None and self.sampling != "rare_class":
+            raise ConfigurationError(
+                f"loading.rare_class_crop_pixels={self.rare_class_crop_pixels} is of loading.sampling=rare_class, but sampling is"
+                f" {self.sampling}, which asks for no class. Leave it out, or set loading.sampling=rare_class."
+            )
 
     @property
     def workers(self) -> int:

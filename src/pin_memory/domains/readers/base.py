@@ -254,11 +254,12 @@ class Domain(Dataset[dict[str, Any]]):
 
     def read(self, draw: int | Draw) -> dict[str, Any]:
         """Read and transform one sample as `__getitem__` does, with nothing but the fault in the error."""
-        index, seed, iteration = (draw.index, draw.seed, draw.iteration) if isinstance(draw, Draw) else (draw, None, 0)
+        index, iteration = (draw.index, draw.iteration) if isinstance(draw, Draw) else (draw, 0)
         sample = self.samples[index]
         transform = self.transform.at(iteration) if isinstance(self.transform, TransformByIteration) else self.transform
         try:
-            image, label = transform(*self.read_pair(sample), seed)
+            pair = self.read_pair(sample)
+            image, label = draw.crop(lambda seed: transform(*pair, seed)) if isinstance(draw, Draw) else transform(*pair, None)
         except MemoryError as error:
             raise MemoryError(f"{self.title}: no memory is left for {sample.image} and its label") from error
         return {"image": image, "label": label, "name": sample.name}

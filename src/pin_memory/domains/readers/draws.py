@@ -1,10 +1,26 @@
 """What is asked of a data set and done to a decoded pair: training draws, and the transforms that make tensors."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A class that a crop is to show, or it is drawn again.
+
+    Attributes:
+        train_id: Of the class.
+        pixels: Least number of its pixels in the crop.
+        tries: Most crops that are drawn; the last one counts, whatever it shows.
+    """
+
+    train_id: int
+    pixels: int
+    tries: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,11 +31,22 @@ class Draw:
         index: The sample's index.
         seed: The seed of its augmentation.
         iteration: The iteration that it is trained on in.
+        wanted: The class that its crop is to show; None where any crop will do.
     """
 
     index: int
     seed: int
     iteration: int = 0
+    wanted: Wanted | None = None
+
+    def crop(self, make: Callable[[int], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """Image and label that `make` draws by the seed of the draw, or by further ones until they show enough of the class."""
+        image, label = make(self.seed)
+        for number in range(1, self.wanted.tries if self.wanted else 1):
+            if self.wanted is None or int((label == self.wanted.train_id).sum()) >= self.wanted.pixels:
+                break
+            image, label = make(int(np.random.default_rng([self.seed, number]).integers(2**63)))
+        return image, label
 
 
 @runtime_checkable
