@@ -33,7 +33,7 @@ def analyze(cfg: DictConfig) -> dict[str, Any]:
     domains = list(cfg.domains) if isinstance(cfg.domains, ListConfig) else cfg.domains
     device = choose_device(str(cfg.device))
     subject = load_subject(
-        str(cfg.checkpoint), domains, cfg.images, cfg.paths.data, device, list(cfg.trust), str(cfg.paths.output), plain(cfg)
+        str(cfg.checkpoint), domains, cfg.images, cfg.paths.data, device, list(cfg.trust), str(cfg.paths.output), plain(cfg), cfg.pretrained
     )
     torch.manual_seed(cfg.seed)  # a memory that samples its read weights in evaluation, too
     context = AnalysisContext(subject, Path(cfg.paths.run), baseline, formats or ["png", "pdf"], float(cfg.perplexity), cfg.seed)

@@ -63,6 +63,7 @@ def load_subject(
     trust: Sequence[str] = (),
     output: str | Path = "runs",
     further: Mapping[str, Any] | None = None,
+    pretrained: str | Path | None = None,
 ) -> Subject:
     """Load a trained network and list images of its domains: validation images of sources, test images of targets.
 
@@ -75,6 +76,7 @@ def load_subject(
         trust: Packages, next to this library, whose classes the checkpoint may name; loading calls them.
         output: The folder of runs, below which the stand-ins of a run may be drawn anew.
         further: Settings whose `data.targets` are looked at, too, as `checkpoints.rebuild_data` takes them.
+        pretrained: Of a checkpoint without the weights of its frozen backbone: their file; None for that of this user's training.
 
     Raises:
         ConfigurationError: No checkpoint, a domain that neither the run nor `further` knows, or a further one that does not fit.
@@ -86,7 +88,7 @@ def load_subject(
     if isinstance(images, bool) or not isinstance(images, int) or images < 1:
         raise ConfigurationError(f"images={images}: expected a number of at least 1.")
     path = checkpoints.find_checkpoint(run_or_checkpoint)
-    trained = checkpoints.load_method(path, trust)
+    trained = checkpoints.load_method(path, trust, pretrained)
     module = checkpoints.rebuild_data(trained.checkpoint, data, further)
     if isinstance(module, EpisodeDataModule):
         raise ConfigurationError(f"{path} is of a few-shot run, which has learned no classes that could be analysed. Take evaluate.")

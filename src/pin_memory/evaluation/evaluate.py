@@ -111,7 +111,7 @@ def _load(cfg: DictConfig, task: _Task, baseline: Run | None) -> _Loaded:
 
     Requested are by default the targets of its run, and those that the configuration adds.
     """
-    method, checkpoint = checkpoints.load_method(task.path, list(cfg.trust))
+    method, checkpoint = checkpoints.load_method(task.path, list(cfg.trust), cfg.pretrained)
     if cfg.test_statistics is not None:
         method.test_statistics = BatchNormStatistics.from_setting(cfg.test_statistics)
     if cfg.get("protocol") is not None:

@@ -20,7 +20,7 @@ SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": SUFFIX, "hub
 def export(cfg: DictConfig) -> None:
     """Write the checkpoint of the settings in another format."""
     output = _output(cfg)
-    source = Source.read(Path(str(cfg.checkpoint)).expanduser(), list(cfg.trust))
+    source = Source.read(Path(str(cfg.checkpoint)).expanduser(), list(cfg.trust), cfg.pretrained)
     given = cfg.test_statistics
     statistics = source.method.test_statistics if given is None else BatchNormStatistics.from_setting(given)
     if needs_support(source.method, cfg.support):

@@ -42,10 +42,10 @@ class Source(NamedTuple):
     support: str | None = None  # of a few-shot network: the SHA-256 of the labelled images that its head is fitted to
 
     @classmethod
-    def read(cls, run_or_checkpoint: Path, trust: list[str]) -> Self:
-        """Load the checkpoint of a run folder or a file."""
+    def read(cls, run_or_checkpoint: Path, trust: list[str], pretrained: str | None = None) -> Self:
+        """Load the checkpoint of a run folder or a file; `pretrained` as `load_method` takes it."""
         path = checkpoints.find_checkpoint(run_or_checkpoint)
-        method, checkpoint = checkpoints.load_method(path, trust)  # also checks which classes the settings name
+        method, checkpoint = checkpoints.load_method(path, trust, pretrained)  # also checks which classes the settings name
         method.network.alignment = None  # serves training alone
         return cls(path, method, checkpoint, build.build_data(checkpoint.cfg))
 

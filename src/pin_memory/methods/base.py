@@ -19,6 +19,7 @@ from pin_memory.methods.alignment import Aligned, TextAlignmentLoss
 from pin_memory.methods.batches import DomainBatch, merge
 from pin_memory.methods.evaluation import DomainEvaluationMixin
 from pin_memory.methods.finite import Policy
+from pin_memory.methods.frozen_base import FrozenBase, completed, replaces_constants, without_constants
 from pin_memory.methods.losses import auxiliary_loss, cross_entropy
 from pin_memory.methods.optimisation import ManualOptimizationMixin, grouped
 from pin_memory.methods.reweighting import reliability_numbers
@@ -53,12 +54,16 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
         on_non_finite: "raise" stops the run at a loss, a gradient or a memory row that is not finite; "skip" leaves the step out, counted.
         backbone_lr_factor: Factor on the learning rate for the backbone; below 1 where its weights are good already.
 
+    Attributes:
+        base: The file that a frozen backbone's weights are those of, which checkpoints then leave out; None: they hold everything.
+
     Raises:
         ConfigurationError: Another `train_statistics`, a whitening loss without the maps it looks at, or a setting out of its range.
     """
 
     name: ClassVar[str]
     train_policies: ClassVar[tuple[str, ...]] = ("mixture", "frozen")
+    base: FrozenBase | None = None
 
     def __init__(
         self,
@@ -112,9 +117,21 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
             self.whitening.make_room(state, "whitening.", self.device)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *options: Any, **named: Any) -> Any:
-        """Load as PyTorch does, with room for what a fresh method does not have yet."""
+        """Load as PyTorch does, with room for what a fresh method does not have yet, and a frozen backbone's own weights."""
         self.make_room(state_dict)
-        return super().load_state_dict(state_dict, *options, **named)
+        if self.base is not None and replaces_constants(state_dict, self.state_dict(), self.network):
+            self.base = None
+        return super().load_state_dict(self.completed(state_dict), *options, **named)
+
+    def completed(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A state dict with the weights of the frozen backbone, which checkpoints leave out where their file is known."""
+        return state if self.base is None else completed(state, self.state_dict(), self.network)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave out what can be read from a file again."""
+        super().on_save_checkpoint(checkpoint)
+        if self.base is not None:
+            without_constants(checkpoint, self.network, self.base)
 
     def configure_optimizers(self) -> Any:
         """Make the optimiser over all parameters, and its schedule, which `step_optimizer` steps once an iteration."""

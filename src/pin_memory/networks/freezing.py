@@ -49,6 +49,11 @@ class Backbone(nn.Module):
             module.requires_grad_(False)
         self.train(self.training)
 
+    @property
+    def is_frozen(self) -> bool:
+        """Whether nothing of it learns but for an adapter."""
+        return any(part is self for part in self._frozen)
+
     def train(self, mode: bool = True) -> Self:
         """Switch to training or evaluation; frozen parts stay in evaluation mode, but for an adapter's own modules."""
         super().train(mode)

@@ -24,6 +24,7 @@ def load_model(
     trust: Sequence[str] = (),
     protocol: Protocol | str | None = None,
     support: str | Path | None = None,
+    pretrained: str | Path | None = None,
 ) -> Predictor:
     """Load the network of a run for prediction.
 
@@ -33,13 +34,14 @@ def load_model(
         trust: Packages besides this library whose classes the checkpoint may name; loading calls them.
         protocol: How it is applied to an image, or the name of a protocol of conf/protocol; None for the run's own.
         support: Of a few-shot run: a folder with `images` and `labels` of the classes to be segmented.
+        pretrained: Of a checkpoint without the weights of its frozen backbone: their file; None for that of this user's training.
 
     Returns:
         What segments images: `.predict(rgb)`, `.probabilities(rgb)`, `.segment(images)`.
 
     Raises:
         ConfigurationError: There is no checkpoint of this library, it is damaged or names classes that are not trusted, or there is no
-            protocol of that name, or a support is missing or of no use.
+            protocol of that name, a support is missing or of no use, or a file of frozen weights is missing or another one.
         DataError: The support cannot be read.
 
     Example:
@@ -49,8 +51,10 @@ def load_model(
     if find_weights(path):
         if support is not None:
             raise ConfigurationError(f"support={support}: {path} has no method. Give the checkpoint of a few-shot run.")
+        if pretrained is not None:
+            raise ConfigurationError(f"pretrained={pretrained}: {path} holds all weights of its network. Leave it out.")
         return load_safetensors(path, device, trust, protocol)
     chosen = find_protocol(protocol) if isinstance(protocol, str) else protocol
-    method, checkpoint = load_method(path, trust)
+    method, checkpoint = load_method(path, trust, pretrained)
     space = take_support(method, support, device) if needs_support(method, support) and support is not None else checkpoint.label_space
     return Predictor(method.network, device, space, method.test_statistics, chosen or method.protocol)

@@ -1,6 +1,5 @@
 """A run of `predict`: find the inputs, load the network, compare with what is there, segment the rest."""
 
-import hashlib
 import io
 import json
 import sys
@@ -23,7 +22,7 @@ from pin_memory.runs.own_folder import refuse_run
 from pin_memory.runs.support import support_digest
 from pin_memory.utils.devices import choose_device
 from pin_memory.utils.errors import ConfigurationError, DataError, OutputError
-from pin_memory.utils.files import decode_text, report_write_errors, write_text
+from pin_memory.utils.files import decode_text, report_write_errors, sha256_of, write_text
 from pin_memory.utils.names import lines_of
 from pin_memory.utils.safe_load import read_json
 from pin_memory.utils.validation import Count, check_values
@@ -41,11 +40,9 @@ def predict(cfg: DictConfig) -> None:
     path = find_model(Path(str(cfg.checkpoint)))
     model = _load(cfg, path)
     saving.check_classes(model.label_space)
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
     settings = {  # what the results depend on
         "checkpoint": str(path),
-        "digest": digest,
+        "digest": sha256_of(path),
         "protocol": recorded_name(model.protocol),
         "protocol_settings": model.protocol.settings,
         "statistics": str(model.statistics),
@@ -94,7 +91,7 @@ def _stdin() -> Sequence[str]:
 
 def _load(cfg: DictConfig, path: Path) -> Predictor:
     protocol = instantiate(cfg.protocol, _convert_="all") if cfg.get("protocol") else None
-    model = load_model(path, choose_device(cfg.device), list(cfg.trust), protocol, cfg.support)
+    model = load_model(path, choose_device(cfg.device), list(cfg.trust), protocol, cfg.support, cfg.pretrained)
     if model.statistics.policy == "batch" and cfg.batch_size > 1:
         raise ConfigurationError(
             f"batch_size={cfg.batch_size}: this run's batch norm normalises by the images that are predicted together (test_statistics="

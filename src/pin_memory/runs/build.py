@@ -51,10 +51,12 @@ def build_method(cfg: DictConfig) -> Method:
     return method
 
 
-def build_untrained(cfg: DictConfig) -> Method:
-    """The method of a checkpoint's settings without the weights that its network began with: nothing is fetched."""
+def build_untrained(cfg: DictConfig, pretrained: str | None = None) -> Method:
+    """The method of a checkpoint's settings without the weights that its network began with, but for a backbone's `pretrained` ones."""
     bare = plain(cfg)
     without_downloads(bare)
+    if pretrained is not None:
+        bare["network"]["backbone"]["pretrained"] = pretrained
     return build_method(DictConfig(bare))
 
 

@@ -15,7 +15,9 @@ from pin_memory.callbacks.run_record import RECORD
 from pin_memory.domains import EpisodeDataModule, MultiSourceDataModule
 from pin_memory.domains.loading.compatibility import require_unseen_here
 from pin_memory.methods import Method
+from pin_memory.methods.frozen_base import BASE, FrozenBase
 from pin_memory.runs import build
+from pin_memory.runs.base_weights import read_base, source_of
 from pin_memory.runs.folder import RunFolder
 from pin_memory.runs.old_settings import current_settings
 from pin_memory.runs.trusted import BUILT, trusted_settings
@@ -56,6 +58,7 @@ class Checkpoint(NamedTuple):
     sources: list[str]  # names of the source domains
     source_validation: dict[str, float]  # mIoU by source
     converted: bool  # whether it comes from the authors' format
+    base: FrozenBase | None  # the file of the frozen weights that it leaves out
 
 
 class Trained(NamedTuple):
@@ -83,6 +86,7 @@ def read_checkpoint(path: Path, content: Any = None) -> Checkpoint:
             sources=list(record["sources"]),
             source_validation={name: float(score) for name, score in record["source_validation"].items()},
             converted="official" in record,
+            base=read_base(content.get(BASE)),
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, OmegaConfBaseException) as error:
         raise ConfigurationError(f"{path}: the settings in this checkpoint are damaged ({type(error).__name__}: {error}).") from error
@@ -105,12 +109,24 @@ def _fault(found: Checkpoint) -> str:
     return "" if all(isinstance(name, str) for name in found.sources) else "sources that are no names"
 
 
-def load_method(path: Path, trust: Sequence[str] = ()) -> Trained:
-    """Rebuild the trained method of a checkpoint; classes of the packages in `trust` may be called, next to those of this library."""
+def load_method(path: Path, trust: Sequence[str] = (), pretrained: str | Path | None = None) -> Trained:
+    """Rebuild the trained method of a checkpoint.
+
+    Args:
+        path: The file.
+        trust: Packages whose classes may be called, next to those of this library.
+        pretrained: Of a checkpoint that leaves the weights of a frozen backbone out: their file; None for that of this user's training.
+
+    Raises:
+        ConfigurationError: The file is none of this library or damaged, names classes that are not trusted, does not fit its settings, or
+            leaves out weights whose file is missing or differs.
+    """
     checkpoint = read_checkpoint(path)
     # From here on nothing but what was checked: the data, too, are built from these settings later.
     checkpoint = checkpoint._replace(cfg=OmegaConf.create(trusted_settings(plain(checkpoint.cfg), path, trust)))
-    method = build.rebuilt(lambda: build.build_untrained(checkpoint.cfg), path)  # the weights come from the checkpoint
+    source = source_of(checkpoint.base, checkpoint.cfg, pretrained, path)
+    method = build.rebuilt(lambda: build.build_untrained(checkpoint.cfg, source), path)  # all other weights come from the checkpoint
+    method.base = checkpoint.base
     load_weights(method, checkpoint.state, path)
     if method.network.num_classes != (known := len(checkpoint.label_space)):
         raise ConfigurationError(f"{path} is damaged: its network has {method.network.num_classes} classes, its list {known}.")
@@ -178,7 +194,7 @@ def check_added(data: MultiSourceDataModule, targets: Iterable[str]) -> None:
 def load_weights(method: Method, state: dict[str, Any], path: Path) -> None:
     """Give `method` the tensors of a checkpoint; where they do not fit, the error names the first missing, unexpected or mis-shaped one."""
     method.make_room(state)
-    if problems := misfits(state, method.state_dict()):
+    if problems := misfits(method.completed(state), method.state_dict()):
         raise ConfigurationError(f"{path} does not fit the method and network of the settings: tensors {problems}.")
     method.load_state_dict(state)
 

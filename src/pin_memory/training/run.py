@@ -16,6 +16,7 @@ from pin_memory.evaluation.targets import copied_weights, evaluate_targets, floo
 from pin_memory.loggers import finish_wandb
 from pin_memory.methods import Method
 from pin_memory.runs import build, checkpoints
+from pin_memory.runs.base_weights import base_of
 from pin_memory.runs.results import RESULTS
 from pin_memory.training.checks import check_crops, check_kind, check_settings
 from pin_memory.training.dry_run import dry_run
@@ -98,6 +99,7 @@ def _checked_method(cfg: DictConfig, data: MultiSourceDataModule, trainer: Train
     check_kind(data, shape, cfg.floors)
     _check_method(shape, data, trainer)
     method = build.build_method(cfg)
+    method.base = base_of(method, cfg)
     _check_method(method, data, trainer)
     if is_first():
         data.check_shares(trainer.world_size, targets=cfg.test)

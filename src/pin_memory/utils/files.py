@@ -1,5 +1,6 @@
-"""Files that are either complete or absent, text in any encoding, names that are safe, and the log file of a run."""
+"""Files that are either complete or absent, text in any encoding, digests, names that are safe, and the log file of a run."""
 
+import hashlib
 import json
 import logging
 import os
@@ -75,6 +76,12 @@ def decode_text(data: bytes) -> str:
         raise ValueError(f"line {line} holds a zero byte: the file is damaged, or is no text. Save it anew as UTF-8.")
     text = text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\x1a")  # the sign for the end of a text in DOS
     return re.sub(r"^\ufeff+", "", text, flags=re.MULTILINE) if "\ufeff" in text else text  # in the middle, of files that were joined
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, which raises OSError where it cannot be read."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def file_name(text: str) -> str:

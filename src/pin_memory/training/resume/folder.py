@@ -16,6 +16,7 @@ from pin_memory.callbacks.last_checkpoint import LAST, earlier_states
 from pin_memory.domains import MultiSourceDataModule
 from pin_memory.methods import Method
 from pin_memory.runs import checkpoints
+from pin_memory.runs.base_weights import check_same_base
 from pin_memory.runs.folder import RunFolder, dotted
 from pin_memory.runs.old_settings import current_settings
 from pin_memory.runs.own_folder import CHECKPOINTS, HYDRA_FOLDER, write_records
@@ -94,6 +95,7 @@ def check_resumption(cfg: DictConfig, start: Resumption, method: Method, data: M
             f"resume={path}: a converted checkpoint holds no state of training; it can be evaluated and used for predictions."
         )
     checkpoints.check_same_classes(earlier.label_space.names, data.outputs.names, path)
+    check_same_base(earlier.base, method.base, path)
     untrained = {name: value.clone() for name, value in method.state_dict().items()}  # what is scored as a floor
     checkpoints.load_weights(method, earlier.state, path)
     method.load_state_dict(untrained)
