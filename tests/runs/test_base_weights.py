@@ -2,10 +2,8 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
-import timm
 import torch
 
 from pin_memory import load_model
@@ -17,10 +15,8 @@ from pin_memory.runs import base_weights, checkpoints
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.files import sha256_of
 from pin_memory.utils.signals import Stopped
+from tests.helpers.adapted_run import ADAPTER, SHORT, trained, write_backbone
 from tests.helpers.resumption import differences, fit, left
-
-SHORT = ["trainer.max_steps=2", "trainer.val_check_interval=2", "callbacks.last.every=1"]
-ADAPTER = ["+adapter=lora", "network.adapter.targets=[conv_pw,conv_pwl]", "network.adapter.rank=2"]
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +30,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of the backbone in timm's own format."""
-    torch.manual_seed(3)
-    path = tmp_path_factory.mktemp("weights") / "official.pth"
-    torch.save(timm.create_model("test_efficientnet").state_dict(), path)
-    return path
+    return write_backbone(tmp_path_factory.mktemp("weights") / "official.pth")
 
 
 @pytest.fixture(autouse=True)
@@ -45,13 +38,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache of the user's."""
     monkeypatch.setenv("PIN_MEMORY_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
-
-
-def trained(data: Path, run: Path, weights: Path | str, *overrides: str, **options: Any) -> Path:
-    """The last checkpoint of a run on the small backbone."""
-    backbone = f"+network.backbone={{_target_:pin_memory.networks.TimmBackbone,name:test_efficientnet,pretrained:{weights}}}"
-    fit(data, run, *SHORT, backbone, *overrides, **options)
-    return run / "checkpoints" / "last.ckpt"
 
 
 @pytest.fixture

@@ -12,13 +12,16 @@ from pin_memory.callbacks import AtomicCheckpointIO
 from pin_memory.callbacks.run_record import RECORD
 from pin_memory.exporting import official_names
 from pin_memory.exporting.official_names import MEMORY_ANCHOR, MEMORY_ITEMS, Released
+from pin_memory.methods.frozen_base import BASE
+from pin_memory.networks.freezing import is_adapter
+from pin_memory.networks.lora import merge_adapter
 from pin_memory.runs import build, checkpoints
 from pin_memory.utils.errors import ConfigurationError
 
 FORMATS = ("ours", "official")
 ORIGIN = "official"  # key of our record under which a converted checkpoint keeps what the authors' file held besides its tensors
 _NETWORK = "network."
-_COMMAND_SETTINGS = ("source", "output", "to", "hydra")
+_COMMAND_SETTINGS = ("source", "output", "to", "pretrained", "hydra")
 
 
 def convert(cfg: DictConfig) -> None:
@@ -32,8 +35,10 @@ def convert(cfg: DictConfig) -> None:
     if output.exists() and output.samefile(source):
         raise ConfigurationError(f"output={output} is the source itself. Choose another file.")
     if cfg.to == "official":
-        write_official(source, output)
+        write_official(source, output, cfg.pretrained)
         return
+    if cfg.pretrained is not None:
+        raise ConfigurationError(f"pretrained={cfg.pretrained}: a released checkpoint holds all weights of its network. Leave it out.")
     released = official_names.read_released(source)
     if RECORD in released.extras:
         raise ConfigurationError(f"source={source} is a checkpoint of this library already. Set to=official to turn it into the authors'.")
@@ -68,8 +73,8 @@ def write_ours(released: Released, source: Path, output: Path, cfg: DictConfig, 
     print(f"Next: pin-memory evaluate checkpoint={output} paths.data=DIR")
 
 
-def write_official(source: Path, output: Path) -> None:
-    """Write a checkpoint that the authors' code restores, from one of ours.
+def write_official(source: Path, output: Path, pretrained: str | None = None) -> None:
+    """Write a checkpoint that the authors' code restores, from one of ours, with its adapter merged and its frozen weights in it.
 
     A converted checkpoint gets back all that the released one held, under its old names. For a run of this library the state of optimiser
     and schedule is left out: theirs numbers the parameters in another order.
@@ -77,7 +82,12 @@ def write_official(source: Path, output: Path) -> None:
     content = official_names.read_containers(source)
     if not isinstance(content, dict) or RECORD not in content:
         raise ConfigurationError(f"source={source} holds no settings of a pin_memory run; to=official takes a checkpoint of this library.")
-    tensors = {name.removeprefix(_NETWORK): tensor for name, tensor in content["state_dict"].items() if name.startswith(_NETWORK)}
+    state = content["state_dict"]
+    if pretrained is not None or BASE in content or any(map(is_adapter, state)):
+        method = checkpoints.load_method(source, pretrained=pretrained).method
+        merge_adapter(method.network)
+        state = method.state_dict()
+    tensors = {name.removeprefix(_NETWORK): tensor for name, tensor in state.items() if name.startswith(_NETWORK)}
     items = tensors.pop(MEMORY_ITEMS, None)
     tensors.pop(MEMORY_ANCHOR, None)  # a constant of training
     tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("alignment.")}  # serves training alone

@@ -5,21 +5,26 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from pin_memory.exporting.adapter import write_adapter
 from pin_memory.exporting.formats import Comparison, write_onnx, write_torch_export
 from pin_memory.exporting.graph import INPUT, OUTPUT, check_exportable
 from pin_memory.exporting.hub import model_card, results_of_source, with_statistics, write_hub
 from pin_memory.exporting.weights import SUFFIX, ExportSettings, Source, write_safetensors
 from pin_memory.inference import BatchNormStatistics
 from pin_memory.runs.support import needs_support
-from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError, first_names
 
-SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": SUFFIX, "hub": ""}
-"""Formats, and how their files are named; hub is a folder."""
+SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": SUFFIX, "hub": "", "adapter": ""}
+"""Formats, and how their files are named; hub and adapter are folders."""
 
 
 def export(cfg: DictConfig) -> None:
     """Write the checkpoint of the settings in another format."""
     output = _output(cfg)
+    if cfg.format == "adapter":
+        layers = write_adapter(Path(str(cfg.checkpoint)).expanduser(), output, list(cfg.trust), cfg.pretrained)
+        print(f"Wrote the updates of {len(layers)} layers ({first_names(layers)}) to {output}, in peft's format")
+        return
     source = Source.read(Path(str(cfg.checkpoint)).expanduser(), list(cfg.trust), cfg.pretrained)
     given = cfg.test_statistics
     statistics = source.method.test_statistics if given is None else BatchNormStatistics.from_setting(given)

@@ -16,6 +16,7 @@ from pin_memory.inference import BatchNormStatistics, Predictor, Protocol
 from pin_memory.inference.protocols import find_protocol
 from pin_memory.methods import Method
 from pin_memory.networks import MemorySegmenter
+from pin_memory.networks.lora import merge_adapter
 from pin_memory.runs import build, checkpoints
 from pin_memory.runs.folder import RunFolder
 from pin_memory.runs.support import support_digest, take_support
@@ -43,10 +44,11 @@ class Source(NamedTuple):
 
     @classmethod
     def read(cls, run_or_checkpoint: Path, trust: list[str], pretrained: str | None = None) -> Self:
-        """Load the checkpoint of a run folder or a file; `pretrained` as `load_method` takes it."""
+        """Load the checkpoint of a run folder or a file, its adapter merged; `pretrained` as `load_method` takes it."""
         path = checkpoints.find_checkpoint(run_or_checkpoint)
         method, checkpoint = checkpoints.load_method(path, trust, pretrained)  # also checks which classes the settings name
         method.network.alignment = None  # serves training alone
+        merge_adapter(method.network)
         return cls(path, method, checkpoint, build.build_data(checkpoint.cfg))
 
     def with_support(self, folder: str, statistics: BatchNormStatistics) -> Self:
@@ -94,7 +96,8 @@ class ExportSettings(BaseModel):
         network = OmegaConf.to_container(checkpoint.cfg.network, resolve=True)
         assert isinstance(network, dict)
         build.without_downloads(network)
-        network.pop("alignment", None)
+        for name in ("alignment", "adapter"):  # of which nothing is left
+            network.pop(name, None)
         if source.support:  # it has the classes of the support, not those of its training
             network["num_classes"] = network["memory"]["num_classes"] = len(space)
         results = source.run.results_of(source.path)

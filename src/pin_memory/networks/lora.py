@@ -98,6 +98,11 @@ class Adapted(nn.Module):
         """`W x + scaling * B A x`, with drop-out before A."""
         return super().forward(x) + self.lora_B(self.lora_A(self.lora_dropout(x))) * self.scaling
 
+    @property
+    def rank(self) -> int:
+        """Rows of A."""
+        return self.lora_A.get_parameter("weight").shape[0]
+
     def update(self) -> Tensor:
         """What is added to the weight, of its shape, in float64."""
         a, b = (part.get_parameter("weight").detach().double().flatten(1) for part in (self.lora_A, self.lora_B))

@@ -72,6 +72,8 @@ def read_adapter(folder: str, trunk: nn.Module, rank: int, alpha: float) -> None
             f"network.adapter.pretrained={folder}: {name} is {tuple(found[name].shape)}, expected {tuple(own[name].shape)}. It is of"
             " another network or another rank."
         )
+    if odd := [name for name in own if not found[name].isfinite().all()]:
+        raise ConfigurationError(f"network.adapter.pretrained={folder} holds NaN or infinite numbers: {first_names(odd)}.")
     for name, tensor in own.items():
         tensor.copy_(found[name])
 
