@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,24 @@ def test_mapillary_1536_shows_mapillary_by_its_view_and_others_by_theirs(evaluat
     assert {name: domain.view.name for name, domain in data.targets.items()} == {
         "cityscapes": "native", "bdd100k": "native", "mapillary": "centre_1536",
     }  # fmt: skip
+
+
+def test_targets_are_evaluated_under_each_corruption(
+    evaluated_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A target for each kind, scored on what was shown, and their mean; a stand-in for the package inverts the pictures."""
+    package = SimpleNamespace(corrupt=lambda picture, severity, corruption_name: 255 - picture if corruption_name == "fog" else picture)
+    monkeypatch.setitem(sys.modules, "imagecorruptions", package)
+    (clean,) = run(tmp_path / "clean", evaluated_run, "targets=[bdd100k]", "tables=[]")
+    (results,) = run(tmp_path / "out", evaluated_run, "targets=[bdd100k]", "corruptions=[fog,snow]", "severity=[2]", "tables=[]")
+    fog, snow = (results["targets"][f"bdd100k_{kind}_2"] for kind in ("fog", "snow"))
+    assert (fog["corruption"], snow["corruption"]) == ("fog@2", "snow@2")
+    assert snow["iou"] == clean["targets"]["bdd100k"]["iou"]
+    assert fog["iou"] != snow["iou"]
+    assert results["mean_miou"] == pytest.approx((fog["miou"] + snow["miou"]) / 2)
+    assert f"mean mIoU over 2 corrupted targets in %: {100 * results['mean_miou']:.1f}" in capsys.readouterr().out
+    with pytest.raises(ConfigurationError, match=r"corruption.kind must be .*'smog'"):
+        run(tmp_path / "out", evaluated_run, "corruptions=smog")
 
 
 @pytest.mark.slow

@@ -14,8 +14,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 OWN = {"pin_memory", "hydra_plugins", "tests", "benchmarks"}
 PART_OF = {"pydantic_core": "pydantic", "sqlalchemy": "optuna", "joblib": "hydra-joblib-launcher", "submitit": "hydra-submitit-launcher"}
 """Packages that are used only as the named ones hand them out: their types and exceptions."""
-PART_OF |= {"open_clip": "open_clip_torch"}  # which need not be installed, so that its files do not say where they belong
-EXTRAS = {"src": ["wandb", "analysis", "export", "sweeps", "text"]}
+# These need not be installed, so that their files do not say where they belong.
+PART_OF |= {"open_clip": "open_clip_torch", "imagecorruptions": "imagecorruptions-imaug"}
+EXTRAS = {"src": ["wandb", "analysis", "export", "sweeps", "text", "corruptions"]}
 EXTRAS |= {folder: [*EXTRAS["src"], "dev"] for folder in ("tests", "benchmarks")}
 
 

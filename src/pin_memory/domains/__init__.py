@@ -21,6 +21,7 @@ from pin_memory.domains.data_modules import (
     WildDashDataModule,
 )
 from pin_memory.domains.few_shot.data_module import EpisodeDataModule
+from pin_memory.domains.loading.corruptions import Corruption
 from pin_memory.domains.loading.data_module import DomainDataModule
 from pin_memory.domains.loading.multi_source import MultiSourceDataModule
 from pin_memory.domains.loading.settings import Loading
@@ -69,6 +70,7 @@ __all__ = [
     "CamVidDataModule",
     "Cityscapes",
     "CityscapesDataModule",
+    "Corruption",
     "DarkZurich",
     "DarkZurichDataModule",
     "Domain",

@@ -3,9 +3,10 @@
 import re
 from collections import Counter, deque
 from collections.abc import Sequence
+from copy import copy
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -13,7 +14,8 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from pin_memory.callbacks import PredictionPanels, TrainingProgress
-from pin_memory.domains import EpisodeDataModule, MultiSourceDataModule
+from pin_memory.domains import Corruption, DomainDataModule, EpisodeDataModule, MultiSourceDataModule
+from pin_memory.domains.loading.corruptions import SETS
 from pin_memory.evaluation.compare import compare, show_comparison
 from pin_memory.evaluation.compared_runs import Run, read_run, read_runs
 from pin_memory.evaluation.targets import evaluate_targets, floor_scores, use_views, write_evaluation
@@ -127,6 +129,8 @@ def _load(cfg: DictConfig, task: _Task, baseline: Run | None) -> _Loaded:
     if unknown := set(requested) - set(data.target_names):
         raise ConfigurationError(f"targets={cfg.targets}: the run has no {', '.join(unknown)}, only {', '.join(data.target_names)}.")
     data.targets = {name: data.targets[name] for name in data.target_names if name in requested}
+    if cfg.corruptions is not None:
+        data.targets = corrupted(data, cfg.corruptions, cfg.severity)
     build.prepare_stand_ins(data, task.path, str(cfg.paths.output))
     with checkpoints.offering_added(data, "targets"):
         data.check(sources=cfg.floors)  # looked for, not read
@@ -135,6 +139,23 @@ def _load(cfg: DictConfig, task: _Task, baseline: Run | None) -> _Loaded:
     if baseline:
         _check_baseline(baseline, method, data)
     return _Loaded(task, method, checkpoint._replace(state={}), data)
+
+
+def corrupted(data: MultiSourceDataModule, kinds: str | Sequence[str], severities: int | Sequence[int]) -> dict[str, DomainDataModule]:
+    """Each target once with each corruption and severity, `NAME_KIND_SEVERITY`; refused for few-shot runs."""
+    if isinstance(data, EpisodeDataModule):
+        raise ConfigurationError("corruptions: episodes of a few-shot run are not corrupted. Leave it out.")
+    chosen: Any = SETS.get(kinds, [kinds]) if isinstance(kinds, str) else list(kinds)
+    grades = [severities] if isinstance(severities, int) else list(severities)
+    corruptions = [Corruption(kind, severity) for kind in chosen for severity in grades]
+    found, added = {}, []
+    for name, domain in data.targets.items():
+        for corruption in corruptions:
+            found[new := f"{name}_{corruption.kind}_{corruption.severity}"] = other = copy(domain)
+            other.corruption = corruption
+            added += [new] if name in data.added else []
+    data.added = tuple(added)
+    return found
 
 
 def _check_baseline(baseline: Run, method: Method, data: MultiSourceDataModule) -> None:

@@ -99,6 +99,7 @@ def _scores_of(data: MultiSourceDataModule, target: str, confusion: Tensor) -> T
         "view": view.name,
         "image_scale": image,
         "label_scale": label,
+        **({"corruption": str(domain.corruption)} if domain.corruption else {}),
         **({"added": True} if target in data.added else {}),
     }
     return target_scores(confusion, data.label_space.names, dataset.classes, data.score_subsets, conditions)

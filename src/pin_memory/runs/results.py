@@ -17,7 +17,7 @@ RESULTS = "results.json"
 """Scores of an evaluated run, in its folder."""
 CONFUSIONS = "confusions.npz"
 """An int64 array `(K, K)` per target, rows are the ground truth; in the run folder."""
-CONDITIONS = ("view", "image_scale", "label_scale", "layout", "images", "classes", "episodes")
+CONDITIONS = ("view", "image_scale", "label_scale", "layout", "images", "classes", "episodes", "corruption")
 """What two scores on a target must share, besides the protocol, to be of the same pixels and classes."""
 _EPISODE_MEANS = {"miou_with_background": "mIoU with background", "fb_iou": "FB-IoU", "miou_panet": "mIoU, PANet's rule"}
 

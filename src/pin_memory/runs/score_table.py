@@ -53,6 +53,9 @@ def _caption(results: Results) -> list[str]:
     views = {name: target.conditions.get("view", "native") for name, target in results.targets.items()}
     if others := [f"{name} {view}" for name, view in views.items() if view != "native"]:
         lines.append(f"evaluation view: {', '.join(others)}")
+    if corrupted := [scores for scores in results.targets.values() if scores.conditions.get("corruption")]:
+        mean = Score(known_mean(scores.miou for scores in corrupted)).shown()
+        lines.append(f"mean mIoU over {len(corrupted)} corrupted targets in %: {mean}")
     if results.spread:
         means = {kind: (results.mean(kind), spread) for kind, spread in results.spread.items() if spread is not None}
         shown = ", ".join(f"{kind_label(kind)} {Score(mean).shown()} ± {Score(spread).shown()}" for kind, (mean, spread) in means.items())

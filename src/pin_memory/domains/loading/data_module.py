@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from pin_memory.domains.loading.bad_samples import BadSamples
 from pin_memory.domains.loading.class_statistics import class_counts
+from pin_memory.domains.loading.corruptions import Corruption
 from pin_memory.domains.loading.loader import DrawLoader, collate, loader_options
 from pin_memory.domains.loading.samplers import DrawSampler, RareClassSampler
 from pin_memory.domains.loading.settings import Loading
@@ -39,6 +40,7 @@ class DomainDataModule(LightningDataModule):
         augmentation: For the training images; by default the published one.
         loading: Batch size, workers and limits; by default the published ones.
         view: Evaluation view of the validation and test images (`views.VIEWS`).
+        corruption: Of the validation and test images, before the view, such as `{kind: fog, severity: 3}`; None for none.
         reader_options: Passed to the reader, e.g. `drives` of CamVid.
 
     Attributes:
@@ -56,6 +58,7 @@ class DomainDataModule(LightningDataModule):
         augmentation: Transform | None = None,
         loading: Loading | None = None,
         view: str = "native",
+        corruption: Corruption | Mapping[str, Any] | None = None,
         **reader_options: Any,
     ) -> None:
         super().__init__()
@@ -66,6 +69,7 @@ class DomainDataModule(LightningDataModule):
         self.augmentation: Transform = augmentation or TrainTransform()
         self.loading = loading or Loading()
         self.view = find_view(view)
+        self.corruption = Corruption.from_setting(corruption)
         self.reader_options = reader_options
         self.bad_samples = BadSamples(self.loading.max_bad_share)
         self._opened: dict[str, Domain] = {}  # by split and options
@@ -210,7 +214,7 @@ class DomainDataModule(LightningDataModule):
 
     def _evaluation(self, split: str) -> DataLoader[Any]:
         """Return a loader over this process's part of the images, in order."""
-        dataset = self.dataset(split, ViewTransform(self.view.name))
+        dataset = self.dataset(split, ViewTransform(self.view.name, self.corruption))
         dataset.samples = list(items_of_rank(self.evaluated(split, world_size())))
         options = loader_options(self.loading.workers)
         return DataLoader(dataset, batch_size=self.loading.evaluation_batch_size, collate_fn=collate, **options)

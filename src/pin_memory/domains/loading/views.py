@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from pin_memory.domains.loading.corruptions import Corruption
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.images import to_tensors
 from pin_memory.utils.labels import IGNORE
@@ -32,13 +33,14 @@ class View:
 
 
 class ViewTransform:
-    """Show a pair through a view and turn it into tensors."""
+    """Corrupt the image, where that is asked for, show the pair through a view and turn it into tensors."""
 
-    def __init__(self, view: str) -> None:
-        self.view = find_view(view).name
+    def __init__(self, view: str, corruption: Corruption | None = None) -> None:
+        self.view, self.corruption = find_view(view).name, corruption
 
     def __call__(self, image: np.ndarray, label: np.ndarray, seed: int | None = None) -> tuple[Tensor, Tensor]:
-        """Map (H, W, 3) uint8 RGB and (H, W) uint8 train ids to (3, h, w) uint8 and (h', w') int64; nothing is random."""
+        """Map (H, W, 3) uint8 RGB and (H, W) uint8 train ids to (3, h, w) uint8 and (h', w') int64; the same pair always to the same."""
+        image = image if self.corruption is None else self.corruption(image)
         return to_tensors(*VIEWS[self.view].apply(image, label))
 
 
