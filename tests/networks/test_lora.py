@@ -127,6 +127,22 @@ def test_a_resnet_is_checkpointed_with_an_adapter() -> None:
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
+@pytest.mark.slow
+def test_a_compiled_network_has_the_same_gradients() -> None:
+    """Through the compiler's graphs, without its kernels."""
+    found = []
+    for backend in (False, "aot_eager"):
+        torch.manual_seed(0)
+        adapter = Lora(rank=2, dropout=0.0, targets=["qkv"])
+        network = MemorySegmenter(TinyVit(), 4, 16, auxiliary_channels=None, adapter=adapter, compile=backend).train()
+        for _, layer in adapted_layers(network):
+            nn.init.normal_(layer.lora_B.weight, std=0.2)  # type: ignore[arg-type]
+        network(torch.randn(2, 3, 32, 32)).square().mean().backward()
+        found.append({name: value.grad for name, value in network.named_parameters() if is_adapter(name)})
+    for name, value in found[0].items():
+        torch.testing.assert_close(found[1][name], value, rtol=1e-4, atol=1e-7)
+
+
 class _Holder(TinyVit):
     """A backbone with another network in place of its own."""
 

@@ -174,10 +174,11 @@ def test_weights_that_are_no_longer_those_of_the_file_are_stored(data: Path, wei
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_a_resumed_run_ends_as_one_that_was_not_stopped(data: Path, weights: Path, tmp_path: Path, optimizer: str) -> None:
-    """Bit by bit, with drop-out in the adapter."""
+    """Bit by bit, with drop-out in the adapter, also where the file has moved."""
     settings = [*ADAPTER, f"optimizer={optimizer}", "optimizer.lr=1e-3", "trainer.max_steps=6", "trainer.val_check_interval=3"]
     trained(data, tmp_path / "whole", weights, *settings)
     with pytest.raises(Stopped):
         trained(data, tmp_path / "run", weights, *settings, disturbed=("on_train_batch_start", 4, "SIGTERM"))
-    trained(data, tmp_path / "run", weights, *settings, resume=tmp_path / "run")
+    moved = shutil.copy(weights, tmp_path / "moved.pth")
+    trained(data, tmp_path / "run", moved, *settings, resume=tmp_path / "run")
     assert differences(left(tmp_path / "whole"), left(tmp_path / "run")) == []

@@ -44,4 +44,4 @@ def completed(state: Mapping[str, Any], own: Mapping[str, Any], network: nn.Modu
 
 def replaces_constants(state: Mapping[str, Any], own: Mapping[str, Any], network: nn.Module) -> bool:
     """Whether a state dict has other constants than the network, so that they are not those of its file any more."""
-    return any(name in state and not torch.equal(state[name].to(own[name].device), own[name]) for name in constants(network))
+    return any(name in state and not torch.equal(state[name].to(own[name]), own[name]) for name in constants(network))
