@@ -51,6 +51,8 @@ def targets_of(*overrides: str) -> str:
     [
         (["experiment=demo"], "gtav,synthia,idd"),  # the sources of an experiment
         (["experiment=camvid_leave_one_out"], "'0001TP','0006R0','0016E5',Seq05VD"),  # its domains; 0016E5 would be a number
+        (["experiment=three_countries"], "camvid,kitti,idd_lite"),
+        (["experiment=drives_and_kitti"], "'0001TP','0006R0','0016E5',Seq05VD,kitti"),
         (["+domain@data.sources.a=folder", "+domain@data.sources.null-b=folder"], "a,null-b"),
         (["+domain@data.sources.a=folder", "+domain@data.domains.b=camvid"], "b,a"),
     ],
