@@ -157,8 +157,9 @@ def _adapt(name: str, layer: nn.Module, rank: int, scaling: float, dropout: floa
 
 def _call_bias_apart(trunk: nn.Module, name: str) -> None:
     """Have timm's attention with a bias next to `qkv` (BEiT, EVA) call that layer: it would read the layer's weight alone."""
-    attention = trunk.get_submodule(name.rpartition(".")[0])
-    if hasattr(attention, "qkv_bias_separate"):
+    place, _, layer = name.rpartition(".")
+    attention = trunk.get_submodule(place)
+    if layer == "qkv" and hasattr(attention, "qkv_bias_separate"):
         attention.qkv_bias_separate = True  # type: ignore[assignment]
 
 
