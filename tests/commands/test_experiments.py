@@ -216,11 +216,11 @@ def test_every_network_and_method_is_built(network: str, method: str) -> None:
 
 
 def test_the_head_over_domains() -> None:
-    """Its settings are those of the few-shot head, but for `balanced`; what is solved in another way is refused."""
+    """Its settings are those of the few-shot head, but for `balance`; what is solved in another way is refused."""
     common = ["experiment=multi_source_gs", "method=meta_seg_net_dg", "paths.run=unused"]
     memory = instantiate(composed(*common, "head.regularisation=0.1", "head.bias=free").network.memory)
     assert isinstance(memory, RidgeMemory)
-    assert (memory.bias, memory.balanced, float(memory.log_lambda.detach().exp())) == ("free", False, pytest.approx(0.1))
+    assert (memory.bias, memory.balance, float(memory.log_lambda.detach().exp())) == ("free", 0, pytest.approx(0.1))
     for head, kind in (("prototype", "PrototypeMemory"), ("linear", "LinearMemory")):
         with pytest.raises(ConfigurationError, match=f"trains a RidgeMemory, found network.memory={kind}"):
             build.build_without_weights(composed(*common, f"head={head}")).check_sources({"gtav": 2, "synthia": 2})

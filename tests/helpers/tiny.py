@@ -42,10 +42,10 @@ def tiny_segmenter(classes: int = 4, memory: bool = True, anchor_weight: float =
     return network
 
 
-def ridge_segmenter(classes: int = 4, balanced: bool = False, **options: Any) -> MemorySegmenter:
+def ridge_segmenter(classes: int = 4, balance: float = 0.0, **options: Any) -> MemorySegmenter:
     """A segmenter of this size that ends in a ridge regression, with an empty memory."""
     torch.manual_seed(0)
-    memory, options = RidgeMemory(classes, 6, balanced=balanced), {"decoder": ScoreDecoder} | options
+    memory, options = RidgeMemory(classes, 6, balance=balance), {"decoder": ScoreDecoder} | options
     return MemorySegmenter(TinyBackbone(), classes, 6, memory, auxiliary_channels=4, dropout=0.0, **options)
 
 

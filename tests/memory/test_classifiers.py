@@ -87,12 +87,13 @@ def test_heads_know_no_class(kind: type[Classifier]) -> None:
         assert torch.isfinite(single.read(features.bfloat16(), items.float()).fused).all()
 
 
+@pytest.mark.parametrize(("balance", "times"), [(0.0, 1), (0.5, 2), (1.0, 4)])
 @pytest.mark.parametrize("kind", [RidgeMemory, LinearMemory])
-def test_balanced(kind: Any) -> None:
-    """As if each class had as many pixels: those of the rare one are repeated."""
+def test_balance(kind: Any, balance: float, times: int) -> None:
+    """As if each class had as many pixels, or half the way there: those of the rare one are repeated."""
     generator = torch.Generator().manual_seed(1)
     features = torch.randn(1, 5, 1, 12, generator=generator, dtype=torch.float64)
     labels = torch.tensor([[[0] * 8 + [1] * 2 + [255, 255]]])
-    repeated = torch.cat([features[..., :8], features[..., 8:10].repeat(1, 1, 1, 4)], dim=3)
-    expected = kind(3, 5).double().fit(repeated, torch.tensor([[[0] * 8 + [1] * 8]]))
-    torch.testing.assert_close(kind(3, 5, balanced=True).double().fit(features, labels), expected)
+    repeated = torch.cat([features[..., :8], features[..., 8:10].repeat(1, 1, 1, times)], dim=3)
+    expected = kind(3, 5).double().fit(repeated, torch.tensor([[[0] * 8 + [1] * 2 * times]]))
+    torch.testing.assert_close(kind(3, 5, balance=balance).double().fit(features, labels), expected)

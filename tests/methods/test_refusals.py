@@ -35,7 +35,7 @@ def test_no_source_is_refused() -> None:
         (ERMMemory, ridge_segmenter(), "method=erm_memory trains a CategoricalMemory, found network.memory=RidgeMemory"),
         (MLDG, ridge_segmenter(), "set network.memory=null"),
         (MetaSegNetDG, tiny_segmenter(), "method=meta_seg_net_dg trains a RidgeMemory, found network.memory=CategoricalMemory"),
-        (MetaSegNetDG, ridge_segmenter(balanced=True), "Set head.balanced=false"),
+        (MetaSegNetDG, ridge_segmenter(balance=1.0), "Set head.balance=0"),
         (MetaSegNetDG, tiny_segmenter(memory=False), "needs a network with a memory, found network.memory=null"),
     ],
 )

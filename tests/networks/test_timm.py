@@ -95,6 +95,27 @@ def test_taps_are_chosen_by_reduction(name: str, taps: tuple[int, ...], reductio
     assert tuple(each.shape[1] for each in found[:3]) == backbone.channels
 
 
+def test_joined_taps_equal_a_loop_over_cells() -> None:
+    """At half the size of the first one: the mean of four scaled cells."""
+    torch.manual_seed(0)
+    plain, joined = (TimmBackbone("tf_efficientnet_lite0", 8, taps=(1, 2, 3), joined=choice).eval() for choice in (False, True))
+    joined.load_state_dict(plain.state_dict())
+    images = torch.randn(1, 3, 48, 64)
+    with torch.inference_mode():
+        low_level, auxiliary, deep = plain(images)[:3]
+        found = joined(images)
+    assert found.deep.shape == (1, joined.channels[2], 6, 8)
+    assert joined.channels == (*plain.channels[:2], sum(plain.channels))
+    assert torch.equal(found.low_level, low_level)
+    assert torch.equal(found.auxiliary, auxiliary)
+    scaled = [each / (each.square().mean(dim=1, keepdim=True) + 1e-6).sqrt() for each in (low_level, auxiliary, deep)]
+    for i in range(6):
+        for j in range(8):
+            small = scaled[0][0, :, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean(dim=(1, 2))
+            expected = torch.cat([small, scaled[1][0, :, i, j], scaled[2][0, :, i, j]])
+            torch.testing.assert_close(found.deep[0, :, i, j], expected)
+
+
 def test_taps_can_be_given() -> None:
     """Also one map for two purposes."""
     backbone = TimmBackbone("resnet18", output_stride=32, taps=(1, 3, 3))

@@ -37,10 +37,10 @@ class Classifier(Memory):
         self.items = self.items.new_zeros(num_classes, self.items.shape[1])
 
 
-def balancing_weights(counts: Tensor) -> Tensor:
-    """Weights of the classes with which all that have pixels count the same in all, and together as before; of counts `(K,)`."""
+def balancing_weights(counts: Tensor, power: float) -> Tensor:
+    """Powers of the weights of the classes with which all that have pixels count the same, and together as before; of counts `(K,)`."""
     present = (counts > 0).sum().clamp(min=1)
-    return counts.sum() / (present * counts.clamp(min=1))
+    return (counts.sum() / (present * counts.clamp(min=1))) ** power
 
 
 @validated("network.memory")
@@ -90,7 +90,7 @@ class LinearMemory(Classifier):
         rate: Of the steps, over the mean square length of the features, so that one rate fits any; above 4 they may diverge.
         momentum: Of the steps.
         weight_decay: On the weights, not the biases.
-        balanced: As in `RidgeMemory`.
+        balance: As in `RidgeMemory`.
     """
 
     def __init__(
@@ -101,10 +101,10 @@ class LinearMemory(Classifier):
         rate: Positive = 1.0,
         momentum: Share = 0.9,
         weight_decay: NotNegative = 1e-3,
-        balanced: bool = False,
+        balance: Share = 0.0,
     ) -> None:
         super().__init__(num_classes, channels, channels + 1)
-        self.balanced = balanced
+        self.balance = balance
         self.steps, self.rate, self.momentum, self.weight_decay = steps, rate, momentum, weight_decay
 
     @torch.no_grad()
@@ -116,8 +116,8 @@ class LinearMemory(Classifier):
             size = (features.shape[2], features.shape[3])
             counts = operations.pixel_counts(labels, size, self.num_classes, features.dtype)[:, : self.num_classes]
             targets = counts.permute(0, 2, 3, 1).flatten(0, 2)  # (n, K)
-            if self.balanced:
-                targets = targets * balancing_weights(targets.sum(dim=0))
+            if self.balance:
+                targets = targets * balancing_weights(targets.sum(dim=0), self.balance)
             targets = targets / targets.sum().clamp(min=1)
             weights = targets.sum(dim=1, keepdim=True)
             rate = self.rate / (weights * x.square()).sum().clamp(min=1e-12)

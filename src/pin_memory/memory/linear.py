@@ -11,7 +11,7 @@ from pin_memory.memory.base import Reading
 from pin_memory.memory.classifier import Classifier, balancing_weights
 from pin_memory.utils.distributed import sum_over_ranks
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.utils.validation import Positive, validated
+from pin_memory.utils.validation import Positive, Share, validated
 
 
 @validated("network.memory")
@@ -31,8 +31,8 @@ class RidgeMemory(Classifier):
         bias: "none", "penalised" or "free", as in `ridge.solve`.
         mean_scaled: λ weighs against the mean over the labelled pixels rather than their sum.
         double: Sum and solve in float64, for small λ; float32 at least otherwise.
-        balanced: In a fit, all classes count the same, however many pixels they have: a regression on one-hot targets gives a class of
-            few pixels scores near 0. Not in a write, which adds moments up.
+        balance: In a fit, from 0, where classes count by their pixels, to 1, where all count the same: the power of the weights that make
+            them so. A regression on one-hot targets gives a class of few pixels scores near 0. Not in a write, which adds moments up.
 
     Attributes:
         pivot_ratio: Of the newest write or solution: largest pivot over smallest; 1 is best conditioned.
@@ -51,13 +51,13 @@ class RidgeMemory(Classifier):
         bias: str = "penalised",
         mean_scaled: bool = True,
         double: bool = False,
-        balanced: bool = False,
+        balance: Share = 0.0,
     ) -> None:
         super().__init__(num_classes, channels, channels + 1)
         if bias not in get_args(ridge.Bias):
             raise ConfigurationError(f"network.memory.bias={bias}: expected one of {', '.join(get_args(ridge.Bias))}.")
         self.bias: ridge.Bias = bias  # type: ignore[assignment]
-        self.mean_scaled, self.in_double, self.balanced = mean_scaled, double, balanced
+        self.mean_scaled, self.in_double, self.balance = mean_scaled, double, balance
         self.log_lambda = nn.Parameter(torch.tensor(math.log(regularisation)))
         self.scale, self.shift = nn.Parameter(torch.tensor(scale)), nn.Parameter(torch.tensor(shift))
         self.pivot_ratio = torch.ones(())
@@ -98,11 +98,12 @@ class RidgeMemory(Classifier):
         return self.solve(ridge.Moments(*sum_over_ranks(self.moments(features, labels))))
 
     def fit(self, features: Tensor, labels: Tensor) -> Tensor:
-        """As `write`, for labelled features of this rank alone; all classes count the same if that is set."""
+        """As `write`, for labelled features of this rank alone; classes count by their pixels and `balance`."""
         weights = None
-        if self.balanced:
+        if self.balance:
             known = labels[(labels >= 0) & (labels < self.num_classes)]
-            weights = balancing_weights(known.bincount(minlength=self.num_classes).to(operations.at_least_float32(features).dtype))
+            counts = known.bincount(minlength=self.num_classes).to(operations.at_least_float32(features).dtype)
+            weights = balancing_weights(counts, self.balance)
         return self.solve(self.moments(features, labels, weights))
 
     def moments(self, features: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> ridge.Moments:

@@ -140,8 +140,10 @@ class MetaSegNetDG(SplitSources):
         """Refuse a network without a ridge memory of the sums over all images, in addition to sources that cannot be split."""
         super().check_sources(batch_sizes)
         require_memory(self, RidgeMemory)
-        if self.memory.balanced:
-            raise ConfigurationError("head.balanced=true: method=meta_seg_net_dg takes classes by their pixels. Set head.balanced=false.")
+        if self.memory.balance:
+            raise ConfigurationError(
+                f"head.balance={self.memory.balance}: method=meta_seg_net_dg takes classes by their pixels. Set head.balance=0."
+            )
 
 
 def _sum(parts: Iterable[Moments]) -> Moments:

@@ -6,6 +6,7 @@ from typing import Any
 
 import timm
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pin_memory.networks.backbones import BackboneFeatures
@@ -33,6 +34,8 @@ class TimmBackbone(Backbone):
             for random weights.
         taps: Indices of the low-level, auxiliary and deep features among those that timm offers; None for the last one that is four times
             smaller than the image, and the last two.
+        joined: The deep features are those of all three taps, each cell of each scaled to a mean square of 1, resized to the deepest one's
+            size and joined (hypercolumns: Hariharan et al., CVPR 2015).
         freeze: What does not learn: `none`, the `stem` before the first stage, the `norms` (with running statistics), or `all`.
         checkpointing: Keep the inputs of the blocks in place of all activations and compute these again in the backward pass.
         instance_norm: `none`; where IBN-Net and RobustNet put theirs is defined for ResNets alone.
@@ -50,6 +53,7 @@ class TimmBackbone(Backbone):
         output_stride: int | None = 16,
         pretrained: str | None = None,
         taps: Sequence[int] | None = None,
+        joined: bool = False,
         freeze: str = "none",
         checkpointing: bool = False,
         instance_norm: str = "none",
@@ -69,7 +73,7 @@ class TimmBackbone(Backbone):
             load_pretrained(self.net, name, pretrained)
         channels = dict(zip(sorted(set(self.taps)), self.net.feature_info.channels(), strict=True))
         low_level, auxiliary, deep = (channels[tap] for tap in self.taps)
-        self.channels = (low_level, auxiliary, deep)
+        self.channels, self.joined = (low_level, auxiliary, low_level + auxiliary + deep if joined else deep), joined
         self.name, self.output_stride = name, offered[self.taps[-1]]
         self.instance_norm, self.whitens, self.checkpointing = instance_norm, False, checkpointing
         self._register_normalisation(timm.get_pretrained_cfg(name))
@@ -85,7 +89,8 @@ class TimmBackbone(Backbone):
         if str(getattr(self.net, "output_fmt", "NCHW")).endswith("NHWC"):
             maps = [each.permute(0, 3, 1, 2).contiguous() for each in maps]
         by_index = dict(zip(sorted(set(self.taps)), maps, strict=True))
-        return BackboneFeatures(*(by_index[tap] for tap in self.taps))
+        low_level, auxiliary, deep = (by_index[tap] for tap in self.taps)
+        return BackboneFeatures(low_level, auxiliary, _joined((low_level, auxiliary, deep)) if self.joined else deep)
 
     def _register_normalisation(self, weights: Any) -> None:
         """Factor and offset from ImageNet's normalisation to the network's own; None where they are the same."""
@@ -95,6 +100,13 @@ class TimmBackbone(Backbone):
         shift = [(given - own) / by for given, own, by in zip(IMAGENET_MEAN, mean, std, strict=True)]
         for buffer, values in (("scale", scale), ("shift", shift)):
             self.register_buffer(buffer, None if same else torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+
+
+def _joined(maps: Sequence[Tensor]) -> Tensor:
+    """Feature maps in one, of the size of the last; where one is twice as large, the mean of four cells."""
+    scaled = [each * torch.rsqrt(each.square().mean(dim=1, keepdim=True) + 1e-6) for each in maps]
+    size = (maps[-1].shape[-2], maps[-1].shape[-1])
+    return torch.cat([F.interpolate(each, size=size, mode="bilinear", align_corners=False) for each in scaled], dim=1)
 
 
 def _check_name(name: str) -> None:
