@@ -55,7 +55,7 @@ def vit_segmenter(
     finally:
         timm.layers.set_fused_attn(True)
     kinds: dict[str | None, Any] = {"categorical": CategoricalMemory, "ridge": RidgeMemory, None: lambda *_, **__: None}
-    store = kinds[memory](classes, 16, **({"gumbel": False} if memory == "categorical" else {"balanced": False}))
+    store = kinds[memory](classes, 16, **({"gumbel": False} if memory == "categorical" else {}))
     adapter = Lora(rank=3, alpha=6.0, dropout=dropout, targets=["qkv", "mlp.fc1"], blocks=[-2, -1])
     network = MemorySegmenter(backbone, classes, 16, store, auxiliary_channels=4, dropout=0.0, adapter=adapter, **options)
     for name, parameter in network.named_parameters() if filled else ():
