@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from pin_memory.analysis.features import TEXT, VISUAL_TEXT, ClassFeatures, FeaturePoints, feature_points
+from pin_memory.analysis.features import TEXT, VISUAL_TEXT, ClassFeatures, FeaturePoints, class_shares, feature_points
 from pin_memory.inference.batch_norm import RUNNING, BatchNormStatistics
 from pin_memory.memory import operations
 from pin_memory.memory.similarity import unit_rows
@@ -72,11 +71,12 @@ def aligned_features(
                 projected, visual, prototypes = _prototypes_of(network, images, loss.rho(step))
                 own, labels = labels[: len(images)], labels[len(images) :]
                 size = (projected.shape[2], projected.shape[3])
-                filled = operations.class_shares(own, size, network.num_classes, torch.float64)
+                own = network.cells.cover(own, (images.shape[-2], images.shape[-1]))
+                filled = class_shares(network)(own, size, network.num_classes, torch.float64)
                 sums.append(torch.einsum("bkhw,bdhw->bkd", filled, projected.double()))
                 shares.append(filled.sum(dim=(2, 3)))
                 visuals.append(visual)
-                small = cell_labels(own, size, network.num_classes, loss.majority)
+                small = cell_labels(own, size, network.num_classes, loss.majority, network.cells)
                 found, known = reliability(projected, prototypes, small, loss.reliability_temperature), small != IGNORE
                 trusted += np.bincount(small[known].cpu().numpy(), found[known].double().cpu().numpy(), network.num_classes)
                 cells += np.bincount(small[known].cpu().numpy(), minlength=network.num_classes)
@@ -134,7 +134,8 @@ def reliability_map(
     with evaluation_mode(network), statistics.applied(network):
         projected, _, prototypes = _prototypes_of(network, normalize(image[None].to(device)), loss.rho(step))
     # Cell by cell in training; here the cosines are resized, so that the borders of objects can be seen.
-    scores = F.interpolate(cosines(projected, prototypes), size=labels.shape[-2:], mode="bilinear", align_corners=True)
+    shown, size = (image.shape[-2], image.shape[-1]), (labels.shape[-2], labels.shape[-1])
+    scores = network.cells.to_pixels(cosines(projected, prototypes), shown, size)
     shares = (scores / loss.reliability_temperature).softmax(dim=1)
     found = shares.gather(1, labels.clamp(max=network.num_classes - 1)[:, None])[0, 0].float().cpu().numpy()
     return np.where(truth == IGNORE, np.nan, found)

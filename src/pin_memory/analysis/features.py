@@ -1,6 +1,6 @@
 """Class features of a domain: what the encoder makes of a class before the memory is read, and what the decoder gets after."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -139,6 +139,7 @@ def feature_points(
 def _pooled(network: MemorySegmenter, images: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor | None, Tensor]]:
     """The three sums of each image."""
     features = network.encode(images).features
+    labels = network.cells.cover(labels, (images.shape[-2], images.shape[-1]))
     queries = operations.unit(operations.at_least_float32(features))
     fused = None if network.memory is None else operations.unit(operations.at_least_float32(network.read(features).fused))
     found = []
@@ -156,7 +157,12 @@ def _class_sums(network: MemorySegmenter, vectors: Tensor, labels: Tensor) -> tu
     if network.memory is not None:
         return network.memory.class_sums(vectors, labels)
     size = (vectors.shape[2], vectors.shape[3])
-    return operations.class_sums(vectors, operations.class_shares(labels, size, network.num_classes, vectors.dtype))
+    return operations.class_sums(vectors, class_shares(network)(labels, size, network.num_classes, vectors.dtype))
+
+
+def class_shares(network: MemorySegmenter) -> Callable[..., Tensor]:
+    """How labels fill the cells of a network without a memory: as in the released write, or by the pixels of a patch."""
+    return operations.class_shares if network.cells.patch is None else operations.class_shares_by_area
 
 
 def _array(parts: Iterable[Tensor]) -> np.ndarray:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pin_memory.inference.batch_norm import RUNNING, BatchNormStatistics
@@ -99,8 +98,7 @@ def activation_maps(
     image = normalize(image.unsqueeze(0).to(network.require_memory().items.device))
     with evaluation_mode(network), statistics.applied(network):
         scores = network.read(network.encode(image).features).similarity
-    height, width = image.shape[-2:]
-    return F.interpolate(scores, size=size or (height, width), mode="bilinear", align_corners=True)[0].float().cpu().numpy()
+    return network.cells.to_pixels(scores, (image.shape[-2], image.shape[-1]), size)[0].float().cpu().numpy()
 
 
 def _array(values: np.ndarray | Tensor) -> np.ndarray:

@@ -12,9 +12,10 @@ from pydantic import Field
 from torch import Tensor
 
 from pin_memory.memory.operations import class_shares_by_area, unit
-from pin_memory.methods.losses import cross_entropy, nearest_labels
+from pin_memory.methods.losses import cross_entropy
 from pin_memory.methods.reweighting import Groups, cosines, of_label, reliability, sample_weights
 from pin_memory.methods.schedules import Horizon
+from pin_memory.networks.cells import CORNERS, Cells
 from pin_memory.utils.distributed import concatenate_over_ranks, rank
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.labels import IGNORE
@@ -95,7 +96,14 @@ class TextAlignmentLoss:
         return rise(iteration / self.horizon, *self.ramp) if self.vtp else 0.0
 
     def of(
-        self, run: Callable[..., Any], features: Tensor, text: Tensor, labels: Tensor, iteration: int, domains: Sequence[str] = ()
+        self,
+        run: Callable[..., Any],
+        features: Tensor,
+        text: Tensor,
+        labels: Tensor,
+        iteration: int,
+        domains: Sequence[str] = (),
+        grid: Cells = CORNERS,
     ) -> Aligned:
         """Losses and weights of a pass.
 
@@ -106,9 +114,10 @@ class TextAlignmentLoss:
             labels: `(B, H, W)` train ids, 255 ignored.
             iteration: From 0.
             domains: Name of each image's domain, which `reweight="domain"` needs.
+            grid: Where the cells lie on the labels.
         """
         projected = run("project", features)
-        cells = cell_labels(labels, (projected.shape[2], projected.shape[3]), len(text), self.majority)
+        cells = cell_labels(grid.cover(labels), (projected.shape[2], projected.shape[3]), len(text), self.majority, grid)
         scores = cosines(projected, text)
         share = self.share(iteration)
         easy = cells if share == 1 else torch.where(easy_cells(scores, cells, share), cells, IGNORE)
@@ -135,10 +144,10 @@ def rise(progress: float, start: float, end: float) -> float:
     return min(1.0, max(0.0, (progress - start) / (end - start))) if end > start else float(progress >= end)
 
 
-def cell_labels(labels: Tensor, size: tuple[int, int], num_classes: int, majority: float | None = None) -> Tensor:
+def cell_labels(labels: Tensor, size: tuple[int, int], num_classes: int, majority: float | None = None, grid: Cells = CORNERS) -> Tensor:
     """Labels `(B, h, w)` of cells: the nearest one, or the class that has at least a share `majority` of the pixels; otherwise 255."""
     if majority is None:
-        return nearest_labels(labels, size)
+        return grid.nearest(labels, size)
     share, classes = class_shares_by_area(labels, size, num_classes).max(dim=1)
     return torch.where(share >= majority, classes, IGNORE)
 

@@ -195,10 +195,11 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
         run = run or self.run_stage
         aligned = self._align(encoding.features, labels, run, step, domains)
         weights = aligned.weights if aligned else None
-        loss = cross_entropy(run("decode", reading, encoding, labels.shape[-2:]), labels, weights)
+        logits = run("decode", reading, encoding, (labels.shape[-2], labels.shape[-1]))
+        loss = cross_entropy(logits, labels, weights, self.network.cells)
         self.log_losses(**{f"{step}segmentation": loss})
         if self.network.auxiliary_head is not None:
-            auxiliary = auxiliary_loss(run("auxiliary", encoding), labels, weights)
+            auxiliary = auxiliary_loss(run("auxiliary", encoding), labels, weights, self.network.cells)
             self.log_losses(**{f"{step}auxiliary": auxiliary})
             loss = loss + self.auxiliary_weight * auxiliary
         if self.whitening is not None:
@@ -212,7 +213,7 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
         if self.alignment is None or self.alignment.is_off:
             return None
         text = self.network.require_alignment().prototypes
-        aligned = self.alignment.of(run, features, text, labels, self.iteration, domains)
+        aligned = self.alignment.of(run, features, text, labels, self.iteration, domains, self.network.cells)
         self.log_losses(**{f"{step}{name}": value for name, value in aligned.terms.items()})
         if self.should_log:
             self.log_dict({"alignment/share": self.alignment.share(self.iteration), "alignment/ramp": self.alignment.rho(self.iteration)})

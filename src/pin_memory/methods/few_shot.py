@@ -71,7 +71,7 @@ class MetaSegNet(Method):
 
         labelled, asked = encoding.features.split([part["label"].flatten(0, 1).shape[0] for part in (support, query)])
         episodes = len(batch["classes"])
-        pairs = zip(labelled.chunk(episodes), support["label"], asked.chunk(episodes), strict=True)
+        pairs = zip(labelled.chunk(episodes), self.network.cells.cover(support["label"]), asked.chunk(episodes), strict=True)
         scores = torch.cat([self.network.read(queries, self.memory.fit(known, labels)).fused for known, labels, queries in pairs])
         truth = query["label"].flatten(0, 1)
         loss = cross_entropy(self.network.decode(Reading(scores, scores), encoding, (truth.shape[-2], truth.shape[-1])), truth)
@@ -98,7 +98,7 @@ class MetaSegNet(Method):
         """The head of a support, normalised images `(S, 3, H, W)` with labels `(S, H, W)` of 0 to K or 255, in evaluation mode."""
         with self.test_statistics.applied(self.network):
             features = [self.network.encode(group).features for group in self.test_statistics.groups(images)]
-        return self.memory.fit(torch.cat(features), labels)
+        return self.memory.fit(torch.cat(features), self.network.cells.cover(labels))
 
     def on_validation_epoch_start(self) -> None:
         """Start empty counts, with one network on all ranks."""

@@ -7,16 +7,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pin_memory.memory.geometry import gram
+from pin_memory.networks.cells import CORNERS, Cells
 from pin_memory.utils.distributed import sum_over_ranks, world_size
 from pin_memory.utils.labels import IGNORE
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None, cells: Cells = CORNERS) -> Tensor:
     """Mean cross entropy of `(B, K, H, W)` logits over the labelled pixels of `(B, H, W)`; 0 (with zero gradient) where none is labelled.
 
     The released code divides by zero in that case and steps on NaN. With several ranks the mean is over the labelled pixels of all of them:
-    the mean of the ranks' losses, and of their gradients, is that of one process with all images. With `weights` `(B, h, w)`, above 0 and
-    resized bilinearly to the labels' size, it is `Σ w CE / Σ w`.
+    the mean of the ranks' losses, and of their gradients, is that of one process with all images. With `weights` `(B, h, w)` of cells,
+    above 0 and resized to the labels' size, it is `Σ w CE / Σ w`.
     """
     each = partial(F.nll_loss, F.log_softmax(logits, dim=1), labels, ignore_index=IGNORE)
     ordered = (
@@ -27,30 +28,24 @@ def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None)
     if weights is None:
         return total * world_size() / labelled.clamp(min=1)
     # Σ w CE = Σ CE + Σ (w - 1) CE: where all weights are 1 it is the plain loss bit by bit.
-    excess = F.interpolate((weights - 1).unsqueeze(1), size=labels.shape[-2:], mode="bilinear", align_corners=True).squeeze(1)
+    excess = cells.to_pixels((weights - 1).unsqueeze(1), (labels.shape[-2], labels.shape[-1])).squeeze(1)
     excess = excess.to(total.dtype) * (labels != IGNORE)
     (more,) = sum_over_ranks([excess.sum()])
     total = total + (excess * each(reduction="none")).sum()
     return total * world_size() / torch.where(labelled > 0, labelled + more, 1)
 
 
-def auxiliary_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+def auxiliary_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None, cells: Cells = CORNERS) -> Tensor:
     """Cross entropy, weighted as above, of the auxiliary head's `(B, K, h, w)` logits with the `(B, H, W)` labels at their size."""
-    return cross_entropy(logits, nearest_labels(labels, (logits.shape[-2], logits.shape[-1])), weights)
+    return cross_entropy(logits, cells.nearest(cells.cover(labels), (logits.shape[-2], logits.shape[-1])), weights)
 
 
-def nearest_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
-    """Labels `(B, H, W)` resized by nearest neighbour."""
-    return F.interpolate(labels.unsqueeze(1).float(), size=size, mode="nearest").squeeze(1).long()
-
-
-def feature_cohesion(similarity: Tensor, labels: Tensor, temperature: float = 1.0) -> Tensor:
+def feature_cohesion(similarity: Tensor, labels: Tensor, temperature: float = 1.0, cells: Cells = CORNERS) -> Tensor:
     """Pull each feature towards the memory item of its class (eq. 6): cross entropy of the `(B, K, h, w)` similarities at label size.
 
     The similarities are those before the memory is written; `temperature` is τ > 0.
     """
-    upsampled = F.interpolate(similarity / temperature, size=labels.shape[-2:], mode="bilinear", align_corners=True)
-    return cross_entropy(upsampled, labels)
+    return cross_entropy(cells.to_pixels(similarity / temperature, (labels.shape[-2], labels.shape[-1])), labels)
 
 
 def memory_divergence(items: Tensor) -> Tensor:

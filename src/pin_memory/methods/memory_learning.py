@@ -101,7 +101,7 @@ class MemoryLearning(Method):
     ) -> Tensor:
         """`L_read = L_seg + w_aux L_aux + w_coh L_coh` with the memory before any write, so that labels cannot leak into the prediction."""
         reading = run("read", encoding.features, items)
-        cohesion = feature_cohesion(reading.similarity, labels, self.temperature)
+        cohesion = feature_cohesion(reading.similarity, labels, self.temperature, self.network.cells)
         self.log_losses(**{f"{step}cohesion": cohesion})
         return self.segmentation_loss(reading, encoding, labels, run, step, domains) + self.weights.cohesion * cohesion
 
@@ -157,7 +157,7 @@ class MemoryLearning(Method):
             for batch in batches:
                 images, labels, _ = merge(batch)
                 features = operations.at_least_float32(self.network.encode(images).features)
-                sums += self.memory.class_sums(operations.unit(features), labels)[0]
+                sums += self.memory.class_sums(operations.unit(features), self.network.cells.cover(labels))[0]
         (sums,) = sum_over_ranks([sums])
         features = operations.unit(sums)
         if bad := (~torch.isfinite(features).all(dim=1)).nonzero().flatten().tolist():

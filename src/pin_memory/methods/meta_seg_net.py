@@ -91,7 +91,8 @@ class MetaSegNetDG(SplitSources):
     def moments_by_domain(self, features: Tensor, batch: DomainBatch, domains: Sequence[str]) -> dict[str, Moments]:
         """The moments of each of `domains`, over all ranks and with its past; of features `(B, C, h, w)`, one domain after the other."""
         parts = features.split([len(batch[name]["label"]) for name in domains])
-        own = (self.memory.moments(part, batch[name]["label"]) for name, part in zip(domains, parts, strict=True))
+        labels = [self.network.cells.cover(batch[name]["label"]) for name in domains]
+        own = (self.memory.moments(part, label) for part, label in zip(parts, labels, strict=True))
         return {name: self.running.joined(name, Moments(*sum_over_ranks(found))) for name, found in zip(domains, own, strict=True)}
 
     @torch.no_grad()
@@ -103,7 +104,8 @@ class MetaSegNetDG(SplitSources):
         broadcast_state(self.network)  # on CPUs each rank has running statistics of its own
         batches = islice(self.source_batches(0), self.solve_batches)
         with evaluation_mode(self.network):
-            parts = (self.memory.moments(self.network.encode(images).features, labels) for images, labels, _ in map(merge, batches))
+            pairs = ((self.network.encode(images).features, self.network.cells.cover(labels)) for images, labels, _ in map(merge, batches))
+            parts = (self.memory.moments(features, labels) for features, labels in pairs)
             items = self.memory.solve(Moments(*sum_over_ranks(_sum(parts))))
         if not torch.isfinite(items).all():
             raise NonFiniteError(

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from pin_memory.memory import CategoricalMemory, Classifier, Memory, Reading
 from pin_memory.memory.operations import at_least_float32
 from pin_memory.networks.alignment import TextAlignment
+from pin_memory.networks.cells import CORNERS, Cells, Size
 from pin_memory.networks.freezing import Backbone
-from pin_memory.networks.heads import ASPP, AuxiliaryHead, Decoder, ScoreDecoder, resize
+from pin_memory.networks.heads import ASPP, AuxiliaryHead, Decoder, ScoreDecoder
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.user import settle_user
 from pin_memory.utils.validation import Count, Share, validated
@@ -20,12 +21,14 @@ from pin_memory.utils.validation import Count, Share, validated
 class Encoding(NamedTuple):
     """Outputs of the encoder: features F `(B, C, h, w)`, low-level `(B, C1, H/4, W/4)` and auxiliary `(B, C3, h3, w3)` ones.
 
-    `whitened` holds the standardised maps for RobustNet's loss; empty unless the backbone has `instance_norm=isw`.
+    `image` is the size of the images; `whitened` holds the standardised maps for RobustNet's loss, empty unless the backbone has
+    `instance_norm=isw`.
     """
 
     features: Tensor
     low_level: Tensor
     auxiliary: Tensor
+    image: Size
     whitened: tuple[Tensor, ...] = ()
 
 
@@ -84,6 +87,7 @@ class MemorySegmenter(nn.Module):
         low_level, auxiliary, deep = backbone.channels
         self.num_classes = num_classes
         self.backbone = backbone
+        self.cells: Cells = getattr(backbone, "cells", CORNERS)  # a backbone of one's own need not say
         self.aspp = pyramid(deep, channels, backbone.output_stride)
         self.memory = memory
         self.decoder = decoder(low_level, channels if memory is None else memory.outputs, num_classes)
@@ -121,7 +125,8 @@ class MemorySegmenter(nn.Module):
         if self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         found = self._part("backbone")(images)
-        return Encoding(self._part("aspp")(found.deep), found.low_level, found.auxiliary, found.whitened)
+        size = (images.shape[-2], images.shape[-1])
+        return Encoding(self._part("aspp")(found.deep), found.low_level, found.auxiliary, size, found.whitened)
 
     def read(self, features: Tensor, items: Tensor | None = None) -> Reading:
         """Enrich features `(B, C, h, w)` from the memory; without a memory they pass unchanged, with no similarity."""
@@ -131,7 +136,7 @@ class MemorySegmenter(nn.Module):
 
     def write(self, features: Tensor, labels: Tensor, items: Tensor | None = None) -> Tensor:
         """New memory items from labelled features; stores nothing."""
-        return self.require_memory().write(features, labels, items)
+        return self.require_memory().write(features, self.cells.cover(labels), items)
 
     def classify_items(self, items: Tensor) -> Tensor:
         """Logits `(K, K)` of the categorical memory's classifier G."""
@@ -142,7 +147,7 @@ class MemorySegmenter(nn.Module):
 
     def decode(self, reading: Reading, encoding: Encoding, size: tuple[int, int]) -> Tensor:
         """Logits `(B, K, *size)` from the read features and the encoder's low-level ones (D), in float32 at least."""
-        return resize(at_least_float32(self._part("decoder")(reading.fused, encoding.low_level)), size)
+        return self.cells.to_pixels(at_least_float32(self._part("decoder")(reading.fused, encoding.low_level)), encoding.image, size)
 
     def auxiliary(self, encoding: Encoding) -> Tensor:
         """Logits of the auxiliary head at its own resolution `(B, K, h3, w3)`, in float32 at least."""
