@@ -6,7 +6,7 @@ import warnings
 
 import torch
 import torch.nn.functional as F
-from timm.layers import Conv2dSame
+from timm.layers import Conv2dSame, RotaryEmbeddingDinoV3
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
@@ -44,6 +44,8 @@ class InferenceGraph(nn.Module):
             for name, child in module.named_children():
                 if isinstance(child, Conv2dSame):
                     setattr(module, name, _SamePadding(child))
+                elif isinstance(child, RotaryEmbeddingDinoV3):
+                    setattr(module, name, _RotaryPositions(child))
         # As utils.images.normalize does it, so that both give the same numbers.
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1) * 255, persistent=False)
@@ -121,6 +123,24 @@ class _SamePadding(nn.Module):
             maps = maps.index_select(axis, torch.arange(length + extent - 1, device=maps.device) + shift)
         conv = self.conv
         return F.conv2d(maps, conv.weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups)
+
+
+class _RotaryPositions(nn.Module):
+    """DINOv3's positions of a grid of any size: the same values.
+
+    timm 1.0.31 turns the sides of the grid into numbers, which binds a graph to those of the example.
+    """
+
+    def __init__(self, rotary: RotaryEmbeddingDinoV3) -> None:
+        super().__init__()
+        self.rotary = rotary
+
+    def get_embed(self, shape: list[int]) -> Tensor:
+        """Sines and cosines `(h w, 2 D)` of a grid `(h, w)`."""
+        device = self.rotary.periods.device
+        axes = [(torch.arange(side, device=device) + 0.5 + self.rotary.grid_offset) / side for side in shape]
+        grid = torch.stack(torch.meshgrid(axes, indexing=self.rotary.grid_indexing), dim=-1)
+        return torch.cat(self.rotary._get_pos_embed_from_coords((2 * grid - 1).flatten(0, 1)), dim=-1)
 
 
 def onnx_program(graph: InferenceGraph, opset: int) -> "torch.onnx.ONNXProgram":

@@ -8,9 +8,11 @@ from pin_memory.networks.episodic import GlobalLocalEmbedding, JoinBranches
 from pin_memory.networks.heads import ASPP, AuxiliaryHead, Decoder, PlainDecoder, ScaledFeatures, ScoreDecoder, SummedASPP
 from pin_memory.networks.lora import Lora
 from pin_memory.networks.segmenter import Encoding, MemorySegmenter
+from pin_memory.networks.vit_heads import FusedDepths, LinearDecoder, LinearProjection, SegFormerPyramid, TransposedDecoder
 
 if TYPE_CHECKING:
     from pin_memory.networks.timm_backbone import TimmBackbone
+    from pin_memory.networks.vit_backbone import VitBackbone
 
 __all__ = [
     "ASPP",
@@ -18,24 +20,34 @@ __all__ = [
     "BackboneFeatures",
     "Decoder",
     "Encoding",
+    "FusedDepths",
     "GlobalLocalEmbedding",
     "JoinBranches",
+    "LinearDecoder",
+    "LinearProjection",
     "Lora",
     "MemorySegmenter",
     "PlainDecoder",
     "ResNetBackbone",
     "ScaledFeatures",
     "ScoreDecoder",
+    "SegFormerPyramid",
     "SummedASPP",
     "TextAlignment",
     "TimmBackbone",
+    "TransposedDecoder",
+    "VitBackbone",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Import timm, which takes most of a second, for those networks only that are made with it."""
-    if name != "TimmBackbone":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from pin_memory.networks.timm_backbone import TimmBackbone
+    if name == "TimmBackbone":
+        from pin_memory.networks.timm_backbone import TimmBackbone
 
-    return TimmBackbone
+        return TimmBackbone
+    if name == "VitBackbone":
+        from pin_memory.networks.vit_backbone import VitBackbone
+
+        return VitBackbone
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

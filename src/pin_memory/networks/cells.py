@@ -28,7 +28,8 @@ class Cells(NamedTuple):
         """The size of an image after padding."""
         if self.patch is None:
             return size
-        return -(-size[0] // self.patch) * self.patch, -(-size[1] // self.patch) * self.patch
+        extra = self.patch - 1  # added, as ONNX divides negative numbers otherwise
+        return (size[0] + extra) // self.patch * self.patch, (size[1] + extra) // self.patch * self.patch
 
     def to_pixels(self, maps: Tensor, image: Size, size: Size | None = None) -> Tensor:
         """Resize maps of cells, or of parts of cells, bilinearly to pixels; what lies on padding is cut off.
@@ -43,7 +44,9 @@ class Cells(NamedTuple):
         """
         if self.patch is None:
             return F.interpolate(maps, size=size or image, mode="bilinear", align_corners=True)
-        found = F.interpolate(maps, size=self.padded(image), mode="bilinear", align_corners=False)[..., : image[0], : image[1]]
+        rows, columns = self.padded(image)
+        found = F.interpolate(maps, size=(rows, columns), mode="bilinear", align_corners=False)
+        found = F.pad(found, (0, image[1] - columns, 0, image[0] - rows))  # cut: a slice would bind an exported graph to padded sizes
         return found if size is None or size == image else F.interpolate(found, size=size, mode="bilinear", align_corners=False)
 
     def cover(self, labels: Tensor, image: Size | None = None) -> Tensor:

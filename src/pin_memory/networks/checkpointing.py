@@ -51,9 +51,9 @@ def checkpoint_blocks(network: nn.Module) -> None:
 class _Checkpointed(nn.Module):
     """A block that computes its activations again in the backward pass."""
 
-    def forward(self, *inputs: Any, direct: bool = False) -> Any:
+    def forward(self, *inputs: Any, direct: bool = False, **options: Any) -> Any:
         """Run the block, `direct` from inside."""
-        return super().forward(*inputs) if direct else checkpointed(self, *inputs, direct=True)
+        return super().forward(*inputs, **options) if direct else checkpointed(self, *inputs, direct=True, **options)
 
 
 def _checkpointed_class(kind: type[nn.Module]) -> type[nn.Module]:

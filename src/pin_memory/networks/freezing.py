@@ -5,6 +5,7 @@ from typing import Literal, Self, get_args
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pin_memory.networks.cells import CORNERS, Cells
 from pin_memory.networks.checkpointing import blocks_of
 from pin_memory.utils.errors import ConfigurationError
 
@@ -20,10 +21,12 @@ class Backbone(nn.Module):
     Attributes:
         channels: Channels of the low-level, auxiliary and deep features.
         output_stride: Input size over deep feature size.
+        cells: Where the cells lie on the image.
     """
 
     channels: tuple[int, int, int]
     output_stride: int
+    cells: Cells = CORNERS
 
     def __init__(self) -> None:
         super().__init__()

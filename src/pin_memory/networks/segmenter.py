@@ -88,6 +88,7 @@ class MemorySegmenter(nn.Module):
         self.num_classes = num_classes
         self.backbone = backbone
         self.cells: Cells = getattr(backbone, "cells", CORNERS)  # a backbone of one's own need not say
+        _check_shares(self.cells, memory)
         self.aspp = pyramid(deep, channels, backbone.output_stride)
         self.memory = memory
         self.decoder = decoder(low_level, channels if memory is None else memory.outputs, num_classes)
@@ -198,6 +199,15 @@ class MemorySegmenter(nn.Module):
         if self.alignment is None:
             raise TypeError("this network has no text to align with: build it with alignment=partial(TextAlignment, text=...)")
         return self.alignment
+
+
+def _check_shares(cells: Cells, memory: Memory | None) -> None:
+    """Refuse shares of classes by four pixels where those are at the corners of a convolutional network's cells, not of patches."""
+    if cells.patch is not None and isinstance(memory, CategoricalMemory) and memory.shares == "bilinear":
+        raise ConfigurationError(
+            "network.memory.shares=bilinear looks at four pixels where the cells of the released networks lie; those of a vision"
+            " transformer are patches, all of whose pixels count: set network.memory.shares=area."
+        )
 
 
 def _initialise(module: nn.Module) -> None:

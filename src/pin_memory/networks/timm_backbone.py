@@ -12,26 +12,60 @@ from torch import Tensor
 from pin_memory.networks.backbones import BackboneFeatures
 from pin_memory.networks.checkpointing import checkpoint_blocks
 from pin_memory.networks.freezing import Backbone
-from pin_memory.networks.timm_weights import load_pretrained
+from pin_memory.networks.timm_weights import fill, pretrained_state
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD
 
 _LOW_LEVEL = 4  # input size over the size of the low-level features that DeepLabV3+ joins
 
 
-class TimmBackbone(Backbone):
-    """A network of timm, cut into the three depths that the heads tap.
+class TimmNetwork(Backbone):
+    """A backbone made with timm, by its name; images arrive normalised for ImageNet and are normalised as the network was trained.
 
-    Images arrive normalised for ImageNet; a network that was trained with another mean and deviation gets them normalised for it.
+    Raises:
+        ConfigurationError: timm has no such network, or instance norms are asked for.
+    """
+
+    scale: Tensor | None
+    shift: Tensor | None
+    checkpointing: bool
+
+    def __init__(self, name: str, instance_norm: str) -> None:
+        super().__init__()
+        if instance_norm != "none":
+            raise ConfigurationError(
+                f"network.backbone.instance_norm={instance_norm}: a network of timm has no place for instance norms, expected none. Take a"
+                " ResNet, for example network=deeplab_v3plus_resnet18, or a method without whitening and IBN."
+            )
+        _check_name(name)
+        self.name, self.instance_norm, self.whitens = name, instance_norm, False
+        self._register_normalisation(timm.get_pretrained_cfg(name))
+
+    def for_network(self, images: Tensor) -> Tensor:
+        """Images as the network was trained with, of images that are normalised for ImageNet."""
+        return images if self.scale is None or self.shift is None else images * self.scale + self.shift
+
+    def _register_normalisation(self, weights: Any) -> None:
+        """Factor and offset from ImageNet's normalisation to the network's own; None where they are the same."""
+        mean, std = (tuple(float(value) for value in values) for values in (weights.mean, weights.std))
+        same = (mean, std) == (IMAGENET_MEAN, IMAGENET_STD)
+        scale = [given / own for given, own in zip(IMAGENET_STD, std, strict=True)]
+        shift = [(given - own) / by for given, own, by in zip(IMAGENET_MEAN, mean, std, strict=True)]
+        for buffer, values in (("scale", scale), ("shift", shift)):
+            self.register_buffer(buffer, None if same else torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+
+
+class TimmBackbone(TimmNetwork):
+    """A network of timm, cut into the three depths that the heads tap.
 
     Args:
         name: timm's name of the network, with or without the tag of its weights, for example `tf_efficientnet_lite0`, `convnext_tiny`,
             `resnet50d.a1_in1k`.
         output_stride: Input size over deep feature size; None for the network's own, which is the only one that networks without strided
             convolutions have.
-        pretrained: `imagenet` for timm's weights (from an installed package, a cache, or a download, in this order), the path of a file
-            (torch or safetensors), `packaged` for the weights of an installed package and, with a warning, random ones without it, or None
-            for random weights.
+        pretrained: `timm` or `imagenet` for timm's weights (from an installed package, a cache, or a download, in this order), the path of
+            a file (torch or safetensors), `packaged` for the weights of an installed package and, with a warning, random ones without it,
+            or None for random weights.
         taps: Indices of the low-level, auxiliary and deep features among those that timm offers; None for the last one that is four times
             smaller than the image, and the last two.
         joined: The deep features are those of all three taps, each cell of each scaled to a mean square of 1, resized to the deepest one's
@@ -44,9 +78,6 @@ class TimmBackbone(Backbone):
         ConfigurationError: timm has no such network or not with this stride, a tap does not exist, or weights cannot be had or do not fit.
     """
 
-    scale: Tensor | None
-    shift: Tensor | None
-
     def __init__(
         self,
         name: str = "tf_efficientnet_lite0",
@@ -58,48 +89,29 @@ class TimmBackbone(Backbone):
         checkpointing: bool = False,
         instance_norm: str = "none",
     ) -> None:
-        super().__init__()
-        if instance_norm != "none":
-            raise ConfigurationError(
-                f"network.backbone.instance_norm={instance_norm}: a network of timm has no place for instance norms, expected none. Take a"
-                " ResNet, for example network=deeplab_v3plus_resnet18, or a method without whitening and IBN."
-            )
-        _check_name(name)
+        super().__init__(name, instance_norm)
         with torch.device("meta"):
             offered = _features(name, output_stride).feature_info.reduction()
         self.taps = _chosen(name, list(offered), taps)
         self.net = _features(name, output_stride, out_indices=sorted(set(self.taps)))
-        if pretrained is not None:
-            load_pretrained(self.net, name, pretrained)
+        if pretrained is not None and (weights := pretrained_state(name, pretrained)):
+            fill(self.net, weights)
         channels = dict(zip(sorted(set(self.taps)), self.net.feature_info.channels(), strict=True))
         low_level, auxiliary, deep = (channels[tap] for tap in self.taps)
         self.channels, self.joined = (low_level, auxiliary, low_level + auxiliary + deep if joined else deep), joined
-        self.name, self.output_stride = name, offered[self.taps[-1]]
-        self.instance_norm, self.whitens, self.checkpointing = instance_norm, False, checkpointing
-        self._register_normalisation(timm.get_pretrained_cfg(name))
+        self.output_stride, self.checkpointing = offered[self.taps[-1]], checkpointing
         if checkpointing:
             checkpoint_blocks(self.net)
         self.freeze(freeze, self.net)
 
     def forward(self, images: Tensor) -> BackboneFeatures:
         """Feature maps of images `(B, 3, H, W)` that are normalised for ImageNet."""
-        if self.scale is not None and self.shift is not None:
-            images = images * self.scale + self.shift
-        maps = self.net(images)
+        maps = self.net(self.for_network(images))
         if str(getattr(self.net, "output_fmt", "NCHW")).endswith("NHWC"):
             maps = [each.permute(0, 3, 1, 2).contiguous() for each in maps]
         by_index = dict(zip(sorted(set(self.taps)), maps, strict=True))
         low_level, auxiliary, deep = (by_index[tap] for tap in self.taps)
         return BackboneFeatures(low_level, auxiliary, _joined((low_level, auxiliary, deep)) if self.joined else deep)
-
-    def _register_normalisation(self, weights: Any) -> None:
-        """Factor and offset from ImageNet's normalisation to the network's own; None where they are the same."""
-        mean, std = (tuple(float(value) for value in values) for values in (weights.mean, weights.std))
-        same = (mean, std) == (IMAGENET_MEAN, IMAGENET_STD)
-        scale = [given / own for given, own in zip(IMAGENET_STD, std, strict=True)]
-        shift = [(given - own) / by for given, own, by in zip(IMAGENET_MEAN, mean, std, strict=True)]
-        for buffer, values in (("scale", scale), ("shift", shift)):
-            self.register_buffer(buffer, None if same else torch.tensor(values).view(1, 3, 1, 1), persistent=False)
 
 
 def _joined(maps: Sequence[Tensor]) -> Tensor:
