@@ -6,7 +6,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from pin_memory.memory import CategoricalMemory
-from pin_memory.networks import GlobalLocalEmbedding, MemorySegmenter, PlainDecoder, ResNetBackbone, SummedASPP, TimmBackbone
+from pin_memory.networks import GlobalLocalEmbedding, MemorySegmenter, PlainDecoder, ResNetBackbone, SummedASPP, TimmBackbone, VitBackbone
 from pin_memory.utils.config import config_directory
 from tests.networks.network_cases import NetworkCase
 
@@ -82,7 +82,8 @@ def test_every_network_option_builds(option: str) -> None:
         blocks = sum(len(getattr(network.backbone, f"stage{i}")) for i in range(1, 5))
         assert blocks == {18: 8, 34: 16, 50: 16, 101: 33}[depth]
     else:
-        assert isinstance(network.backbone, GlobalLocalEmbedding if option == "meta_seg_net" else TimmBackbone)
+        kind = VitBackbone if option.startswith("vit_") else GlobalLocalEmbedding if option == "meta_seg_net" else TimmBackbone
+        assert isinstance(network.backbone, kind)
     v2 = option.startswith("deeplab_v2")
     assert isinstance(network.aspp, SummedASPP) == isinstance(network.decoder, PlainDecoder) == v2
     assert network.backbone.output_stride == (8 if v2 or option in ("meta_seg_net", "middle_efficientnet_lite0") else 16)

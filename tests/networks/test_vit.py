@@ -9,36 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pin_memory.memory import CategoricalMemory
-from pin_memory.networks import (
-    FusedDepths,
-    LinearDecoder,
-    LinearProjection,
-    MemorySegmenter,
-    SegFormerPyramid,
-    TransposedDecoder,
-    VitBackbone,
-)
+from pin_memory.networks import MemorySegmenter, SegFormerPyramid, VitBackbone
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD
-from tests.helpers import tiny_vits
+from tests.helpers.vit_networks import HEADS, NAMES, vit_segmenter
 from tests.networks.network_cases import NetworkCase
-
-HEADS: dict[str, dict[str, Any]] = {
-    "linear": {"pyramid": LinearProjection, "decoder": LinearDecoder},
-    "fusion": {"pyramid": FusedDepths, "decoder": TransposedDecoder},
-    "segformer": {"pyramid": SegFormerPyramid, "decoder": LinearDecoder},
-}
-
-
-def network(name: str = "vit_nano_patch14_dinov2", head: str = "linear", memory: bool = True, **options: Any) -> MemorySegmenter:
-    """A network with 8 channels, of which every weight says something."""
-    torch.manual_seed(0)
-    backbone = VitBackbone(name, **options)
-    with torch.no_grad():
-        for parameter in backbone.parameters():
-            parameter.normal_(std=0.2)
-    store = CategoricalMemory(channels=8, shares="area") if memory else None
-    return MemorySegmenter(backbone, 19, 8, store, auxiliary_channels=None, **HEADS[head])
 
 
 class VitCase(NetworkCase):
@@ -50,7 +25,7 @@ class VitCase(NetworkCase):
 
     def build(self) -> MemorySegmenter:
         """With a memory."""
-        return network(self.name, self.head, **self.options)
+        return vit_segmenter(self.name, self.head, **self.options)
 
     def test_checkpointing_changes_no_gradient(self, network: MemorySegmenter) -> None:
         """Nor the features."""
@@ -97,7 +72,7 @@ class TestClipLinear(VitCase):
 
 def patch_means(head: str) -> MemorySegmenter:
     """A network without blocks: the features of a cell are the mean of its patch's first channel, and so are all its logits."""
-    found = network("vit_nano_patch14_dinov2", head, memory=False, patch_size=16, normalised=False).eval()
+    found = vit_segmenter("vit_nano_patch14_dinov2", head, memory=None, classes=2, patch_size=16, normalised=False)
     net: Any = found.backbone.net
     net.blocks = nn.Sequential(*(nn.Identity() for _ in range(4)))
     with torch.no_grad():
@@ -142,7 +117,7 @@ def test_an_impulse_stays_where_it_is(head: str, size: tuple[int, int]) -> None:
 @torch.inference_mode()
 def test_padding_is_cut_off_again(head: str) -> None:
     """An image of any size has the logits of the padded one, less what lies on the padding; the label may be finer than the image."""
-    segment = network(head=head).eval()
+    segment = vit_segmenter(head=head)
     image = torch.randn(2, 3, 30, 45)
     padded = segment(F.pad(image, (0, 11, 0, 12)))
     assert torch.equal(segment(image), padded[..., :30, :45])
@@ -150,15 +125,14 @@ def test_padding_is_cut_off_again(head: str) -> None:
     torch.testing.assert_close(fine, F.interpolate(segment(image), (60, 90), mode="bilinear", align_corners=False))
 
 
-@pytest.mark.parametrize("name", sorted({name.partition(".")[0] for name in tiny_vits.NAMES}))
+@pytest.mark.parametrize("name", NAMES)
 @torch.inference_mode()
 def test_chosen_depths_are_those_of_timm(name: str) -> None:
     """As they are or normalised; what is behind the last one is not there."""
-    options = {"dynamic_img_size": True}
     for normalised in (True, False):
-        backbone = network(name, normalised=normalised).backbone.eval()
+        backbone = vit_segmenter(name, normalised=normalised).backbone
         assert backbone.depths == (1, 2, 3, 4)
-        reference = timm.create_model(name, **options).eval()
+        reference = timm.create_model(name, dynamic_img_size=True).eval()
         own = backbone.net.state_dict()
         reference.load_state_dict({key: value for key, value in own.items() if not key.startswith("norm.")}, strict=False)
         image = torch.randn(1, 3, 4 * backbone.output_stride, 2 * backbone.output_stride)
@@ -172,7 +146,7 @@ def test_chosen_depths_are_those_of_timm(name: str) -> None:
 
 def test_images_are_normalised_as_the_network_was_trained() -> None:
     """CLIP's mean and deviation; what is padded is its mean colour."""
-    backbone = network("vit_nano_patch16_clip_64").backbone.double().eval()
+    backbone = vit_segmenter("vit_nano_patch16_clip_64").backbone.double()
     cfg = timm.get_pretrained_cfg("vit_nano_patch16_clip_64")
     pixels = torch.rand(1, 3, 32, 32, dtype=torch.float64)
 
@@ -186,7 +160,7 @@ def test_images_are_normalised_as_the_network_was_trained() -> None:
 
 def test_a_linear_head_is_linear() -> None:
     """Without a memory; the sum of two feature maps has the sum of the logits, but for one bias."""
-    made = network(memory=False).double()
+    made = vit_segmenter(memory=None).double()
     one, two = torch.randn(2, 1, 64, 3, 4, dtype=torch.float64)
 
     def logits(features: Tensor) -> Tensor:

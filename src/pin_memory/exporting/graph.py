@@ -137,8 +137,7 @@ class _RotaryPositions(nn.Module):
 
     def get_embed(self, shape: list[int]) -> Tensor:
         """Sines and cosines `(h w, 2 D)` of a grid `(h, w)`."""
-        device = self.rotary.periods.device
-        axes = [(torch.arange(side, device=device) + 0.5 + self.rotary.grid_offset) / side for side in shape]
+        axes = [(torch.arange(side) + 0.5 + self.rotary.grid_offset) / side for side in shape]
         grid = torch.stack(torch.meshgrid(axes, indexing=self.rotary.grid_indexing), dim=-1)
         return torch.cat(self.rotary._get_pos_embed_from_coords((2 * grid - 1).flatten(0, 1)), dim=-1)
 

@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
 from pin_memory.memory.operations import at_least_float32
+from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.validation import Share, validated
 
 
@@ -46,6 +47,13 @@ class BatchNormStatistics:
         """The name in results."""
         return self.policy if self.policy == "running" or self.share == 1 else f"{self.policy}, share {self.share:g}"
 
+    def check(self, network: nn.Module) -> None:
+        """Refuse another policy than that of training for a network without batch norm, where it would do nothing."""
+        if self.policy != "running" and not has_batch_norm(network):
+            raise ConfigurationError(
+                f"test_statistics={self}: this network has no batch norm, and nothing to normalise otherwise. Leave it out."
+            )
+
     def groups(self, images: Tensor) -> list[Tensor]:
         """Split images `(B, 3, H, W)` into the groups that are normalised together."""
         return list(images.split(1)) if self.policy == "image" else [images]
@@ -58,12 +66,21 @@ class BatchNormStatistics:
 
         Args:
             network: In eval mode.
+
+        Raises:
+            ConfigurationError: The network has no batch norm.
         """
+        self.check(network)
         if self.policy == "running":
             yield
             return
         with _BlendedBatchNorm(network, self.share):
             yield
+
+
+def has_batch_norm(network: nn.Module) -> bool:
+    """Whether a network, or a part of one, normalises by statistics of batches."""
+    return any(isinstance(module, _BatchNorm) for module in network.modules())
 
 
 RUNNING = BatchNormStatistics()

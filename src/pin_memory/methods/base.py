@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from pin_memory.inference.batch_norm import RUNNING, BatchNormStatistics
+from pin_memory.inference.batch_norm import RUNNING, BatchNormStatistics, has_batch_norm
 from pin_memory.inference.protocol import WHOLE, Protocol
 from pin_memory.memory import Reading
 from pin_memory.methods.alignment import Aligned, TextAlignmentLoss
@@ -85,6 +85,12 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
             raise ConfigurationError(
                 f"method.train_statistics={train_statistics}: method={self.name} normalises by one of {', '.join(self.train_policies)}."
             )
+        if train_statistics == "frozen" and not has_batch_norm(network.backbone):
+            raise ConfigurationError(
+                "method.train_statistics=frozen: the backbone has no batch norm, and nothing to freeze. Leave it out"
+                " (network.backbone.freeze=all keeps its weights)."
+            )
+        test_statistics.check(network)
         if whitening is not None and not getattr(network.backbone, "whitens", False):
             raise ConfigurationError(
                 "A whitening loss needs standardised maps: set network.backbone.instance_norm=isw (+whitening=isw does)."
@@ -135,6 +141,7 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
 
     def configure_optimizers(self) -> Any:
         """Make the optimiser over all parameters, and its schedule, which `step_optimizer` steps once an iteration."""
+        self._warn_of_fast_transformers()
         try:
             optimizer, schedule = grouped(self._optimizer, self.network, self.backbone_lr_factor), self._schedule
             if is_torch_schedule(schedule):
@@ -143,6 +150,18 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
             raise ConfigurationError(f"The optimizer or the schedule refuses its settings: {error}.") from error
         # A function, not the object itself: PyTorch would put its settings into checkpoints, and a resumed run would keep the old horizon.
         return [optimizer], [LambdaLR(optimizer, lambda iteration: schedule(iteration) if schedule else 1.0)]
+
+    def _warn_of_fast_transformers(self) -> None:
+        """Warn where most weights of a vision transformer learn at the rate of the heads, which ruins pretrained ones."""
+        backbone = self.network.backbone
+        if self.network.cells.patch is None or self.backbone_lr_factor != 1:
+            return
+        learning = sum(parameter.numel() for parameter in backbone.parameters() if parameter.requires_grad)
+        if 2 * learning > sum(parameter.numel() for parameter in backbone.parameters()):
+            log.warning(
+                "The vision transformer learns at the rate of the heads, at which pretrained weights are lost (docs/foundation.md). Set"
+                " method.backbone_lr_factor=0.1, or network.backbone.freeze=all."
+            )
 
     def check_sources(self, batch_sizes: Mapping[str, int]) -> None:
         """Refuse source domains, with their batch sizes by name, and networks that the method cannot train with."""

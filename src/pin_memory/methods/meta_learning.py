@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
+from pin_memory.inference.batch_norm import has_batch_norm
 from pin_memory.methods.base import Method
 from pin_memory.methods.batches import DomainBatch, DomainSplit, Labelled, merge
 from pin_memory.methods.fast_weights import FastWeights
@@ -115,6 +116,11 @@ class MetaLearning(SplitSources):
         super().__init__(network, optimizer, schedule, split, train_statistics=train_statistics, **options)
         self.initial_inner_lr, self.anneal_inner_lr, self.first_order = inner_lr, anneal_inner_lr, first_order
         self.inner_lr_fraction = inner_lr_fraction
+        if train_statistics == "mixture" and not has_batch_norm(network):
+            raise ConfigurationError(
+                "method.train_statistics=mixture: this network has no batch norm, so that every pass would run on all images for nothing."
+                " Leave it out."
+            )
 
     @property
     def inner_lr(self) -> float:
@@ -153,6 +159,11 @@ class MetaLearning(SplitSources):
             raise ConfigurationError(
                 "method.first_order=false differentiates twice, which SyncBatchNorm cannot: use trainer.sync_batchnorm=false or"
                 " method.first_order=true."
+            )
+        if any(getattr(module, "fused_attn", False) for module in modules):
+            raise ConfigurationError(
+                "method.first_order=false differentiates twice, which fused attention cannot: set network.backbone.fused_attention=false or"
+                " use method.first_order=true."
             )
         if self.network.compiled:
             raise ConfigurationError(

@@ -64,6 +64,7 @@ def check_settings(cfg: DictConfig) -> None:
         without_double_backward = {
             "torch.compile (network.compile=true)": OmegaConf.select(cfg, "network.compile"),
             "SyncBatchNorm (trainer.sync_batchnorm=true)": cfg.trainer.get("sync_batchnorm") is True,
+            "fused attention (network.backbone.fused_attention=true)": OmegaConf.select(cfg, "network.backbone.fused_attention"),
         }
         if found := " and ".join(name for name, is_set in without_double_backward.items() if is_set):
             raise ConfigurationError(
