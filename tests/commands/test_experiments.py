@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import timm
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
@@ -22,6 +23,7 @@ from pin_memory.runs import build, checkpoints
 from pin_memory.training.run import train
 from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import ConfigurationError
+from tests.helpers import tiny_vits  # noqa: F401 (timm knows them then)
 
 FEW_SHOT = {"few_shot_demo", "few_shot_streets", "pascal_5i", "coco_20i", "meta_seg_net"}  # have tests of their own: test_few_shot.py
 EXPERIMENTS = sorted({path.stem for path in (config_directory() / "experiment").glob("*.yaml")} - FEW_SHOT)
@@ -197,6 +199,24 @@ def test_methods_train(tmp_path: Path, data: Path, method: str, overrides: list[
         state = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
         assert sum(name.startswith("whitening.mask") for name in state) == 3
         assert checkpoints.load_method(tmp_path / "run" / "checkpoints" / "last.ckpt").method.whitening is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("network", "method"), [("vit_fusion", "pin_the_memory"), ("vit_linear", "erm")])
+def test_vision_transformers_train(tmp_path: Path, data: Path, network: str, method: str) -> None:
+    """From a file, on images of any size; results say what licence the weights have, a checkpoint loads without the file."""
+    torch.manual_seed(0)
+    name = "vit_nano_patch14_dinov2"
+    state = timm.create_model(name).state_dict() | {"mask_token": torch.zeros(1, 16)}
+    torch.save(state, tmp_path / "weights.pth")
+    backbone = [f"network.backbone.name={name}", f"network.backbone.pretrained={tmp_path / 'weights.pth'}", "method.backbone_lr_factor=0.1"]
+    chosen = [f"network={network}", f"method={method}", "network.auxiliary_channels=null", "initialisation.batches=1", "optimizer=adamw"]
+    results = run(tmp_path, data, "experiment=multi_source_gs", *chosen, *backbone)
+    assert results["backbone_licence"] == "apache-2.0"
+    assert set(results["targets"]) == {"cityscapes", "bdd100k", "mapillary"}
+    (tmp_path / "weights.pth").unlink()
+    loaded = checkpoints.load_method(tmp_path / "run" / "checkpoints" / "last.ckpt").method
+    assert loaded.network.backbone.net.patch_embed.patch_size == (16, 16)
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from pin_memory.memory import CategoricalMemory, Memory, PrototypeMemory
 from pin_memory.networks import MemorySegmenter, PlainDecoder, ResNetBackbone, ScoreDecoder, SummedASPP, TimmBackbone
 from pin_memory.utils.errors import ConfigurationError, OutputError
 from tests.helpers.exported import logits_of, pictures, session
+from tests.helpers.vit_networks import vit_segmenter
 
 TIMM = ("tf_efficientnet_lite0", "convnext_atto")  # padding that depends on the size; no batch norm
 
@@ -60,6 +61,29 @@ def test_every_architecture_as_onnx(kind: str, tmp_path: Path) -> None:
     images = pictures(1, 71, 90)
     (again,) = session(tmp_path / "x.onnx").run(None, {"images": images})
     assert max(*found.values(), np.abs(again - logits_of(network, images)).max()) <= 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options", "form"),
+    [
+        ("vit_nano_patch14_dinov2", {"patch_size": 16}, "onnx"),
+        ("vit_nano_patch16_dinov3_qkvb", {}, "onnx"),
+        ("vit_nano_patch16_dinov3", {}, "torch_export"),
+        pytest.param("eva02_nano_patch14_56", {}, "onnx", marks=pytest.mark.reliability),
+        pytest.param("vit_nano_patch16_clip_64", {}, "torch_export", marks=pytest.mark.reliability),
+    ],
+)
+def test_vision_transformers_at_any_size(name: str, options: dict[str, Any], form: str, tmp_path: Path) -> None:
+    """In whole patches and not, smaller and larger than what was traced: positions and padding follow."""
+    network, comparison = vit_segmenter(name, "fusion", **options), Comparison([(1, 64, 96), (2, 97, 131), (1, 200, 150)], 1e-4)
+    if form == "onnx":
+        formats.write_onnx(tmp_path / "x.onnx", network, {}, True, 18, comparison)
+        images = pictures(1, 71, 170)
+        (again,) = session(tmp_path / "x.onnx").run(None, {"images": images})
+        np.testing.assert_allclose(again, logits_of(network, images), rtol=0, atol=1e-4)
+    else:
+        formats.write_torch_export(tmp_path / "x.pt2", network, {}, True, comparison)
 
 
 @pytest.mark.reliability  # at fewer sizes, tests/commands/test_few_shot.py exports it

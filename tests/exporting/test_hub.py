@@ -3,6 +3,7 @@
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,6 +33,31 @@ def test_the_card_names_the_terms_of_real_data(untrained_run: Path, tmp_path: Pa
     (gtav,) = re.findall(r"- \*\*gtav\*\*.*", card)
     assert "own terms" in gtav
     assert "CC" not in gtav
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (
+            {"name": "vit_small_patch16_dinov3", "pretrained": "own.pth"},
+            ["a file of its owner's", "`vit_small_patch16_dinov3`", "`dinov3-license`"],
+        ),
+        (
+            {"name": "vit_small_patch14_dinov2.lvd142m", "pretrained": "timm"},
+            ["timm's weights of `vit_small_patch14_dinov2", "`apache-2.0`"],
+        ),
+        ({"depth": 50, "pretrained": "imagenet"}, ["torchvision's ImageNet weights", "- **Backbone** (pretrained): torchvision's"]),
+        ({"depth": 50, "pretrained": None}, ["started from random weights"]),
+    ],
+)
+def test_the_card_names_the_backbone_s_licence(untrained_run: Path, settings: dict[str, Any], expected: list[str]) -> None:
+    """Where its weights are known by name."""
+    source = Source.read(untrained_run, ["tests"])
+    exported = ExportSettings.of(source, RUNNING)
+    source.checkpoint.cfg.network.backbone = settings
+    card = model_card(source, exported, [], "m", None)
+    assert [part for part in expected if part not in card] == []
+    assert ("- **Backbone**" in card) == (settings["pretrained"] is not None)
 
 
 def test_only_results_of_this_checkpoint_count(untrained_run: Path, tmp_path: Path) -> None:

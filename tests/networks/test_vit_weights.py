@@ -11,7 +11,7 @@ from timm.layers import resample_abs_pos_embed, resample_patch_embed
 from torch import Tensor
 
 from pin_memory.networks import VitBackbone
-from pin_memory.networks.foundation import backbone_licence
+from pin_memory.runs.provenance import backbone_licence
 from pin_memory.utils.errors import ConfigurationError
 from tests.helpers import tiny_vits
 

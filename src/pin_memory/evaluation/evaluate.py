@@ -25,6 +25,7 @@ from pin_memory.methods import Method
 from pin_memory.runs import build, checkpoints
 from pin_memory.runs.folder import SETTINGS
 from pin_memory.runs.own_folder import CHECKPOINTS
+from pin_memory.runs.provenance import backbone_licence
 from pin_memory.runs.results import Results, gain_over
 from pin_memory.utils.config import plain
 from pin_memory.utils.errors import ConfigurationError
@@ -195,6 +196,7 @@ def _evaluate(cfg: DictConfig, loaded: _Loaded, tables: Sequence[str], baseline:
         floors=floors,
         checkpoint=str(task.path.resolve()),
         source_validation=checkpoint.source_validation,
+        **({"backbone_licence": licence} if (licence := backbone_licence(OmegaConf.select(checkpoint.cfg, "network.backbone"))) else {}),
     )
     if baseline:
         results = results.model_copy(update={"gain": gain_over(results, baseline.results, str(cfg.baseline))})

@@ -1,6 +1,6 @@
 """A folder that can be uploaded to a model hub as it is: weights, settings and a model card, Markdown behind a YAML head that hubs read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pin_memory.exporting.weights import FORMAT, SETTINGS, WEIGHTS, ExportSettings, Source, holds_export_settings, write_pair
 from pin_memory.inference import BatchNormStatistics
 from pin_memory.runs.folder import RunFolder
+from pin_memory.runs.provenance import backbone_licence
 from pin_memory.runs.results import RESULTS, Results
 from pin_memory.runs.score_table import score_table
 from pin_memory.utils.errors import ConfigurationError, OutputError
@@ -30,7 +31,7 @@ def model_card(source: Source, settings: ExportSettings, results: Sequence[Resul
         licence=licence,
         settings=settings,
         checkpoint=source.checkpoint,
-        pretrained=source.checkpoint.cfg.network.backbone.get("pretrained"),  # a backbone of one's own need not have any
+        backbone=_backbone(source.checkpoint.cfg.network.backbone),
         tensors=len(state),
         parameters=sum(tensor.numel() for tensor in state.values()),
         memory=None if network.memory is None else list(network.memory.items.shape),
@@ -38,6 +39,19 @@ def model_card(source: Source, settings: ExportSettings, results: Sequence[Resul
         data=source.data,
     )
     return text.replace("\n\n\n", "\n\n")
+
+
+def _backbone(settings: Mapping[str, Any]) -> dict[str, str | None]:
+    """What a card says of the weights that the backbone began with; a backbone of one's own need not have any."""
+    name, pretrained = settings.get("name"), settings.get("pretrained")
+    if pretrained is None:
+        return {"start": "random weights", "terms": None}
+    licence = backbone_licence(settings)
+    terms = f"`{name}`, under the licence `{licence}`, which may bind what is trained from them, too" if licence else None
+    if pretrained == "imagenet" and name is None:
+        return {"start": "torchvision's ImageNet weights (IMAGENET1K_V1)", "terms": "torchvision's weights of ImageNet. See its own terms"}
+    known = pretrained in ("timm", "imagenet")
+    return {"start": f"timm's weights of `{name}`" if known else "a file of its owner's", "terms": terms}
 
 
 def _front_matter(settings: ExportSettings, results: Sequence[Results], name: str, licence: str | None) -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """Families of pretrained vision transformers: who gives their weights, in which file, under which licence."""
 
 import re
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import timm
 import torch
@@ -50,18 +49,6 @@ def licence_of(name: str) -> str | None:
     if family is not None and family.licence:
         return family.licence
     return None if found is None else found.license
-
-
-def backbone_licence(settings: Mapping[str, Any]) -> str | None:
-    """The licence of the weights that a backbone of these settings began with; None for random ones, or where none is known.
-
-    Of a file it is known for the families alone: their weights are what a file for them holds.
-    """
-    name, pretrained = settings.get("name"), settings.get("pretrained")
-    if not isinstance(name, str) or pretrained is None:
-        return None
-    is_file = pretrained not in ("timm", "imagenet")
-    return None if is_file and family_of(name) is None else licence_of(name)
 
 
 def where_to_get(name: str) -> str:

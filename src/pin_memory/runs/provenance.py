@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -33,6 +34,22 @@ def provenance() -> dict[str, Any]:
 def revision() -> str | None:
     """The git revision of the library's source checkout; None where it is not one."""
     return (git_state(_CHECKOUT) or {}).get("revision")
+
+
+def backbone_licence(backbone: Any) -> str | None:
+    """The licence of the weights that a backbone of these settings began with, as hubs name it.
+
+    None for random weights, and where none is known: torchvision states none, and a file may hold anything, except for a family of
+    pretrained transformers, whose weights are what a file for them holds.
+    """
+    if not isinstance(backbone, Mapping):  # a network of one's own need not have any
+        return None
+    name, pretrained = backbone.get("name"), backbone.get("pretrained")
+    if not isinstance(name, str) or pretrained in (None, "packaged"):
+        return None
+    from pin_memory.networks.foundation import family_of, licence_of  # imports timm, which takes most of a second
+
+    return licence_of(name) if pretrained in ("timm", "imagenet") or family_of(name) else None
 
 
 def git_state(checkout: Path) -> dict[str, Any] | None:

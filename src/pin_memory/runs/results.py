@@ -98,6 +98,7 @@ class Results(BaseModel):
     label: str | None = None  # name of the checkpoint among several, of an evaluation
     seed: int | None = None  # of the training
     devices: int | None = None  # that trained
+    backbone_licence: str | None = None  # of the weights that the backbone began with, where it is known
     floors: dict[str, Scores] | None = None  # mIoU by name of the floor and target
     checkpoint: str | None = None  # the file; a run names its own relative to its folder
     selection: str | None = None  # how the checkpoint was chosen

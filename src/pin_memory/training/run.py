@@ -6,7 +6,7 @@ from typing import Any
 
 from hydra.utils import instantiate
 from lightning.pytorch import Callback, Trainer, seed_everything
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from pin_memory.callbacks import LastCheckpoint, PredictionPanels, StepSeeds
 from pin_memory.callbacks.run_record import RunRecord, source_scores
@@ -17,6 +17,7 @@ from pin_memory.loggers import finish_wandb
 from pin_memory.methods import Method
 from pin_memory.runs import build, checkpoints
 from pin_memory.runs.base_weights import base_of
+from pin_memory.runs.provenance import backbone_licence
 from pin_memory.runs.results import RESULTS
 from pin_memory.training.checks import check_crops, check_kind, check_settings
 from pin_memory.training.dry_run import dry_run
@@ -68,6 +69,7 @@ def train(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
             floors = _floors(method, data, trainer, untrained)
             selected = _select(method, trainer, run, cfg.selection)
             about = {"seed": cfg.seed, "devices": trainer.world_size, "floors": floors} | selected | _left_out(cfg, method, data)
+            about |= {"backbone_licence": licence} if (licence := backbone_licence(OmegaConf.select(cfg, "network.backbone"))) else {}
             return _evaluate(cfg, choices, method, data, trainer, run, about)
         finally:
             finish_wandb()
