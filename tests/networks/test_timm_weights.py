@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pin_memory.domains.readers.decoding import read_rgb
 from pin_memory.networks import ResNetBackbone, TimmBackbone
-from pin_memory.networks.timm_weights import _imagenet, packaged_file
+from pin_memory.networks.timm_weights import _known, packaged_file
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD, normalize
 
@@ -110,7 +110,7 @@ def logits(images: Tensor) -> Tensor:
     """Of the complete classifier `(B, 1000)`: the backbone as trainings have it, and behind it the rest of timm's network."""
     backbone = TimmBackbone(LITE, output_stride=32, pretrained="imagenet").eval()
     head = timm.create_model(LITE).eval()
-    head.load_state_dict(_imagenet(LITE))
+    head.load_state_dict(_known(LITE, {}))
     return head.forward_head(head.bn2(head.conv_head(backbone(images).deep)))
 
 
