@@ -2,6 +2,7 @@
 
     python -m benchmarks.leave_one_drive_out data=DIR output=DIR [jobs=2] [seeds=1,2,3] [methods=erm,mldg] [steps=250] [override ...]
     python -m benchmarks.leave_one_drive_out data=DIR output=DIR methods=erm,pin_the_memory,mixture,quiet # variants: what holds it back
+    python -m benchmarks.leave_one_drive_out data=DIR output=DIR methods=erm,frozen,lora,lora_pin_the_memory # what of a backbone learns
     python -m benchmarks.leave_one_drive_out data=DIR output=DIR text=FILE methods=erm,otp,ppar,otp_random # text: which part helps
     python -m benchmarks.leave_one_drive_out data=DIR output=DIR evaluated=windows # the same weights, applied differently
 
@@ -27,6 +28,7 @@ BUDGET = [
 """The same for all methods, small enough for a CPU: small crops, the last weights, 60 evenly spaced target frames."""
 EXTRA = {"isw": ["method.whitening.warmup_iterations=50", "method.whitening.images=100", "method.whitening.trials=3"]}
 """Published from iteration 3,716 of 29,720 and more on; here, a run has some hundred."""
+_LORA = ["+adapter=lora", "network.adapter.targets=[conv_pw,conv_pwl]", "network.adapter.rank=16", "network.adapter.alpha=16"]
 VARIANTS = {
     "mixture": ("pin_the_memory", ["method.train_statistics=mixture"]),
     "quiet": ("pin_the_memory", ["network.memory.gumbel=false"]),
@@ -34,8 +36,11 @@ VARIANTS = {
     "momentum_95": ("pin_the_memory", ["network.memory.momentum=0.95"]),
     "momentum_50": ("pin_the_memory", ["network.memory.momentum=0.5"]),
     "area": ("pin_the_memory", ["network.memory.shares=area"]),
+    "frozen": ("erm", ["network.backbone.freeze=all"]),
+    "lora": ("erm", _LORA),
+    "lora_pin_the_memory": ("pin_the_memory", _LORA),
 }  # fmt: skip
-"""Settings that may hold Pin the Memory back, one at a time: its method and overrides."""
+"""Settings that may hold Pin the Memory back, one at a time, and ways to train a backbone: method and overrides."""
 _OTP = ["method.alignment.vtp=0", "method.alignment.reweight=null"]
 _START = ["network.memory.anchor_weight=0.1"]
 WITH_TEXT = {

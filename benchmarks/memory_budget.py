@@ -1,12 +1,13 @@
-"""What one training iteration of Pin the Memory holds in memory at its peak, counted without a device.
+"""What one training iteration holds in memory at its peak, counted without a device.
 
     python -m benchmarks.memory_budget [--network deeplab_v3plus_resnet50 --domains 3 --images 4 --size 768 --precision bf16]
-                                       [--checkpointing] [--measure] [--output DIR]
+                                       [--checkpointing] [--override +adapter=lora ...] [--measure] [--output DIR]
 
-The outer loss on the larger possible side of the split (all domains but one) is run on tensors without data, and the tensors that autograd
-keeps for its backward pass are added up; to them come weights, momentum, both gradients and the fast weights. What operations need for
-themselves for a moment (workspaces of convolutions, the gradient on its way) is not in it. `--measure` runs one such iteration on the CPU
-as well and prints both: choose a size that fits. Writes `memory_budget.json` and `memory_budget.md`.
+The outer loss of Pin the Memory on the larger possible side of the split (all domains but one) is run on tensors without data, and the
+tensors that autograd keeps for its backward pass are added up; to them come weights, the optimiser's state, both gradients and the fast
+weights, of what learns. What operations need for themselves for a moment (workspaces of convolutions, the gradient on its way) is not in
+it. `--measure` runs one such iteration on the CPU as well and prints both: choose a size that fits. Writes `memory_budget.json` and
+`memory_budget.md`.
 """
 
 import argparse
@@ -28,7 +29,7 @@ GIB = 2**30
 def overrides(arguments: argparse.Namespace) -> list[str]:
     """What the options stand for on the command line."""
     checkpointing = f"network.backbone.checkpointing={str(arguments.checkpointing).lower()}"
-    return [f"network={arguments.network}", "method=pin_the_memory", checkpointing]
+    return [f"network={arguments.network}", "method=pin_the_memory", checkpointing, *arguments.override]
 
 
 def count(arguments: argparse.Namespace) -> dict[str, float]:
@@ -38,9 +39,11 @@ def count(arguments: argparse.Namespace) -> dict[str, float]:
         side = (arguments.domains - 1) * arguments.images
         part = Labelled(torch.empty(side, 3, arguments.size, arguments.size), torch.zeros(side, *2 * [arguments.size], dtype=torch.int64))
         weights = sum(p.numel() * p.element_size() for p in method.parameters())
+        learned = sum(p.numel() * p.element_size() for p in method.parameters() if p.requires_grad)
         activations = kept(method, part, arguments.precision == "bf16")
     images = arguments.domains * arguments.images * (3 * 4 + 8) * arguments.size**2
-    held = {"weights": weights, "momentum": weights, "inner gradient": weights, "fast weights": weights, "outer gradient": weights}
+    state = learned * (2 if "optimizer=adamw" in arguments.override else 1)  # two moments, or the momentum of SGD
+    held = {"weights": weights, "optimiser": state, "inner gradient": learned, "fast weights": learned, "outer gradient": learned}
     return {name: value / GIB for name, value in {**held, "images and labels": images, "kept for backward": activations}.items()}
 
 
@@ -65,7 +68,7 @@ def measured(arguments: argparse.Namespace) -> float:
     """Peak GiB of two iterations on the CPU, in a process of its own, the network's weights and images included."""
     options = [f"--{key}={getattr(arguments, key)}" for key in ("network", "domains", "images", "size", "precision")]
     command = [sys.executable, "-m", "benchmarks.memory_budget", "--in-process", *options]
-    command += ["--checkpointing"] * arguments.checkpointing
+    command += ["--checkpointing"] * arguments.checkpointing + [f"--override={override}" for override in arguments.override]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
@@ -107,6 +110,7 @@ def main() -> None:
     parser.add_argument("--network", default="deeplab_v3plus_resnet50")
     parser.add_argument("--precision", choices=("bf16", "float32"), default="bf16")
     parser.add_argument("--checkpointing", action="store_true")
+    parser.add_argument("--override", action="append", default=[], help="a further setting, as on the command line")
     parser.add_argument("--measure", action="store_true")
     parser.add_argument("--output", type=Path, default=Path("runs/benchmarks"))
     parser.add_argument("--in-process", action="store_true", help=argparse.SUPPRESS)

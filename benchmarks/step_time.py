@@ -1,7 +1,7 @@
 """Seconds, operations and peak memory of one training iteration, by method, precision, memory order and compilation.
 
     python -m benchmarks.step_time [--network deeplab_v3plus_resnet50 --domains 2 --images 2 --size 256 --threads 2 --rounds 5]
-                                   [--variants erm,pin_the_memory,...] [--output DIR]
+                                   [--variants erm,pin_the_memory,...] [--override +adapter=lora ...] [--output DIR]
     python -m benchmarks.step_time --networks [NAME,NAME,...] --domains 1 --threads 1 --rounds 4
 
 All variants step in turn on the same images in one process (A B C A B C ...), so that a drift of the machine's speed hits all; the quoted
@@ -57,7 +57,7 @@ def chosen(name: str, arguments: argparse.Namespace) -> tuple[list[str], torch.d
     """Overrides and type of a variant of the network, or of a network."""
     if name in VARIANTS:
         overrides, dtype = VARIANTS[name]
-        return [f"network={arguments.network}", *overrides], dtype
+        return [f"network={arguments.network}", *overrides, *arguments.override], dtype
     network = [f"network={name}"] if name.startswith("deeplab") else ["network=deeplab_v3plus_timm", f"network.backbone.name={name}"]
     return [*network, "method=erm", *ORDER], torch.float32
 
@@ -85,6 +85,7 @@ def peak_memory(name: str, arguments: argparse.Namespace) -> float:
     command = [sys.executable, "-m", "benchmarks.step_time", "--memory-of", name]
     for key in ("network", "domains", "images", "size", "threads", "device"):
         command += [f"--{key}", str(getattr(arguments, key))]
+    command += [f"--override={override}" for override in arguments.override]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
@@ -188,6 +189,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name, default in (("domains", 2), ("images", 2), ("size", 256), ("threads", 2), ("rounds", 5)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--override", action="append", default=[], help="a setting of all variants, as on the command line")
     parser.add_argument("--network", default="deeplab_v3plus_resnet50")
     parser.add_argument("--variants", type=lambda text: text.split(","), default=DEFAULT, help=f"of {', '.join(VARIANTS)}")
     parser.add_argument("--networks", nargs="?", const=NETWORKS, help="compare these, or the ten of docs/performance.md")

@@ -27,6 +27,6 @@ def test_networks_are_compared_with_the_first(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_variant_is_of_the_network_that_is_named() -> None:
-    overrides, dtype = step_time.chosen("erm+bf16+channels_last", Namespace(network="deeplab_v3plus_resnet18"))
+    overrides, dtype = step_time.chosen("erm+bf16+channels_last", Namespace(network="deeplab_v3plus_resnet18", override=[]))
     assert overrides == ["network=deeplab_v3plus_resnet18", "method=erm", "network.channels_last=true"]
     assert dtype == torch.bfloat16
