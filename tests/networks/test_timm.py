@@ -3,6 +3,7 @@
 from typing import Any, ClassVar
 
 import pytest
+import timm
 import torch
 import torchvision
 
@@ -114,6 +115,20 @@ def test_joined_taps_equal_a_loop_over_cells() -> None:
             small = scaled[0][0, :, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean(dim=(1, 2))
             expected = torch.cat([small, scaled[1][0, :, i, j], scaled[2][0, :, i, j]])
             torch.testing.assert_close(found.deep[0, :, i, j], expected)
+
+
+@pytest.mark.parametrize(("name", "blocks"), [("tf_efficientnet_lite0", 3), ("mobilenetv3_large_100", 3), ("mobilenetv4_conv_small", 2)])
+def test_blocks_behind_the_last_tap_are_left_out(name: str, blocks: int) -> None:
+    """The features are those of the complete network."""
+    torch.manual_seed(0)
+    backbone, complete = TimmBackbone(name, None, taps=(1, 1, 2)).eval(), timm.create_model(name, features_only=True).eval()
+    backbone.net.load_state_dict({key: value for key, value in complete.state_dict().items() if key in backbone.net.state_dict()})
+    assert len(backbone.net.blocks) == blocks < len(complete.blocks)
+    images = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        found, expected = backbone.net(images), complete(images)
+    for one, other in zip(found, expected[1:3], strict=True):
+        assert torch.equal(one, other)
 
 
 def test_taps_can_be_given() -> None:

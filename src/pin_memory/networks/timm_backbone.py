@@ -1,13 +1,14 @@
 """Backbones from timm: any of its networks that gives feature maps, with its own normalisation and its own ImageNet weights."""
 
 import difflib
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import timm
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from pin_memory.networks.backbones import BackboneFeatures
 from pin_memory.networks.checkpointing import checkpoint_blocks
@@ -96,6 +97,7 @@ class TimmBackbone(TimmNetwork):
         self.net = _features(name, output_stride, out_indices=sorted(set(self.taps)))
         if pretrained is not None and (weights := pretrained_state(name, pretrained)):
             fill(self.net, weights)
+        _cut(self.net)
         channels = dict(zip(sorted(set(self.taps)), self.net.feature_info.channels(), strict=True))
         low_level, auxiliary, deep = (channels[tap] for tap in self.taps)
         self.channels, self.joined = (low_level, auxiliary, low_level + auxiliary + deep if joined else deep), joined
@@ -112,6 +114,13 @@ class TimmBackbone(TimmNetwork):
         by_index = dict(zip(sorted(set(self.taps)), maps, strict=True))
         low_level, auxiliary, deep = (by_index[tap] for tap in self.taps)
         return BackboneFeatures(low_level, auxiliary, _joined((low_level, auxiliary, deep)) if self.joined else deep)
+
+
+def _cut(net: Any) -> None:
+    """Take the blocks behind the last features away from networks of MBConv blocks: timm runs them, and nothing reads what they give."""
+    found = re.fullmatch(r"blocks\.(\d+)", net.feature_info.module_name()[-1])
+    if found and isinstance(net.blocks, nn.Sequential):
+        net.blocks = net.blocks[: int(found[1]) + 1]
 
 
 def _joined(maps: Sequence[Tensor]) -> Tensor:
