@@ -199,3 +199,15 @@ def test_frozen_parts_keep_weights_and_statistics(backbone: Any, part: str) -> N
     norms = {name for name in before if ".bn" in name or "bn1" in name or "downsample.1" in name or name.startswith("stem.1")}
     stem = {name for name in before if not any(part in name for part in ("blocks", "stage"))}
     assert kept == {"none": set(), "stem": stem, "norms": norms, "all": set(before)}[part]
+
+
+@pytest.mark.parametrize("backbone", [ResNetBackbone, TimmBackbone])
+@pytest.mark.parametrize("part", ["stem", "norms", "all"])
+def test_frozen_parts_stay_frozen_with_synchronised_batch_norm(backbone: Any, part: str) -> None:
+    """On several GPUs other modules take the place of batch norms, as Lightning puts them there."""
+    network = backbone(18 if backbone is ResNetBackbone else "tf_efficientnet_lite0", freeze=part).train()
+    expected = {name: module.training for name, module in network.named_modules()}
+    network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network).train()
+    assert any(isinstance(module, torch.nn.SyncBatchNorm) for module in network.modules())
+    found = {name: module.training for name, module in network.named_modules()}
+    assert {name: found[name] for name in expected} == expected

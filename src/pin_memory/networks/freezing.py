@@ -30,7 +30,7 @@ class Backbone(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self._frozen: list[nn.Module] = []
+        self._frozen: list[str] = []  # names: on several GPUs other batch norms take the place of those that are here now
 
     def freeze(self, part: str, trunk: nn.Module | None = None) -> None:
         """Keep the weights of a part and its running statistics as they are.
@@ -45,23 +45,24 @@ class Backbone(nn.Module):
         if part not in get_args(Frozen):
             raise ConfigurationError(f"network.backbone.freeze={part}: expected one of {', '.join(get_args(Frozen))}.")
         if part == "norms":
-            self._frozen = [module for module in self.modules() if isinstance(module, _NORMS)]
+            self._frozen = [name for name, module in self.named_modules() if isinstance(module, _NORMS)]
         elif part != "none":
-            self._frozen = [self] if part == "all" else _stem(trunk or self)
-        for module in self._frozen:
-            module.requires_grad_(False)
+            modules: list[nn.Module] = [self] if part == "all" else _stem(trunk or self)
+            self._frozen = [name for name, module in self.named_modules() if any(module is one for one in modules)]
+        for name in self._frozen:
+            self.get_submodule(name).requires_grad_(False)
         self.train(self.training)
 
     @property
     def is_frozen(self) -> bool:
         """Whether nothing of it learns but for an adapter."""
-        return any(part is self for part in self._frozen)
+        return "" in self._frozen  # its own name
 
     def train(self, mode: bool = True) -> Self:
         """Switch to training or evaluation; frozen parts stay in evaluation mode, but for an adapter's own modules."""
         super().train(mode)
         for part in self._frozen:
-            for name, module in part.named_modules():
+            for name, module in self.get_submodule(part).named_modules():
                 module.training = mode and is_adapter(name)
         return self
 
