@@ -117,6 +117,15 @@ def test_an_experiment_trains_and_is_evaluated(trained: Path) -> None:
     check_run(trained, "multi_source_gs")
 
 
+@pytest.mark.parametrize("experiment", sorted(TARGETS))
+def test_benchmarks_have_batches_that_methods_take(tmp_path: Path, experiment: str) -> None:
+    """By its own settings, which the tests below replace."""
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
+        overrides = [f"experiment={experiment}", f"paths.data={tmp_path}", f"paths.output={tmp_path}", f"paths.run={tmp_path}"]
+        data = build.build_data(compose("train", overrides=overrides))
+    assert {source.loading.batch_size >= 2 for source in data.sources.values()} == {True}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", [name for name in EXPERIMENTS if name != "multi_source_gs"])
 def test_every_experiment_trains_and_is_evaluated(tmp_path: Path, data: Path, experiment: str) -> None:
