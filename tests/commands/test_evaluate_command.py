@@ -102,6 +102,9 @@ def test_targets_are_evaluated_under_each_corruption(
     assert f"mean mIoU over 2 corrupted targets in %: {100 * results['mean_miou']:.1f}" in capsys.readouterr().out
     with pytest.raises(ConfigurationError, match=r"corruption.kind must be .*'smog'"):
         run(tmp_path / "out", evaluated_run, "corruptions=smog")
+    for nothing in (["corruptions=[]"], ["corruptions=[fog]", "severity=[]"]):
+        with pytest.raises(ConfigurationError, match="expected a kind and a severity at least"):
+            run(tmp_path / "out", evaluated_run, *nothing)
 
 
 @pytest.mark.slow

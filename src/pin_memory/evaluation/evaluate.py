@@ -149,6 +149,8 @@ def corrupted(data: MultiSourceDataModule, kinds: str | Sequence[str], severitie
     chosen: Any = SETS.get(kinds, [kinds]) if isinstance(kinds, str) else list(kinds)
     grades = [severities] if isinstance(severities, int) else list(severities)
     corruptions = [Corruption(kind, severity) for kind in chosen for severity in grades]
+    if not corruptions:
+        raise ConfigurationError(f"corruptions={kinds} severity={severities}: expected a kind and a severity at least. Name some.")
     found, added = {}, []
     for name, domain in data.targets.items():
         for corruption in corruptions:
