@@ -34,8 +34,10 @@ def overrides(arguments: argparse.Namespace) -> list[str]:
 
 def count(arguments: argparse.Namespace) -> dict[str, float]:
     """GiB of what is held when the backward pass of the outer loss begins, by kind."""
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    with torch.device("meta"):  # timm reads numbers off tensors while it builds, which those without data have not
         method = make_method(overrides(arguments), "cpu")
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        method.to_empty(device="cpu")
         side = (arguments.domains - 1) * arguments.images
         part = Labelled(torch.empty(side, 3, arguments.size, arguments.size), torch.zeros(side, *2 * [arguments.size], dtype=torch.int64))
         weights = sum(p.numel() * p.element_size() for p in method.parameters())

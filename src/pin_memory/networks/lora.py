@@ -80,7 +80,7 @@ class Lora:
             inside = {module for i in self.blocks for module in blocks[i].modules()}
             layers = {name: layer for name, layer in layers.items() if layer in inside}
         found = {target: {name: layer for name, layer in layers.items() if f".{name}".endswith(f".{target}")} for target in self.targets}
-        if absent := [target for target in self.targets if not found[target]] or ([] if found else [""]):
+        if absent := [target for target in self.targets if not found[target]] or ([] if found else ["named: targets is empty"]):
             raise ConfigurationError(_no_such_layer(absent, layers, type(trunk).__name__))
         return {name: layer for chosen in found.values() for name, layer in chosen.items()}
 
@@ -136,7 +136,7 @@ def _adapt(name: str, layer: nn.Module, rank: int, scaling: float, dropout: floa
     up: nn.Module
     if type(layer) is nn.Linear:
         down, up = nn.Linear(layer.in_features, rank, bias=False), nn.Linear(rank, layer.out_features, bias=False)
-    elif isinstance(layer, nn.Conv2d) and (type(layer) is nn.Conv2d or type(layer).__name__ == _SAME) and layer.groups == 1:
+    elif isinstance(layer, nn.Conv2d) and _is_plain(layer):
         kind, shape = type(layer), (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
         down = kind(layer.in_channels, rank, *shape, bias=False)  # type: ignore[arg-type] # of one length each
         up = nn.Conv2d(rank, layer.out_channels, 1, bias=False)
@@ -144,7 +144,7 @@ def _adapt(name: str, layer: nn.Module, rank: int, scaling: float, dropout: floa
         groups = f" of {groups} groups" if (groups := getattr(layer, "groups", 1)) > 1 else ""
         raise ConfigurationError(
             f"network.adapter.targets: {name} is a {type(layer).__name__}{groups}; a low-rank update is defined here for plain linear"
-            " layers and convolutions of one group. Choose other layers."
+            " layers and convolutions of one group, padded with zeros. Choose other layers."
         )
     nn.init.zeros_(up.weight)  # type: ignore[arg-type]
     weight = layer.weight
@@ -153,6 +153,11 @@ def _adapt(name: str, layer: nn.Module, rank: int, scaling: float, dropout: floa
     layer.lora_dropout = nn.Dropout(dropout)
     layer.scaling = scaling  # type: ignore[assignment]
     layer.__class__ = type(f"Adapted{type(layer).__name__}", (Adapted, type(layer)), {})
+
+
+def _is_plain(layer: nn.Conv2d) -> bool:
+    """Whether a convolution is of one group, padded with zeros if at all, and does nothing else."""
+    return (type(layer) is nn.Conv2d or type(layer).__name__ == _SAME) and layer.groups == 1 and layer.padding_mode == "zeros"
 
 
 def _call_bias_apart(trunk: nn.Module, name: str) -> None:

@@ -124,7 +124,7 @@ def _cut(net: Any) -> None:
 
 
 def _joined(maps: Sequence[Tensor]) -> Tensor:
-    """Feature maps in one, of the size of the last; where one is twice as large, the mean of four cells."""
+    """Feature maps in one, of the size of the last by bilinear interpolation: of one twice as large, the mean of four cells."""
     scaled = [each * torch.rsqrt(each.square().mean(dim=1, keepdim=True) + 1e-6) for each in maps]
     size = (maps[-1].shape[-2], maps[-1].shape[-1])
     return torch.cat([F.interpolate(each, size=size, mode="bilinear", align_corners=False) for each in scaled], dim=1)
