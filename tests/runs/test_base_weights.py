@@ -100,10 +100,14 @@ def test_a_stranger_chooses_no_file(checkpoint: Path, weights: Path, cache: Path
             checkpoints.load_method(tmp_path / "strange.ckpt")
     assert content[RECORD]["config"]["network"]["backbone"]["pretrained"] == str(weights)
     assert read == []
-    for damaged in ({"sha256": "../../x"}, {"sha256": None}, {"file": 3}, {"packaged": "yes"}, {"more": 1}):
+    for damaged in ({"sha256": "../../x"}, {"sha256": None}, {"sha256": int("1" * 64)}, {"file": 3}, {"packaged": "yes"}, {"more": 1}):
         torch.save(content | {BASE: content[BASE] | damaged}, tmp_path / "strange.ckpt")
         with pytest.raises(ConfigurationError, match="settings in this checkpoint are damaged"):
             checkpoints.load_method(tmp_path / "strange.ckpt")
+    record = content[RECORD] | {"config": content[RECORD]["config"] | {"network": {"backbone": "resnet"}}}
+    torch.save(content | {RECORD: record}, tmp_path / "strange.ckpt")
+    with pytest.raises(ConfigurationError, match="frozen weights without a backbone"):
+        checkpoints.load_method(tmp_path / "strange.ckpt")
     without = {key: value for key, value in content.items() if key != BASE}
     torch.save(without, tmp_path / "strange.ckpt")  # nothing says that weights are left out: random ones must not take their place
     with pytest.raises(ConfigurationError, match=r"does not fit .* missing, first network\.backbone\."):

@@ -110,6 +110,7 @@ def read_base(content: Any) -> FrozenBase | None:
     if content is None:
         return None
     base = FrozenBase(**content)
-    if not isinstance(base.file, str) or not isinstance(base.packaged, bool) or not re.fullmatch(r"[0-9a-f]{64}", str(base.sha256)):
+    kinds = isinstance(base.file, str) and isinstance(base.packaged, bool) and isinstance(base.sha256, str)
+    if not kinds or not re.fullmatch(r"[0-9a-f]{64}", base.sha256):
         raise ValueError("the file of the frozen weights has no name and SHA-256")
     return base

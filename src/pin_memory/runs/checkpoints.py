@@ -102,6 +102,8 @@ def _fault(found: Checkpoint) -> str:
         return "settings without method, network and data"
     if not isinstance(found.state, dict) or not all(isinstance(value, torch.Tensor) for value in found.state.values()):
         return "a state_dict that does not hold tensors"
+    if found.base is not None and not isinstance(OmegaConf.select(found.cfg, "network.backbone"), DictConfig):
+        return "a file of frozen weights without a backbone"
     if not isinstance(found.step, int) or found.step < 0:
         return "a step that is no number"
     if not 1 <= len(names) <= IGNORE or palette.shape != (len(names), 3) or not all(isinstance(name, str) for name in names):
