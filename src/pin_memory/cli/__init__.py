@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ def main() -> None:
         print(f"pin-memory {__version__}")
     elif name in COMMANDS:
         sys.argv = [f"pin-memory {name}", *rest]
+        _look_in_the_working_folder()
         # As `__main__`, so that Lightning finds the module to start again for its other processes (several GPUs).
         runpy.run_module(f"pin_memory.{name}", run_name="__main__", alter_sys=True)
     else:
@@ -29,6 +31,12 @@ def main() -> None:
         hint = f" Did you mean {near[0]}?" if near else ""
         print(f"Error: there is no command '{first}'.{hint} Choose one of: {', '.join(COMMANDS)}.", file=sys.stderr)
         sys.exit(WRONG_USAGE)
+
+
+def _look_in_the_working_folder() -> None:
+    """Let imports find a user's modules where the command is typed, as `python -m` does unless it was told not to (`python -P`)."""
+    if not sys.flags.safe_path and os.getcwd() not in sys.path:  # noqa: PTH109 - as Python itself writes it
+        sys.path.insert(0, os.getcwd())  # noqa: PTH109
 
 
 def _overview() -> str:

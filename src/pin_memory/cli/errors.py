@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
+from pin_memory.cli.own_code import in_own_code, not_found
 from pin_memory.cli.quoting import escaped, for_shell, literal
 from pin_memory.cli.unread import arguments, no_such_setting
 from pin_memory.utils.config import config_directory, plain
@@ -47,6 +48,8 @@ _CALLS_THAT_WRITE = {
 }  # fmt: skip
 """Functions of Python's, logging's and this library's, by name, that an error on the way to a written file passes through."""
 _DEAD_JOBS = ("UncompletedJobError", "TerminatedWorkerError")  # of submitit and joblib; by name, to import them nowhere
+
+_NOT_LOCATED = re.compile(r"Error locating target '(.+)', set env.*(?:\nfull_key: (.+))?")  # Hydra's words
 
 _IN_TRAINING = "In training lower loading.batch_size or augmentation.crop_size"
 _RESOURCES = (
@@ -98,9 +101,10 @@ class Mistake(NamedTuple):
 def explain(error: BaseException) -> Mistake | None:
     """Find the message for what a command raised, or for one of its causes, as Hydra and data loaders wrap exceptions; None: a defect."""
     chain = list(_chain(error))
-    for link in chain:
+    for place, link in enumerate(chain):
         if isinstance(link, UserError):
-            return Mistake(_text(link), link.exit_code)
+            reason = in_own_code([cause for cause in chain[place + 1 :] if not isinstance(cause, UserError)])
+            return Mistake("\n".join([_text(link), *([reason] if reason else [])]), link.exit_code)
     if isinstance(error, HydraException) and not isinstance(error, InstantiationException):
         if advice := _quoting(error):
             return Mistake(advice)
@@ -110,8 +114,7 @@ def explain(error: BaseException) -> Mistake | None:
         return Mistake(f"{error}\n{cause}" if isinstance(cause, OmegaConfBaseException) else str(error))
     for link in chain:
         if message := _resource(link):
-            notes = dict.fromkeys(note for each in chain for note in getattr(each, "__notes__", ()))  # the iteration and its samples
-            return Mistake("\n".join([message, *notes]), ResourceError.exit_code)
+            return Mistake("\n".join([message, *_notes(chain)]), ResourceError.exit_code)
     for link in chain:
         if type(link).__name__ in _DEAD_JOBS:  # a job that could not report anything; it reports its own errors itself
             first = str(link).partition("\n")[0]
@@ -120,9 +123,19 @@ def explain(error: BaseException) -> Mistake | None:
                 f" ({type(link).__name__}: {first}). The same command resumes the jobs that are not finished.",
                 exit_code=1,
             )
-        if message := _storage(link) or _setting(link):
+        if message := _storage(link):
+            return Mistake(message)
+    if message := in_own_code(chain):
+        return Mistake("\n".join([message, *_notes(chain), _WHERE]))
+    for link in chain:
+        if message := _setting(link):
             return Mistake(message)
     return None
+
+
+def _notes(chain: Sequence[BaseException]) -> list[str]:
+    """What was noted on the errors on their way: the iteration and its samples."""
+    return list(dict.fromkeys(note for link in chain for note in getattr(link, "__notes__", ())))
 
 
 def _quoting(error: HydraException) -> str | None:
@@ -229,7 +242,9 @@ def _setting(error: BaseException) -> str | None:
         key = re.sub(r"^method\.(?=network\.)", "", error.full_key or str(error))  # a reference to the setting itself
         return f"The setting `{key}` has no value; give it on the command line: {key}=..."
     if isinstance(error, InstantiationException):  # Hydra names the target, its complaint and the key
-        is_mistake = "Error locating target" in str(error) or isinstance(error.__cause__, TypeError | ValueError | None)
+        if found := _NOT_LOCATED.match(str(error)):
+            return not_found(found[1], found[2], error)
+        is_mistake = isinstance(error.__cause__, TypeError | ValueError | None)
         return f"{error}\n{_WHERE}" if is_mistake else None
     if isinstance(error, OmegaConfBaseException):
         advice = escaped(sys.argv[1:]) if isinstance(error, InterpolationResolutionError | GrammarParseError) else None

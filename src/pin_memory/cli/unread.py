@@ -6,8 +6,8 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-import hydra.utils
 from hydra import compose
+from hydra._internal.utils import _locate
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -63,7 +63,7 @@ def no_such_setting(key: str, names: Collection[str], settings: Mapping[str, Any
 def arguments(target: Any) -> set[str] | None:
     """The names of the arguments that a `_target_` takes, with those that it passes on to its base classes; None: any, or not known."""
     try:
-        found = hydra.utils.get_object(target)
+        found = _locate(target)  # hydra.utils.get_object would print an error, too
     except Exception:  # instantiating it says why
         return None
     names: set[str] = set()
