@@ -130,6 +130,19 @@ def test_an_alignment_with_dropout_goes_on(undisturbed: Undisturbed, data: Path,
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("randomisation", ["fourier"])
+def test_randomised_images_are_drawn_again(undisturbed: Undisturbed, data: Path, tmp_path: Path, randomisation: str) -> None:
+    """The images of an iteration, in the style that they would have had; and it is another training than without."""
+    overrides = [f"+randomisation={randomisation}"]
+    with pytest.raises(Killed):
+        fit(data, tmp_path / "run", *overrides, disturbed=("on_train_batch_end", 8, "kill"))
+    fit(data, tmp_path / "run", *overrides, resume=tmp_path / "run")
+    found = left(tmp_path / "run")
+    assert differences(undisturbed(*overrides), found) == []
+    assert differences(undisturbed(), found)
+
+
+@pytest.mark.slow
 def test_noise_in_validation_and_workers(undisturbed: Undisturbed, data: Path, tmp_path: Path) -> None:
     """Loaders draw the seeds of their workers from the generator that makes the noise."""
     overrides = ["loading.num_workers=2", "network.memory.gumbel_in_evaluation=true", "trainer.max_steps=10"]

@@ -6,6 +6,7 @@ from pin_memory.methods.batches import DomainSplit
 from pin_memory.methods.erm import ERM
 from pin_memory.methods.erm_memory import ERMMemory
 from pin_memory.methods.few_shot import MetaSegNet
+from pin_memory.methods.fourier import FourierRandomisation
 from pin_memory.methods.ibn_net import IBNNet
 from pin_memory.methods.isw import ISW
 from pin_memory.methods.memory_start import MemoryStart
@@ -24,6 +25,7 @@ __all__ = [
     "DomainSplit",
     "ERMMemory",
     "ExponentialDecay",
+    "FourierRandomisation",
     "IBNNet",
     "InstanceSelectiveWhitening",
     "MemoryStart",

@@ -16,7 +16,7 @@ from pin_memory.inference.batch_norm import RUNNING, BatchNormStatistics, has_ba
 from pin_memory.inference.protocol import WHOLE, Protocol
 from pin_memory.memory import Reading
 from pin_memory.methods.alignment import Aligned, TextAlignmentLoss
-from pin_memory.methods.batches import DomainBatch, merge
+from pin_memory.methods.batches import DomainBatch, Randomisation, merge, randomise
 from pin_memory.methods.evaluation import DomainEvaluationMixin
 from pin_memory.methods.finite import Policy
 from pin_memory.methods.frozen_base import FrozenBase, completed, replaces_constants, without_constants
@@ -53,6 +53,7 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
         gradient_clip: Largest norm of the total gradient, over all parameters and after the reduction over the ranks; None for any.
         on_non_finite: "raise" stops the run at a loss, a gradient or a memory row that is not finite; "skip" leaves the step out, counted.
         backbone_lr_factor: Factor on the learning rate for the backbone; below 1 where its weights are good already.
+        randomisation: Changes the images of each training step, whose labels stay as they are; None for none.
 
     Attributes:
         base: The file that a frozen backbone's weights are those of, which checkpoints then leave out; None: they hold everything.
@@ -79,6 +80,7 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
         gradient_clip: Positive | None = None,
         on_non_finite: Policy = "raise",
         backbone_lr_factor: Positive = 1.0,
+        randomisation: Randomisation | None = None,
     ) -> None:
         super().__init__(gradient_clip, on_non_finite)
         if train_statistics not in self.train_policies:
@@ -98,7 +100,7 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
         if alignment is not None and network.alignment is None:
             raise ConfigurationError("method.alignment needs text to align with: set network.alignment (+alignment=text does).")
         self.train_statistics = train_statistics
-        self.alignment = alignment
+        self.alignment, self.randomisation = alignment, randomisation
         self.whitening, self.test_statistics, self.protocol = whitening, test_statistics, protocol
         self.network = network
         self.auxiliary_weight, self.backbone_lr_factor = auxiliary_weight, backbone_lr_factor
@@ -252,12 +254,14 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
         return dict(zip(parameters, mean_over_ranks(values), strict=True))
 
     def on_train_batch_start(self, batch: DomainBatch, batch_idx: int) -> None:
-        """Choose the covariances to whiten after the warm-up, then begin the iteration."""
+        """Choose the covariances to whiten after the warm-up, begin the iteration, and randomise its images if that is asked for."""
         if self.whitening is not None and not self.whitening.masks and self.iteration >= self.whitening.warmup_iterations:
             log.info("Choosing the covariances to whiten.")
             passes = (self._source_images(10_000 + trial) for trial in range(self.whitening.trials))
             self.whitening.choose(self.network, passes, self.trainer.datamodule.data_sets)  # type: ignore[attr-defined]
         super().on_train_batch_start(batch, batch_idx)
+        if self.randomisation is not None:
+            randomise({name: part for name, part in batch.items() if "image" in part}, self.randomisation)
 
     def source_batches(self, number: int) -> Iterator[DomainBatch]:
         """A pass over the sources outside of the iterations, with draws of its own by its number."""

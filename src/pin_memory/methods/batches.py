@@ -1,6 +1,6 @@
 """A training batch holds one mini-batch per source domain; methods split it by the names of domains, never by slicing a tensor."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -11,6 +11,10 @@ from pin_memory.utils.errors import ConfigurationError
 
 DomainBatch = dict[str, dict[str, Any]]
 """`{domain: {"image": (B, 3, H, W), "label": (B, H, W), "name": [...]}}`."""
+
+
+Randomisation = Callable[[Tensor, Sequence[str]], Tensor]
+"""Other images for normalised ones `(B, 3, H, W)` of domains with these names, of the same shape."""
 
 
 class Labelled(NamedTuple):
@@ -26,6 +30,18 @@ def merge(batch: DomainBatch, domains: Iterable[str] | None = None) -> Labelled:
     chosen = {name: batch[name] for name in (batch if domains is None else domains)}
     names = tuple(name for name, part in chosen.items() for _ in range(len(part["label"])))
     return Labelled(torch.cat([part["image"] for part in chosen.values()]), torch.cat([part["label"] for part in chosen.values()]), names)
+
+
+@torch.no_grad()
+def randomise(parts: DomainBatch, randomisation: Randomisation) -> None:
+    """Replace the images `(..., 3, H, W)` of the parts of a training batch, all of one size; labels stay as they are."""
+    if not parts:
+        return
+    images = {name: part["image"].flatten(end_dim=-4) for name, part in parts.items()}
+    names = [name for name, own in images.items() for _ in own]
+    changed = randomisation(torch.cat(list(images.values())), names).split([len(own) for own in images.values()])
+    for part, own in zip(parts.values(), changed, strict=True):
+        part["image"] = own.view_as(part["image"])
 
 
 class DomainSplit:

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from pin_memory.inference.protocol import WHOLE, Protocol
 from pin_memory.memory import Classifier, Reading, RidgeMemory
 from pin_memory.methods.base import Method
+from pin_memory.methods.batches import randomise
 from pin_memory.methods.losses import cross_entropy
 from pin_memory.methods.memory_learning import require_memory
 from pin_memory.metrics import EpisodeScores
@@ -84,6 +85,8 @@ class MetaSegNet(Method):
     def on_train_batch_start(self, batch: EpisodeBatch, batch_idx: int) -> None:
         """Begin an iteration; messages name the episodes."""
         super().on_train_batch_start({"episodes": {"name": batch["name"]}}, batch_idx)
+        if self.randomisation is not None:
+            randomise({part: batch[part] for part in ("support", "query")}, self.randomisation)
 
     def segment(self, batch: EpisodeBatch, protocol: Protocol = WHOLE) -> Tensor:
         """Segment the queries of one episode, (1, Q, H, W), by its support alone."""

@@ -44,6 +44,18 @@ def normalize(images: Tensor) -> Tensor:
     return images.float().sub_(mean).div_(std)
 
 
+def pixels(images: Tensor) -> Tensor:
+    """Colours (..., 3, H, W) in 0..255 of normalised images, in their floating point type."""
+    mean, std = _statistics(images.device)
+    return images * std + mean
+
+
+def standardized(colours: Tensor) -> Tensor:
+    """Normalised images of colours (..., 3, H, W) in 0..255 of a floating point type; the way back from `pixels`."""
+    mean, std = _statistics(colours.device)
+    return (colours - mean) / std
+
+
 @cache
 def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
     """ImageNet's mean and standard deviation in 0..255, each (3, 1, 1), copied to a device once."""
