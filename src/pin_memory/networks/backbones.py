@@ -7,7 +7,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
-from pin_memory.networks.checkpointing import checkpointed
+from pin_memory.networks.checkpointing import checkpoint_blocks
 from pin_memory.networks.freezing import Backbone
 from pin_memory.networks.instance_norm import KINDS, NormalisedBlock, place_instance_norms
 from pin_memory.networks.pretrained import PACKAGED, RANDOM, pretrained_state
@@ -87,6 +87,8 @@ class ResNetBackbone(Backbone):
         if stride_in_1x1:
             _stride_in_1x1(self)
         self.output_stride, self.checkpointing = output_stride, checkpointing
+        if checkpointing:
+            checkpoint_blocks(self)
         self.instance_norm, self.whitens = instance_norm, instance_norm == "isw"
         expansion = 1 if depth < 50 else 4
         self.channels = (64 * expansion, 256 * expansion, 512 * expansion)
@@ -97,18 +99,15 @@ class ResNetBackbone(Backbone):
         if self.whitens:
             low_level, second, whitened = self._whitened_stages(images)
         else:
-            low_level, whitened = self._run(self.stage1, self.stem(images)), ()
-            second = self._run(self.stage2, low_level)
-        auxiliary = self._run(self.stage3, second)
-        return BackboneFeatures(low_level, auxiliary, self._run(self.stage4, auxiliary), whitened)
+            low_level, whitened = self.stage1(self.stem(images)), ()
+            second = self.stage2(low_level)
+        auxiliary = self.stage3(second)
+        return BackboneFeatures(low_level, auxiliary, self.stage4(auxiliary), whitened)
 
-    def _run(self, blocks: nn.Sequential, x: Tensor) -> Tensor:
-        """Residual blocks one after the other, checkpointed one by one if that is asked for."""
-        if not self.checkpointing:
-            return blocks(x)
-        for block in blocks:
-            x = checkpointed(block, x)
-        return x
+    @property
+    def early_stages(self) -> list[nn.Module]:
+        """Stages 1 and 2."""
+        return [self.stage1, self.stage2]
 
     def _whitened_stages(self, images: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """Outputs of stages 1 and 2, and the normalised maps on the way there."""
@@ -117,7 +116,7 @@ class ResNetBackbone(Backbone):
         outputs = [pool(relu(maps[0]))]
         for stage in (self.stage1, self.stage2):
             last = stage[-1]
-            x = self._run(stage[:-1], outputs[-1])
+            x = stage[:-1](outputs[-1])
             assert isinstance(last, NormalisedBlock)
             maps.append(last.normalised(x))
             outputs.append(maps[-1].relu())
