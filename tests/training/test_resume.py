@@ -130,10 +130,11 @@ def test_an_alignment_with_dropout_goes_on(undisturbed: Undisturbed, data: Path,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("randomisation", ["fourier"])
-def test_randomised_images_are_drawn_again(undisturbed: Undisturbed, data: Path, tmp_path: Path, randomisation: str) -> None:
-    """The images of an iteration, in the style that they would have had; and it is another training than without."""
-    overrides = [f"+randomisation={randomisation}"]
+@pytest.mark.parametrize("randomisation", ["fourier", "mixstyle"])
+def test_randomised_styles_are_drawn_again(undisturbed: Undisturbed, data: Path, tmp_path: Path, randomisation: str) -> None:
+    """Images and features of an iteration have the style that they would have had; and it is another training than without."""
+    staged = "network.backbone._target_=tests.networks.test_mix_style.StagedBackbone"
+    overrides = [f"+randomisation={randomisation}", *([staged] if randomisation == "mixstyle" else [])]
     with pytest.raises(Killed):
         fit(data, tmp_path / "run", *overrides, disturbed=("on_train_batch_end", 8, "kill"))
     fit(data, tmp_path / "run", *overrides, resume=tmp_path / "run")

@@ -7,6 +7,7 @@ from pin_memory.networks.backbones import BackboneFeatures, ResNetBackbone
 from pin_memory.networks.episodic import GlobalLocalEmbedding, JoinBranches
 from pin_memory.networks.heads import ASPP, AuxiliaryHead, Decoder, PlainDecoder, ScaledFeatures, ScoreDecoder, SummedASPP
 from pin_memory.networks.lora import Lora
+from pin_memory.networks.mix_style import MixStyle
 from pin_memory.networks.segmenter import Encoding, MemorySegmenter
 from pin_memory.networks.vit_heads import FusedDepths, LinearDecoder, LinearProjection, SegFormerPyramid, TransposedDecoder
 
@@ -27,6 +28,7 @@ __all__ = [
     "LinearProjection",
     "Lora",
     "MemorySegmenter",
+    "MixStyle",
     "PlainDecoder",
     "ResNetBackbone",
     "ScaledFeatures",

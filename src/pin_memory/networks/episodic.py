@@ -93,6 +93,11 @@ class GlobalLocalEmbedding(Backbone):
                 nn.init.kaiming_normal_(module.weight, _SLOPE)
         self.freeze(freeze)
 
+    @property
+    def early_stages(self) -> list[nn.Module]:
+        """Stages 1 and 2 of the trunk."""
+        return [self.stage1, self.stage2]
+
     def forward(self, images: Tensor) -> BackboneFeatures:
         """Run trunk and branches on normalised images `(B, 3, H, W)`."""
         low_level = self.stage1(self.stem(images))

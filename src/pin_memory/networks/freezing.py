@@ -22,6 +22,7 @@ class Backbone(nn.Module):
         channels: Channels of the low-level, auxiliary and deep features.
         output_stride: Input size over deep feature size.
         cells: Where the cells lie on the image.
+        early_stages: The modules whose outputs are feature maps `(B, C, h, w)` of strides 4 and 8; empty where there are none.
     """
 
     channels: tuple[int, int, int]
@@ -31,6 +32,11 @@ class Backbone(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self._frozen: list[str] = []  # names: on several GPUs other batch norms take the place of those that are here now
+
+    @property
+    def early_stages(self) -> list[nn.Module]:
+        """None, unless a backbone names them."""
+        return []
 
     def freeze(self, part: str, trunk: nn.Module | None = None) -> None:
         """Keep the weights of a part and its running statistics as they are.

@@ -13,6 +13,7 @@ from pin_memory.networks.alignment import TextAlignment
 from pin_memory.networks.cells import CORNERS, Cells, Size
 from pin_memory.networks.freezing import Backbone
 from pin_memory.networks.heads import ASPP, AuxiliaryHead, Decoder, ScoreDecoder
+from pin_memory.networks.mix_style import MixStyle
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.user import settle_user
 from pin_memory.utils.validation import Count, Share, validated
@@ -58,6 +59,7 @@ class MemorySegmenter(nn.Module):
             needed at once, stay uncompiled.
         alignment: Makes, from C and K, what aligns features with text in training; None for none.
         adapter: Freezes the backbone and gives it weights that learn next to its own (`Lora`); None for none.
+        mix_style: Mixes moments of the backbone's early feature maps in training; None for none.
 
     Raises:
         ConfigurationError: The memory's items are not K of C channels, the decoder does not fit it, or there is no such backend.
@@ -77,6 +79,7 @@ class MemorySegmenter(nn.Module):
         compile: bool | str = False,
         alignment: Callable[[int, int], TextAlignment] | None = None,
         adapter: Callable[[Backbone], None] | None = None,
+        mix_style: MixStyle | None = None,
     ) -> None:
         super().__init__()
         if memory is not None and (memory.num_classes, memory.channels) != (num_classes, channels):
@@ -101,6 +104,9 @@ class MemorySegmenter(nn.Module):
         self.alignment = None if alignment is None else alignment(channels, num_classes).apply(_initialise)
         if adapter is not None:
             adapter(backbone)
+        self.mix_style = mix_style
+        if mix_style is not None:
+            mix_style.attach(backbone)
         if compile and getattr(backbone, "checkpointing", False):
             raise ConfigurationError("network.compile and network.backbone.checkpointing do not go together: set one of the two to false.")
         self.channels_last = channels_last

@@ -106,10 +106,25 @@ class TimmBackbone(TimmNetwork):
             checkpoint_blocks(self.net)
         self.freeze(freeze, self.net)
 
+    @property
+    def early_stages(self) -> list[nn.Module]:
+        """The first ones of strides 4 and 8, where each is one module and the network puts channels first."""
+        if self._channels_last:
+            return []
+        modules = dict(self.net.named_modules())
+        names = {info["reduction"]: info["module"] for info in reversed(self.net.feature_info.info)}
+        found = [modules.get(name) or modules.get(name.replace(".", "_")) for stride, name in names.items() if stride in (4, 8)]
+        return [stage for stage in reversed(found) if stage is not None] if None not in found else []
+
+    @property
+    def _channels_last(self) -> bool:
+        """Whether the network gives its maps as (B, h, w, C)."""
+        return str(getattr(self.net, "output_fmt", "NCHW")).endswith("NHWC")
+
     def forward(self, images: Tensor) -> BackboneFeatures:
         """Feature maps of images `(B, 3, H, W)` that are normalised for ImageNet."""
         maps = self.net(self.for_network(images))
-        if str(getattr(self.net, "output_fmt", "NCHW")).endswith("NHWC"):
+        if self._channels_last:
             maps = [each.permute(0, 3, 1, 2).contiguous() for each in maps]
         by_index = dict(zip(sorted(set(self.taps)), maps, strict=True))
         low_level, auxiliary, deep = (by_index[tap] for tap in self.taps)
