@@ -203,6 +203,7 @@ def test_benchmarks_read_the_real_frames(shared: Path, tmp_path: Path, experimen
         ("pin_the_memory", ["method.train_statistics=mixture", "test_statistics.policy=image", "network.memory.shares=area"]),
         ("pin_the_memory", ["+whitening=isw", *SOON]),
         ("pin_the_memory", ["+randomisation=fourier"]),
+        ("erm", ["+randomisation=random_convolution", "method.randomisation.kernel=[1,3]"]),
         ("mldg", ["+randomisation=mixstyle", "network.backbone.checkpointing=true", "method.first_order=false"]),
         ("mldg", ["network.backbone.instance_norm=ibn", "method.train_statistics=frozen"]),
     ],

@@ -14,6 +14,7 @@ from pin_memory.methods.meta_seg_net import MetaSegNetDG
 from pin_memory.methods.mldg import MLDG
 from pin_memory.methods.pin_the_memory import PinTheMemory
 from pin_memory.methods.ppar import PPAR
+from pin_memory.methods.random_convolution import RandomConvolution
 from pin_memory.methods.schedules import ExponentialDecay, PolynomialDecay
 from pin_memory.methods.whitening import InstanceSelectiveWhitening
 
@@ -34,5 +35,6 @@ __all__ = [
     "Method",
     "PinTheMemory",
     "PolynomialDecay",
+    "RandomConvolution",
     "TextAlignmentLoss",
 ]
