@@ -65,6 +65,30 @@ def test_first_order_equals_an_explicit_copy() -> None:
     assert stepped.require_memory().update.conv.weight.grad is not None  # the outer loss evaluates the memory it wrote
 
 
+def test_with_heads_alone_inside_only_they_are_stepped() -> None:
+    """The gradients are those of a deep copy whose heads were stepped and whose backbone was not; it gets both gradients all the same."""
+    method, *sides = method_and_sides()
+    method.inner_parameters, method.anneal_inner_lr, method.initial_inner_lr = "heads", False, ALPHA
+    network = method.network
+    reference = copy.deepcopy(network)
+    fast = method.inner_step(method.reading_and_update_loss(sides[0]))
+    found = fast.total_gradients(method.outer_loss(sides[1], fast, method.write_with(fast, sides[0])))
+
+    method.network = reference
+    gradients = torch.autograd.grad(method.reading_and_update_loss(sides[0]), list(reference.parameters()))
+    inner = dict(zip(dict(reference.named_parameters()), gradients, strict=True))
+    heads = {n: float(not n.startswith("backbone.")) for n in inner}
+    assert set(heads.values()) == {0.0, 1.0}
+    stepped = with_parameters(reference, {n: p - ALPHA * heads[n] * inner[n] for n, p in reference.named_parameters()})
+    with torch.no_grad():
+        features = copy.deepcopy(stepped).encode(sides[0].images).features
+    outer_on_copy(method, stepped, features, (sides[0], sides[1])).backward()
+    for name, parameter in stepped.named_parameters():
+        outer = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        torch.testing.assert_close(found[name], inner[name] + outer, rtol=1e-9, atol=1e-12)
+    assert stepped.get_parameter("backbone.low.0.weight").grad is not None
+
+
 @pytest.mark.parametrize("first_order", [True, False])
 def test_total_gradient_equals_finite_differences(first_order: bool) -> None:
     """Central differences of L_in(Θ) + L_out(Θ - α g) along random directions; g is constant in first order, g(Θ) in second."""

@@ -22,7 +22,7 @@ _NO_DIFFERENCE = (
 )  # fmt: skip
 """Settings that do not tell runs apart: a fact does (protocol, selection ...), or they have no effect on the scores."""
 _ONE_DEVICE = {"trainer.devices": 1, "trainer.num_nodes": 1, "trainer.strategy": "auto", "trainer.sync_batchnorm": "auto"}
-_ONE_DEVICE |= {"loading.on_bad_sample": "raise"}
+_ONE_DEVICE |= {"loading.on_bad_sample": "raise", "method.inner_parameters": "all"}
 """What settings mean that do not name these, as older runs' and those of one device; several devices multiply the batch."""
 
 

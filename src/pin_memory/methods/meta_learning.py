@@ -1,7 +1,7 @@
 """What the methods that learn to generalise share: split source domains, an inner step, an outer step (MLDG, AAAI 2018)."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from lightning.pytorch import Trainer
@@ -97,6 +97,8 @@ class MetaLearning(SplitSources):
             the outer optimiser is; Adam's rate is no factor on a gradient, so with it a larger fraction takes an inner step of that length.
         train_statistics: What batch normalisation normalises a pass by: "domain", the images of the pass, as released; "mixture", all
             images of the iteration, which every pass then runs on; "frozen", the backbone's running statistics.
+        inner_parameters: What the inner step moves: "all", as published, or "heads", all but the backbone (an adapter counts to the heads);
+            the outer step moves everything either way.
         options: As in `Method`.
     """
 
@@ -111,11 +113,12 @@ class MetaLearning(SplitSources):
         first_order: bool = True,
         train_statistics: str = "domain",
         inner_lr_fraction: Positive = 0.25,
+        inner_parameters: Literal["all", "heads"] = "all",
         **options: Any,
     ) -> None:
         super().__init__(network, optimizer, schedule, split, train_statistics=train_statistics, **options)
         self.initial_inner_lr, self.anneal_inner_lr, self.first_order = inner_lr, anneal_inner_lr, first_order
-        self.inner_lr_fraction = inner_lr_fraction
+        self.inner_lr_fraction, self.inner_parameters = inner_lr_fraction, inner_parameters
         if train_statistics == "mixture" and not has_batch_norm(network):
             raise ConfigurationError(
                 "method.train_statistics=mixture: this network has no batch norm, so that every pass would run on all images for nothing."
@@ -136,7 +139,8 @@ class MetaLearning(SplitSources):
 
     def inner_step(self, loss: Tensor) -> FastWeights:
         """`Θ' = Θ - α ∇L_in(Θ)`, for the backbone with its own α; logs α and the norms of ∇L_in, of Θ' and of the step Θ' - Θ."""
-        fast = FastWeights.after_step(self.network, loss, self.inner_lr, self.first_order, self.backbone_lr_factor)
+        factor = self.backbone_lr_factor if self.inner_parameters == "all" else 0.0
+        fast = FastWeights.after_step(self.network, loss, self.inner_lr, self.first_order, factor)
         if self.should_log:
             gradient = get_total_norm(list(fast.inner_gradients.values()))
             weights = get_total_norm([parameter.detach() for parameter in fast.parameters.values()])
