@@ -26,6 +26,7 @@ class OfflineRun(NamedTuple):
         sweep_id: The sweep it belongs to.
         resume: Whether `wandb sync` appends it to the run of its id.
         entity: Who it belongs to.
+        name: What it is called.
     """
 
     id: str
@@ -40,6 +41,7 @@ class OfflineRun(NamedTuple):
     sweep_id: str = ""
     resume: bool = False
     entity: str = ""
+    name: str = ""
 
 
 def read_offline_run(run: Path) -> OfflineRun:
@@ -86,6 +88,7 @@ def read_file(file: Path) -> OfflineRun:
         about.sweep_id,
         bool(about.resume),
         about.entity,
+        about.display_name,
     )
 
 

@@ -1,14 +1,17 @@
 """What the dashboard of a training shows, read back from the files of offline runs."""
 
+import csv
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from pin_memory.loggers.keys import ROWS, START, STEPS, find
 from pin_memory.utils.labels import CLASSES
 from tests.helpers.tiny_run import TINY
 from tests.helpers.wandb_records import OfflineRun, read_offline_run
@@ -34,7 +37,9 @@ def sweep(tmp_path_factory: pytest.TempPathFactory, trained_run: Path) -> list[O
 
 def test_jobs_of_a_sweep_are_runs_of_their_own_in_one_group(sweep: list[OfflineRun], trained_run: Path) -> None:
     assert len({read_offline_run(trained_run).id, *(run.id for run in sweep)}) == 3
-    assert {(run.group, run.job_type) for run in sweep} == {("demo", "train")}
+    assert {(run.group, run.job_type) for run in sweep} == {("demo/sweep", "train")}
+    assert [run.name for run in sweep] == ["pin_the_memory seed 304 #0", "pin_the_memory seed 304 #1"]
+    assert {tuple(run.tags) for run in sweep} == {("pin_the_memory", "seed-304", "sweep", "stand-in")}
     assert [run.config["optimizer"]["lr"] for run in sweep] == [0.01, 0.02]
     for run in sweep:  # the two steps after the three of the checkpoint, once each, and the validation after either
         assert len(run.history["loss/outer"]) == 2
@@ -52,6 +57,49 @@ def test_losses_rates_norms_and_validation_are_logged(sweep: list[OfflineRun]) -
         for rate, step, gradient in steps:
             assert step == pytest.approx(rate * gradient, rel=1e-5)
             assert gradient > 0
+
+
+def test_the_best_validation_is_the_summary_of_its_score_and_all_steps_are_finished_iterations(
+    sweep: list[OfflineRun], trained_run: Path
+) -> None:
+    for run in sweep:
+        validations = {key.removesuffix("/path"): values for key, values in run.history.items() if key.startswith("val/miou")}
+        assert run.summary["val/miou"] == pytest.approx(max(validations["val/miou"]), rel=1e-6)
+        assert run.summary["val/best_step"] == 4 + validations["val/miou"].index(max(validations["val/miou"]))
+        assert set(run.history["trainer/global_step"]) == {4, 5}
+    with (trained_run / "metrics.csv").open() as file:
+        steps = [int(row["step"]) for row in csv.DictReader(file) if row["val/miou"]]
+    best = torch.load(trained_run / "checkpoints" / "best.ckpt", weights_only=True)["global_step"]
+    assert steps == [best] == [2]
+    assert f"(step {best})" in json.loads((trained_run / "results.json").read_text())["selection"]
+    assert best in np.load(trained_run / "memory_trace.npz")["step"]
+
+
+def test_everything_that_is_logged_is_in_the_table_of_keys(sweep: list[OfflineRun], trained_run: Path) -> None:
+    """Media are logged under names that begin with their key; charts are tables under `<key>_table`."""
+    whole = read_offline_run(trained_run)
+    found = {key for run in (*sweep, whole) for key in (*run.history, *run.summary)}
+    names = {key for key in found if not key.startswith("_") and key not in ("trainer/global_step", "epoch")}
+    heads = {name: [name.partition("_table/")[0]] if "_table/" in name else [name, name.rpartition("/")[0]] for name in names}
+    rows = {name: next((row for head in heads[name] if (row := find(head))), None) for name in names}
+    assert not [name for name, row in rows.items() if row is None]
+    logged = {row.keys for row in rows.values() if row}
+    assert not [row.keys for row in ROWS if row.when not in (STEPS, START) and row.keys != ("val/fb_iou",) and row.keys not in logged]
+    for row in (row for row in ROWS if row.when == START):
+        assert {*row.keys} <= whole.config.keys()
+
+
+def test_the_iou_of_every_class_is_in_the_summary(trained_run: Path) -> None:
+    run, results = read_offline_run(trained_run), json.loads((trained_run / "results.json").read_text())
+    for target, scores in results["targets"].items():
+        for name, iou in scores["iou"].items():
+            assert run.summary.get(f"test/iou_{target}/{name}") == iou
+
+
+def test_the_names_are_those_of_what_ran(trained_run: Path) -> None:
+    run = read_offline_run(trained_run)
+    assert (run.config["method_name"], run.config["network_name"]) == ("pin_the_memory", "deeplab_v3plus_resnet18")
+    assert (run.name, run.tags) == ("pin_the_memory seed 304", ["pin_the_memory", "seed-304", "stand-in"])
 
 
 def test_the_memory_is_drawn_over_time(sweep: list[OfflineRun]) -> None:

@@ -1,7 +1,9 @@
 """Online runs against servers that refuse, hang and die half-way, and what lies on the disk afterwards."""
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pin_memory.loggers import finish_wandb, wandb_logger
+from pin_memory.loggers import describe_run, finish_wandb, wandb_logger
 from pin_memory.loggers import wandb as wandb_module
 from tests.helpers.tiny_run import TINY
 from tests.helpers.wandb_records import read_parts
@@ -61,6 +63,37 @@ def test_a_server_that_answers_has_everything(tmp_path: Path, monkeypatch: pytes
         (run_id,) = server.runs
         assert [row["loss"] for row in server.history(run_id)] == [1, 2, 3]
     assert losses(tmp_path) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("system", [False, True])
+def test_nothing_is_said_of_the_machine_unless_it_is_asked_for(system: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the host, nor the user, the command line, the packages, the interpreter, nor what the processors do."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "host-of-ours")
+    monkeypatch.setattr(sys, "argv", ["program-of-ours", "argument-of-ours"])
+    monkeypatch.setenv("USER", "user-of-ours")
+    monkeypatch.setenv("LOGNAME", "user-of-ours")
+    with WandbServer() as server:
+        use(server, monkeypatch)
+        logger = wandb_logger(tmp_path, system=system, entity="me", notes="as noted", tags=["own"])
+        log_losses(logger, 1)
+        describe_run("mine", "small", 3, stand_in=False)
+        finish_wandb()
+        (run_id,) = server.runs
+        sent = json.dumps(server.requests)
+        names = {name for _, body in server.requests if isinstance(body, dict) for name in (body.get("variables") or {}).get("files") or ()}
+    wandb_module._teardown()
+    (file,) = tmp_path.glob("wandb/run-*/*.wandb")
+    kept = file.read_bytes().decode(errors="replace")
+    private = ["host-of-ours", "argument-of-ours", "user-of-ours", sys.executable]
+    assert [any(word in text for word in private) for text in (sent, kept)] == [system, system]
+    assert bool({"requirements.txt", "wandb-metadata.json"} & names) == system
+    about = server.runs[run_id]
+    assert (about["entity"], about["displayName"], about["tags"], about["notes"]) == (
+        "me",
+        "mine seed 3",
+        ["own", "mine", "seed-3"],
+        "as noted",
+    )
 
 
 @pytest.mark.parametrize(

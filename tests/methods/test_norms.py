@@ -74,7 +74,7 @@ def test_norms_are_those_of_the_gradients_and_of_the_fast_weights() -> None:
 def test_a_method_without_inner_step_logs_its_gradient_alone() -> None:
     method = every(LoggingERM(tiny_segmenter(memory=False), SGD), 1)
     iterate(method, 0)
-    assert set(method.logged) == {"grad_norm/total", "lr"}
+    assert set(method.logged) == {"grad_norm/total", "lr", "step"}
     assert method.logged["lr"] == SGD.keywords["lr"]
     assert method.logged["grad_norm/total"] == pytest.approx(norm(method.gradients), rel=1e-5)
 

@@ -80,5 +80,5 @@ def test_frozen_statistics_of_the_backbone_stay(by_hand: type[ByHand]) -> None:
 
 
 def test_unknown_policy_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"train_statistics=domain: method=erm .* mixture, frozen"):
+    with pytest.raises(ConfigurationError, match=r"train_statistics=domain: method=ERMByHand .* mixture, frozen"):
         ERMByHand(tiny_segmenter(memory=False), SGD, train_statistics="domain")

@@ -5,10 +5,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from pin_memory.callbacks.last_checkpoint import save_together
+from pin_memory.callbacks.wandb_media import wandb_run
 from pin_memory.utils.checkpoint_io import DamagedCheckpointError, load_intact
 from pin_memory.utils.distributed import is_first
 from pin_memory.utils.files import atomic_write
@@ -41,6 +42,12 @@ class BestCheckpoint(ModelCheckpoint):
             enable_version_counter=False,
         )
         self.best_step: int | None = None
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the weights if they are the best; the summary of a W&B run, which else has the newest score, gets the best one."""
+        super().on_validation_end(trainer, pl_module)
+        if self.best_step is not None and self.best_model_score is not None and (run := wandb_run(trainer)) is not None:
+            run.summary.update({str(self.monitor): float(self.best_model_score), "val/best_step": self.best_step})
 
     def state_dict(self) -> dict[str, Any]:
         """Return Lightning's state, and the step of the best weights."""

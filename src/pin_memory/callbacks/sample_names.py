@@ -18,9 +18,11 @@ class IterationNames(Callback):
     def __init__(self) -> None:
         super().__init__()
         self._names: dict[str, list[str]] = {}
+        self._iteration = 0  # from 1
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Remember the names."""
+        self._iteration = trainer.global_step + 1
         parts = batch.items() if isinstance(batch, dict) else ()
         self._names = {domain: list(part["name"]) for domain, part in parts if isinstance(part, dict) and "name" in part}
         if isinstance(batch, dict) and isinstance(batch.get("name"), list):
@@ -41,4 +43,4 @@ class IterationNames(Callback):
         # A loading process reads ahead of the iteration in which its end is noticed.
         is_late = "DataLoader worker" in str(exception)
         where = "Noticed in iteration {}; what was being loaded comes after " if is_late else "In iteration {}, on "
-        exception.add_note(where.format(trainer.global_step) + "; ".join(parts))
+        exception.add_note(where.format(self._iteration) + "; ".join(parts))

@@ -22,6 +22,7 @@ from pin_memory.methods import MetaSegNet, Method
 from pin_memory.methods.batches import evaluation_mode
 from pin_memory.metrics import DomainConfusion, LabelPrior, class_iou
 from pin_memory.networks import MemorySegmenter
+from pin_memory.runs.names import network_name
 from pin_memory.runs.provenance import revision
 from pin_memory.runs.results import CONFUSIONS, RESULTS, Results, TargetScores, known_mean, write_confusions
 from pin_memory.runs.score_table import score_table
@@ -43,7 +44,7 @@ def evaluate_targets(method: Method, data: MultiSourceDataModule, trainer: Train
         targets = _domain_targets(method, data, trainer)
     return Results(
         method=method.name,
-        network=choices.get("network", type(method.network).__name__),
+        network=network_name(method.network, choices),
         sources=data.source_names,
         protocol=recorded_name(method.protocol),
         protocol_settings=method.protocol.settings,

@@ -19,6 +19,7 @@ from pin_memory.networks import MemorySegmenter
 from pin_memory.networks.lora import merge_adapter
 from pin_memory.runs import build, checkpoints
 from pin_memory.runs.folder import RunFolder
+from pin_memory.runs.names import network_name
 from pin_memory.runs.support import support_digest, take_support
 from pin_memory.runs.trusted import trusted_settings
 from pin_memory.utils.errors import ConfigurationError, OutputError
@@ -107,7 +108,7 @@ class ExportSettings(BaseModel):
             statistics=statistics,
             protocol=method.protocol,
             method=method.name,
-            network_name=checkpoint.choices.get("network", type(method.network).__name__),
+            network_name=network_name(method.network, checkpoint.choices),
             sources=checkpoint.sources,
             step=checkpoint.step,
             images_seen=int(method.images_seen),

@@ -1,8 +1,8 @@
 """Where metrics go: a CSV file in the run folder and, where it is installed and configured, Weights & Biases."""
 
 from pin_memory.loggers.csv import CSVLogger
-from pin_memory.loggers.wandb import MODES, finish_wandb, wandb_logger, wandb_mode
+from pin_memory.loggers.wandb import MODES, describe_run, finish_wandb, wandb_logger, wandb_mode
 from pin_memory.loggers.wandb_parts import RUN_ID, earlier_run_id
 from pin_memory.loggers.wandb_tables import log_targets
 
-__all__ = ["MODES", "RUN_ID", "CSVLogger", "earlier_run_id", "finish_wandb", "log_targets", "wandb_logger", "wandb_mode"]
+__all__ = ["MODES", "RUN_ID", "CSVLogger", "describe_run", "earlier_run_id", "finish_wandb", "log_targets", "wandb_logger", "wandb_mode"]

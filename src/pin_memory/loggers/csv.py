@@ -13,7 +13,7 @@ from pin_memory.utils.files import atomic_write
 
 
 class CSVLogger(Logger):
-    """Metrics as rows of one CSV file: `step`, `epoch`, and a column for each metric that was ever logged.
+    """Metrics as rows of one CSV file: `step` (finished iterations), `epoch`, and a column for each metric that was ever logged.
 
     Unlike Lightning's logger of this name it writes exactly the file it is given, and continues a file that is there already, so
     that a resumed run keeps its history. Iterations that are made again after a kill then have a second row, which counts (`runs.folder`).
@@ -48,7 +48,7 @@ class CSVLogger(Logger):
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Collect a row; metrics of the step that was logged last join its row."""
         row = {name: int(value) if name == "epoch" else float(value) for name, value in metrics.items()}
-        row["step"] = -1 if step is None else step
+        row["step"] = -1 if step is None else int(step)
         last = self._rows[-1] if self._rows else {}
         if last.get("step") == row["step"] and not (last.keys() & row.keys()) - {"step", "epoch"}:
             last.update(row)

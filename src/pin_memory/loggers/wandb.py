@@ -1,7 +1,6 @@
 """The Weights & Biases run of a training: online where it can be, offline otherwise, never shared with another training."""
 
 import importlib.util
-import json
 import logging
 import os
 import secrets
@@ -12,11 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.loggers import WandbLogger
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
+from pin_memory.loggers.wandb_about import group_of, privacy, run_name, settings_of, tags_of
 from pin_memory.loggers.wandb_key import has_key
 from pin_memory.loggers.wandb_parts import RUN_ID, earlier_parts, earlier_run_id, is_sweep, next_step, waiting
 from pin_memory.utils.distributed import is_first
@@ -33,6 +30,7 @@ _ALIASES = {"run": "online", "dryrun": "offline", "shared": "online"}  # other v
 _AGENT = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH")  # what `wandb agent` sets for each run
 _INIT_SECONDS, _FINISH_SECONDS = 20.0, 120.0
 _own_run: Any = None
+_is_named = False  # by the user
 
 
 def wandb_logger(
@@ -44,6 +42,10 @@ def wandb_logger(
     tags: Sequence[str] = (),
     mode: str = "auto",
     resume: str | Path | None = None,
+    entity: str | None = None,
+    notes: str | None = None,
+    log_model: bool = False,
+    system: bool = False,
 ) -> WandbLogger | None:
     """Start a W&B run that keeps its files in `<save_dir>/wandb`, uploads no code and never asks for anything.
 
@@ -52,12 +54,16 @@ def wandb_logger(
     Args:
         save_dir: The run folder. `config.yaml` and `provenance.json` in it are the run's configuration; its id is kept in `checkpoints/`.
         project: The project that the run belongs to.
-        name: The run's name; W&B invents one if None.
-        group: The group that runs are compared in, normally the experiment's name.
+        name: The run's name; None: method, seed and the number of a sweep's job (`describe_run`).
+        group: The group that runs are compared in; None: the experiment, of a sweep's job with the name of the sweep's folder.
         job_type: The kind of run ("train").
-        tags: Labels to filter runs by.
+        tags: Labels to filter runs by; `describe_run` adds some.
         mode: One of `MODES`. Where the server refuses or does not answer within 20 s, an online run becomes an offline one.
         resume: The run folder or checkpoint that training resumes from: the same W&B run is continued where its id is found there.
+        entity: The user or team that the project belongs to; None: the user's own.
+        notes: A text that is shown with the run.
+        log_model: Upload the best checkpoint at the end; it has the settings in it, with their paths.
+        system: Also send host name, user, command line, list of packages and system statistics.
 
     Returns:
         The logger of the run, on the first process; None on the others, and where W&B is disabled, not installed or cannot be started.
@@ -73,11 +79,11 @@ def wandb_logger(
     log.info("W&B: %s (%s)", mode, why)
     if mode == "disabled":
         return None
-    options = {"project": project, "name": name, "group": group, "job_type": job_type, "tags": list(tags)}
-    attempt("starting a run", _start, Path(save_dir), mode, resume, options)
+    options = {"project": project, "entity": entity, "name": name, "group": group, "job_type": job_type, "tags": list(tags), "notes": notes}
+    attempt("starting a run", _start, Path(save_dir), mode, resume, options, system)
     if _own_run is None:
         return None
-    return attempt("making the logger", GuardedLogger, experiment=_own_run, save_dir=str(save_dir), project=project, log_model=False)
+    return attempt("making the logger", GuardedLogger, experiment=_own_run, save_dir=str(save_dir), project=project, log_model=log_model)
 
 
 def wandb_mode(mode: str = "auto") -> tuple[str, str]:
@@ -111,6 +117,23 @@ def own_run() -> Any:
     return _own_run
 
 
+def describe_run(method: str, network: str, seed: int | None, stand_in: bool) -> None:
+    """Say in the W&B run of this training, if there is one, what runs: names of method and network, tags, and a name if it has none.
+
+    Args:
+        method: Name of the method's class.
+        network: Name of the network.
+        seed: Of the training.
+        stand_in: Whether the scenes are drawn.
+    """
+    if (run := own_run()) is None:
+        return
+    run.config.update({"method_name": method, "network_name": network}, allow_val_change=True)
+    run.tags = list(dict.fromkeys([*(run.tags or ()), *tags_of(method, seed, stand_in)]))
+    if not _is_named:
+        run.name = run_name(method, seed)
+
+
 def finish_wandb() -> None:
     """End the run that `wandb_logger` started, if any, so that the next job of a sweep starts its own; after two minutes leave it alone."""
     global _own_run
@@ -126,9 +149,9 @@ def finish_wandb() -> None:
         _teardown()  # or no later run would start
 
 
-def _start(folder: Path, mode: str, resume: str | Path | None, options: dict[str, Any]) -> None:
+def _start(folder: Path, mode: str, resume: str | Path | None, options: dict[str, Any], system: bool) -> None:
     """Make the run of this training, and keep its id next to the checkpoints."""
-    global _own_run
+    global _own_run, _is_named
     folder.mkdir(parents=True, exist_ok=True)  # W&B turns to a temporary folder where there is none
     earlier = earlier_run_id(resume, folder) if resume else None
     # An id of our own: one in the environment would be shared by all jobs of a sweep, a seeded one by all runs of a seed.
@@ -137,8 +160,10 @@ def _start(folder: Path, mode: str, resume: str | Path | None, options: dict[str
     if mode == "online" and (left := waiting(parts)):
         log.warning("W&B: offline, as an earlier part of the run is not uploaded. Upload all in one call: %s", _sync(*left, folder))
         mode = "offline"
-    options = options | {"dir": str(folder), "id": run_id, "config": _settings_of(folder)}
-    _own_run = run = GuardedRun(_first_that_starts(mode, options, continues=run_id == earlier))
+    settings = settings_of(folder)
+    options |= {"dir": str(folder), "id": run_id, "config": settings, "group": group_of(options["group"], settings)}
+    _is_named = options["name"] is not None
+    _own_run = run = GuardedRun(_first_that_starts(mode, options, run_id == earlier, system))
     try:
         write_text(folder / "checkpoints" / RUN_ID, f"{run.id}\n")
     except OSError as error:
@@ -149,14 +174,14 @@ def _start(folder: Path, mode: str, resume: str | Path | None, options: dict[str
         run.log({}, step=step, commit=False)  # rows of one `_step` in two parts would replace each other on the server
 
 
-def _first_that_starts(mode: str, options: dict[str, Any], continues: bool) -> Any:
+def _first_that_starts(mode: str, options: dict[str, Any], continues: bool, system: bool) -> Any:
     """A run in the requested mode, else an offline one, else an offline one without W&B's settings of the environment."""
     ours = {name for name in os.environ if name.startswith("WANDB_")} - (set(_AGENT) if _by_agent() else set())
     failures: list[Exception] = []
     for kind, hidden in (*((kind, _hidden()) for kind in dict.fromkeys((mode, "offline"))), ("offline", ours)):
         try:
             with _environment(hidden):
-                run = _init(kind, options, continues)
+                run = _init(kind, options, continues, system)
         except Exception as error:
             failures.append(error)
             if _other_run() is None:
@@ -172,14 +197,14 @@ def _first_that_starts(mode: str, options: dict[str, Any], continues: bool) -> A
     raise failures[-1]
 
 
-def _init(mode: Any, options: dict[str, Any], continues: bool) -> Any:
+def _init(mode: Any, options: dict[str, Any], continues: bool, system: bool) -> Any:
     """Start a run next to whichever other run is open."""
     import wandb
 
     ours: dict[str, Any] = {
         "silent": True, "console": "off", "save_code": False, "disable_code": True, "disable_git": True, "login_timeout": _INIT_SECONDS,
         "init_timeout": _INIT_SECONDS, "finish_timeout": _FINISH_SECONDS,
-    }  # fmt: skip
+    } | privacy(system)  # fmt: skip
     settings = wandb.Settings(**{name: value for name, value in ours.items() if name in wandb.Settings.model_fields})
     # Without `resume` the server would begin the run of an id that it knows anew. Offline it is written into the file, for `wandb sync`,
     # which would append a part that does not continue anything when it uploads it once more.
@@ -232,18 +257,3 @@ def _process() -> Any:
 
         return wandb.setup()._connection._proc._process  # type: ignore[union-attr]
     return None
-
-
-def _settings_of(run: Path) -> dict[str, Any]:
-    """The resolved settings and the provenance that lie in the run folder, as far as they do, and the chosen options of the groups."""
-    settings: dict[str, Any] = {}
-    try:
-        config = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"), resolve=True)
-        settings |= {str(key): value for key, value in config.items()} if isinstance(config, dict) else {}
-        settings["provenance"] = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, OmegaConfBaseException) as error:
-        log.debug("Settings for W&B are incomplete: %s", error)
-    if HydraConfig.initialized():  # such as the name of the method, which the settings themselves do not have
-        chosen = HydraConfig.get().runtime.choices.items()
-        settings["choices"] = {str(group): str(option) for group, option in chosen if option and not str(group).startswith("hydra/")}
-    return settings

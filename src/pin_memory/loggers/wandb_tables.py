@@ -12,9 +12,9 @@ def log_targets(results: Mapping[str, Any], kinds: Sequence[str] = ("miou",)) ->
     """Log the results into the W&B run of this training; do nothing where it has none, whichever other run is open.
 
     Logged: `test/classes`, IoU in % by class (rows) and target (columns); `test/targets`, a row per target with its means, and the floors;
-    `test/iou_<target>`, a bar for each class; `test/miou`, a bar for each target and one for their mean. The mIoUs also go to the run's
-    summary, as fractions (`test/miou_<target>`, `test/mean_miou`), so that runs can be sorted by them, and the note on stand-ins
-    (`test/note`).
+    `test/iou_<target>`, a bar for each class; `test/miou`, a bar for each target and one for their mean. The mIoUs and the IoU of each
+    class also go to the run's summary, as fractions (`test/miou_<target>`, `test/mean_miou`, `test/iou_<target>/<class>`), so that runs
+    can be sorted by them, and the note on stand-ins (`test/note`).
 
     Args:
         results: The content of `results.json`.
@@ -23,7 +23,8 @@ def log_targets(results: Mapping[str, Any], kinds: Sequence[str] = ("miou",)) ->
     if (run := own_run()) is None:
         return
     scores = {f"test/miou_{name}": target["miou"] for name, target in results["targets"].items()}
-    summary = scores | {"test/mean_miou": results.get("mean_miou")}
+    classes = {f"test/iou_{name}/{kind}": iou for name, target in results["targets"].items() for kind, iou in target["iou"].items()}
+    summary = scores | classes | {"test/mean_miou": results.get("mean_miou")}
     summary |= {"test/selection": results.get("selection"), "test/protocol": str(results.get("protocol"))}
     summary |= {"test/note": STAND_IN_NOTE if results.get("stand_in") else None}
     run.summary.update({key: value for key, value in summary.items() if value is not None})

@@ -66,6 +66,12 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
     train_policies: ClassVar[tuple[str, ...]] = ("mixture", "frozen")
     base: FrozenBase | None = None
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """A method without a name of its own has that of its class, never that of the method it is made from."""
+        super().__init_subclass__(**options)
+        if "name" not in vars(cls):
+            cls.name = cls.__name__
+
     def __init__(
         self,
         network: SkipValidation[MemorySegmenter],
@@ -249,6 +255,7 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
 
     def gradients_of(self, loss: Tensor) -> dict[str, Tensor]:
         """Gradients of `loss` by parameter name, means over the ranks; zero for a parameter that it does not depend on."""
+        self.objective = loss.detach()
         parameters = {name: p for name, p in self.network.named_parameters() if p.requires_grad}
         values = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True, materialize_grads=True)
         return dict(zip(parameters, mean_over_ranks(values), strict=True))

@@ -24,7 +24,6 @@ class ERM(Method):
         mixed = merge(batch)
         loss = self.loss(mixed)
         self.step_optimizer(self.gradients_of(loss), len(mixed.images))
-        self.log_losses(total=loss)
 
     def loss(self, part: Labelled) -> Tensor:
         """`L_seg + w_aux L_aux` of some of the images."""

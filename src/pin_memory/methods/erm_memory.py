@@ -17,4 +17,3 @@ class ERMMemory(MemoryLearning):
         loss = self.reading_and_update_loss(mixed)
         self.step_optimizer(self.gradients_of(loss), len(mixed.images))
         self.commit_memory(mixed)
-        self.log_losses(total=loss)

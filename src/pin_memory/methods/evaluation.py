@@ -44,6 +44,7 @@ class DomainEvaluationMixin(LightningModule):
         scores = {name: mean_iou(class_iou(c.compute())) for name, c in self.confusions.items()}
         self.log_dict({f"val/miou_{name}": score for name, score in scores.items()})
         self.log("val/miou", sum(scores.values()) / max(len(scores), 1), prog_bar=True)
+        self.log("step", float(self.global_step))  # finished iterations; Lightning's own count is one less
 
     def on_test_epoch_start(self) -> None:
         """Start an empty confusion matrix per target, with one network on all ranks."""

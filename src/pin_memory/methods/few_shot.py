@@ -117,6 +117,7 @@ class MetaSegNet(Method):
         means = self.scores["val"].compute()
         self.log_dict({"val/miou_episodes": means["miou"], "val/fb_iou": means["fb_iou"]})
         self.log("val/miou", means["miou"], prog_bar=True)
+        self.log("step", float(self.global_step))
 
     def on_test_epoch_start(self) -> None:
         """Start empty counts for each seed, with one network on all ranks."""

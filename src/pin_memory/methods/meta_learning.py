@@ -139,6 +139,7 @@ class MetaLearning(SplitSources):
 
     def inner_step(self, loss: Tensor) -> FastWeights:
         """`Θ' = Θ - α ∇L_in(Θ)`, for the backbone with its own α; logs α and the norms of ∇L_in, of Θ' and of the step Θ' - Θ."""
+        self.objective = loss.detach()
         factor = self.backbone_lr_factor if self.inner_parameters == "all" else 0.0
         fast = FastWeights.after_step(self.network, loss, self.inner_lr, self.first_order, factor)
         if self.should_log:
@@ -150,6 +151,8 @@ class MetaLearning(SplitSources):
 
     def outer_step(self, fast: FastWeights, loss: Tensor, batch: DomainBatch) -> None:
         """Step the optimiser on `∇L_in(Θ) + ∇L_out(Θ')`."""
+        assert self.objective is not None  # of the inner step
+        self.objective = self.objective + loss.detach()
         images = sum(len(part["label"]) for part in batch.values())
         self.step_optimizer(fast.total_gradients(loss), images, fast.inner_gradients)
 

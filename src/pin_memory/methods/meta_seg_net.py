@@ -84,7 +84,6 @@ class MetaSegNetDG(SplitSources):
         if not self.finite.step_skipped:
             self.memory.commit(self.finite.memory_write(self.memory.items, items.detach()))
             self.running.store(found)
-        self.log_losses(total=loss)
         if self.should_log:
             self.log_dict(self.memory.numbers())
 

@@ -44,6 +44,7 @@ class ManualOptimizationMixin(LightningModule):
     Attributes:
         finite: Checks the numbers of the steps.
         losses: Loss terms of the iteration by name, in the order of computation.
+        objective: What the iteration's gradient is of, all terms with their weights; None before it is known.
         should_log: Whether the metrics of the iteration are written, one in `trainer.log_every_n_steps`. What is expensive to compute is
             computed for these alone: Lightning would take a value of every iteration and drop most.
         images_seen: Images that steps were made on.
@@ -57,6 +58,7 @@ class ManualOptimizationMixin(LightningModule):
         self.automatic_optimization = False
         self.gradient_clip, self.finite = gradient_clip, FiniteCheck(on_non_finite)
         self.losses: dict[str, Tensor] = {}
+        self.objective: Tensor | None = None
         self.should_log = False
         self.register_buffer("images_seen", torch.zeros((), dtype=torch.int64))
 
@@ -78,11 +80,11 @@ class ManualOptimizationMixin(LightningModule):
         """Begin an iteration: no losses yet, and the running statistics are kept."""
         every = getattr(attached_trainer(self), "log_every_n_steps", 0)
         self.should_log = every > 0 and (self.iteration + 1) % every == 0
-        self.losses = {}
+        self.losses, self.objective = {}, None
         self.finite.start(self.network, batch, self.iteration)
 
     def step_optimizer(self, gradients: dict[str, Tensor], images: int, inner_gradients: Mapping[str, Tensor] | None = None) -> None:
-        """Step the optimiser on `gradients` (by parameter name), then the schedule; counts `images` as seen.
+        """Step the optimiser on `gradients` (by parameter name), then the schedule; counts `images` as seen and logs `loss/total`.
 
         A step that is left out is a step without any gradient: optimisers pass over parameters that have none, weights and momentum stay as
         they are, and the iteration counts, as its images are drawn. `inner_gradients` are named in messages.
@@ -99,8 +101,12 @@ class ManualOptimizationMixin(LightningModule):
             self.images_seen += images * world_size()
         else:
             self._step({}, norm)
+        if self.objective is not None and "total" not in self.losses:
+            self.log_losses(total=self.objective)
         if self.should_log and self.finite.policy == "skip":
             self.log_dict({f"skipped/{name}": float(number) for name, number in self.finite.skipped.items()})
+        if self.should_log:
+            self.log_step()
 
     def _step(self, gradients: Mapping[str, Tensor], norm: Tensor) -> None:
         """Step the optimiser on gradients of this norm, then the schedule."""
@@ -126,6 +132,10 @@ class ManualOptimizationMixin(LightningModule):
             (means,) = mean_over_ranks([torch.stack([value.float() for value in values.values()])])
             values = dict(zip(values, means.unbind(), strict=True))
         self.log_dict({f"loss/{name}": value for name, value in values.items()})
+
+    def log_step(self) -> None:
+        """Count in finished iterations what is logged together; by itself Lightning counts those before the one that has just ended."""
+        self.log("step", float(self.iteration))
 
     def on_validation_start(self) -> None:
         """Check the last memory write: what is validated, and chosen by its score, has to be a state that counts."""

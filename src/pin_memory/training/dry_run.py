@@ -18,6 +18,7 @@ from pin_memory.callbacks.progress import describe_seconds
 from pin_memory.domains import EpisodeDataModule, MultiSourceDataModule
 from pin_memory.methods import Method
 from pin_memory.methods.memory_learning import MemoryLearning
+from pin_memory.runs.names import network_name
 from pin_memory.training.checks import slow_precision
 from pin_memory.training.trainer import build_trainer
 from pin_memory.utils.distributed import is_first
@@ -96,7 +97,7 @@ def plan_of(
         **(_episodes_of(data, cfg.test) if isinstance(data, EpisodeDataModule) else _images_of(data, cfg.test)),
         "unit": data.unit,
         "method": method.name,
-        "network": choices.get("network", ""),
+        "network": network_name(method.network, choices),
         "precision": cfg.trainer.precision,
         "slow_precision": slow_precision(cfg.trainer),
         "parameters": sum(parameter.numel() for parameter in parameters),

@@ -13,10 +13,11 @@ from pin_memory.callbacks.run_record import RunRecord, source_scores
 from pin_memory.domains import MultiSourceDataModule
 from pin_memory.evaluation.report import try_report
 from pin_memory.evaluation.targets import copied_weights, evaluate_targets, floor_scores, with_weights, write_evaluation
-from pin_memory.loggers import finish_wandb
+from pin_memory.loggers import describe_run, finish_wandb
 from pin_memory.methods import Method
 from pin_memory.runs import build, checkpoints
 from pin_memory.runs.base_weights import base_of
+from pin_memory.runs.names import network_name
 from pin_memory.runs.provenance import backbone_licence
 from pin_memory.runs.results import RESULTS
 from pin_memory.training.checks import check_crops, check_kind, check_settings
@@ -63,6 +64,7 @@ def train(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
     with run_folder(cfg, start, step):
         try:
             trainer.loggers = [logger for logger in instantiate(cfg.logger).values() if logger]
+            describe_run(method.name, network_name(method.network, choices), cfg.seed, data.uses_stand_ins)
             untrained = copied_weights(method.network) if cfg.floors and cfg.test else None
             trainer.fit(method, datamodule=data, ckpt_path=start.checkpoint, weights_only=True)
             run = Path(trainer.strategy.broadcast(str(run)))  # each process of torchrun or Slurm has read the clock for itself

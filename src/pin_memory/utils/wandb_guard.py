@@ -92,6 +92,10 @@ class GuardedRun:
 class GuardedLogger(WandbLogger):
     """Lightning's logger, whose own work (pictures and tables are made in it) ends no training either."""
 
+    def log_metrics(self, metrics: Any, step: float | None = None) -> None:
+        """Log metrics at a number of iterations, which Lightning gives as a fraction where a method has logged it."""
+        super().log_metrics(metrics, None if step is None else int(step))
+
     def __getattribute__(self, name: str) -> Any:
         value = super().__getattribute__(name)
         guarded = (name.startswith("log_") or name in ("watch", "finalize", "after_save_checkpoint")) and callable(value)
