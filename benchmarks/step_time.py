@@ -33,6 +33,7 @@ VARIANTS: dict[str, tuple[list[str], torch.dtype]] = {
     "meta_seg_net_dg": (["method=meta_seg_net_dg"], torch.float32),
     "mldg_second_order": (["method=mldg", "method.first_order=false"], torch.float32),
     "pin_the_memory": (PTM, torch.float32),
+    "pin_the_memory+fast_commit": ([*PTM, "method.commit=fast"], torch.float32),
     "pin_the_memory_second_order": ([*PTM, "method.first_order=false"], torch.float32),
     "pin_the_memory+checkpointing": ([*PTM, "network.backbone.checkpointing=true"], torch.float32),
     "pin_the_memory+channels_last": ([*PTM, *ORDER], torch.float32),

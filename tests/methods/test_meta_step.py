@@ -158,6 +158,27 @@ def test_an_iteration_moves_statistics_once_and_the_memory_by_the_commit() -> No
     assert int(method.images_seen) == 9
 
 
+def test_a_fast_commit_stores_what_the_outer_step_has_read() -> None:
+    """The memory is the write of a deep copy that was really stepped inside, in training mode; one pass of the encoder less is made."""
+    method, *_ = method_and_sides()
+    method.commit, method.anneal_inner_lr, method.initial_inner_lr = "fast", False, ALPHA
+    batch = {k: {"image": v["image"].double(), "label": v["label"]} for k, v in tiny_batch().items()}
+    side = merge(batch, method.split(list(batch), 0)[0])
+    reference = copy.deepcopy(method.network)
+    passes: list[object] = []
+    method.network.backbone.register_forward_hook(lambda *_: passes.append(1))
+    method.training_step(batch, 0)
+
+    other = PinTheMemoryByHand(reference, SGD).prepare()
+    assert isinstance(other, PinTheMemoryByHand)
+    parameters = dict(reference.named_parameters())
+    gradients = torch.autograd.grad(other.reading_and_update_loss(side), list(parameters.values()))
+    stepped = with_parameters(reference, {n: p - ALPHA * g for (n, p), g in zip(parameters.items(), gradients, strict=True)})
+    expected = stepped.write(stepped.encode(side.images).features, side.labels)
+    torch.testing.assert_close(method.memory.items, expected.detach(), rtol=1e-9, atol=1e-12)
+    assert len(passes) == 3  # inner, write, outer
+
+
 def test_annealed_inner_rate_follows_the_schedule() -> None:
     """1e-3 in the first iteration, a quarter of the current rate afterwards."""
     method = PinTheMemoryByHand(tiny_segmenter(), SGD, lambda t: 0.5**t).prepare()

@@ -113,7 +113,12 @@ class MemoryLearning(Method):
         with evaluation_mode(self.network):
             features = self.network.encode(part.images).features
             items = self.network.write(features, part.labels)
-        self.memory.commit(self.finite.memory_write(self.memory.items, items))
+        self.store_items(items)
+
+    def store_items(self, items: Tensor) -> None:
+        """Store written items; M stays where the step was left out, or where they are not finite and such writes are left out."""
+        if not self.finite.step_skipped:
+            self.memory.commit(self.finite.memory_write(self.memory.items, items.detach()))
 
     @property
     def memory(self) -> CategoricalMemory:
