@@ -96,7 +96,11 @@ def test_the_metrics_say_what_an_iteration_takes(tmp_path: Path, clock: Clock) -
             clock.now += SAVING
 
     trainer = tiny_trainer(tmp_path, [StepTimes(), last], logger=logger, log_every_n_steps=5, plugins=[SlowDisk()])
+    assert step_times.step_costs(trainer) == {}
     trainer.fit(SlowMethod(clock), SlowDomains(clock))
+    costs = step_times.step_costs(trainer)
+    assert costs["step_seconds"] == STEP
+    assert costs["peak_bytes"] > 50e6
     assert clock.now > 3 * VALIDATION + 5 * SAVING + START
     with (tmp_path / "metrics.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["time/step"]]

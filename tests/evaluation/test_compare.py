@@ -273,7 +273,7 @@ def test_files_agree(sweep: Path, tmp_path: Path) -> None:
     assert float(line["mean"]) == pytest.approx(100 * comparison["rows"][1]["mean_miou"]["mean"], abs=1e-3)
     assert (line["label"], line["seeds"], line["n"], line["gain_n"]) == ("pin_the_memory", "1 2 3", "3", "3")
     latex, markdown = paths[2].read_text(), paths[0].read_text()
-    assert latex.count("\\toprule") == 1 + len(comparison["targets"])
+    assert latex.count("\\toprule") == 2 + len(comparison["targets"])  # scores, what is beside them, and the classes of each target
     assert "pin\\_the\\_memory & 3 (1, 2, 3) &" in latex
     assert "| pin\\_the\\_memory | 3 (1, 2, 3) |" in markdown
     assert len(class_tables(comparison)) == 2

@@ -33,6 +33,8 @@ def rates(schedule: Any, steps: int = 4) -> list[float]:
         (None, lambda t: 1.0),
         (ExponentialDecay(rate=2, horizon=8), lambda t: math.exp(-2 * t / 8)),
         (PolynomialDecay(power=0.5, horizon=8), lambda t: (1 - t / 8) ** 0.5),
+        (PolynomialDecay(power=0.5, horizon=8, factor=2.0), lambda t: 2 * (1 - t / 8) ** 0.5),
+        (ExponentialDecay(rate=2, horizon=8, warmup=2, factor=0.5), lambda t: min(0.5, (t + 1) / 4) * math.exp(-2 * t / 8)),
         (partial(lr_scheduler.CosineAnnealingLR, T_max=8), lambda t: (1 + math.cos(math.pi * t / 8)) / 2),
         (partial(lr_scheduler.MultiStepLR, milestones=[2], gamma=0.1), lambda t: 1.0 if t < 2 else 0.1),
     ],

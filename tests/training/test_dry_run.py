@@ -1,6 +1,5 @@
 """`dry_run=true`: all checks and two iterations, a plan, and nothing left behind."""
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -15,9 +14,10 @@ from hydra import compose, initialize_config_dir
 from hydra.types import RunMode
 
 from pin_memory.runs import build, checkpoints
-from pin_memory.training import checks, dry_run
+from pin_memory.training import checks
 from pin_memory.training.dry_run import DryRunProbe, as_text, plan_of
 from pin_memory.training.run import train
+from pin_memory.utils import devices
 from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import ConfigurationError
 from tests.helpers.tiny_run import TINY
@@ -112,15 +112,26 @@ def test_the_text_of_a_plan() -> None:
     assert "not measured" in other
 
 
-def test_a_system_without_the_module_resource(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows: the module can be imported, and has no peak of a CPU."""
+def test_a_system_without_the_module_resource(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows: there is no peak of a CPU, and none that could be forgotten."""
     monkeypatch.setitem(sys.modules, "resource", None)
-    spec = importlib.util.spec_from_file_location("dry_run_on_windows", dry_run.__file__)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert module.peak_bytes(torch.device("cpu")) is None
+    monkeypatch.setattr(devices, "_PROCESS", tmp_path / "proc")
+    devices.forget_peak(torch.device("cpu"))
+    assert devices.peak_bytes(torch.device("cpu")) is None
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux forgets the peak of a process")
+def test_the_peak_begins_anew() -> None:
+    """What was released before does not count, what is held does."""
+    device = torch.device("cpu")
+    large = torch.ones(60_000_000)
+    before = devices.peak_bytes(device)
+    del large
+    devices.forget_peak(device)
+    after = devices.peak_bytes(device)
+    assert before is not None
+    assert after is not None
+    assert before - after > 200e6
 
 
 def test_a_sweep_is_not_planned(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

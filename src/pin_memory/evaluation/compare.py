@@ -10,10 +10,11 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig
 
-from pin_memory.evaluation.compare_tables import FORMATS, comparison_table, write_comparison
+from pin_memory.evaluation.compare_tables import FORMATS, comparison_tables, write_comparison
 from pin_memory.evaluation.compared_runs import Run, read_runs, refuse_mixture
+from pin_memory.evaluation.gains import gain_between
 from pin_memory.evaluation.left_out import merge_folds
-from pin_memory.evaluation.rows import CONTEXT, Row, find_baseline, gain_between, make_rows
+from pin_memory.evaluation.rows import CONTEXT, Row, find_baseline, make_rows
 from pin_memory.runs.own_folder import refuse_run
 from pin_memory.runs.results import CONDITIONS
 from pin_memory.utils.errors import ConfigurationError
@@ -34,7 +35,8 @@ def compare_runs(cfg: DictConfig) -> dict[str, Any]:
 
 def show_comparison(comparison: dict[str, Any], folder: Path | None, formats: Sequence[str]) -> None:
     """Print the table of a comparison, write its files and print where they are."""
-    print(f"\n{comparison_table(comparison).text()}\n")
+    for table in comparison_tables(comparison):
+        print(f"\n{table.text()}\n")
     for path in write_comparison(comparison, folder, formats) if folder else ():
         print(f"Wrote     {path}")
 
@@ -51,7 +53,8 @@ def compare(runs: Sequence[Run], baseline: str | None = None, over_seeds: bool =
     Returns:
         Plain values, which `comparison.json` holds. `rows`: each with its facts, `seeds`, `folders`, `targets` (of each: `miou` and the
         further means, `iou` by class, how it was evaluated), `mean_miou`, `means` (of all kinds, over the targets) and `gain` (None for
-        the baseline itself and without one; else `baseline`, `paired`, `seeds`, `targets`, `mean_miou`, `means`). Every score is
+        the baseline itself and without one; else `baseline`, `paired`, `seeds`, `targets`, `mean_miou`, `means`, `source_validation` and
+        `test`, as `gains.paired_test` returns it), `source_validation`, `step_seconds` and `peak_bytes` (mean and largest). Every score is
         `{"mean", "std", "n", "values"}`: fractions, the sample standard deviation (None for one seed), `values` by seed. Next to the
         rows `targets`, their `titles` (those that were added to an evaluation say so), `classes`, `stand_in`, `baseline`, `over_seeds`,
         and `notes`: what a reader must know before comparing.

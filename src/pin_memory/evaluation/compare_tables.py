@@ -23,8 +23,7 @@ FORMATS = {
 def comparison_table(comparison: Mapping[str, Any]) -> Table:
     """One row per group of runs, one column per target: mIoU, the further means, and the gains."""
     rows, targets = comparison["rows"], comparison["targets"]
-    facts = shown_facts(rows) + (["settings"] if any(row["settings"] for row in rows) else [])
-    facts = facts if comparison["over_seeds"] else ["label", *facts]
+    facts = _shown(comparison)
     gained = [row for row in rows if row["gain"] and any(row["gain"]["targets"].values())]
     sections: list[list[list[Cell]]] = []
     for kind in kinds(target for row in rows for target in row["targets"].values()):
@@ -37,6 +36,33 @@ def comparison_table(comparison: Mapping[str, Any]) -> Table:
     if len(sections) == 1:
         head, sections = head[1:], [[row[1:] for row in section] for section in sections]
     return Table(_caption(comparison, facts), head, sections, labels=head.index("seeds"))
+
+
+def comparison_tables(comparison: Mapping[str, Any]) -> list[Table]:
+    """The table of the scores, and what else there is to know of each row where it is on record."""
+    further = further_table(comparison)
+    return [comparison_table(comparison), *([further] if further.sections else [])]
+
+
+def further_table(comparison: Mapping[str, Any]) -> Table:
+    """Beside the targets: the sources' validation, the gain seed by seed and its test, time and memory of training; known columns alone."""
+    rows = comparison["rows"]
+    facts = _shown(comparison)
+    columns: dict[str, Sequence[Cell]] = {
+        "sources": [Score(row["source_validation"]["mean"], row["source_validation"]["std"]) for row in rows],
+        "gain, sources": [_spread((row["gain"] or {}).get("source_validation")) for row in rows],
+        "gain, mean, by seed": [_by_seed((row["gain"] or {}).get("mean_miou")) for row in rows],
+        "better": [f"{test['better']} of {test['pairs']}" if (test := (row["gain"] or {}).get("test")) else "-" for row in rows],
+        "p": [f"{test['p']:.3f}" if (test := (row["gain"] or {}).get("test")) and test["p"] is not None else "-" for row in rows],
+        "s a step": [f"{row['step_seconds']:.3g}" if row.get("step_seconds") else "-" for row in rows],
+        "GiB": [f"{row['peak_bytes'] / 2**30:.2f}" if row.get("peak_bytes") else "-" for row in rows],
+    }  # fmt: skip
+    known = {name: cells for name, cells in columns.items() if any(_is_known(cell) for cell in cells)}
+    cells = [[*_names(row, facts), *(column[number] for column in known.values())] for number, row in enumerate(rows)] if known else []
+    caption = ["sources: mIoU in % of their validation splits, mean over them", *([STAND_IN_NOTE] if comparison["stand_in"] else [])]
+    if "better" in known:
+        caption.insert(1, "better, p: gains on each target with each seed above 0, and Wilcoxon's signed-rank test of them (two-sided)")
+    return Table(caption, [*facts, "seeds", *known], [cells] if cells else [], labels=len(facts) + 1)
 
 
 def class_tables(comparison: Mapping[str, Any]) -> list[Table]:
@@ -65,7 +91,7 @@ def write_comparison(comparison: Mapping[str, Any], folder: Path, formats: Seque
         elif name == "json":
             write_json(path, comparison)
         else:
-            tables = [comparison_table(comparison), *class_tables(comparison)]
+            tables = [*comparison_tables(comparison), *class_tables(comparison)]
             text = long_csv(comparison) if name == "csv" else "\n".join(TABLE_FORMATS[name][1](table) for table in tables)
             with report_write_errors(path):
                 write_text(path, text)
@@ -87,7 +113,15 @@ def long_csv(comparison: Mapping[str, Any]) -> str:
             gained = scores_by_name(row["gain"], target)
             for score, value in scores_by_name(row, target).items():
                 writer.writerow([*named, target or "mean", score, *_numbers(value), *_numbers(gained.get(score))])
+        writer.writerow([*named, "sources", "miou", *_numbers(row["source_validation"]), *_numbers(gain.get("source_validation"))])
     return buffer.getvalue()
+
+
+def _shown(comparison: Mapping[str, Any]) -> list[str]:
+    """What rows are named by: the facts in which they differ, and settings where there are such."""
+    rows = comparison["rows"]
+    facts = shown_facts(rows) + (["settings"] if any(row["settings"] for row in rows) else [])
+    return facts if comparison["over_seeds"] else ["label", *facts]
 
 
 def _names(row: Mapping[str, Any], facts: Sequence[str]) -> list[str]:
@@ -103,6 +137,21 @@ def _settings(row: Mapping[str, Any]) -> str:
 def _score(row: Mapping[str, Any] | None, target: str | None, name: str, signed: bool = False) -> Score:
     score = scores_by_name(row, target).get(name)
     return Score(score["mean"], score["std"], signed) if score else Score(None)
+
+
+def _spread(score: Mapping[str, Any] | None) -> Score:
+    """A difference with its deviation."""
+    return Score(score["mean"], score["std"], signed=True) if score else Score(None)
+
+
+def _by_seed(score: Mapping[str, Any] | None) -> str:
+    """The differences in the order of the seeds: `+1.2, -0.3`; a dash without."""
+    values = [value for value in (score or {}).get("values", {}).values() if value is not None]
+    return ", ".join(f"{100 * value:+.1f}" for value in values) or "-"
+
+
+def _is_known(cell: Cell) -> bool:
+    return (cell.value is not None) if isinstance(cell, Score) else cell != "-"
 
 
 def _numbers(score: Mapping[str, Any] | None) -> list[str]:

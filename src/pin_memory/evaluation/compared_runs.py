@@ -14,7 +14,7 @@ from pin_memory.utils.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
 
-FACTS = ("experiment", "method", "network", "sources", "protocol", "statistics", "selection")
+FACTS = ("experiment", "method", "variant", "network", "sources", "protocol", "statistics", "selection")
 """What a run is named by; two that agree in all of them differ in their settings."""
 _NO_DIFFERENCE = (
     "seed", "name", "paths", "hydra", "callbacks", "logger", "resume", "test", "floors", "selection", "protocol", "test_statistics",
@@ -22,7 +22,7 @@ _NO_DIFFERENCE = (
 )  # fmt: skip
 """Settings that do not tell runs apart: a fact does (protocol, selection ...), or they have no effect on the scores."""
 _ONE_DEVICE = {"trainer.devices": 1, "trainer.num_nodes": 1, "trainer.strategy": "auto", "trainer.sync_batchnorm": "auto"}
-_ONE_DEVICE |= {"loading.on_bad_sample": "raise", "method.inner_parameters": "all"}
+_ONE_DEVICE |= {"loading.on_bad_sample": "raise", "method.inner_parameters": "all", "schedule.factor": 1}
 """What settings mean that do not name these, as older runs' and those of one device; several devices multiply the batch."""
 
 

@@ -71,6 +71,8 @@ def _merged(found: dict[str, Run]) -> Run:
             "targets": targets,
             "mean_miou": known_mean(scores.miou for scores in targets.values()),
             "source_validation": validation,
+            "step_seconds": known_mean(one.results.step_seconds for one in found.values()),
+            "peak_bytes": max((one.results.peak_bytes or 0 for one in found.values()), default=0) or None,
         }
     )
     settings = _settings(dict(first.settings), next(iter(found)))

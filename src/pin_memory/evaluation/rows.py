@@ -1,4 +1,4 @@
-"""Rows of a comparison: the runs that differ in nothing but the seed, their scores over the seeds, and the gain of one row over another."""
+"""Rows of a comparison: the runs that differ in nothing but the seed, and their scores over the seeds."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pin_memory.evaluation.compared_runs import FACTS, Run
-from pin_memory.runs.results import CONDITIONS, Results, TargetScores, difference, gain_over, kinds, known_mean, title
+from pin_memory.runs.results import CONDITIONS, Results, TargetScores, kinds, known_mean, title
 from pin_memory.utils.errors import ConfigurationError
 
 CONTEXT = ("network", "sources", "protocol", "statistics")
@@ -23,7 +23,7 @@ class Row:
     runs: dict[str, Run]  # by seed
     label: str  # what tells it from the other rows
     differing: dict[str, Any] = field(default_factory=dict)  # the settings that tell it from rows with the same facts
-    gain: dict[str, Any] | None = None  # over the baseline, as `gain_between` returns it
+    gain: dict[str, Any] | None = None  # over the baseline, as `gains.gain_between` returns it
 
     def __post_init__(self) -> None:
         first = next(iter(self.runs.values()))
@@ -34,6 +34,11 @@ class Row:
     def results(self) -> dict[str, Results]:
         """The results by seed."""
         return {seed: run.results for seed, run in self.runs.items()}
+
+    @property
+    def source_validation(self) -> dict[str, float | None]:
+        """The mean mIoU over the sources' validation splits by seed."""
+        return {seed: known_mean((one.source_validation or {}).values()) for seed, one in self.results.items()}
 
     @property
     def titles(self) -> dict[str, str]:
@@ -65,13 +70,15 @@ class Row:
             "seeds": list(self.runs),
             "folders": self.folders,
             "targets": {
-                name: _combined({seed: one.targets[name] for seed, one in results.items()}, over_seeds)
+                name: combined({seed: one.targets[name] for seed, one in results.items()}, over_seeds)
                 | {key: scores.conditions.get(key) for key in (*CONDITIONS, "added")}
                 for name, scores in self.targets.items()
             },
             "mean_miou": over_seeds({seed: one.mean_miou for seed, one in results.items()}),
             "means": {kind: over_seeds({seed: one.mean(kind) for seed, one in results.items()}) for kind in self.kinds},
-            "source_validation": over_seeds({s: known_mean((one.source_validation or {}).values()) for s, one in results.items()}),
+            "source_validation": over_seeds(self.source_validation),
+            "step_seconds": known_mean(one.step_seconds for one in results.values()),
+            "peak_bytes": max((one.peak_bytes or 0 for one in results.values()), default=0) or None,
             "gain": self.gain,
         }
 
@@ -123,59 +130,41 @@ def over_seeds(values: Mapping[str, float | None]) -> Spread:
 
 
 def find_baseline(name: str, rows: Sequence[Row], row: Row) -> Row | None:
-    """The row that a baseline's name stands for next to `row`; None where several have that name, but none of them its context."""
-    named = [other for other in rows if is_named(other.facts, other.label, other.folders, name)]
+    """The row that a baseline's name stands for next to `row`; None where several have that name, but none of them its context.
+
+    A variant of this name comes before a method's plain row, and that before the method's variants.
+    """
+    ranked = [(rank, other) for other in rows if (rank := name_rank(other.facts, other.label, other.folders, name)) is not None]
+    named = [other for rank, other in ranked if rank == min(found for found, _ in ranked)]
     if not named:
-        known = dict.fromkeys(one for other in rows for one in (other.facts["method"], other.facts["experiment"], other.label) if one)
+        facts = ("variant", "method", "experiment")
+        known = dict.fromkeys(one for other in rows for one in (*(other.facts[fact] for fact in facts), other.label) if one)
         raise ConfigurationError(f"baseline={name} is none of the runs compared; choose one of {', '.join(known)}, or a run's folder.")
     if any(other is row for other in named):
         return row
     if len(named) == 1:
         return named[0]
-    for facts in (CONTEXT, (*CONTEXT, "experiment"), (*CONTEXT, "experiment", "selection")):
-        near = [other for other in named if all(other.facts[fact] == row.facts[fact] for fact in facts)]
+    for shared in (CONTEXT, (*CONTEXT, "experiment"), (*CONTEXT, "experiment", "selection")):
+        near = [other for other in named if all(other.facts[fact] == row.facts[fact] for fact in shared)]
         if len(near) < 2:
             return near[0] if near else None
     folders = "; ".join(other.folders[0] for other in near)
     raise ConfigurationError(f"baseline={name} fits {len(near)} rows ({folders}). Name one of them by its folder.")
 
 
-def is_named(facts: Mapping[str, Any], label: str, folders: Sequence[str], baseline: str) -> bool:
-    """Whether a row is what a baseline's name stands for: a method, an experiment, a label, or the end of a folder's path."""
-    return baseline in (facts["method"], facts["experiment"], label, *folders) or any(
-        folder.rstrip("/").endswith(f"/{baseline.strip('/')}") for folder in folders
-    )
+def name_rank(facts: Mapping[str, Any], label: str, folders: Sequence[str], baseline: str) -> int | None:
+    """How directly a baseline's name stands for a row, 0 before 1 before 2; None where it does not.
 
-
-def gain_between(row: Row, base: Row) -> dict[str, Any]:
-    """The gain of a row over another: the mean of the differences of equal seeds; without any the difference of the means.
-
-    `targets` has None for one that was not evaluated in the same way; `means` is empty unless all targets are comparable.
+    The name of a variant, a label or the end of a folder's path; a method or an experiment of a row that is no variant; of one that is.
     """
-    seeds = [seed for seed in row.runs if seed in base.runs]
-    pairs = {seed: (row.results[seed], base.results[seed]) for seed in seeds} or {"": (row.mean_results(), base.mean_results())}
-    combine = over_seeds if seeds else _without_seeds
-    gains = {seed: gain_over(own, other, base.label) for seed, (own, other) in pairs.items()}
-    targets: dict[str, Any] = {}
-    for name in row.targets:
-        differences = {seed: scores for seed, gain in gains.items() if (scores := gain.targets[name])}
-        targets[name] = _combined(differences, combine) if differences else None
-    complete = row.targets.keys() == base.targets.keys() and all(targets.values())
-    means = {
-        kind: combine({seed: difference(own.mean(kind), other.mean(kind)) for seed, (own, other) in pairs.items()})
-        for kind in row.kinds
-        if complete and kind in base.kinds
-    }
-    found = {"baseline": base.label, "paired": bool(seeds), "seeds": seeds, "targets": targets}
-    return found | {"mean_miou": means.get("miou"), "means": means}
+    if baseline in (facts["variant"], label, *folders) or any(folder.rstrip("/").endswith(f"/{baseline.strip('/')}") for folder in folders):
+        return 0
+    if baseline in (facts["method"], facts["experiment"]):
+        return 2 if facts["variant"] else 1
+    return None
 
 
-def _without_seeds(values: Mapping[str, float | None]) -> Spread:
-    """A difference of two means, which has no spread."""
-    return {"mean": next(iter(values.values())), "std": None, "n": 0, "values": {}}
-
-
-def _combined(scores: Mapping[str, TargetScores], combine: Callable[[Mapping[str, float | None]], Spread]) -> dict[str, Any]:
+def combined(scores: Mapping[str, TargetScores], combine: Callable[[Mapping[str, float | None]], Spread]) -> dict[str, Any]:
     """The scores of a target by seed, combined one by one."""
     first = next(iter(scores.values()))
     means = {kind: combine({seed: one.means.get(kind) for seed, one in scores.items()}) for kind in first.means}

@@ -35,6 +35,8 @@ from pin_memory.utils.tables import FORMATS, write_table
 def evaluate_targets(method: Method, data: MultiSourceDataModule, trainer: Trainer, choices: Mapping[str, str], **about: Any) -> Results:
     """Test a method on every target by its protocol, and write the pixel counts; `about` are further fields of the results."""
     use_views(data, method.protocol)
+    if variant := choices.get("variant"):
+        about["variant"] = variant
     trainer.test(method, datamodule=data, verbose=False)
     if isinstance(method, MetaSegNet):
         assert isinstance(data, EpisodeDataModule)  # checked before training

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.utils.validation import validated
+from pin_memory.utils.validation import Positive, validated
 
 
 def _above_zero(horizon: int) -> int:
@@ -39,17 +39,20 @@ class ExponentialDecay:
         rate: Decay over the whole horizon, in e-folds, >= 0.
         horizon: Iterations over which the decay unfolds; the published runs end long before it.
         warmup: Iterations in which the rate rises linearly from almost nothing, on top of the decay.
+        factor: On the whole schedule, for the same schedule at other rates.
 
     Raises:
         ConfigurationError: A value is no number or out of its range.
     """
 
-    def __init__(self, rate: Annotated[float, Field(ge=0)] = 9.0, horizon: Horizon = 120_000, warmup: Warmup = 0) -> None:
-        self.rate, self.horizon, self.warmup = rate, horizon, warmup
+    def __init__(
+        self, rate: Annotated[float, Field(ge=0)] = 9.0, horizon: Horizon = 120_000, warmup: Warmup = 0, factor: Positive = 1.0
+    ) -> None:
+        self.rate, self.horizon, self.warmup, self.factor = rate, horizon, warmup, factor
 
     def __call__(self, iteration: int) -> float:
-        """The factor on the base learning rate, in (0, 1]."""
-        return warmed_up(iteration, self.warmup) * math.exp(-self.rate * iteration / self.horizon)
+        """The factor on the base learning rate, in (0, factor]."""
+        return self.factor * warmed_up(iteration, self.warmup) * math.exp(-self.rate * iteration / self.horizon)
 
 
 @validated("schedule")
@@ -60,17 +63,20 @@ class PolynomialDecay:
         power: Exponent >= 0; 0 keeps the learning rate as it is.
         horizon: Iterations until zero; in the configurations `trainer.max_steps`, which then has to be above 0.
         warmup: Iterations in which the rate rises linearly from almost nothing, on top of the decay.
+        factor: On the whole schedule, for the same schedule at other rates.
 
     Raises:
         ConfigurationError: A value is no number or out of its range.
     """
 
-    def __init__(self, power: Annotated[float, Field(ge=0)] = 0.9, horizon: Horizon = 40_000, warmup: Warmup = 0) -> None:
-        self.power, self.horizon, self.warmup = power, horizon, warmup
+    def __init__(
+        self, power: Annotated[float, Field(ge=0)] = 0.9, horizon: Horizon = 40_000, warmup: Warmup = 0, factor: Positive = 1.0
+    ) -> None:
+        self.power, self.horizon, self.warmup, self.factor = power, horizon, warmup, factor
 
     def __call__(self, iteration: int) -> float:
-        """The factor on the base learning rate, in [0, 1]."""
-        return warmed_up(iteration, self.warmup) * (1 - min(iteration, self.horizon) / self.horizon) ** self.power
+        """The factor on the base learning rate, in [0, factor]."""
+        return self.factor * warmed_up(iteration, self.warmup) * (1 - min(iteration, self.horizon) / self.horizon) ** self.power
 
 
 def is_torch_schedule(schedule: Any) -> TypeGuard[Callable[[Optimizer], LRScheduler]]:

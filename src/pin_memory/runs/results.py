@@ -84,6 +84,7 @@ class Results(BaseModel):
 
     method: str = ""
     network: str = ""
+    variant: str | None = None  # name of the study's variant that was trained
     sources: list[str] = []  # names of the source domains
     protocol: str = ""  # name and version, and what was changed in it
     protocol_settings: dict[str, Any] = {}  # all of its settings
@@ -102,6 +103,8 @@ class Results(BaseModel):
     floors: dict[str, Scores] | None = None  # mIoU by name of the floor and target
     checkpoint: str | None = None  # the file; a run names its own relative to its folder
     selection: str | None = None  # how the checkpoint was chosen
+    step_seconds: float | None = None  # of a training step, the median
+    peak_bytes: int | None = None  # the most memory of the training, on the GPU or else resident
     source_validation: Scores | None = None  # mIoU by source on the validation splits
     skipped: dict[str, int] | None = None  # "steps" and "memory_writes" that were left out, with numbers that were not finite
     bad_samples: dict[str, Any] | None = None  # training samples that could not be read, by source

@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -21,6 +20,7 @@ from pin_memory.methods.memory_learning import MemoryLearning
 from pin_memory.runs.names import network_name
 from pin_memory.training.checks import slow_precision
 from pin_memory.training.trainer import build_trainer
+from pin_memory.utils.devices import forget_peak, peak_bytes
 from pin_memory.utils.distributed import is_first
 
 STEPS = 2  # iterations of a dry run; the first one is slower than those that follow, so the last one stands for all
@@ -57,8 +57,7 @@ class DryRunProbe(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the peak so far."""
-        if pl_module.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(pl_module.device)
+        forget_peak(pl_module.device)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Take the time, once a GPU has finished, too."""
@@ -71,17 +70,6 @@ class DryRunProbe(Callback):
         """Take the memory and the losses."""
         self.peak_bytes = peak_bytes(pl_module.device)
         self.losses = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("loss/")}
-
-
-def peak_bytes(device: torch.device) -> int | None:
-    """The most bytes allocated on a GPU since training began, or else resident in this process; None where the system has no number."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    try:
-        import resource  # not on Windows
-    except ImportError:
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def plan_of(

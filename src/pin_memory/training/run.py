@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pin_memory.callbacks import LastCheckpoint, PredictionPanels, StepSeeds
 from pin_memory.callbacks.run_record import RunRecord, source_scores
+from pin_memory.callbacks.step_times import step_costs
 from pin_memory.domains import MultiSourceDataModule
 from pin_memory.evaluation.report import try_report
 from pin_memory.evaluation.targets import copied_weights, evaluate_targets, floor_scores, with_weights, write_evaluation
@@ -71,6 +72,7 @@ def train(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
             floors = _floors(method, data, trainer, untrained)
             selected = _select(method, trainer, run, cfg.selection)
             about = {"seed": cfg.seed, "devices": trainer.world_size, "floors": floors} | selected | _left_out(cfg, method, data)
+            about |= step_costs(trainer)
             about |= {"backbone_licence": licence} if (licence := backbone_licence(OmegaConf.select(cfg, "network.backbone"))) else {}
             return _evaluate(cfg, choices, method, data, trainer, run, about)
         finally:

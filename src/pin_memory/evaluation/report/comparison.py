@@ -6,7 +6,7 @@ from typing import Any
 
 from pin_memory.evaluation.compared_runs import FACTS
 from pin_memory.evaluation.report.page import write_page
-from pin_memory.evaluation.rows import is_named, scores_by_name, shown_facts
+from pin_memory.evaluation.rows import name_rank, scores_by_name, shown_facts
 from pin_memory.runs.results import kind_label, kinds
 from pin_memory.utils.tables import STAND_IN_NOTE, Score
 
@@ -43,7 +43,7 @@ def _rows(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
             "name": row["method"] or row["label"], "colour": number % 8, "seeds": row["seeds"], "folders": row["folders"],
             "about": [*([row["label"]] if not comparison["over_seeds"] else []), *(row[fact] for fact in telling if row[fact]),
                       *(f"{key}={value}" for key, value in row["settings"].items())],
-            "is_baseline": bool(baseline) and row["gain"] is None and is_named(row, row["label"], row["folders"], baseline),
+            "is_baseline": bool(baseline) and row["gain"] is None and name_rank(row, row["label"], row["folders"], baseline) is not None,
         }
         for number, row in enumerate(rows)
     ]  # fmt: skip
