@@ -38,13 +38,13 @@ from tests.helpers.two_ranks import RANKS, on_two_ranks
 
 pytestmark = pytest.mark.slow
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "extend.md").read_text(encoding="utf-8")
 _NAMES: dict[str, Any] = {}
-exec(re.findall(r"# my_method.py\n(.*?)```", README, re.DOTALL)[0], _NAMES)
+exec(re.findall(r"# my_method.py\n(.*?)```", PAGE, re.DOTALL)[0], _NAMES)
 
 
 class OfTheReadme(ByHand, _NAMES["WorstDomain"]):  # type: ignore[misc]
-    """The method that the README adds, without a Trainer."""
+    """The method that docs/extend.md adds, without a Trainer."""
 
 
 class WhitenedBackbone(TinyBackbone):

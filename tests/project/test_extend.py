@@ -1,4 +1,4 @@
-"""What the README says about adding a domain, a network and a method is done here as it stands."""
+"""What docs/extend.md says about adding a domain, a network and a method is done here as it stands."""
 
 import json
 import os
@@ -13,13 +13,13 @@ import pytest
 
 from tests.helpers.tiny_run import TINY
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-FILES = {name: text for _, name, text in re.findall(r"```(yaml|python)\n# (my_[\w/]+\.(?:yaml|py))\n(.*?)```", README, re.DOTALL)}
-COMMANDS = re.findall(r"^`python -m (pin_memory\.train .*my_.*)`$", README, re.MULTILINE)
+PAGE = (Path(__file__).parents[2] / "docs" / "extend.md").read_text(encoding="utf-8")
+FILES = {name: text for _, name, text in re.findall(r"```(yaml|python)\n# (my_[\w/]+\.(?:yaml|py))\n(.*?)```", PAGE, re.DOTALL)}
+COMMANDS = re.findall(r"^`python -m (pin_memory\.train .*my_.*)`$", PAGE, re.MULTILINE)
 
 
 def typed(command: str, cwd: Path, *more: str) -> None:
-    """Type a command of the README, shortened, on stand-ins in place of the published data."""
+    """Type a command of the page, shortened, on stand-ins in place of the published data."""
     words = command.replace("multi_source_gsi", "demo").split()
     environment = os.environ | {"PYTHONPATH": str(cwd)}  # what `python -m` has in front anyway; named for the test's own interpreter
     done = subprocess.run(
@@ -29,14 +29,14 @@ def typed(command: str, cwd: Path, *more: str) -> None:
     assert done.returncode == 0, done.stderr + done.stdout
 
 
-def test_the_readme_has_all_three() -> None:
+def test_the_page_has_all_three() -> None:
     assert sorted(FILES) == ["my_configs/experiment/mine.yaml", "my_method.py", "my_network.py"]
     assert len(COMMANDS) == 3
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(FILES))
-def test_an_addition_of_the_readme_works(name: str, tmp_path: Path) -> None:
+def test_an_addition_of_the_page_works(name: str, tmp_path: Path) -> None:
     """Written to the file that it names, and used by its command."""
     (command,) = (command for command in COMMANDS if Path(name).parts[0].removesuffix(".py") in command)
     path = tmp_path / name
