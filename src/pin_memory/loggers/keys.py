@@ -63,7 +63,7 @@ ROWS = (
     Row(("fast_weights/norm", "fast_weights/step_norm"), STEPS, "length of the fast weights Θ' and of the step Θ' - Θ", _SOUND,
         "fast weights", _LOG),
     Row(("ridge/lambda", "ridge/scale", "ridge/pivot_ratio"), STEPS,
-        "λ and α of the [ridge head](few_shot.md#the-ridge-head), and how badly conditioned its newest system was (1 is best)",
+        "λ and α of the [ridge head](ridge_head.md), and how badly conditioned its newest system was (1 is best)",
         _MEMORY, "ridge head", _LOG),
     Row(("skipped/steps", "skipped/memory_writes"), STEPS, "what was left out so far, as numbers were not finite; with"
         " `method.on_non_finite=skip`", _SOUND, "left out", _LINE),
