@@ -14,7 +14,7 @@ from pin_memory.cli.unread import refuse_unread
 from pin_memory.utils.config import config_directory
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMAND = re.compile(rf"(?:python -m pin_memory\.|pin-memory )({'|'.join(COMMANDS)})((?: [^`#|\n]*)?)")
 
 
