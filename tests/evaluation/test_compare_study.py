@@ -3,12 +3,13 @@
 import csv
 import io
 import itertools
+import re
 from pathlib import Path
 
 import pytest
 
 from pin_memory.evaluation.compare import compare, read_runs
-from pin_memory.evaluation.compare_tables import comparison_tables, further_table, long_csv
+from pin_memory.evaluation.compare_tables import comparison_tables, further_table, long_csv, write_comparison
 from pin_memory.utils.errors import ConfigurationError
 from tests.evaluation.test_compare import scored, write
 
@@ -99,6 +100,14 @@ def test_sources_time_and_memory_stand_beside_the_targets(study: Path) -> None:
     lines = [line for line in csv.DictReader(io.StringIO(long_csv(comparison))) if line["target"] == "sources"]
     assert [(line["variant"], line["n"]) for line in lines] == [("erm", "4"), ("fourier", "4"), ("", "4")]
     assert float(lines[1]["gain"]) == pytest.approx(1.5)
+
+
+def test_the_report_has_them_too(study: Path, tmp_path: Path) -> None:
+    (path,) = write_comparison(compare(read_runs(study), "erm"), tmp_path / "out", ["html"])
+    page = path.read_text()
+    assert "Beside the targets" in page
+    row = page.partition("Beside the targets")[2].partition("<tbody>")[2].partition("</tbody>")[0].split("</tr>")[1]
+    assert re.findall(r'<td class="num">(.*?)</td>', row)[2:4] == ["+0.5, +4.0, +2.0, +7.5", "6 of 8"]
 
 
 def test_what_is_not_on_record_has_no_column(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def write_comparison(comparison: Mapping[str, Any], folder: Path, formats: Seque
     for name in check_formats(formats, "formats", tuple(FORMATS)):
         path = folder / FORMATS[name]
         if name == "html":
-            write_comparison_report(comparison, path)
+            write_comparison_report(comparison, path, further_table(comparison))
         elif name == "json":
             write_json(path, comparison)
         else:

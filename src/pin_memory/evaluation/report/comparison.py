@@ -8,15 +8,16 @@ from pin_memory.evaluation.compared_runs import FACTS
 from pin_memory.evaluation.report.page import write_page
 from pin_memory.evaluation.rows import name_rank, scores_by_name, shown_facts
 from pin_memory.runs.results import kind_label, kinds
-from pin_memory.utils.tables import STAND_IN_NOTE, Score
+from pin_memory.utils.tables import STAND_IN_NOTE, Score, Table
 
 
-def write_comparison_report(comparison: Mapping[str, Any], path: str | Path) -> Path:
+def write_comparison_report(comparison: Mapping[str, Any], path: str | Path, further: Table | None = None) -> Path:
     """Write a comparison as one self-contained HTML file.
 
     Args:
         comparison: What `pin_memory.evaluation.compare.compare` returns.
         path: The file to write.
+        further: What else there is to know of the rows (`compare_tables.further_table`).
 
     Returns:
         The file.
@@ -29,7 +30,7 @@ def write_comparison_report(comparison: Mapping[str, Any], path: str | Path) -> 
     path = Path(path).expanduser()
     write_page(
         path, "comparison.html.j2", title="Comparison", note=STAND_IN_NOTE if comparison["stand_in"] else None, comparison=comparison,
-        rows=rows, shared=shared, scores=_scores(comparison, rows), classes=_classes(comparison, rows),
+        rows=rows, shared=shared, scores=_scores(comparison, rows), classes=_classes(comparison, rows), further=_further(further),
     )  # fmt: skip
     return path
 
@@ -65,6 +66,14 @@ def _scores(comparison: Mapping[str, Any], named: Sequence[Mapping[str, Any]]) -
         }
         for kind in kinds(target for row in rows for target in row["targets"].values())
     ]
+
+
+def _further(table: Table | None) -> dict[str, Any] | None:
+    """The columns of the table behind those that name the rows, as text; None without any."""
+    if table is None or not table.sections:
+        return None
+    cells = [[cell.shown() if isinstance(cell, Score) else cell for cell in row[table.labels :]] for row in table.sections[0]]
+    return {"head": table.head[table.labels :], "cells": cells, "caption": table.caption}
 
 
 def _classes(comparison: Mapping[str, Any], named: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
