@@ -14,19 +14,17 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from pin_memory.inference.batch_norm import RUNNING, BatchNormStatistics, has_batch_norm
 from pin_memory.inference.protocol import WHOLE, Protocol
-from pin_memory.memory import Reading
-from pin_memory.methods.alignment import Aligned, TextAlignmentLoss
+from pin_memory.methods.alignment import TextAlignmentLoss
 from pin_memory.methods.batches import DomainBatch, Randomisation, merge, randomise
 from pin_memory.methods.evaluation import DomainEvaluationMixin
 from pin_memory.methods.finite import Policy
 from pin_memory.methods.frozen_base import FrozenBase, completed, replaces_constants, without_constants
-from pin_memory.methods.losses import auxiliary_loss, cross_entropy
-from pin_memory.methods.optimisation import ManualOptimizationMixin, grouped
-from pin_memory.methods.reweighting import reliability_numbers
+from pin_memory.methods.optimisation import grouped
 from pin_memory.methods.schedules import is_torch_schedule
+from pin_memory.methods.segmentation import SegmentationLossMixin
 from pin_memory.methods.trainer_checks import check_trainer
 from pin_memory.methods.whitening import InstanceSelectiveWhitening
-from pin_memory.networks import Encoding, MemorySegmenter
+from pin_memory.networks import MemorySegmenter
 from pin_memory.utils.distributed import mean_over_ranks, rank, world_size
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.validation import NotNegative, Positive, validated
@@ -35,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 @validated("method")
-class Method(ManualOptimizationMixin, DomainEvaluationMixin):
+class Method(SegmentationLossMixin, DomainEvaluationMixin):
     """A training method: manual optimisation, and evaluation by a confusion matrix for each domain.
 
     Args:
@@ -204,54 +202,6 @@ class Method(ManualOptimizationMixin, DomainEvaluationMixin):
         self.train()
         if world_size() > 1:
             torch.manual_seed(torch.initial_seed() + rank())  # drop-out and Gumbel noise of their own; the weights are made already
-
-    def segmentation_loss(
-        self,
-        reading: Reading,
-        encoding: Encoding,
-        labels: Tensor,
-        run: Callable[..., Any] | None = None,
-        step: str = "",
-        domains: Sequence[str] = (),
-    ) -> Tensor:
-        """`L_seg + w_aux L_aux`, the latter of a network with auxiliary head, and what the method adds: RobustNet's loss, the alignment.
-
-        `run` runs a stage by name, with fast weights for example (by default the network's own); `step` is put before the names of the
-        losses that are logged; `domains` are the names of the images' domains.
-        """
-        run = run or self.run_stage
-        aligned = self._align(encoding.features, labels, run, step, domains)
-        weights = aligned.weights if aligned else None
-        logits = run("decode", reading, encoding, (labels.shape[-2], labels.shape[-1]))
-        loss = cross_entropy(logits, labels, weights, self.network.cells)
-        self.log_losses(**{f"{step}segmentation": loss})
-        if self.network.auxiliary_head is not None:
-            auxiliary = auxiliary_loss(run("auxiliary", encoding), labels, weights, self.network.cells)
-            self.log_losses(**{f"{step}auxiliary": auxiliary})
-            loss = loss + self.auxiliary_weight * auxiliary
-        if self.whitening is not None:
-            whitening = self.whitening.loss(encoding.whitened)
-            self.log_losses(**{f"{step}whitening": whitening})
-            loss = loss + self.whitening.weight * whitening
-        return loss + aligned.total if aligned else loss
-
-    def _align(self, features: Tensor, labels: Tensor, run: Callable[..., Any], step: str, domains: Sequence[str]) -> Aligned | None:
-        """Losses and weights of the alignment with text, logged; None for a method without."""
-        if self.alignment is None or self.alignment.is_off:
-            return None
-        text = self.network.require_alignment().prototypes
-        aligned = self.alignment.of(run, features, text, labels, self.iteration, domains, self.network.cells)
-        self.log_losses(**{f"{step}{name}": value for name, value in aligned.terms.items()})
-        if self.should_log:
-            self.log_dict({"alignment/share": self.alignment.share(self.iteration), "alignment/ramp": self.alignment.rho(self.iteration)})
-            if aligned.reliability is not None and aligned.labels is not None:
-                numbers = reliability_numbers(aligned.reliability, aligned.labels, domains)
-                self.log_dict({f"reliability/{step}{name}": value for name, value in numbers.items()})
-        return aligned
-
-    def run_stage(self, stage: str, *args: Any) -> Any:
-        """Run a stage of the network with its own weights."""
-        return self.network(*args, stage=stage)
 
     def gradients_of(self, loss: Tensor) -> dict[str, Tensor]:
         """Gradients of `loss` by parameter name, means over the ranks; zero for a parameter that it does not depend on."""

@@ -84,6 +84,6 @@ def draw_partners(domains: Sequence[str], across: bool) -> list[int]:
     partners = []
     for own, name in enumerate(domains):
         others = [index for index, other in enumerate(domains) if other != name] if across else []
-        others = others or [index for index in range(len(domains)) if index != own]
+        others = others or [index for index in range(len(domains)) if index != own] or [own]  # a step of one image
         partners.append(others[int(torch.randint(len(others), (), device="cpu"))])
     return partners
