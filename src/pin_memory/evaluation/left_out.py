@@ -84,7 +84,8 @@ def _notes(seed: str, found: dict[str, Run]) -> list[str]:
     notes = []
     first = next(iter(found.values()))
     if missing := [name for name in _domains(first) if name not in found]:
-        notes.append(f"{first.facts['method']}, seed {seed}: no run that leaves out {', '.join(missing)}; its mean is over the others")
+        name = first.facts["variant"] or first.facts["method"]
+        notes.append(f"{name}, seed {seed}: no run that leaves out {', '.join(missing)}; its mean is over the others")
     if further := list(dict.fromkeys(name for left_out, run in found.items() for name in run.results.targets if name != left_out)):
         notes.append(f"{', '.join(further)}: left out of the table, as each run that leaves a domain out has a score of its own on it")
     return notes
