@@ -10,7 +10,7 @@ from PIL import Image
 
 from pin_memory.callbacks import PredictionPanels
 from pin_memory.callbacks.panels import write_tiles
-from pin_memory.utils.labels import CITYSCAPES, IGNORE
+from pin_memory.utils.labels import CITYSCAPES, IGNORE, LabelSpace
 from pin_memory.utils.pictures import overview, overview_row
 from tests.helpers.fakes import TinyDomains, TinyMethod, tiny_trainer
 
@@ -29,6 +29,17 @@ def test_evenly_spaced_pictures_of_every_target(tmp_path: Path) -> None:
     with Image.open(panels.overview) as picture:
         assert 1200 < picture.width < 2000  # three tiles in two columns
         assert picture.height > 3 * 150  # three rows of two
+
+
+def test_a_target_is_shown_in_its_own_colours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    green = LabelSpace(CITYSCAPES.names, np.tile(np.array([0, 200, 0], np.uint8), (19, 1)))
+    monkeypatch.setattr(TinyDomains, "space_of", lambda self, stage: green if stage == "idd" else self.outputs)
+    trainer = tiny_trainer(tmp_path, [PredictionPanels(tmp_path / "panels", per_target=1, tiles=tmp_path / "tiles")])
+    trainer.test(TinyMethod(), TinyDomains(), verbose=False)
+    for target, colour in (("idd", (0, 200, 0)), ("cityscapes", tuple(CITYSCAPES.palette[0].tolist()))):
+        (path,) = (tmp_path / "tiles").glob(f"{target}_*_prediction.png")
+        with Image.open(path) as picture:
+            assert picture.convert("RGB").getpixel((2, 2)) == colour
 
 
 def test_the_overview_shows_each_prediction_next_to_its_ground_truth() -> None:

@@ -35,7 +35,7 @@ def test_a_log_file_gets_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str
     errors = capsys.readouterr().err
     assert "training: 20 steps" in errors
     assert re.search(r"^step 5/20  [\d.]+ it/s  \d+ s left  loss inner [\d.e-]+, loss outer [\d.e-]+", errors, re.MULTILINE)
-    assert "val miou 0.500" in errors
+    assert "val miou 50.0 %" in errors
     assert "testing on cityscapes: 8 images\ntesting on idd: 2 images" in errors
     assert "\r" not in errors
 
@@ -86,7 +86,7 @@ def test_a_terminal_gets_one_bar_over_the_whole_run(tmp_path: Path, monkeypatch:
     shown = terminal.getvalue()
     assert re.search(r"training:.*\| 13/20 \[00:\d\d<00:\d\d, +[\d.]+it/s", shown)
     assert re.search(r"training: 100%.*\| 20/20", shown)
-    assert re.search(r"loss inner=[\d.e-]+, loss outer=[\d.e-]+, val miou=0\.500", shown)
+    assert re.search(r"loss inner=[\d.e-]+, loss outer=[\d.e-]+, val miou=50\.0 %", shown)
     assert "validating on gtav" in shown
     assert "validating on synthia" in shown
     assert "testing on idd" in shown

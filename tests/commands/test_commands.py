@@ -179,8 +179,22 @@ def test_a_users_error_is_one_message_on_the_screen_and_in_the_log(run: Run, tmp
     assert_reported(done)
     assert done.stderr == "Error: no data in /nowhere: get some\n"
     assert "no data" not in done.stdout
+    log = log_of(tmp_path)
+    assert log.endswith(" ERROR pin_memory.cli.command: no data in /nowhere: get some\n")
+    assert "What ended the command:\nTraceback (most recent call last):\n" in log
+
+
+def log_of(tmp_path: Path) -> str:
+    """The log of the only run."""
     (log,) = (tmp_path / "cwd" / "runs" / "toy").glob("*/log.txt")
-    assert log.read_text().endswith(" ERROR pin_memory.cli.command: no data in /nowhere: get some\n")
+    return log.read_text()
+
+
+@pytest.mark.parametrize("environment", [{}, {"HYDRA_FULL_ERROR": "1"}])
+def test_the_log_has_the_traceback_of_a_defect_once(run: Run, tmp_path: Path, environment: dict[str, str]) -> None:
+    assert run("kind=defect", **environment).returncode == 1
+    log = log_of(tmp_path)
+    assert log.count("Traceback (most recent call last)") == log.count("ValueError: a defect") == 1
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,29 @@ CASES = [
 ]
 
 
+REPLACED = [
+    ("train", "network.backbone=5", "network.backbone.depth"),
+    ("train", "network.memory=true", "network.memory.channels"),
+    ("train", "data.stand_in=5", "data.stand_in.root"),  # which the experiment has
+    ("train", "data.sources.gtav=gtav", "data.sources.gtav.loading"),
+    ("train", "callbacks.best=1.5", "callbacks.best.directory"),
+    ("train", "network=5", "deeplab_v3plus_resnet50"),
+    ("train", "protocol=true", "sliding_768"),
+    ("check", "data.sources.gtav=5", "data.sources.gtav.loading"),
+]
+
+
+@pytest.mark.parametrize(("name", "override", "advice"), REPLACED)
+def test_a_value_in_the_place_of_a_group_is_refused(
+    name: str, override: str, advice: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main = importlib.import_module(f"pin_memory.{name}").main
+    code, _, errors = run_in_process(main, [*NEEDED[name], override], tmp_path, capsys)
+    assert (code, errors.count("\n")) == (2, 1), errors
+    assert errors.startswith(f"Error: {override.replace('=true', '=True') if 'memory' in override else override}: expected ")
+    assert advice in errors
+
+
 @pytest.mark.parametrize(("name", "override", "key", "near"), [*CASES, *((name, "+nonsense=1", "nonsense", "") for name in COMMANDS)])
 def test_a_key_that_nothing_reads_is_refused(
     name: str, override: str, key: str, near: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

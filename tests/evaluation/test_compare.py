@@ -266,17 +266,21 @@ def test_files_agree(sweep: Path, tmp_path: Path) -> None:
     rows = list(csv.DictReader(paths[1].open()))
     (line,) = [r for r in rows if (r["method"], r["target"], r["score"]) == ("pin_the_memory", "bdd100k", "road")]
     roads = np.array(PTM["bdd100k"])[:, 0]
-    assert float(line["mean"]) == pytest.approx(100 * roads.mean(), abs=1e-3)
-    assert float(line["std"]) == pytest.approx(100 * roads.std(ddof=1), abs=1e-3)
-    assert float(line["gain"]) == pytest.approx(100 * (roads - np.array(ERM["bdd100k"])[:, 0]).mean(), abs=1e-3)
+    assert float(line["mean"]) == pytest.approx(roads.mean(), abs=1e-5)
+    assert float(line["std"]) == pytest.approx(roads.std(ddof=1), abs=1e-5)
+    assert float(line["gain"]) == pytest.approx((roads - np.array(ERM["bdd100k"])[:, 0]).mean(), abs=1e-5)
     (line,) = [r for r in rows if (r["method"], r["target"]) == ("pin_the_memory", "mean")]
-    assert float(line["mean"]) == pytest.approx(100 * comparison["rows"][1]["mean_miou"]["mean"], abs=1e-3)
+    assert float(line["mean"]) == pytest.approx(comparison["rows"][1]["mean_miou"]["mean"], abs=1e-5)
     assert (line["label"], line["seeds"], line["n"], line["gain_n"]) == ("pin_the_memory", "1 2 3", "3", "3")
     latex, markdown = paths[2].read_text(), paths[0].read_text()
     assert latex.count("\\toprule") == 2 + len(comparison["targets"])  # scores, what is beside them, and the classes of each target
     assert "pin\\_the\\_memory & 3 (1, 2, 3) &" in latex
     assert "| pin\\_the\\_memory | 3 (1, 2, 3) |" in markdown
     assert len(class_tables(comparison)) == 2
+    assert [latex.count(f"\\label{{tab:{name}}}") for name in ("comparison", "comparison-cityscapes", "comparison-bdd100k")] == [1, 1, 1]
+    means = [float(row["mean_miou"]["mean"]) for row in comparison["rows"]]
+    bold = [line for line in markdown.splitlines() if line.startswith("| mIoU ") and line.rstrip(" |").endswith("**")]
+    assert [line.split("|")[2].strip() for line in bold] == [comparison["rows"][means.index(max(means))]["label"].replace("_", "\\_")]
 
 
 def test_lines_of_the_csv_differ_without_seeds(sweep: Path) -> None:

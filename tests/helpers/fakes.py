@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
 from pin_memory.callbacks import AtomicCheckpointIO
-from pin_memory.utils.labels import CITYSCAPES, IGNORE
+from pin_memory.utils.labels import CITYSCAPES, IGNORE, LabelSpace
 
 
 class TinyMethod(LightningModule):
@@ -57,6 +57,10 @@ class TinyDomains(LightningDataModule):
     target_names = ("cityscapes", "idd")
     test_stages = target_names
     outputs = CITYSCAPES
+
+    def space_of(self, stage: str) -> LabelSpace:
+        """The same of all."""
+        return self.outputs
 
     def train_dataloader(self) -> DataLoader:
         """More vectors than there are steps, one per batch."""

@@ -177,9 +177,9 @@ def test_files_hold_the_table_in_every_form(results: Results, tmp_path: Path) ->
         assert STAND_IN_NOTE in text
         assert "768@1" in text
     rows = {row[0]: row[1:] for row in csv.reader(line for line in table.splitlines() if not line.startswith("#"))}
-    assert rows["IoU in %"] == ["cityscapes", "bdd100k", "mapillary", "mean"]
-    assert rows["train"] == [f"{100 * (results.targets[name].iou['train'] or 0):.4f}" for name in ("cityscapes", "bdd100k")] + ["", ""]
-    assert float(rows["mIoU"][3]) == pytest.approx(100 * (results.mean_miou or 0), abs=1e-3)
+    assert rows["IoU"] == ["cityscapes", "bdd100k", "mapillary", "mean"]
+    assert rows["train"] == [f"{results.targets[name].iou['train'] or 0:.6f}" for name in ("cityscapes", "bdd100k")] + ["", ""]
+    assert float(rows["mIoU"][3]) == pytest.approx(results.mean_miou or 0, abs=1e-5)
     assert "| traffic light | 10.0 | 10.0 |" in markdown
     assert "method     pin\\_the\\_memory" in markdown
     assert "\ntrain & 10.0 & 10.0 & -- &  \\\\\n" in latex
@@ -197,7 +197,7 @@ def test_gains_are_shown_with_their_sign_by_class_in_files_alone(results: Result
     assert "| gain, road | +30.0 | - | - |" in table.markdown()
     assert "gain, mIoU & $-$2.1 & +6.0 & -- & -- " in table.latex()
     assert "| gain, mIoU | -2.1 | +6.0 | - | - |" in table.markdown()
-    assert '\n"gain, mIoU",-2.1000,6.0000,,\n' in table.csv()
+    assert '\n"gain, mIoU",-0.021000,0.060000,,\n' in table.csv()
     same = {"baseline": "erm", "targets": {name: {"miou": 0.02, "iou": {}} for name in results.targets}, "mean_miou": 0.02}
     assert lines_of(changed(results, gain=Gain.model_validate(same)))[-1].split()[2:] == ["+2.0"] * 4
 

@@ -11,15 +11,17 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.errors import InstantiationException
 from hydra.types import RunMode
 
 from pin_memory.runs import build, checkpoints
 from pin_memory.training import checks
 from pin_memory.training.dry_run import DryRunProbe, as_text, plan_of
+from pin_memory.training.resume import complete_arguments
 from pin_memory.training.run import train
 from pin_memory.utils import devices
 from pin_memory.utils.config import config_directory
-from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError, OutputError
 from tests.helpers.tiny_run import TINY
 
 
@@ -132,6 +134,30 @@ def test_the_peak_begins_anew() -> None:
     assert before is not None
     assert after is not None
     assert before - after > 200e6
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("+logger.mine._target_=nowhere.Logger", "nowhere.Logger"),
+        ("logger.csv.path=/dev/null/metrics.csv", "/dev/null is no folder"),
+        ("logger.wandb.mode=offlin", "offlin"),
+        ("+callbacks.mine._target_=nowhere.Callback", "nowhere.Callback"),
+        ("callbacks.memory_trace.every=0", "every=0"),
+    ],
+)
+def test_mistakes_of_loggers_and_callbacks_are_found(data: Path, tmp_path: Path, override: str, message: str) -> None:
+    """Before an iteration is made, and without a run of W&B."""
+    with pytest.raises((ConfigurationError, OutputError, InstantiationException), match=re.escape(message)):
+        train(composed(data, tmp_path / "run", override), {})
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_sweep_of_plans_is_refused_before_a_folder_is_made() -> None:
+    with pytest.raises(ConfigurationError, match="leave out -m"):
+        complete_arguments(["-m", "experiment=demo", "dry_run=true", "seed=1,2"])
+    assert complete_arguments(["experiment=demo", "dry_run=true"]) == ["experiment=demo", "dry_run=true"]
+    assert complete_arguments(["-m", "dry_run=false", "seed=1,2"]) == ["-m", "dry_run=false", "seed=1,2"]
 
 
 def test_a_sweep_is_not_planned(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

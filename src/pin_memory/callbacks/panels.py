@@ -71,7 +71,8 @@ class PredictionPanels(Callback):
             return
         shown = batch | outputs  # of an episode, a test step returns the images that it has predicted, too
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        target, name, space = data.test_stages[dataloader_idx], str(shown["name"][0]), data.outputs
+        target, name = data.test_stages[dataloader_idx], str(shown["name"][0])
+        space = data.space_of(target)
         rgb = denormalize(shown["image"][0])
         truth, prediction = (mask[0].cpu().numpy() for mask in (shown["label"], shown["prediction"]))
         stem = file_name(f"{target}_{name}")

@@ -130,11 +130,16 @@ def describe_seconds(seconds: float) -> str:
 
 
 def _metrics(trainer: Trainer, losses: tuple[str, ...]) -> dict[str, str]:
-    """Return the newest values of the named losses, the validation score and the share of waiting, with three significant digits."""
+    """Return the newest values of the named losses, the validation score and the share of waiting."""
     shown = {name: trainer.callback_metrics[name] for name in (*losses, "val/miou") if name in trainer.callback_metrics}
-    metrics = {name.replace("/", " "): f"{float(value):#.3g}".rstrip(".") for name, value in shown.items()}
+    metrics = {name.replace("/", " "): _shown(name, float(value)) for name, value in shown.items()}
     share = wait_share(trainer)
     return metrics if share is None else metrics | {"data wait": f"{100 * share:.0f} %"}
+
+
+def _shown(name: str, value: float) -> str:
+    """A loss with three significant digits, a score in percent, as all that people read."""
+    return f"{100 * value:.1f} %" if name.startswith("val/") else f"{value:#.3g}".rstrip(".")
 
 
 def _validation_follows(trainer: Trainer) -> bool:

@@ -58,7 +58,7 @@ def _run(task: Task, config_name: str, prepare: Callable[[Sequence[str]], list[s
     settle_user()
     OmegaConf.register_new_resolver("pin_memory.choices", _choices, replace=True)
     if os.environ.get(FULL_ERROR) == "1":
-        _start(functools.wraps(task)(keeping_records(task)), config_name, prepare)
+        _start(functools.wraps(task)(_logging_its_end(keeping_records(task))), config_name, prepare)
         return
     try:
         with _full_error("1"):  # Hydra then raises its own errors instead of printing them with hints at tracebacks
@@ -103,7 +103,7 @@ def _reported(task: Task) -> Task:
     def job(cfg: DictConfig) -> Any:
         with _full_error(None):  # not for the processes that the task starts
             try:
-                return keeping_records(task)(cfg)
+                return _logging_its_end(keeping_records(task))(cfg)
             except Exception as error:
                 if HydraConfig.get().mode == RunMode.MULTIRUN and not isinstance(error, UnreadError):
                     raise _JobFailed(report_failure(error).exit_code) from error
@@ -112,8 +112,25 @@ def _reported(task: Task) -> Task:
     return job
 
 
+def _logging_its_end(task: Task) -> Task:
+    """Wrap the task so that the log file has the traceback of what ends it, also of a mistake, which the screen shows in short."""
+
+    def logged(cfg: DictConfig) -> Any:
+        try:
+            return task(cfg)
+        except Exception as error:
+            _write_to_log("What ended the command:", logging.ERROR, error)
+            raise
+
+    return logged
+
+
 def report_failure(error: Exception) -> Mistake:
-    """Show the error of one job of a sweep, a mistake as one message and a defect with its traceback, and return it in short."""
+    """Show the error of one job of a sweep, a mistake as one message and a defect with its traceback, and return it in short.
+
+    The job's own log has the traceback of either.
+    """
+    _write_to_log("What ended the job:", logging.ERROR, error)
     mistake = explain(error)
     if mistake is None:
         traceback.print_exception(error)
@@ -153,10 +170,16 @@ def _print(text: str, level: int) -> None:
     """Print the last words on stderr, and write them to the run's log file, if there is one yet."""
     sys.stdout.flush()  # keeps the order of the two streams in a shared log
     print(text, file=sys.stderr)
+    _write_to_log(text.removeprefix("Error: "), level)
+
+
+def _write_to_log(text: str, level: int, error: Exception | None = None) -> None:
+    """Write to the run's log file alone, with the traceback of an error: the console's handler would say again what is on the screen."""
     logger = logging.getLogger(__name__)
-    record = logger.makeRecord(logger.name, level, __file__, 0, text.removeprefix("Error: "), (), None)
+    trace = (type(error), error, error.__traceback__) if error else None
+    record = logger.makeRecord(logger.name, level, __file__, 0, text, (), trace)
     for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.FileHandler) and level >= handler.level:  # the console's handler would say it again
+        if isinstance(handler, logging.FileHandler) and level >= handler.level:
             handler.handle(record)
 
 

@@ -23,10 +23,10 @@ from omegaconf.errors import (
 )
 
 from pin_memory.cli.own_code import in_own_code, not_found
-from pin_memory.cli.quoting import escaped, for_shell, literal
+from pin_memory.cli.quoting import escaped, for_shell, literal, parsed_value
 from pin_memory.cli.unread import arguments, no_such_setting
 from pin_memory.utils.config import config_directory, plain
-from pin_memory.utils.errors import ResourceError, UserError
+from pin_memory.utils.errors import ResourceError, UserError, first_names
 
 _WHERE = "HYDRA_FULL_ERROR=1 before the command shows where it happened."
 _ELSEWHERE = "choose another folder for what is written (paths.output=DIR; output=DIR where the command has that setting)"
@@ -167,6 +167,17 @@ def _no_such_key(text: str, full_key: str, key: str, place: DictConfig) -> str:
     return no_such_setting(full_key, names, elsewhere)
 
 
+def _no_option() -> str | None:
+    """Which argument names no option of its group, but gives a number or a truth value."""
+    for argument in sys.argv[1:]:
+        group, _, value = argument.lstrip("+").partition("=")
+        folder = config_directory() / group.partition("@")[0]
+        if value and folder.is_dir() and group and not isinstance(parsed_value(argument), str | list):
+            options = first_names(sorted(path.stem for path in folder.glob("*.yaml") if not path.name.startswith("_")), 30)
+            return f"{argument}: expected the name of an option of {group}: {options}."
+    return None
+
+
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """The error, then what it was raised from or while handling, outermost first."""
     seen: set[int] = set()
@@ -241,6 +252,8 @@ def _setting(error: BaseException) -> str | None:
     if isinstance(error, MissingMandatoryValue):
         key = re.sub(r"^method\.(?=network\.)", "", error.full_key or str(error))  # a reference to the setting itself
         return f"The setting `{key}` has no value; give it on the command line: {key}=..."
+    if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
+        return _no_option()
     if isinstance(error, InstantiationException):  # Hydra names the target, its complaint and the key
         if found := _NOT_LOCATED.match(str(error)):
             return not_found(found[1], found[2], error)

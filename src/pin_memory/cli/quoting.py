@@ -33,7 +33,7 @@ def _expanded(argument: str) -> str:
         return f"{key}{os.path.expanduser(value)}"  # noqa: PTH111 - an unknown user is left for the message that follows
     if value.startswith("["):
         return key + re.sub(r"(?<=[\[,])\s*(~[\w.-]*)(?=[/,\]])", lambda home: os.path.expanduser(home[1]), value)  # noqa: PTH111
-    bare = _value(argument) if value[:1] in ("'", '"') else value
+    bare = parsed_value(argument) if value[:1] in ("'", '"') else value
     if not isinstance(bare, str) or not bare.startswith("~") or (home := os.path.expanduser(bare)) == bare:  # noqa: PTH111
         return argument
     return f"{key}{quoted(home)}"
@@ -75,7 +75,7 @@ def _typed(override: str) -> str | None:
     if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
         value = value[1:-1]
     argument = f"{key}={quoted(value)}"
-    return None if _value(argument) != value.replace("${", "\\${") else for_shell(argument)
+    return None if parsed_value(argument) != value.replace("${", "\\${") else for_shell(argument)
 
 
 def for_shell(argument: str) -> str:
@@ -83,7 +83,7 @@ def for_shell(argument: str) -> str:
     return f'"{argument}"' if "'" in argument and not re.search(r'["$`\\!]', argument) else shlex.quote(argument)
 
 
-def _value(argument: str) -> object:
+def parsed_value(argument: str) -> object:
     """The value of an argument by Hydra's grammar; None where it does not parse."""
     try:
         return OverridesParser.create().parse_override(argument).value()

@@ -12,7 +12,7 @@ from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from pin_memory.utils.config import plain
+from pin_memory.utils.config import config_directory, plain
 from pin_memory.utils.errors import ConfigurationError, first_names
 
 _FREE_NAMES = ("callbacks", "logger")  # groups of objects that a user names; each has a `_target_`
@@ -34,11 +34,39 @@ def refuse_unread(cfg: DictConfig, command: str) -> None:
     settings = plain(cfg) | {"hydra": plain(HydraConfig.get())}
     known = plain(reference) | {"hydra": _open(plain(OmegaConf.structured(HydraConf))) | {"env": None}}
     chosen = {group: None for group in groups if "_target_" in (settings.get(group) or ())}  # of those that are null by default
+    _refuse_replaced(settings, known, command)
     if unread := dict(_unread(settings, chosen | known, "", _references(settings))):
         places = {key: [*names, *groups] if "." not in key else names for key, names in unread.items()}
         messages = [no_such_setting(key, names, known) for key, names in list(places.items())[:5]]
         more = [f"{len(unread) - 5} more have no reader either."] if len(unread) > 5 else []
         raise UnreadError("\n".join([*messages, *more]))
+
+
+def _refuse_replaced(settings: Mapping[str, Any], known: Mapping[str, Any], command: str) -> None:
+    """Refuse a value of the command line in the place of a group of settings, from which no object could be made."""
+    options: Mapping[str, Any] | None = None
+    typed = list(HydraConfig.get().overrides.task)
+    for key in (override.partition("=")[0].lstrip("+") for override in typed if not override.startswith("~")):
+        value = _select(settings, key)
+        if value is None or isinstance(value, Mapping | list) or "${" in str(value):
+            continue
+        if (there := _select(known, key)) is None:  # what only a chosen option has: an experiment, a network
+            if options is None:
+                groups = {folder.name for folder in config_directory().iterdir() if folder.is_dir()}
+                options = plain(compose(command, [override for override in typed if override.partition("=")[0].lstrip("+") in groups]))
+            there = _select(options, key)
+        if isinstance(there, Mapping) and there:
+            names = [str(name) for name in there if name not in _HYDRAS]
+            advice = f"Set one of its own: {first_names([f'{key}.{name}' for name in names], 3)}." if names else "Leave it out."
+            raise UnreadError(f"{key}={value}: expected a group of settings, found a single value. {advice}")
+
+
+def _select(settings: Mapping[str, Any] | None, key: str) -> Any:
+    """The setting of a dotted key; None where there is none."""
+    found: Any = settings
+    for name in key.split("."):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
 
 
 def _open(settings: Mapping[str, Any]) -> dict[str, Any]:

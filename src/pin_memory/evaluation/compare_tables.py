@@ -9,10 +9,10 @@ from typing import Any
 from pin_memory.evaluation.compared_runs import FACTS
 from pin_memory.evaluation.report import write_comparison_report
 from pin_memory.evaluation.rows import scores_by_name, shown_facts
-from pin_memory.runs.results import kind_label, kinds, write_json
+from pin_memory.runs.results import CONDITIONS, kind_label, kinds, write_json
 from pin_memory.utils.files import report_write_errors, write_text
 from pin_memory.utils.tables import FORMATS as TABLE_FORMATS
-from pin_memory.utils.tables import STAND_IN_NOTE, Cell, Score, Table, check_formats
+from pin_memory.utils.tables import STAND_IN_NOTE, Cell, Score, Table, check_formats, mark_best, percent
 
 FORMATS = {
     "markdown": "comparison.md", "csv": "comparison.csv", "latex": "comparison.tex", "json": "comparison.json", "html": "report.html"
@@ -28,14 +28,15 @@ def comparison_table(comparison: Mapping[str, Any]) -> Table:
     sections: list[list[list[Cell]]] = []
     for kind in kinds(target for row in rows for target in row["targets"].values()):
         label, columns = kind_label(kind), (*targets, None)
-        sections.append([[label, *_names(row, facts), *(_score(row, target, kind) for target in columns)] for row in rows])
+        scores = zip(*(_scores(rows, target, kind) for target in columns), strict=True)
+        sections.append([[label, *_names(row, facts), *found] for row, found in zip(rows, scores, strict=True)])
         label = f"gain, {label}"
         sections.append([[label, *_names(row, facts), *(_score(row["gain"], target, kind, True) for target in columns)] for row in gained])
     sections = [section for section in sections if section]
     head = ["score", *facts, "seeds", *(comparison["titles"][target] for target in targets), "mean"]
     if len(sections) == 1:
         head, sections = head[1:], [[row[1:] for row in section] for section in sections]
-    return Table(_caption(comparison, facts), head, sections, labels=head.index("seeds"))
+    return Table(_caption(comparison, facts), head, sections, labels=head.index("seeds"), name="comparison")
 
 
 def comparison_tables(comparison: Mapping[str, Any]) -> list[Table]:
@@ -62,7 +63,7 @@ def further_table(comparison: Mapping[str, Any]) -> Table:
     caption = ["sources: mIoU in % of their validation splits, mean over them", *([STAND_IN_NOTE] if comparison["stand_in"] else [])]
     if "better" in known:
         caption.insert(1, "better, p: gains on each target with each seed above 0, and Wilcoxon's signed-rank test of them (two-sided)")
-    return Table(caption, [*facts, "seeds", *known], [cells] if cells else [], labels=len(facts) + 1)
+    return Table(caption, [*facts, "seeds", *known], [cells] if cells else [], labels=len(facts) + 1, name="comparison-further")
 
 
 def class_tables(comparison: Mapping[str, Any]) -> list[Table]:
@@ -72,12 +73,13 @@ def class_tables(comparison: Mapping[str, Any]) -> list[Table]:
         shown = [row for row in comparison["rows"] if target in row["targets"]]
         gained = [row for row in shown if scores_by_name(row["gain"], target)]
         rows: list[list[Cell]] = [
-            [name, *(_score(row, target, name) for row in shown), *(_score(row["gain"], target, name, signed=True) for row in gained)]
+            [name, *_scores(shown, target, name), *(_score(row["gain"], target, name, signed=True) for row in gained)]
             for name in comparison["classes"]
         ]
         head = ["IoU in %", *(row["label"] for row in shown), *(f"gain, {row['label']}" for row in gained)]
         note = [STAND_IN_NOTE] if comparison["stand_in"] else []
-        tables.append(Table([f"target     {comparison['titles'][target]}", *note], head, [rows]))
+        caption = [f"target     {comparison['titles'][target]}", *note]
+        tables.append(Table(caption, head, [rows], name=f"comparison-{target}"))
     return tables
 
 
@@ -100,7 +102,7 @@ def write_comparison(comparison: Mapping[str, Any], folder: Path, formats: Seque
 
 
 def long_csv(comparison: Mapping[str, Any]) -> str:
-    """A line per row, target and score, in percent with four decimals: mean, standard deviation, number of seeds; the same of the gain."""
+    """A line per row, target and score, fractions with six decimals: mean, standard deviation, number of seeds; the same of the gain."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     numbers = ["mean", "std", "n", "gain", "gain_std", "gain_n"]
@@ -147,11 +149,23 @@ def _spread(score: Mapping[str, Any] | None) -> Score:
 def _by_seed(score: Mapping[str, Any] | None) -> str:
     """The differences in the order of the seeds: `+1.2, -0.3`; a dash without."""
     values = [value for value in (score or {}).get("values", {}).values() if value is not None]
-    return ", ".join(f"{100 * value:+.1f}" for value in values) or "-"
+    return ", ".join(percent(value, signed=True) for value in values) or "-"
 
 
 def _is_known(cell: Cell) -> bool:
     return (cell.value is not None) if isinstance(cell, Score) else cell != "-"
+
+
+def _scores(rows: Sequence[Mapping[str, Any]], target: str | None, name: str) -> list[Score]:
+    """A score of all rows, the best one marked where all were measured in the same way."""
+    scores = [_score(row, target, name) for row in rows]
+    ways = {str([row["protocol"], *(_way(row, one) for one in (row["targets"] if target is None else [target]))]) for row in rows}
+    return mark_best(scores) if len(ways) == 1 else scores
+
+
+def _way(row: Mapping[str, Any], target: str) -> list[Any]:
+    """What a score on a target depends on besides network and protocol."""
+    return [target, *(row["targets"].get(target, {}).get(condition) for condition in CONDITIONS)]
 
 
 def _numbers(score: Mapping[str, Any] | None) -> list[str]:

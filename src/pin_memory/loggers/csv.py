@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from pin_memory.utils.errors import OutputError
 from pin_memory.utils.files import atomic_write
 
 
@@ -28,9 +29,16 @@ class CSVLogger(Logger):
         Args:
             path: The file to write.
             flush_every: How many rows are collected before they are written.
+
+        Raises:
+            OutputError: No file can be there.
         """
         super().__init__()
         self.path = Path(path)
+        there = next(place for place in (self.path, *self.path.absolute().parents) if place.exists())
+        if there.is_dir() == (there == self.path):
+            kind = "a" if there.is_dir() else "no"
+            raise OutputError(f"The metrics cannot be written to {path}: {there} is {kind} folder. Name another file.")
         self.flush_every = flush_every
         self._rows: list[dict[str, float]] = []
         self._columns = self._read(0)[0]

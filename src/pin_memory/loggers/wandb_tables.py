@@ -11,7 +11,7 @@ from pin_memory.utils.wandb_guard import attempt
 def log_targets(results: Mapping[str, Any], kinds: Sequence[str] = ("miou",)) -> None:
     """Log the results into the W&B run of this training; do nothing where it has none, whichever other run is open.
 
-    Logged: `test/classes`, IoU in % by class (rows) and target (columns); `test/targets`, a row per target with its means, and the floors;
+    Logged: `test/classes`, IoU by class (rows) and target (columns); `test/targets`, a row per target with its means, and the floors;
     `test/iou_<target>`, a bar for each class; `test/miou`, a bar for each target and one for their mean. The mIoUs and the IoU of each
     class also go to the run's summary, as fractions (`test/miou_<target>`, `test/mean_miou`, `test/iou_<target>/<class>`), so that runs
     can be sorted by them, and the note on stand-ins (`test/note`).
@@ -39,17 +39,17 @@ def _tables(results: Mapping[str, Any], kinds: Sequence[str]) -> dict[str, Any]:
     targets, floors, stand_in = results["targets"], results.get("floors") or {}, results.get("stand_in")
     mark = " (STAND-IN)" if stand_in else ""
     names = dict.fromkeys(name for target in targets.values() for name in target["iou"])
-    classes = [[name, *(_percent(target["iou"].get(name)) for target in targets.values())] for name in names]
+    classes = [[name, *(_rounded(target["iou"].get(name)) for target in targets.values())] for name in names]
     columns = ["target", *(f"mIoU{kind.removeprefix('miou')}" for kind in kinds), *(f"floor: {name}" for name in floors)]
     rows = [
-        [name, *(_percent(target.get(kind)) for kind in kinds), *(_percent(scores.get(name)) for scores in floors.values()),
+        [name, *(_rounded(target.get(kind)) for kind in kinds), *(_rounded(scores.get(name)) for scores in floors.values()),
          target.get("images"), "yes" if stand_in else "no"]
         for name, target in targets.items()
     ]  # fmt: skip
 
     def bars(label: str, values: Mapping[str, float | None], title: str) -> Any:
-        shown = [[name, _percent(value)] for name, value in values.items() if value is not None]
-        return wandb.plot.bar(wandb.Table(columns=[label, "IoU in %"], data=shown), label, "IoU in %", title=f"{title} in %{mark}")
+        shown = [[name, _rounded(value)] for name, value in values.items() if value is not None]
+        return wandb.plot.bar(wandb.Table(columns=[label, "IoU"], data=shown), label, "IoU", title=f"{title}{mark}")
 
     means = {name: target["miou"] for name, target in targets.items()} | {"mean": results.get("mean_miou")}
     return {
@@ -60,6 +60,6 @@ def _tables(results: Mapping[str, Any], kinds: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _percent(value: float | None) -> float | None:
-    """A fraction as percent with two decimals."""
-    return None if value is None else round(100 * value, 2)
+def _rounded(value: float | None) -> float | None:
+    """A fraction with four decimals: W&B has fractions everywhere."""
+    return None if value is None else round(value, 4)

@@ -2,15 +2,18 @@
 
 import logging
 from collections.abc import Sequence
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
 
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf, open_dict
 from pydantic import Field
 
 from pin_memory.domains import EpisodeDataModule, MultiSourceDataModule
+from pin_memory.loggers import MODES, wandb_mode
 from pin_memory.methods import MetaSegNet, Method
 from pin_memory.methods.trainer_checks import PRECISIONS, refuse_clipping
 from pin_memory.utils.config import plain
@@ -22,6 +25,7 @@ log = logging.getLogger(__name__)
 
 MAX_DEVICES = 1024
 """Devices of a machine, beyond all that there are: Lightning makes a list of so many before it says that they are not there."""
+_WANDB = "pin_memory.loggers.wandb_logger"
 _EPOCH_SETTINGS: dict[str, tuple[Sequence[Any], str]] = {
     "max_epochs": ((None, -1), "set trainer.max_steps, the number of iterations"),
     "limit_train_batches": ((None,), "set trainer.max_steps, the number of iterations"),
@@ -72,6 +76,22 @@ def check_settings(cfg: DictConfig) -> None:
             )
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         _check_sweep(cfg)
+
+
+def check_loggers(cfg: DictConfig) -> None:
+    """Build the loggers once for nothing, in a folder that goes again and without a run of W&B: their mistakes are to be found early."""
+    with TemporaryDirectory(prefix="pin_memory-") as folder, open_dict(trial := cfg.copy()):
+        trial.paths.run = folder
+        for node in trial.logger.values():
+            if node and node.get("_target_") == _WANDB:
+                if node.get("mode", "auto") not in MODES:
+                    wandb_mode(node.mode)  # which refuses it
+                node.mode = "disabled"
+        logging.disable(logging.INFO)  # else W&B would be said to be off
+        try:
+            instantiate(trial.logger)
+        finally:
+            logging.disable(logging.NOTSET)
 
 
 def slow_precision(trainer: DictConfig) -> str | None:

@@ -21,7 +21,7 @@ from pin_memory.runs.base_weights import base_of
 from pin_memory.runs.names import network_name
 from pin_memory.runs.provenance import backbone_licence
 from pin_memory.runs.results import RESULTS
-from pin_memory.training.checks import check_crops, check_kind, check_settings
+from pin_memory.training.checks import check_crops, check_kind, check_loggers, check_settings
 from pin_memory.training.dry_run import dry_run
 from pin_memory.training.resume.folder import check_resumption, find_resumption, finished_results, run_folder
 from pin_memory.training.trainer import build_trainer
@@ -47,6 +47,7 @@ def train(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
         logging.getLogger("pin_memory").setLevel(logging.WARNING)
     check_settings(cfg)
     shape = build.build_without_weights(cfg)  # whose constructors check their settings, before data are looked for
+    check_loggers(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
     run = Path(cfg.paths.run)
     start = find_resumption(cfg.resume, run)

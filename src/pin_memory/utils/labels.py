@@ -34,6 +34,14 @@ class LabelSpace:
 
     names: tuple[str, ...]  # of the classes; the position is the train id
     palette: np.ndarray  # colours of the classes in pictures, RGB, (K, 3) uint8
+    chosen: np.ndarray | None = None  # (K,) bool: which of them were asked for and not made up; None: all
+
+    def over(self, other: "LabelSpace") -> "LabelSpace":
+        """These classes in the colours that were asked for here, else in those of another space of the same classes."""
+        if self.chosen is None:
+            return self
+        theirs = np.full(len(self), True) if other.chosen is None else other.chosen
+        return LabelSpace(self.names, np.where(self.chosen[:, None], self.palette, other.palette), self.chosen | theirs)
 
     def __len__(self) -> int:
         return len(self.names)

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,22 +16,36 @@ STAND_IN_NOTE = "STAND-IN scenes: not comparable with published numbers"  # line
 
 
 class Score(NamedTuple):
-    """A fraction 0..1 that is shown in percent, with its standard deviation over seeds; a signed one is a difference."""
+    """A fraction 0..1 that is shown in percent, with its standard deviation over seeds; a signed one is a difference, the best one bold."""
 
     value: float | None
     std: float | None = None
     signed: bool = False
+    best: bool = False
 
     def shown(self, plus_minus: str = "±") -> str:
         """Percent with one decimal: `41.2`, `41.2 ± 0.3`, `+1.0`."""
         if not _known(self.value):
             return "-"
-        text = f"{100 * self.value:{'+' if self.signed else ''}.1f}"
+        text = percent(self.value, self.signed)
         return f"{text} {plus_minus} {100 * self.std:.1f}" if _known(self.std) else text
 
     def exact(self) -> str:
-        """Percent with four decimals, for programs; empty where there is none."""
-        return f"{100 * self.value:.4f}" if _known(self.value) else ""
+        """The fraction with six decimals, for programs; empty where there is none."""
+        return f"{self.value:.6f}" if _known(self.value) else ""
+
+
+def percent(value: float, signed: bool = False) -> str:
+    """A fraction as percent with one decimal, of a difference with its sign; zero has none."""
+    text = f"{100 * value:{'+' if signed else ''}.1f}"
+    return text.lstrip("+-") if float(text) == 0 else text
+
+
+def mark_best(scores: Sequence[Score]) -> list[Score]:
+    """Mark the highest of several scores, and those that look the same; one alone is not the best of anything."""
+    known = [percent(score.value) for score in scores if _known(score.value)]
+    highest = max(map(float, known), default=0.0)
+    return [score._replace(best=len(known) > 1 and _known(score.value) and float(percent(score.value)) == highest) for score in scores]
 
 
 Cell = str | Score
@@ -40,6 +55,7 @@ _LATEX = str.maketrans(
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
 )
 """How characters are written that LaTeX would read otherwise."""
+_NOT_IN_A_LABEL = re.compile(r"[^A-Za-z0-9:.-]+")
 
 
 @dataclass
@@ -53,6 +69,7 @@ class Table:
     head: list[str]
     sections: list[list[list[Cell]]] = field(default_factory=list)
     labels: int = 1
+    name: str = "results"  # for references in LaTeX: `\\ref{tab:results}`
 
     def text(self) -> str:
         """Text for a terminal, in columns of one width."""
@@ -65,18 +82,18 @@ class Table:
 
     def markdown(self) -> str:
         """A table of GitHub's Markdown, the caption as a list above it."""
-        rows = [[_shown(cell).translate(_MARKDOWN) for cell in row] for row in self._rows()]
+        rows = [[_markdown(cell) for cell in row] for row in self._rows()]
         rule = [":--" if index < self.labels else "--:" for index in range(len(self.head))]
         lines = [f"| {' | '.join(row)} |" for row in ([name.translate(_MARKDOWN) for name in self.head], rule, *rows)]
         return "\n".join([*(f"- {line.translate(_MARKDOWN)}" for line in self.caption), "", *lines]) + "\n"
 
     def csv(self) -> str:
-        """Comma-separated, percent with four decimals; the caption as lines that start with #."""
+        """Comma-separated fractions with six decimals; the caption as lines that start with #."""
         buffer = io.StringIO()
         for line in self.caption:
             buffer.write(f"# {line}\n")
         writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(self.head)
+        writer.writerow([name.removesuffix(" in %") for name in self.head])
         writer.writerows([cell.exact() if isinstance(cell, Score) else cell for cell in row] for row in self._rows())
         return buffer.getvalue()
 
@@ -88,7 +105,8 @@ class Table:
         caption = "; ".join(" ".join(line.split()) for line in self.caption).translate(_LATEX)
         lines = [
             r"% needs \usepackage{booktabs}", r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{{columns}}}", r"\toprule", body,
-            r"\bottomrule", r"\end{tabular}", rf"\caption{{{caption}.}}", r"\end{table}", "",
+            r"\bottomrule", r"\end{tabular}", rf"\caption{{{caption}.}}",
+            rf"\label{{tab:{_NOT_IN_A_LABEL.sub('-', self.name)}}}", r"\end{table}", "",
         ]  # fmt: skip
         return "\n".join(lines)
 
@@ -132,10 +150,17 @@ def _shown(cell: Cell) -> str:
     return cell.shown() if isinstance(cell, Score) else cell
 
 
+def _markdown(cell: Cell) -> str:
+    """With the best score bold."""
+    text = _shown(cell).translate(_MARKDOWN)
+    return f"**{text}**" if isinstance(cell, Score) and cell.best else text
+
+
 def _latex_row(row: Sequence[Cell]) -> str:
     return f"{' & '.join(_latex_score(cell) if isinstance(cell, Score) else cell.translate(_LATEX) for cell in row)} \\\\"
 
 
 def _latex_score(score: Score) -> str:
-    """With a minus sign that is one, and a dash where there is no score."""
-    return score.shown("$\\pm$").replace("-", "$-$", 1) if _known(score.value) else "--"
+    """With a minus sign that is one, a dash where there is no score, and the best one bold."""
+    text = score.shown("$\\pm$").replace("-", "$-$", 1) if _known(score.value) else "--"
+    return rf"\textbf{{{text}}}" if score.best else text

@@ -3,16 +3,19 @@
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
+from pin_memory.domains.stand_ins import writers
 from pin_memory.domains.stand_ins.contact_sheet import contact_sheet, draw
 from pin_memory.domains.stand_ins.looks import LOOKS
+from pin_memory.domains.stand_ins.writers import StandIns
 from pin_memory.utils.config import config_directory
-from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.errors import ConfigurationError, OutputError
 
 
 @pytest.mark.slow
@@ -25,6 +28,20 @@ def test_a_set_and_its_contact_sheet(tmp_path: Path) -> None:
     with Image.open(tmp_path / "deep" / "sheet.jpg") as sheet:
         sheet.load()
         assert sheet.format == "JPEG"
+
+
+@pytest.mark.parametrize("place", ["/proc/stand_ins", "/dev/null/stand_ins"])
+def test_a_place_where_nothing_can_be_made(place: str) -> None:
+    with pytest.raises(OutputError, match=f"Cannot write the stand-ins to {place}"):
+        StandIns(place, images_per_domain=1, seed=1, width=96).prepare()
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_nothing_is_left_of_a_set_that_was_not_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    monkeypatch.setattr(writers, "write_pair", Mock(side_effect=error))
+    with pytest.raises((OutputError, KeyboardInterrupt)):
+        StandIns(tmp_path / "new" / "deep" / "set", images_per_domain=1, seed=1, width=96).prepare()
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_contact_sheet_has_a_full_row_of_each_look() -> None:

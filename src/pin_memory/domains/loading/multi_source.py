@@ -1,6 +1,7 @@
 """Several source domains to train on and unseen target domains to test on."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -129,8 +130,17 @@ class MultiSourceDataModule(LightningDataModule):
 
     @property
     def label_space(self) -> LabelSpace:
-        """What the train ids stand for in all domains; the 19 Cityscapes classes when there is no domain."""
-        return next((domain.label_space for domain in (*self.sources.values(), *self.targets.values())), CITYSCAPES)
+        """What the train ids stand for in all domains; the 19 Cityscapes classes when there is no domain.
+
+        A class has the colour that the first of the domains gives it, and one that differs from the others' where none does.
+        """
+        spaces = [domain.label_space for domain in (*self.sources.values(), *self.targets.values())]
+        return reduce(lambda colours, space: space.over(colours), reversed(spaces)) if spaces else CITYSCAPES
+
+    def space_of(self, stage: str) -> LabelSpace:
+        """The classes of a test stage in the colours to show them in: a target's own, else those of all domains."""
+        own = self.targets[stage].label_space if stage in self.targets else self.outputs
+        return own.over(self.outputs) if own.names == self.outputs.names else self.outputs
 
     @property
     def score_subsets(self) -> dict[str, tuple[str, ...]]:

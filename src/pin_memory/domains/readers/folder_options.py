@@ -120,7 +120,8 @@ def label_space_of(
     if unknown := [name for name in colours or {} if name not in names]:
         raise ConfigurationError(f"colours: {unknown[0]!r} is none of the classes {', '.join(names)}.")
     asked = {names.index(name): parse_colour(colour, "colours") for name, colour in (colours or {}).items()}
-    return LabelSpace(names, np.array(list((shown | given | asked).values()), np.uint8))
+    chosen = np.array([train_id in given or train_id in asked for train_id in shown])
+    return LabelSpace(names, np.array(list((shown | given | asked).values()), np.uint8), chosen)
 
 
 def label_fields(

@@ -2,6 +2,8 @@
 
 import json
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +16,7 @@ from pin_memory.domains.stand_ins.looks import LOOKS
 from pin_memory.domains.stand_ins.models import CODES
 from pin_memory.domains.stand_ins.scenes import Scene, draw_scene
 from pin_memory.utils.errors import DataError
+from pin_memory.utils.files import report_write_errors
 from pin_memory.utils.labels import CLASSES, PALETTE
 from pin_memory.utils.safe_load import read_json
 from pin_memory.utils.validation import validated
@@ -89,8 +92,12 @@ class StandIns:
         """
         if self.is_there():
             return False
-        self.root.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self.root.parent, prefix=f".{self.root.name}.") as temporary:
+        place, prefix = self.root.parent, f".{self.root.name}."
+        with (
+            report_write_errors(self.root, "the stand-ins to "),
+            _made(place),
+            tempfile.TemporaryDirectory(dir=place, prefix=prefix) as temporary,
+        ):
             fresh = Path(temporary) / "fresh"  # a folder of its own, since the temporary one is closed to other users
             for look in LOOKS:
                 for index in range(self.images_per_domain + max(4, self.images_per_domain // 4)):
@@ -186,6 +193,20 @@ def _write(path: Path, pixels: np.ndarray) -> None:
     """Write a label map or a picture in OpenCV's order of channels, as PNG or JPEG by the suffix."""
     options = _PNG if path.suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, 85]
     path.write_bytes(cv2.imencode(path.suffix, pixels, options)[1].tobytes())
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make a folder; where the block fails, the folders that were made for it go again."""
+    new = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for place in new:
+            with suppress(OSError):  # another process has put something into it, or there is none
+                place.rmdir()
+        raise
 
 
 def _write_palette(path: Path, label: np.ndarray, raw_ids: np.ndarray) -> None:

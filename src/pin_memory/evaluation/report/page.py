@@ -16,6 +16,7 @@ from pin_memory.runs.folder import RunFolder, Tile
 from pin_memory.utils.errors import DataError
 from pin_memory.utils.files import report_write_errors, write_text
 from pin_memory.utils.pictures import difference
+from pin_memory.utils.tables import percent
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +36,8 @@ def write_page(path: Path, template: str, /, **values: Any) -> None:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:.1f}"
-    environment.filters["signed"] = lambda value: "–" if value is None else f"{100 * value:+.1f}"
+    environment.filters["percent"] = lambda value: "–" if value is None else percent(value)
+    environment.filters["signed"] = lambda value: "–" if value is None else percent(value, signed=True)
     environment.filters["width"] = lambda value: f"{100 * min(max(value or 0.0, 0.0), 1.0):.2f}%"
     html = environment.get_template(template).render(script=script, style=style, policy=policy, **values)
     with report_write_errors(path, "the report ", other="file"):
