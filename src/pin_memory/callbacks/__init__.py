@@ -9,6 +9,7 @@ from pin_memory.callbacks.progress import TrainingProgress
 from pin_memory.callbacks.sample_names import IterationNames
 from pin_memory.callbacks.step_seeds import StepSeeds
 from pin_memory.callbacks.step_times import StepTimes
+from pin_memory.callbacks.tracked_pictures import TrackedPictures
 from pin_memory.callbacks.wandb_media import WandbMedia
 from pin_memory.utils.checkpoint_io import AtomicCheckpointIO
 
@@ -22,6 +23,7 @@ __all__ = [
     "PredictionPanels",
     "StepSeeds",
     "StepTimes",
+    "TrackedPictures",
     "TrainingProgress",
     "WandbMedia",
 ]

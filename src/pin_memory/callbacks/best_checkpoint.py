@@ -13,6 +13,7 @@ from pin_memory.callbacks.wandb_media import wandb_run
 from pin_memory.utils.checkpoint_io import DamagedCheckpointError, load_intact
 from pin_memory.utils.distributed import is_first
 from pin_memory.utils.files import atomic_write
+from pin_memory.utils.trackers import trackers
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +47,12 @@ class BestCheckpoint(ModelCheckpoint):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the weights if they are the best; the summary of a W&B run, which else has the newest score, gets the best one."""
         super().on_validation_end(trainer, pl_module)
-        if self.best_step is not None and self.best_model_score is not None and (run := wandb_run(trainer)) is not None:
+        if self.best_step is None or self.best_model_score is None:
+            return
+        if (run := wandb_run(trainer)) is not None:
             run.summary.update({str(self.monitor): float(self.best_model_score), "val/best_step": self.best_step})
+        for logger in trackers(trainer.loggers):
+            logger.log_metrics({"val/best_step": self.best_step}, trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
         """Return Lightning's state, and the step of the best weights."""

@@ -37,7 +37,7 @@ class PredictionPanels(Callback):
             to `directory`.
 
     Attributes:
-        paths: The panels written by the last test.
+        by_target: The panels written by the last test, of each target.
         overview: The picture of them all; None before a test, and where there are no panels.
     """
 
@@ -51,16 +51,21 @@ class PredictionPanels(Callback):
         self.directory = Path(directory)
         self.per_target = per_target
         self.tiles = self.directory.with_name(TILES) if tiles else None
-        self.paths: list[Path] = []
+        self.by_target: dict[str, list[Path]] = {}
         self.overview: Path | None = None
         self._rows: list[np.ndarray] = []
         self._present: set[int] = set()
         self._index: list[dict[str, Any]] = []
         self._warned = False
 
+    @property
+    def paths(self) -> list[Path]:
+        """The panels written by the last test."""
+        return [path for paths in self.by_target.values() for path in paths]
+
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the panels of an earlier test."""
-        self.paths, self.overview, self._warned = [], None, False
+        self.by_target, self.overview, self._warned = {}, None, False
         self._rows, self._present, self._index = [], set(), []
 
     def on_test_batch_end(
@@ -78,7 +83,7 @@ class PredictionPanels(Callback):
         stem = file_name(f"{target}_{name}")
         try:
             write_image(path := self.directory / f"{stem}.jpg", panel(rgb, truth, prediction, f"{target}: {name}", space))
-            self.paths.append(path)
+            self.by_target.setdefault(target, []).append(path)
             self._rows.append(overview_row(rgb, truth, prediction, f"{target}: {name}", space))
             self._present |= {*np.unique(truth).tolist(), *np.unique(prediction).tolist()}
             if self.tiles is not None:

@@ -80,18 +80,26 @@ class WandbMedia(Callback):
 
     def _log_memory(self, trainer: Trainer, module: LightningModule) -> None:
         """Log the heat map, once for an iteration."""
-        run, memory = wandb_run(trainer), getattr(getattr(module, "network", None), "memory", None)
-        if run is None or memory is None or not memory.initialised or self._memory_step == trainer.global_step:
+        run, step = wandb_run(trainer), trainer.global_step
+        if run is None or self._memory_step == step or (drawn := draw_memory(trainer, module)) is None:
             return
         import wandb
 
-        self._memory_step = trainer.global_step
-        pairs = similarity(memory.items.detach().float().cpu().numpy())
-        title = f"cosine similarity of the memory items, step {trainer.global_step}"
-        picture = heat_map(pairs, trainer.datamodule.outputs.names, title)  # type: ignore[attr-defined]
-        if not np.isnan(mean := float(mean_similarity(pairs))):
-            run.log({"memory/mean_similarity": mean, "trainer/global_step": trainer.global_step})
-        run.log({"memory/similarity": wandb.Image(picture, caption=title), "trainer/global_step": trainer.global_step})
+        self._memory_step = step
+        picture, mean, title = drawn
+        if not np.isnan(mean):
+            run.log({"memory/mean_similarity": mean, "trainer/global_step": step})
+        run.log({"memory/similarity": wandb.Image(picture, caption=title), "trainer/global_step": step})
+
+
+def draw_memory(trainer: Trainer, module: LightningModule) -> tuple[np.ndarray, float, str] | None:
+    """The heat map (H, W, 3) of the memory's similarity, the mean over pairs of different classes, and a title; None without memory."""
+    memory = getattr(getattr(module, "network", None), "memory", None)
+    if memory is None or not memory.initialised:
+        return None
+    pairs = similarity(memory.items.detach().float().cpu().numpy())
+    title = f"cosine similarity of the memory items, step {trainer.global_step}"
+    return heat_map(pairs, trainer.datamodule.outputs.names, title), float(mean_similarity(pairs)), title  # type: ignore[attr-defined]
 
 
 def wandb_run(trainer: Trainer) -> Any:

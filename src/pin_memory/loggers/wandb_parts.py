@@ -18,24 +18,24 @@ _HEADER, _BLOCK, _FRAGMENT = 7, 32768, struct.Struct("<IHB")  # of the file, of 
 _FULL, _LAST = 1, 4  # kinds of a fragment that end a record
 
 
-def earlier_run_id(resume: str | Path, run: Path) -> str | None:
-    """The id of the W&B run that a training resumes, or None where there is none.
+def earlier_run_id(resume: str | Path, run: Path, file_name: str = RUN_ID, service: str = "W&B") -> str | None:
+    """The id of the run of W&B, or of another service, that a training resumes, or None where there is none.
 
     In a sweep only a job that resumes in its own folder (`run`) has one: jobs that start from one checkpoint are different continuations,
     which must not write into one W&B run.
     """
     path = Path(resume).expanduser()
-    file = (path / "checkpoints" if path.is_dir() else path.parent) / RUN_ID
+    file = (path / "checkpoints" if path.is_dir() else path.parent) / file_name
     if is_sweep() and not file.resolve().is_relative_to(run.resolve()):
-        log.info("W&B: a new run for each job of the sweep, also where they resume from the same checkpoint.")
+        log.info("%s: a new run for each job of the sweep, also where they resume from the same checkpoint.", service)
         return None
     try:
         found = file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
-        log.info("W&B: a new run, as there is no id of the earlier one in %s.", file)
+        log.info("%s: a new run, as there is no id of the earlier one in %s.", service, file)
         return None
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", found):
-        log.warning("W&B: a new run, as %s holds no id of a run.", file)
+        log.warning("%s: a new run, as %s holds no id of a run.", service, file)
         return None
     return found
 

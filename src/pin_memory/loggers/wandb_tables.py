@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pin_memory.loggers.summary import notes_of, scores_of
 from pin_memory.loggers.wandb import own_run
-from pin_memory.utils.tables import STAND_IN_NOTE
 from pin_memory.utils.wandb_guard import attempt
 
 
@@ -22,12 +22,7 @@ def log_targets(results: Mapping[str, Any], kinds: Sequence[str] = ("miou",)) ->
     """
     if (run := own_run()) is None:
         return
-    scores = {f"test/miou_{name}": target["miou"] for name, target in results["targets"].items()}
-    classes = {f"test/iou_{name}/{kind}": iou for name, target in results["targets"].items() for kind, iou in target["iou"].items()}
-    summary = scores | classes | {"test/mean_miou": results.get("mean_miou")}
-    summary |= {"test/selection": results.get("selection"), "test/protocol": str(results.get("protocol"))}
-    summary |= {"test/note": STAND_IN_NOTE if results.get("stand_in") else None}
-    run.summary.update({key: value for key, value in summary.items() if value is not None})
+    run.summary.update(scores_of(results) | notes_of(results))
     for name, table in (attempt("making the tables of the scores", _tables, results, kinds) or {}).items():
         run.log({name: table})  # one that cannot be written takes no other with it
 

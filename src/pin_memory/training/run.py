@@ -14,7 +14,7 @@ from pin_memory.callbacks.step_times import step_costs
 from pin_memory.domains import MultiSourceDataModule
 from pin_memory.evaluation.report import try_report
 from pin_memory.evaluation.targets import copied_weights, evaluate_targets, floor_scores, with_weights, write_evaluation
-from pin_memory.loggers import describe_run, finish_wandb
+from pin_memory.loggers import describe_run, finish_wandb, log_scores, log_settings
 from pin_memory.methods import Method
 from pin_memory.runs import build, checkpoints
 from pin_memory.runs.base_weights import base_of
@@ -66,7 +66,9 @@ def train(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
     with run_folder(cfg, start, step):
         try:
             trainer.loggers = [logger for logger in instantiate(cfg.logger).values() if logger]
-            describe_run(method.name, network_name(method.network, choices), cfg.seed, data.uses_stand_ins)
+            names = (method.name, network_name(method.network, choices), cfg.seed, data.uses_stand_ins)
+            describe_run(*names)
+            log_settings(trainer.loggers, run, *names)
             untrained = copied_weights(method.network) if cfg.floors and cfg.test else None
             trainer.fit(method, datamodule=data, ckpt_path=start.checkpoint, weights_only=True)
             run = Path(trainer.strategy.broadcast(str(run)))  # each process of torchrun or Slurm has read the clock for itself
@@ -177,4 +179,5 @@ def _evaluate(
     if is_first():
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
         write_evaluation(results, run, next((panels.overview for panels in callbacks if isinstance(panels, PredictionPanels)), None))
+        log_scores(trainer.loggers, results.to_json(), trainer.global_step)
     return results.to_json()
