@@ -118,7 +118,7 @@ def test_mlflow_has_the_same_and_a_training_that_resumes_continues_the_run(tmp_p
     (again,) = client.search_runs([run.info.experiment_id])
     assert again.info.run_id == run.info.run_id
     assert (again.data.params["optimizer.lr"], again.data.params["steps_18"]) == ("0.1", "1")  # MLflow's settings stay as they were
-    assert max(metric.step for metric in client.get_metric_history(run.info.run_id, "val/miou")) == 18
+    assert max(metric.step for metric in client.get_metric_history(run.info.run_id, "test/mean_miou")) == 18
 
 
 @pytest.mark.slow
