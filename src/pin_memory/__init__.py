@@ -1,7 +1,7 @@
 """Domain-generalised semantic segmentation with a categorical memory (Pin the Memory, CVPR 2022).
 
-Commands, each with `--help`: `python -m pin_memory.train`, `.evaluate`, `.compare`, `.predict`, `.analyze`, `.report`, `.export`, `.check`,
-`.convert`, `.text` and `.stand_in`. In Python:
+Commands, each with `--help`: `python -m pin_memory.train`, `.evaluate`, `.compare`, `.predict`, `.analyze`, `.report`, `.dashboard`,
+`.export`, `.check`, `.convert`, `.text` and `.stand_in`. In Python:
 
     from pin_memory import load_model
     mask = load_model("runs/demo/<time>").predict(rgb)

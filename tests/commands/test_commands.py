@@ -89,7 +89,7 @@ trainer: {max_steps: 3}
 made: {_target_: __main__.make, size: 1}
 """
 
-NAMES = ["train", "evaluate", "compare", "predict", "analyze", "report", "export", "check", "convert", "text", "stand_in"]
+NAMES = ["train", "evaluate", "compare", "predict", "analyze", "report", "dashboard", "export", "check", "convert", "text", "stand_in"]
 
 
 @pytest.fixture

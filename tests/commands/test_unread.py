@@ -19,6 +19,7 @@ NEEDED = {
     "predict": ["checkpoint=none", "input=none", "output=out"],
     "analyze": ["checkpoint=none"],
     "report": ["run=none"],
+    "dashboard": ["entity=me"],
     "export": ["checkpoint=none", "format=onnx", "output=out.onnx"],
     "check": ["experiment=demo"],
     "convert": ["source=none", "output=out"],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pin_memory import __version__
 
-COMMANDS = ("train", "evaluate", "compare", "predict", "analyze", "report", "export", "check", "convert", "text", "stand_in")
+COMMANDS = ("train", "evaluate", "compare", "predict", "analyze", "report", "dashboard", "export", "check", "convert", "text", "stand_in")
 WRONG_USAGE = 2
 
 

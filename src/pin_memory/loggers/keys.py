@@ -33,58 +33,63 @@ class Row(NamedTuple):
     plot: str = ""
 
 
-_LEARNING, _SOUND, _MEMORY = "Is it learning?", "Is it sound?", "What does the memory hold?"
-_TARGETS, _RUNS = "How does it generalise?", "Which run?"
-_LINE, _LOG = "line plot", "line plot, logarithmic y"
+SECTIONS = ("Runs", "Sources", "Losses", "Targets", "Memory", "Classes", "Panels", "System")
+"""The sections of a dashboard in their order; the first is the table of runs."""
+_RUNS, _SOURCES, _LOSSES, _TARGETS, _MEMORY, _CLASSES, _PANELS, _SYSTEM = SECTIONS
+
+LINE, LOG_LINE, SCORE_LINE = "line plot", "line plot, logarithmic y", "line plot, max of y at 1"
+COLUMNS, BARS, CHART, TABLE = "runs table", "bars of the runs", "bar chart", "table"
+MEDIA, MEDIA_STEPS = "media, masks on", "media, slider over steps"
 
 ROWS = (
     Row(("method_name", "network_name"), START, "configuration: the method and the network of the classes that ran", _RUNS,
-        "methods and seeds", "runs table, grouped by `method_name` or `group`"),
+        "methods and seeds", COLUMNS),
     Row(("choices", "provenance"), START, "configuration: the option of each group; revision, versions and platform"),
     Row(("loss/total",), STEPS, "what the iteration's gradient is of: all terms with their weights, of both steps of meta-learning methods",
-        _LEARNING, "losses", _LINE),
-    Row(("loss/inner", "loss/outer"), STEPS, "losses of the inner and the outer step (meta-learning methods)", _LEARNING, "losses", _LINE),
+        _LOSSES, "losses", LINE),
+    Row(("loss/inner", "loss/outer"), STEPS, "losses of the inner and the outer step (meta-learning methods)", _LOSSES, "losses", LINE),
     Row(("loss/<step>segmentation", "loss/<step>auxiliary", "loss/<step>cohesion"), STEPS,
-        "their terms; without `inner_` and `outer_` for methods of one step", _SOUND, "terms of the steps", _LINE),
-    Row(("loss/divergence", "loss/classification"), STEPS, "losses of the memory", _SOUND, "losses of the memory", _LINE),
+        "their terms; without `inner_` and `outer_` for methods of one step", _LOSSES, "terms of the steps", LINE),
+    Row(("loss/divergence", "loss/classification"), STEPS, "losses of the memory", _LOSSES, "losses of the memory", LINE),
     Row(("loss/structure",), STEPS, "how far the items lie to each other from what [text](text.md#memory-from-text) says; with"
-        " `method.weights.structure`", _SOUND, "losses of the memory", _LINE),
-    Row(("loss/<step>whitening",), STEPS, "loss of RobustNet's whitening", _SOUND, "terms of the steps", _LINE),
+        " `method.weights.structure`", _LOSSES, "losses of the memory", LINE),
+    Row(("loss/<step>whitening",), STEPS, "loss of RobustNet's whitening", _LOSSES, "terms of the steps", LINE),
     Row(("loss/<step>otp", "loss/<step>vtp", "loss/<step>regulariser"), STEPS,
         "[alignment with text](text.md#alignment-with-text-and-reweighting): with the text, with text that has looked at the image, and of"
-        " that text with its class", _SOUND, "alignment with text", _LINE),
+        " that text with its class", _LOSSES, "alignment with text", LINE),
     Row(("alignment/share", "alignment/ramp"), STEPS,
         "share of each class's cells that is aligned, and how far text that has looked at the image is in"),
     Row(("reliability/<step>mean", "reliability/<step>min", "reliability/<step>mean_<source>", "reliability/<step>min_<source>"), STEPS,
-        "how reliable the labels of the cells are, in the mean and at least, over all sources and of each", _SOUND, "reliability", _LINE),
-    Row(("lr", "inner_lr"), STEPS, "learning rates of the outer and of the inner step", _LEARNING, "learning rates", _LOG),
+        "how reliable the labels of the cells are, in the mean and at least, over all sources and of each", _LOSSES, "reliability", LINE),
+    Row(("lr", "inner_lr"), STEPS, "learning rates of the outer and of the inner step", _SYSTEM, "learning rates", LOG_LINE),
     Row(("grad_norm/total", "grad_norm/inner"), STEPS, "length of the gradient that the optimiser steps on, and of the inner step's",
-        _SOUND, "gradients", _LOG),
-    Row(("fast_weights/norm", "fast_weights/step_norm"), STEPS, "length of the fast weights Θ' and of the step Θ' - Θ", _SOUND,
-        "fast weights", _LOG),
+        _SYSTEM, "gradients", LOG_LINE),
+    Row(("fast_weights/norm", "fast_weights/step_norm"), STEPS, "length of the fast weights Θ' and of the step Θ' - Θ", _SYSTEM,
+        "fast weights", LOG_LINE),
     Row(("ridge/lambda", "ridge/scale", "ridge/pivot_ratio"), STEPS,
         "λ and α of the [ridge head](ridge_head.md), and how badly conditioned its newest system was (1 is best)",
-        _MEMORY, "ridge head", _LOG),
+        _MEMORY, "ridge head", LOG_LINE),
     Row(("skipped/steps", "skipped/memory_writes"), STEPS, "what was left out so far, as numbers were not finite; with"
-        " `method.on_non_finite=skip`", _SOUND, "left out", _LINE),
-    Row(("time/step", "time/data_wait"), STEPS, "mean seconds of an iteration, and of waiting for its images", _SOUND, "seconds", _LINE),
-    Row(("val/miou",), VALIDATION, "mean IoU on the sources' validation splits, 0..1; the summary has its best", _LEARNING,
-        "source validation", "line plot, max of y at 1"),
-    Row(("val/miou_<source>",), VALIDATION, "of each source; of few-shot segmentation `episodes`", _LEARNING, "source validation",
-        "line plot, max of y at 1"),
+        " `method.on_non_finite=skip`", _SYSTEM, "left out", LINE),
+    Row(("time/step", "time/data_wait"), STEPS, "mean seconds of an iteration, and of waiting for its images", _SYSTEM, "seconds", LINE),
+    Row(("val/miou",), VALIDATION, "mean IoU on the sources' validation splits, 0..1; the summary has its best", _SOURCES,
+        "source validation", SCORE_LINE),
+    Row(("val/miou_<source>",), VALIDATION, "of each source; of few-shot segmentation `episodes`", _SOURCES, "source validation",
+        SCORE_LINE),
     Row(("val/fb_iou",), VALIDATION, "IoU of foreground and background (few-shot segmentation)"),
-    Row(("val/best_step",), BEST, "finished iterations at the best `val/miou`", _RUNS, "best validation", "runs table"),
+    Row(("val/best_step",), BEST, "finished iterations at the best `val/miou`", _RUNS, "best validation", COLUMNS),
     Row(("memory/similarity",), MEMORY, "heat map of the cosine similarity of the memory items", _MEMORY, "similarity of the classes",
-        "media, slider over steps"),
-    Row(("memory/mean_similarity",), MEMORY, "its mean over pairs of different classes", _MEMORY, "mean similarity", _LINE),
+        MEDIA_STEPS),
+    Row(("memory/mean_similarity",), MEMORY, "its mean over pairs of different classes", _MEMORY, "mean similarity", LINE),
     Row(("panels/<target>",), TEST, "pictures with the masks `ground truth` and `prediction`, whose classes can be switched on and off",
-        _TARGETS, "pictures", "media, masks on"),
-    Row(("test/classes",), AFTER_TEST, "table: IoU by class and target, 0..1", _TARGETS, "per-class IoU", "table"),
+        _PANELS, "pictures", MEDIA),
+    Row(("test/classes",), AFTER_TEST, "table: IoU by class and target, 0..1", _CLASSES, "per-class IoU", TABLE),
     Row(("test/targets",), AFTER_TEST, "table: a row per target with its means, the floors, the images, and whether they are STAND-INs",
-        _TARGETS, "means and floors", "table"),
-    Row(("test/miou",), AFTER_TEST, "bar chart of the targets, 0..1", _TARGETS, "targets", "bar chart"),
-    Row(("test/iou_<target>",), AFTER_TEST, "bar chart of the classes, 0..1", _TARGETS, "classes of each target", "bar chart"),
-    Row(("test/mean_miou", "test/miou_<target>"), IN_SUMMARY, "mean IoU over the targets and of each, 0..1", _RUNS, "scores", "runs table"),
+        _TARGETS, "means and floors", TABLE),
+    Row(("test/miou",), AFTER_TEST, "bar chart of the targets, 0..1", _TARGETS, "targets", CHART),
+    Row(("test/iou_<target>",), AFTER_TEST, "bar chart of the classes, 0..1", _CLASSES, "classes of each target", CHART),
+    Row(("test/mean_miou", "test/miou_<target>"), IN_SUMMARY, "mean IoU over the targets and of each, 0..1", _TARGETS,
+        "scores of the runs", BARS),
     Row(("test/iou_<target>/<class>",), IN_SUMMARY, "IoU of each class of each target, 0..1"),
     Row(("test/protocol", "test/selection", "test/note"), IN_SUMMARY, "how was evaluated, which checkpoint, and the note on STAND-INs"),
 )  # fmt: skip
@@ -94,7 +99,7 @@ ROWS = (
 def find(key: str) -> Row | None:
     """The row that a logged key belongs to; None for one that is not in the table."""
     exact = next((row for row in ROWS if key in row.keys), None)
-    return exact or next((row for row in ROWS for pattern in row.keys if _expression(pattern).fullmatch(key)), None)
+    return exact or next((row for row in ROWS for pattern in row.keys if expression(pattern).fullmatch(key)), None)
 
 
 def logged_table() -> str:
@@ -102,20 +107,23 @@ def logged_table() -> str:
     return "\n".join(["| key | when | what |", "|---|---|---|", *(f"| {_code(row.keys)} | {row.when} | {row.meaning} |" for row in ROWS)])
 
 
-def dashboard_table() -> str:
-    """The sections and panels of a dashboard, in Markdown."""
-    panels: dict[tuple[str, str, str], list[str]] = {}
+def panels() -> list[tuple[str, str, str, tuple[str, ...]]]:
+    """The panels of a dashboard in the order of its sections: section, title, kind and the names of the keys."""
+    found: dict[tuple[str, str, str], tuple[str, ...]] = {}
     for row in ROWS:
         if row.panel:
-            panels.setdefault((row.section, row.panel, row.plot), []).extend(row.keys)
-    sections = dict.fromkeys(section for section, _, _ in panels)
+            place = (row.section, row.panel, row.plot)
+            found[place] = (*found.get(place, ()), *row.keys)
+    return sorted(((*place, keys) for place, keys in found.items()), key=lambda panel: SECTIONS.index(panel[0]))
+
+
+def dashboard_table() -> str:
+    """The sections and panels of a dashboard, in Markdown."""
     lines = ["| section | panel | kind | keys |", "|---|---|---|---|"]
-    for section in sections:
-        named = section
-        for (of, panel, plot), keys in panels.items():
-            if of == section:
-                lines.append(f"| {named} | {panel} | {plot} | {_code(tuple(keys))} |")
-                named = ""
+    before = ""
+    for section, panel, plot, keys in panels():
+        lines.append(f"| {section if section != before else ''} | {panel} | {plot} | {_code(keys)} |")
+        before = section
     return "\n".join(lines)
 
 
@@ -129,7 +137,7 @@ def _code(keys: tuple[str, ...]) -> str:
 
 
 @cache
-def _expression(pattern: str) -> re.Pattern[str]:
+def expression(pattern: str) -> re.Pattern[str]:
     """What a name with placeholders matches."""
     parts = [
         _STEP if part == "step" else "[^/]+" if place % 2 else re.escape(part) for place, part in enumerate(_PLACEHOLDER.split(pattern))
