@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=20
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo compare-demo test test-all test-slow lint bench
+.PHONY: help setup demo compare-demo test test-all test-slow lint docs bench
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,11 @@ lint: $(STAMP) ## check style, formatting, types and the direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+docs: $(STAMP) ## write the site of the documentation to site/; a link that leads nowhere is an error
+	@rm -rf build/pages && mkdir -p build/pages # files keep their places to each other, so that links lead to the same files
+	@cp -r README.md CONTRIBUTING.md CHANGELOG.md LICENSE docs notebooks src conf build/pages/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS)
 
 bench: $(STAMP) ## measure training step, memory, data pipeline, evaluation and start-up; about 15 minutes, results in runs/benchmarks
 	$(BIN)/python -m benchmarks.step_time $(ARGS)

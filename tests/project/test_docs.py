@@ -14,7 +14,7 @@ from pin_memory.cli.unread import refuse_unread
 from pin_memory.utils.config import config_directory
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMAND = re.compile(rf"(?:python -m pin_memory\.|pin-memory )({'|'.join(COMMANDS)})((?: [^`#|\n]*)?)")
 
 
@@ -49,7 +49,7 @@ def test_the_package_names_every_command() -> None:
     assert [name for name in COMMANDS if f".{name}`" not in str(pin_memory.__doc__)] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     """Relative links and pictures."""
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
