@@ -29,8 +29,8 @@ from PIL import Image
 from benchmarks import damaged_files
 from benchmarks.data_pipeline import write_files
 from benchmarks.stepping import about, headline, write
-from pin_memory.domains.readers.decoding import read_rgb
 from pin_memory.domains.readers.label_maps import read_deep_red, read_indices
+from pin_memory.utils.decoding import read_rgb
 
 TODAY = "this library"
 READERS: dict[str, Callable[[Path], np.ndarray]] = {

@@ -18,12 +18,12 @@ import torch
 import yaml
 
 from pin_memory.cli.errors import explain
-from pin_memory.domains.readers.decoding import read_rgb
 from pin_memory.domains.readers.mapillary import check_config
 from pin_memory.evaluation.compared_runs import _results_files
 from pin_memory.exporting.weights import ExportSettings
 from pin_memory.runs.results import Results
 from pin_memory.utils.checkpoint_io import load_intact
+from pin_memory.utils.decoding import read_rgb
 from pin_memory.utils.errors import UserError
 from pin_memory.utils.files import LogFile, read_text, write_text
 from pin_memory.utils.safe_load import load_weights_only, read_json, read_yaml

@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pin_memory.domains.readers.decoding import read_rgb
 from pin_memory.networks import ResNetBackbone, TimmBackbone
 from pin_memory.networks.timm_weights import _known, packaged_file
+from pin_memory.utils.decoding import read_rgb
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD, normalize
 

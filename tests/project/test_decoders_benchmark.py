@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import damaged_files, decoders
 from benchmarks.data_pipeline import write_gtav, write_synthia
-from pin_memory.domains.readers.decoding import read_rgb
+from pin_memory.utils.decoding import read_rgb
 
 
 @pytest.fixture

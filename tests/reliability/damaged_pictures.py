@@ -17,9 +17,9 @@ from PIL import Image
 
 from pin_memory.domains import FolderDataModule, Loading
 from pin_memory.domains.loading.transforms import TrainTransform
-from pin_memory.domains.readers.decoding import read_rgb
 from pin_memory.domains.readers.label_maps import read_codes, read_deep_red, read_indices
 from pin_memory.prediction import Saving, find_inputs, predict_items
+from pin_memory.utils.decoding import read_rgb
 from tests.helpers import videos
 from tests.helpers.models import Halves
 from tests.reliability import mutations

@@ -21,7 +21,6 @@ from PIL import Image
 
 from pin_memory.domains import Loading
 from pin_memory.domains.loading.transforms import TrainTransform
-from pin_memory.domains.readers.decoding import PIXEL_LIMIT, read_rgb
 from pin_memory.domains.readers.folder import FolderDomain
 from pin_memory.domains.readers.label_maps import read_indices
 from pin_memory.domains.stand_ins.writers import StandIns
@@ -30,6 +29,7 @@ from pin_memory.runs.checkpoints import load_method
 from pin_memory.runs.trusted import is_trusted
 from pin_memory.training.resume.command_line import with_recorded_settings
 from pin_memory.utils.config import config_directory
+from pin_memory.utils.decoding import PIXEL_LIMIT, read_rgb
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.utils.safe_load import load_arrays, load_weights_only
 from tests.helpers.tiny_run import TINY

@@ -10,7 +10,6 @@ from torch import Tensor
 from pin_memory.analysis.features import TEXT, VISUAL_TEXT, ClassFeatures, FeaturePoints, class_shares, feature_points
 from pin_memory.inference.batch_norm import RUNNING, BatchNormStatistics
 from pin_memory.memory import operations
-from pin_memory.memory.similarity import unit_rows
 from pin_memory.methods import TextAlignmentLoss
 from pin_memory.methods.alignment import cell_labels
 from pin_memory.methods.batches import evaluation_mode
@@ -18,6 +17,7 @@ from pin_memory.methods.reweighting import cosines, reliability
 from pin_memory.networks import MemorySegmenter
 from pin_memory.utils.images import normalize
 from pin_memory.utils.labels import IGNORE
+from pin_memory.utils.similarity import unit_rows
 
 
 class AlignedFeatures(NamedTuple):

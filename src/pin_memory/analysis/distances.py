@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pin_memory.analysis.features import ClassFeatures
-from pin_memory.memory.similarity import unit_rows
+from pin_memory.utils.similarity import unit_rows
 
 
 @dataclass(frozen=True)

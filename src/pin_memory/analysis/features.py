@@ -9,12 +9,12 @@ from torch import Tensor
 
 from pin_memory.inference.batch_norm import RUNNING, BatchNormStatistics
 from pin_memory.memory import operations
-from pin_memory.memory.similarity import unit_rows
 from pin_memory.methods.batches import evaluation_mode
 from pin_memory.networks import MemorySegmenter
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.images import normalize
 from pin_memory.utils.installation import install_hint
+from pin_memory.utils.similarity import unit_rows
 
 MEMORY_ITEM, TEXT, VISUAL_TEXT = -1, -2, -3
 """In place of the number of a domain, for points that are memory items, text prototypes, or these after they have looked at images."""

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from pin_memory.inference.batch_norm import RUNNING, BatchNormStatistics
-from pin_memory.memory.similarity import similarity, unit_rows
 from pin_memory.methods.batches import evaluation_mode
 from pin_memory.networks import MemorySegmenter
 from pin_memory.utils.images import normalize
+from pin_memory.utils.similarity import similarity, unit_rows
 
 
 @dataclass(frozen=True)

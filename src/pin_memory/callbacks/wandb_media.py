@@ -8,10 +8,10 @@ from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
 
 from pin_memory.callbacks.panels import evenly_spaced_batches
-from pin_memory.memory.similarity import mean_similarity, similarity
 from pin_memory.utils.images import denormalize
 from pin_memory.utils.labels import IGNORE, LabelSpace
 from pin_memory.utils.pictures import heat_map, resize, size_within
+from pin_memory.utils.similarity import mean_similarity, similarity
 from pin_memory.utils.wandb_guard import GuardedRun, attempt
 
 _MEMORY = "drawing the memory"

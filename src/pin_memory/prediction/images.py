@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from pin_memory.domains.readers.decoding import read_rgb
 from pin_memory.inference import Predictor, Segmentation
 from pin_memory.prediction import video
 from pin_memory.prediction.inputs import Item
 from pin_memory.prediction.outputs import Saving
+from pin_memory.utils.decoding import read_rgb
 from pin_memory.utils.errors import DataError, ResourceError
 
 T = TypeVar("T")

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from pin_memory.domains.readers.decoding import check_pixels
 from pin_memory.inference import Predictor
 from pin_memory.prediction.inputs import Item
 from pin_memory.prediction.outputs import Kind, Saving
+from pin_memory.utils.decoding import check_pixels
 from pin_memory.utils.errors import DataError, OutputError
 from pin_memory.utils.files import atomic_write, report_write_errors
 

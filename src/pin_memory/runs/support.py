@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pin_memory.domains.readers.decoding import decode, read_rgb
 from pin_memory.methods import MetaSegNet, Method
+from pin_memory.utils.decoding import decode, read_rgb
 from pin_memory.utils.errors import ConfigurationError, DataError, first_names
 from pin_memory.utils.images import normalize, to_tensors
 from pin_memory.utils.labels import BACKGROUND, IGNORE, LabelSpace, bit_palette

@@ -19,9 +19,9 @@ from pin_memory.domains import GTAV, GTAVDataModule
 from pin_memory.domains.checks.domain import Depth, Request, check_domain
 from pin_memory.domains.checks.findings import DomainReport, Outcome
 from pin_memory.domains.checks.run import labelled, run_check
-from pin_memory.domains.readers.decoding import PIXEL_LIMIT
 from pin_memory.domains.stand_ins.writers import StandIns
 from pin_memory.utils.config import config_directory
+from pin_memory.utils.decoding import PIXEL_LIMIT
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.labels import CITYSCAPES
 from tests.helpers.planted_faults import FAULTS, corner, cut, cut_label, no_label, no_labels_folder, only_road, other_size, pair, repaint

@@ -11,9 +11,9 @@ from PIL import Image
 
 from pin_memory.domains import FolderDataModule, FolderDomain
 from pin_memory.domains.loading.class_statistics import class_counts
-from pin_memory.domains.readers.decoding import read_rgb
 from pin_memory.domains.readers.label_maps import read_codes, read_indices
 from pin_memory.prediction import images
+from pin_memory.utils.decoding import read_rgb
 from pin_memory.utils.errors import DataError
 from tests.domains.readers.domain_cases import stripes, write_grey
 

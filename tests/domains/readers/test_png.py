@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pin_memory.domains.readers.decoding import read_rgb
+from pin_memory.utils.decoding import read_rgb
 from pin_memory.utils.errors import DataError
 from tests.reliability import mutations
 

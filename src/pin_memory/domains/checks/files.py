@@ -12,10 +12,10 @@ from PIL import Image, UnidentifiedImageError
 from pin_memory.domains.checks.findings import Fault
 from pin_memory.domains.loading.class_statistics import count_classes
 from pin_memory.domains.readers.base import Domain
-from pin_memory.domains.readers.decoding import PILLOW_ERRORS, describe_turns, opened, read_head, unknown_kind
 from pin_memory.domains.readers.folder import FolderDomain
 from pin_memory.domains.readers.label_maps import read_codes
 from pin_memory.domains.readers.layouts import Sample
+from pin_memory.utils.decoding import PILLOW_ERRORS, describe_turns, opened, read_head, unknown_kind
 from pin_memory.utils.errors import DataError
 from pin_memory.utils.safe_load import read_json
 

@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 from torch.utils.data import Dataset
 
-from pin_memory.domains.readers.decoding import describe_turns, read_rgb
 from pin_memory.domains.readers.draws import Draw, Transform, TransformByIteration
 from pin_memory.domains.readers.label_maps import read_indices
 from pin_memory.domains.readers.label_spaces import SharedLabelSpace
 from pin_memory.domains.readers.layouts import SPLITS, Found, Layout, MissingDataError, Sample, contents, one_sample_each, recognise
 from pin_memory.domains.readers.splits import SplitFile, listed, split_last_fifth
+from pin_memory.utils.decoding import describe_turns, read_rgb
 from pin_memory.utils.errors import ConfigurationError, DataError, first_names, indent
 from pin_memory.utils.images import to_tensors
 from pin_memory.utils.labels import CITYSCAPES, CLASSES, IGNORE, ClassNames, LabelSpace

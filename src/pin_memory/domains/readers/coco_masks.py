@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from pin_memory.domains.readers.decoding import check_pixels
+from pin_memory.utils.decoding import check_pixels
 from pin_memory.utils.errors import DataError
 from pin_memory.utils.labels import IGNORE
 from pin_memory.utils.safe_load import read_json

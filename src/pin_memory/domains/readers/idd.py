@@ -12,10 +12,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from pin_memory.domains.readers.base import Domain
-from pin_memory.domains.readers.decoding import max_pixels
 from pin_memory.domains.readers.draws import Transform
 from pin_memory.domains.readers.label_maps import read_indices
 from pin_memory.domains.readers.layouts import TRAIN_AND_VAL, TRAIN_IDS, Found, Layout
+from pin_memory.utils.decoding import max_pixels
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.utils.files import atomic_write, cache_folder
 from pin_memory.utils.labels import CLASSES, IGNORE, ClassNames, label_table

@@ -7,7 +7,7 @@ from typing import NoReturn
 import cv2
 import numpy as np
 
-from pin_memory.domains.readers.decoding import WHITE, Decoded, decode
+from pin_memory.utils.decoding import WHITE, Decoded, decode
 from pin_memory.utils.errors import DataError
 from pin_memory.utils.labels import IGNORE
 

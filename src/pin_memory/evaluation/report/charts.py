@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pin_memory.memory.similarity import mean_similarity, similarity, unit_rows
 from pin_memory.utils.pictures import shade
+from pin_memory.utils.similarity import mean_similarity, similarity, unit_rows
 
 WIDTH, HEIGHT = 640, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 14, 40

@@ -11,8 +11,8 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from pin_memory.domains.readers.decoding import PILLOW_ERRORS, opened
 from pin_memory.runs.folder import RunFolder, Tile
+from pin_memory.utils.decoding import PILLOW_ERRORS, opened
 from pin_memory.utils.errors import DataError
 from pin_memory.utils.files import report_write_errors, write_text
 from pin_memory.utils.pictures import difference

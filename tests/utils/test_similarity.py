@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pin_memory.memory.similarity import mean_similarity, similarity
+from pin_memory.utils.similarity import mean_similarity, similarity
 
 
 def cosine(one: np.ndarray, other: np.ndarray) -> float:
