@@ -8,7 +8,7 @@ from pin_memory.cli.command import command
 @command("compare")
 def main(cfg: DictConfig) -> None:
     """Compare the runs of the configuration."""
-    from pin_memory.evaluation.compare import compare_runs  # imports torch, which `--help` does not need
+    from pin_memory.evaluation.compare import compare_runs  # imports numpy and jinja2, which `--help` does not need
 
     compare_runs(cfg)
 

@@ -8,7 +8,7 @@ from pin_memory.cli.command import command
 @command("report")
 def main(cfg: DictConfig) -> None:
     """Write the report of the run folder of the configuration."""
-    from pin_memory.evaluation.report import write_report  # imports torch, which `--help` does not need
+    from pin_memory.evaluation.report import write_report  # imports numpy and jinja2, which `--help` does not need
 
     print(f"Report    {write_report(str(cfg.run), None if cfg.output is None else str(cfg.output))}")
 

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from pin_memory.callbacks import MemoryTrace
-from pin_memory.callbacks.memory_trace import read_trace
 from pin_memory.memory import CategoricalMemory
 from pin_memory.utils.errors import ConfigurationError, DataError
+from pin_memory.utils.traces import read_trace
 from tests.helpers.fakes import TinyDomains, TinyMethod, configured, tiny_trainer
 
 

@@ -14,9 +14,9 @@ from omegaconf import OmegaConf
 import pin_memory.analyze
 from pin_memory.analysis import activation_maps, class_features, domain_distances, load_subject, memory_similarity
 from pin_memory.analysis.run import analyze as work
-from pin_memory.callbacks.memory_trace import read_trace
 from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import UserError
+from pin_memory.utils.traces import read_trace
 from tests.helpers.in_process import run_in_process
 from tests.helpers.untrained_run import TRUST, write_untrained
 

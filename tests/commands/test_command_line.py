@@ -108,8 +108,11 @@ def mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Mistake:
 
 
 def test_all_missing_data_sets_are_reported_at_once(tmp_path: Path, mistake: Mistake) -> None:
-    """Before anything heavy: each data set with its tree and where to get it, and the demo command."""
+    """A folder that is not there before torch is imported; else each data set with its tree and where to get it, and the demo command."""
     message = mistake("train", "experiment=multi_source_gsi", f"paths.data={tmp_path / 'nowhere'}")
+    for expected in ("no such folder", "gtav", "synthia", "idd", "cityscapes", "bdd100k", "mapillary", "experiment=demo"):
+        assert expected in message
+    message = mistake("train", "experiment=multi_source_gsi", f"paths.data={tmp_path}")
     for expected in ("gtav", "synthia", "idd", "cityscapes", "bdd100k", "mapillary", "leftImg8bit", "experiment=demo"):
         assert expected in message
     assert "pretrained" not in message

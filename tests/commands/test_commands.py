@@ -84,7 +84,7 @@ defaults:
   - _self_
 name: toy
 kind: ok
-checkpoint: ???
+checkpoint: none
 trainer: {max_steps: 3}
 made: {_target_: __main__.make, size: 1}
 """
@@ -205,7 +205,7 @@ def test_the_log_has_the_traceback_of_a_defect_once(run: Run, tmp_path: Path, en
         (["trainer.max_step=5"], ["no setting trainer.max_step;", "trainer.max_steps"]),
         (["kind"], ["Error parsing override 'kind'"]),
         (["--config-dir", "nowhere"], ["nowhere' not found"]),
-        (["kind=unset"], ["`checkpoint` has no value", "checkpoint=..."]),
+        (["checkpoint=???"], ["`checkpoint` has no value", "checkpoint=..."]),
         (["name=${nothing}"], ["nothing"]),
         (["kind=made", "+made.fail=user"], ["no data in /nowhere: get some"]),
         (["kind=made", "+made.colour=red"], ["no setting made.colour;", "made has fail, size"]),

@@ -160,7 +160,8 @@ def test_what_takes_anything_or_is_not_there_is_left_to_its_own_errors() -> None
 
 def test_an_option_of_a_group_that_is_null_by_default_is_checked_by_its_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     evaluate = importlib.import_module("pin_memory.evaluate").main
-    code, _, errors = run_in_process(evaluate, ["checkpoint=none", "protocol=whole", "+protocol.windw=3"], tmp_path, capsys)
+    (tmp_path / "there").touch()
+    code, _, errors = run_in_process(evaluate, ["checkpoint=there", "protocol=whole", "+protocol.windw=3"], tmp_path, capsys)
     assert (code, "no setting protocol.windw" in errors, "protocol.window" in errors) == (2, True, True)
     code, _, errors = run_in_process(evaluate, ["checkpoint=none", "protocol=whole", "+protocol.flip=true"], tmp_path, capsys)
     assert (code, "no setting" in errors, "expected a run folder" in errors) == (2, False, True)

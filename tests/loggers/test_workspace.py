@@ -102,9 +102,7 @@ def test_a_dashboard_is_saved_with_a_key_alone(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(
         internal, "upsert_view2", lambda view: sent.append(view) or {"upsertView": {"view": {"name": "nw-abc-v", "id": "7"}}}
     )
-    monkeypatch.setattr(
-        type(made), "url", property(lambda workspace: f"https://x/{workspace._internal_name}")
-    )  # asks for a name
+    monkeypatch.setattr(type(made), "url", property(lambda workspace: f"https://x/{workspace._internal_name}"))  # asks for a name
     assert save(made) == "https://x/nw-abc-v"
     assert sent[0].display_name == "pin_memory: trainings"
     monkeypatch.setattr(internal, "upsert_view2", lambda view: 1 / 0)

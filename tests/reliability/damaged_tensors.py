@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from pin_memory.callbacks.memory_trace import read_trace
 from pin_memory.exporting import official_names
 from pin_memory.exporting.weights import load_safetensors
 from pin_memory.networks.backbones import ResNetBackbone
 from pin_memory.runs import build, checkpoints
 from pin_memory.runs.results import read_confusions
+from pin_memory.utils.traces import read_trace
 from tests.reliability import mutations
 from tests.reliability.cases import VALID, Case, Originals
 

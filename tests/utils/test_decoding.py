@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pin_memory.domains.readers import decoding
 from pin_memory.domains.readers.label_maps import read_deep_red, read_indices
+from pin_memory.utils import decoding
 from pin_memory.utils.decoding import read_rgb
 from pin_memory.utils.errors import DataError
 

@@ -12,10 +12,10 @@ import numpy as np
 from pin_memory.analysis import alignment, features
 from pin_memory.analysis.style import save_figure
 from pin_memory.analysis.subject import Subject
-from pin_memory.callbacks.memory_trace import FILE, read_trace
 from pin_memory.evaluation.compared_runs import Run
 from pin_memory.utils.files import file_name
 from pin_memory.utils.installation import install_hint
+from pin_memory.utils.traces import FILE, read_trace
 
 
 @dataclass

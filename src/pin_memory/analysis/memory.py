@@ -63,7 +63,7 @@ def memory_drift(steps: np.ndarray, items: np.ndarray) -> MemoryDrift:
 
     Args:
         steps: `(T,)` iterations, rising.
-        items: `(T, K, C)`, the memory after each (`callbacks.memory_trace.read_trace` gives both).
+        items: `(T, K, C)`, the memory after each (`utils.traces.read_trace` gives both).
 
     Raises:
         ValueError: Fewer than two records.

@@ -10,14 +10,12 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from pin_memory.utils.errors import ConfigurationError, DataError
+from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.files import atomic_write
-from pin_memory.utils.safe_load import load_arrays
+from pin_memory.utils.traces import FILE
 
 log = logging.getLogger(__name__)
 
-FILE = "memory_trace.npz"
-"""Name of the trace in a run folder: `step` (T,) int64, iterations made, and `items` (T, K, C) float32, the memory after them."""
 _RECORDS = 100
 
 
@@ -106,28 +104,3 @@ class MemoryTrace(Callback):
             if not self._warned:
                 log.warning("Cannot write the trace of the memory %s: %s. Training continues.", self.path, error.strerror or error)
             self._warned = True
-
-
-def read_trace(run: str | Path) -> tuple[np.ndarray, np.ndarray] | None:
-    """Read the trace of a run's memory.
-
-    Args:
-        run: The run folder.
-
-    Returns:
-        Iterations `(T,)` int64, rising, and the memory after each `(T, K, C)` float32; None if the run has no trace.
-
-    Raises:
-        DataError: The file is damaged.
-    """
-    path = Path(run) / FILE
-    if not path.is_file():
-        return None
-    try:
-        trace = load_arrays(path, "step", "items")
-    except DataError as error:
-        raise DataError(f"{error} Expected the arrays `step` and `items` of a memory trace. Delete it.") from error
-    step, items = trace["step"], trace["items"]
-    if step.ndim != 1 or items.ndim != 3 or len(step) != len(items) or step.dtype.kind not in "iu" or items.dtype.kind != "f":
-        raise DataError(f"{path}: expected step (T,) and items (T, K, C), found {step.shape} and {items.shape}. Delete it.")
-    return step, items

@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from pin_memory.cli import yaml_files
+from pin_memory.cli.early import refuse_early
 from pin_memory.cli.errors import Mistake, explain
 from pin_memory.cli.quoting import expand_home
 from pin_memory.cli.unread import UnreadError, refuse_unread
@@ -33,15 +34,15 @@ Task = Callable[[DictConfig], Any]
 def command(config_name: str, prepare: Callable[[Sequence[str]], list[str]] = list) -> Callable[[Task], Callable[[], None]]:
     """Turn a function of the configuration into a command: `@command("predict")` for conf/predict.yaml.
 
-    The command composes `<config_name>.yaml` with the command line, which `prepare` may complete before, refuses keys that nothing reads,
-    and calls the function. A user's mistake ends it with one message on stderr and exit code 2, Ctrl-C with 130; a defect keeps its
-    traceback. With `HYDRA_FULL_ERROR=1` in the environment nothing is caught.
+    The command composes `<config_name>.yaml` with the command line, which `prepare` may complete before, refuses what has no value, what is
+    not there, and keys that nothing reads, and calls the function. A user's mistake ends it with one message on stderr and exit code 2,
+    Ctrl-C with 130; a defect keeps its traceback. With `HYDRA_FULL_ERROR=1` in the environment nothing is caught.
     """
 
     def decorate(function: Task) -> Callable[[], None]:
         @functools.wraps(function)  # Hydra names the job after the wrapped function's module
         def task(cfg: DictConfig) -> Any:
-            refuse_unread(cfg, config_name)
+            refuse_unread(cfg, config_name, lambda: refuse_early(cfg, config_name))
             return function(cfg)
 
         @functools.wraps(function)

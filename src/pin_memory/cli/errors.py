@@ -1,5 +1,6 @@
 """Which exceptions are a user's mistake or a machine that does not suffice, and the message for each; all others are defects."""
 
+import difflib
 import errno
 import os
 import re
@@ -51,6 +52,7 @@ _DEAD_JOBS = ("UncompletedJobError", "TerminatedWorkerError")  # of submitit and
 
 _NOT_LOCATED = re.compile(r"Error locating target '(.+)', set env.*(?:\nfull_key: (.+))?")  # Hydra's words
 
+_NEARLY = 0.85  # likeness of two names, from which one is taken for the other misspelt
 _IN_TRAINING = "In training lower loading.batch_size or augmentation.crop_size"
 _RESOURCES = (
     (
@@ -125,6 +127,9 @@ def explain(error: BaseException) -> Mistake | None:
             )
         if message := _storage(link):
             return Mistake(message)
+    for link in chain:
+        if not isinstance(link, InstantiationException) and (message := _setting(link)):
+            return Mistake(message)
     if message := in_own_code(chain):
         return Mistake("\n".join([message, *_notes(chain), _WHERE]))
     for link in chain:
@@ -154,7 +159,8 @@ def _quoting(error: HydraException) -> str | None:
 def _no_such_key(text: str, full_key: str, key: str, place: DictConfig) -> str:
     """What to give instead of an override that the composed settings have no place for."""
     names: set[str] = {str(name) for name in place if not str(name).startswith("_")}
-    if "_target_" in place:
+    listed = difflib.get_close_matches(key, names, 1, _NEARLY)
+    if "_target_" in place and not listed:  # only the class knows, and importing it takes seconds
         taken = arguments(place._target_) or set()
         if key in taken:
             advice = re.search(r"use (\+.*)", text)  # Hydra's, which it gives for misspelt keys, too
@@ -164,7 +170,8 @@ def _no_such_key(text: str, full_key: str, key: str, place: DictConfig) -> str:
     if key == full_key:  # one at the top may be a misspelt group
         names |= {folder.name for folder in config_directory().iterdir() if folder.is_dir()}
     elsewhere = {name: value for name, value in plain(place._get_root()).items() if name != "hydra"}
-    return no_such_setting(full_key, names, elsewhere)
+    hint = f" An option that the YAML file does not list takes a plus sign: +{full_key}=..." if listed and "_target_" in place else ""
+    return no_such_setting(full_key, names, elsewhere) + hint
 
 
 def _no_option() -> str | None:

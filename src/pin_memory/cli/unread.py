@@ -3,7 +3,7 @@
 import difflib
 import inspect
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra import compose
@@ -27,15 +27,26 @@ class UnreadError(ConfigurationError):
     """A key that nothing reads; all jobs of a sweep would have it."""
 
 
-def refuse_unread(cfg: DictConfig, command: str) -> None:
-    """Refuse a composed configuration with keys that neither the command, nor a class that it names, nor another setting reads."""
+def refuse_unread(cfg: DictConfig, command: str, before_imports: Callable[[], None] = lambda: None) -> None:
+    """Refuse a composed configuration with keys that neither the command, nor a class that it names, nor another setting reads.
+
+    What the YAML files alone show comes first; `before_imports` is called before the classes are imported, with torch, to be looked at.
+    """
     reference = compose(command, return_hydra_config=True)
     groups = [group for group in reference.hydra.runtime.choices if "/" not in group]
     settings = plain(cfg) | {"hydra": plain(HydraConfig.get())}
     known = plain(reference) | {"hydra": _open(plain(OmegaConf.structured(HydraConf))) | {"env": None}}
     chosen = {group: None for group in groups if "_target_" in (settings.get(group) or ())}  # of those that are null by default
     _refuse_replaced(settings, known, command)
-    if unread := dict(_unread(settings, chosen | known, "", _references(settings))):
+    references = _references(settings)
+    _report(dict(_unread(settings, chosen | known, "", references, _any)), known, groups)
+    before_imports()
+    _report(dict(_unread(settings, chosen | known, "", references, arguments)), known, groups)
+
+
+def _report(unread: Mapping[str, list[str]], known: Mapping[str, Any], groups: Sequence[str]) -> None:
+    """Raise the error that names what nothing reads, if there is anything."""
+    if unread:
         places = {key: [*names, *groups] if "." not in key else names for key, names in unread.items()}
         messages = [no_such_setting(key, names, known) for key, names in list(places.items())[:5]]
         more = [f"{len(unread) - 5} more have no reader either."] if len(unread) > 5 else []
@@ -110,10 +121,16 @@ def arguments(target: Any) -> set[str] | None:
     return None
 
 
-def _unread(node: Mapping[str, Any], known: Any, path: str, references: Collection[str]) -> Iterator[tuple[str, list[str]]]:
-    """The keys below a node that nothing reads, each with the names that are known next to it."""
+def _any(target: Any) -> None:
+    """Stands for a class that is not imported: it may take anything."""
+
+
+def _unread(
+    node: Mapping[str, Any], known: Any, path: str, references: Collection[str], takes: Callable[[Any], set[str] | None]
+) -> Iterator[tuple[str, list[str]]]:
+    """The keys below a node that nothing reads, each with the names that are known next to it; `takes` says what a class takes."""
     target = node.get("_target_")
-    names = arguments(target) if target else list(known) if isinstance(known, Mapping) else None
+    names = takes(target) if target else list(known) if isinstance(known, Mapping) else None
     for name, value in node.items():
         key = f"{path}.{name}" if path else str(name)
         is_read = names is None or name in names or name in _HYDRAS or path in _CHECKED_LATER
@@ -124,7 +141,7 @@ def _unread(node: Mapping[str, Any], known: Any, path: str, references: Collecti
             yield key, list(names or ())
         elif isinstance(value, Mapping):
             own = known.get(name) if isinstance(known, Mapping) else None
-            yield from _unread(value, {} if partly else None if "_target_" in node else own, key, references)
+            yield from _unread(value, {} if partly else None if "_target_" in node else own, key, references, takes)
 
 
 def _references(content: Any) -> set[str]:

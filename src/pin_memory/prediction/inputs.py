@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pin_memory.domains.readers.real_files import file_identity, one_name_each, walk_files
 from pin_memory.utils.errors import ConfigurationError, DataError, first_names
-from pin_memory.utils.names import existing, is_header, near_match, readings, unquoted
+from pin_memory.utils.names import existing, is_header, path_or_pattern, readings, unquoted
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def find_inputs(source: str | Path | Sequence[str], output: str | Path | None = 
     results = None if output is None else Path(output)
     if not isinstance(source, str | Path):
         return Inputs(_named(_listed(source)), _checked_base(Path.cwd(), results))
-    path = existing(Path(source).expanduser())
+    path = path_or_pattern("input", source)
     if path.is_file():
         if path.suffix.lower() in (".txt", ".csv", ".tsv", ".lst"):
             raise DataError(f"input={source}: a text file. If it is a list of paths, put it on stdin: input=- < {path}")
@@ -76,14 +76,9 @@ def find_inputs(source: str | Path | Sequence[str], output: str | Path | None = 
     if path.is_dir():
         base = _checked_base(path, results)
         files = _below(path, results)
-    elif glob.has_magic(str(path)):
+    else:
         base = _checked_base(Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts)), results)
         files = _matching(path, base, results)
-    else:
-        raise DataError(
-            f"input={source}: no such file or folder (looked for {path.absolute()}).{_near(path)}"
-            " Give an image, a video, a folder of images, a pattern such as 'photos/*/front/*.png', or - for a list of paths on stdin."
-        )
     return Inputs(_named([(file, file.relative_to(base)) for file in files]), base)
 
 
@@ -119,11 +114,6 @@ def _files_in(text: str) -> list[str]:
         if found and path in (text, unquoted(text)):
             break
     return list(found.values())
-
-
-def _near(path: Path) -> str:
-    """Name the file next to a missing path whose name is nearly the same, in a sentence."""
-    return near_match(path.name, [entry.name for entry in path.parent.iterdir()]) if path.parent.is_dir() else ""
 
 
 def _checked_base(base: Path, output: Path | None) -> Path:

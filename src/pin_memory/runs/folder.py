@@ -20,6 +20,7 @@ from pin_memory.runs.own_folder import CHECKPOINTS, HYDRA_FOLDER
 from pin_memory.runs.results import RESULTS, Results
 from pin_memory.utils.errors import ConfigurationError, DataError
 from pin_memory.utils.safe_load import read_json, read_yaml
+from pin_memory.utils.traces import FILE, read_trace
 
 T = TypeVar("T")
 
@@ -153,8 +154,6 @@ class RunFolder:
     @cached_property
     def trace(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Iterations `(T,)` and memory items `(T, K, C)` of `memory_trace.npz`; None without a record."""
-        from pin_memory.callbacks.memory_trace import FILE, read_trace  # imports torch
-
         found = self._part(FILE, lambda path: read_trace(path.parent), None)
         return found if found is not None and len(found[0]) else None
 

@@ -1,12 +1,15 @@
 """Names of files as lists and people write them: the columns of a line, and which name nearly is another one."""
 
 import difflib
+import glob
 import json
 import re
 import unicodedata
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+
+from pin_memory.utils.errors import DataError
 
 _HEADER = re.compile(r"((image|img|photo|frame|sample|file|name|path|stem|id|index|split|label|mask|class)s?[ _-]?)+", re.IGNORECASE)
 SEPARATED = re.compile(r"[\t;,|]")
@@ -76,6 +79,22 @@ def is_header(line: str) -> bool:
     """Whether a line can only be the names of columns, such as "image,label"."""
     parts = columns(line)
     return bool(parts) and _HEADER.fullmatch(parts[0]) is not None and all(re.fullmatch(r"(?:[^\W\d]|[ -])+", text) for text in parts)
+
+
+def path_or_pattern(setting: str, source: str | Path) -> Path:
+    """The file, folder or pattern of files that a setting names.
+
+    Raises:
+        DataError: It is none of them.
+    """
+    path = existing(Path(source).expanduser())
+    if path.exists() or glob.has_magic(str(path)):
+        return path
+    near = near_match(path.name, [entry.name for entry in path.parent.iterdir()]) if path.parent.is_dir() else ""
+    raise DataError(
+        f"{setting}={source}: no such file or folder (looked for {path.absolute()}).{near}"
+        " Give an image, a video, a folder of images, a pattern such as 'photos/*/front/*.png', or - for a list of paths on stdin."
+    )
 
 
 def near_match(name: str, known: Collection[str]) -> str:

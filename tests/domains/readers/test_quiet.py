@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from pin_memory.domains.checks.files import verify
-from pin_memory.domains.readers import decoding
 from pin_memory.domains.readers.label_maps import read_codes, read_deep_red, read_indices
 from pin_memory.prediction import Saving, predict_items
 from pin_memory.prediction.inputs import find_inputs
+from pin_memory.utils import decoding
 from pin_memory.utils.decoding import read_rgb
 from pin_memory.utils.errors import DataError
 from tests.helpers import videos

@@ -1,0 +1,98 @@
+"""The first mistakes of a command, found before torch and Lightning are imported: what has no value, and what is not there."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from pin_memory.utils.config import plain
+from pin_memory.utils.errors import ConfigurationError, DataError, OutputError
+from pin_memory.utils.names import path_or_pattern
+
+_OF_CHECKPOINTS = {"evaluate": "checkpoint", "predict": "checkpoint", "analyze": "checkpoint", "export": "checkpoint", "train": "resume"}
+"""Setting of a command that names run folders or checkpoint files."""
+_WRITTEN = {"stand_in": "root", **dict.fromkeys(("predict", "export", "convert", "compare", "report", "text"), "output")}
+"""Setting of a command that names what it writes."""
+_DOMAINS = ("data.sources", "data.targets", "data.domains")
+
+
+def refuse_early(cfg: DictConfig, command: str) -> None:
+    """Refuse settings without a value, runs and files that are not there, and a training without data."""
+    if missing := sorted(_without_value(plain(cfg))):
+        shown, them = ("`, `".join(missing), "them") if len(missing) > 1 else (missing[0], "it")
+        values = " ".join(f"{key}=..." for key in missing)
+        verb = "settings `{}` have" if len(missing) > 1 else "setting `{}` has"
+        raise ConfigurationError(f"The {verb.format(shown)} no value; give {them} on the command line: {values}")
+    for path in _paths(cfg, _OF_CHECKPOINTS.get(command, "")):
+        if not path.exists():
+            from pin_memory.runs.folder import RunFolder  # imports numpy, which `--help` does not need
+
+            RunFolder(path).checkpoint()  # which says what was expected
+    for path in _paths(cfg, _WRITTEN.get(command, "")):
+        there = next(place for place in path.absolute().parents if place.exists())
+        if not there.is_dir():
+            raise OutputError(f"{_WRITTEN[command]}={path}: nothing can be written there, as {there} is no folder. Choose another place.")
+    if command == "convert" and not Path(str(cfg.source)).expanduser().exists():
+        raise ConfigurationError(f"source={cfg.source}: no such file (looked for {Path(str(cfg.source)).expanduser().absolute()}).")
+    if command == "predict" and isinstance(cfg.input, str) and cfg.input != "-":
+        path_or_pattern("input", cfg.input)
+    if command in ("train", "check") and not any(OmegaConf.select(cfg, place) for place in _DOMAINS):
+        raise ConfigurationError(
+            f"There are no data to {command}: choose an experiment, or add domains (+domain@data.sources.NAME=folder).\n{_experiments()}"
+        )
+    if command == "train":
+        _refuse_missing_data(cfg)
+
+
+def _refuse_missing_data(cfg: DictConfig) -> None:
+    """Refuse a folder of data sets that is not there; where it is there, the data sets are looked for one by one later."""
+    folder = Path(str(cfg.paths.data)).expanduser()
+    names = [str(name) for place in _DOMAINS for name, domain in (OmegaConf.select(cfg, place) or {}).items() if _is_below(domain, folder)]
+    if names and not folder.exists() and not OmegaConf.select(cfg, "data.stand_in"):
+        raise DataError(
+            f"paths.data={cfg.paths.data}: no such folder (looked for {folder.absolute()}). Expected a folder with the data sets"
+            f" {', '.join(names)}. `pin-memory check` with the same settings says what each of them needs and where to get it."
+            " Name another folder, paths.data=DIR, or choose experiment=demo, which draws its own."
+        )
+
+
+def _is_below(domain: object, folder: Path) -> bool:
+    """Whether the settings of a domain name a place below a folder."""
+    root = domain.get("root") if isinstance(domain, DictConfig) else None
+    return isinstance(root, str) and Path(root).expanduser().is_relative_to(folder)
+
+
+def _without_value(content: Any, key: str = "") -> Iterator[str]:
+    """The dotted keys of settings that are still to be given; references, which may lead to one of them, are not followed."""
+    if content == "???":
+        yield key
+    for name, value in content.items() if isinstance(content, Mapping) else enumerate(content) if isinstance(content, list) else ():
+        yield from _without_value(value, f"{key}.{name}" if key else str(name))
+
+
+def _paths(cfg: DictConfig, key: str) -> Iterator[Path]:
+    """The paths of a setting, which may be a list."""
+    value = OmegaConf.select(cfg, key) if key else None
+    for one in value if isinstance(value, ListConfig) else [value]:
+        if isinstance(one, str) and one != "auto":
+            yield Path(one).expanduser()
+
+
+def _experiments() -> str:
+    """All experiments, one line each with what its file says at its head."""
+    names = [name for name in GlobalHydra.instance().config_loader().get_group_options("experiment") if not name.startswith("_")]
+    folders = [Path(source.path) for source in HydraConfig.get().runtime.config_sources if source.schema == "file"]
+    width = max(map(len, names), default=0)
+    return "\n".join(f"  experiment={name:<{width}}  {_head(folders, name)}".rstrip() for name in names)
+
+
+def _head(folders: list[Path], name: str) -> str:
+    """The first comment of an experiment's file that is no package line, without what it says to try."""
+    file = next((path for folder in folders if (path := folder / "experiment" / f"{name}.yaml").is_file()), None)
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file else []
+    found = next((line for line in lines if line.startswith("#") and not re.match(r"#\s*@package", line)), "")
+    return found.lstrip("# ").partition(" Try: ")[0]

@@ -1,0 +1,88 @@
+"""The first mistake of a command, and all of `compare` and `report`, come without torch and Lightning."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HEAVY = ("torch", "lightning", "torchvision", "torchmetrics", "albumentations", "cv2", "timm", "wandb", "scipy")
+SEVERAL = f"""
+import contextlib, io, json, logging, runpy, sys, time
+from hydra.core.global_hydra import GlobalHydra
+for name, *arguments in json.loads(sys.argv[1]):
+    sys.argv, said, code, started = ["x", *arguments], io.StringIO(), 0, time.process_time()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+        try:
+            runpy.run_module(f"pin_memory.{{name}}", run_name="__main__", alter_sys=True)
+        except SystemExit as stop:
+            code = stop.code
+    GlobalHydra.instance().clear()
+    logging.getLogger().handlers.clear()
+    print(json.dumps([code, said.getvalue(), [m for m in {HEAVY} if m in sys.modules], time.process_time() - started]))
+"""
+CASES: dict[tuple[str, ...], str] = {
+    ("train",): "experiment=demo",
+    ("train", "experiment=multi_source_gsi", "paths.data=nowhere"): "no such folder",
+    ("train", "experiment=demo", "trainer.max_steps=???"): "`trainer.max_steps` has no value",
+    ("train", "experiment=demo", "trainer.max_step=3"): "Did you mean trainer.max_steps",
+    ("train", "experiment=demo", "+nonsense=1"): "There is no setting nonsense",
+    ("train", "experiment=demo", "resume=nowhere.ckpt"): "nowhere.ckpt: expected a run folder",
+    ("train", "experiment=demo", "network=5"): "expected the name of an option of network",
+    ("evaluate",): "`checkpoint` has no value",
+    ("evaluate", "checkpoint=[nowhere,neither]"): "nowhere: expected a run folder",
+    ("predict",): "`checkpoint`, `input`, `output` have no value; give them on the command line: checkpoint=... input=... output=...",
+    ("predict", "checkpoint=here.ckpt", "input=photo", "output=out"): "'photo' is nearly 'Photo'",
+    ("predict", "checkpoint=here.ckpt", "input=Photo", "output=here.ckpt/out"): "here.ckpt is no folder",
+    ("analyze",): "`checkpoint` has no value",
+    ("report",): "`run` has no value",
+    ("report", "run=nowhere"): "run=nowhere: no such folder",
+    ("compare",): "`runs` has no value",
+    ("compare", "runs=nowhere"): "runs=nowhere: expected run folders",
+    ("export", "checkpoint=nowhere", "format=onnx", "output=x.onnx"): "nowhere: expected a run folder",
+    ("check",): "There are no data to check",
+    ("convert", "source=nowhere", "output=x.ckpt"): "source=nowhere: no such file",
+    ("text",): "`output` has no value",
+    ("stand_in", "root=here.ckpt/set"): "here.ckpt is no folder",
+}
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], Any]:
+    """Exit code, words, heavy modules and seconds of the processor of each command, all in one process."""
+    cwd = tmp_path_factory.mktemp("early")
+    (cwd / "here.ckpt").touch()
+    (cwd / "Photo").mkdir()
+    for name, miou in (("one", 0.25), ("two", 0.5)):
+        results = {"method": name, "targets": {"cityscapes": {"miou": miou, "iou": {"road": miou}}}, "mean_miou": miou, "seed": 1}
+        (cwd / "runs" / name).mkdir(parents=True)
+        (cwd / "runs" / name / "results.json").write_text(json.dumps(results))
+    commands = [*CASES, ("compare", "runs=runs", "baseline=one", "output=out"), ("report", "run=runs/two")]
+    done = subprocess.run([sys.executable, "-c", SEVERAL, json.dumps(commands)], cwd=cwd, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return dict(zip(commands, map(json.loads, done.stdout.splitlines()), strict=True))
+
+
+@pytest.mark.parametrize("command", CASES)
+def test_the_first_mistake_comes_without_torch(said: dict[tuple[str, ...], Any], command: tuple[str, ...]) -> None:
+    code, words, heavy, seconds = said[command]
+    assert (code, heavy) == (2, []), words
+    assert CASES[command] in words
+    assert words.startswith("Error: ")
+    assert seconds < 2
+
+
+def test_compare_and_report_need_no_torch(said: dict[tuple[str, ...], Any]) -> None:
+    (compared, table, *_), (reported, *_) = list(said.values())[-2:]
+    assert (compared, reported) == (0, 0), said
+    assert "+25.0" in table
+    assert {name for _, _, heavy, _ in list(said.values())[-2:] for name in heavy} <= {"scipy"}  # of the test of a gain
+
+
+def test_a_training_without_an_experiment_lists_them_with_their_heads(said: dict[tuple[str, ...], Any]) -> None:
+    lines = said["train",][1].splitlines()
+    known = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "experiment").glob("[!_]*.yaml"))
+    assert [line.split()[0].removeprefix("experiment=") for line in lines[1:]] == known
+    assert all(len(line.split()) > 4 and "Try:" not in line and "@package" not in line for line in lines[1:])
