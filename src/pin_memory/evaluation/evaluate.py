@@ -15,7 +15,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from pin_memory.callbacks import PredictionPanels, TrainingProgress
 from pin_memory.domains import Corruption, DomainDataModule, EpisodeDataModule, MultiSourceDataModule
-from pin_memory.domains.loading.corruptions import SETS
+from pin_memory.domains.loading.corruptions import KINDS, SETS
 from pin_memory.evaluation.compare import compare, show_comparison
 from pin_memory.evaluation.compared_runs import Run, read_run, read_runs
 from pin_memory.evaluation.targets import evaluate_targets, floor_scores, use_views, write_evaluation
@@ -131,7 +131,9 @@ def _load(cfg: DictConfig, task: _Task, baseline: Run | None) -> _Loaded:
         raise ConfigurationError(f"targets={cfg.targets}: the run has no {', '.join(unknown)}, only {', '.join(data.target_names)}.")
     data.targets = {name: data.targets[name] for name in data.target_names if name in requested}
     if cfg.corruptions is not None:
-        data.targets = corrupted(data, cfg.corruptions, cfg.severity)
+        data.targets = corrupted(data, cfg.corruptions, 3 if cfg.severity is None else cfg.severity)
+    elif cfg.severity is not None:
+        raise ConfigurationError(f"severity={cfg.severity}: nothing is corrupted. Name corruptions, such as corruptions=cityscapes_c.")
     build.prepare_stand_ins(data, task.path, str(cfg.paths.output))
     with checkpoints.offering_added(data, "targets"):
         data.check(sources=cfg.floors)  # looked for, not read
@@ -147,6 +149,11 @@ def corrupted(data: MultiSourceDataModule, kinds: str | Sequence[str], severitie
     if isinstance(data, EpisodeDataModule):
         raise ConfigurationError("corruptions: episodes of a few-shot run are not corrupted. Leave it out.")
     chosen: Any = SETS.get(kinds, [kinds]) if isinstance(kinds, str) else list(kinds)
+    if unknown := [str(kind) for kind in chosen if kind not in KINDS]:
+        raise ConfigurationError(
+            f"corruptions={kinds}: there is no corruption {', '.join(unknown)}. Choose some of {', '.join(KINDS)}, or a group of them:"
+            f" {', '.join(SETS)}."
+        )
     grades = [severities] if isinstance(severities, int) else list(severities)
     corruptions = [Corruption(kind, severity) for kind in chosen for severity in grades]
     if not corruptions:
