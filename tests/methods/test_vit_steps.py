@@ -151,7 +151,11 @@ def test_policies_of_batch_norm_are_refused_where_there_is_none() -> None:
 def test_a_transformer_at_the_rate_of_the_heads_causes_a_warning(
     factor: float, options: dict[str, Any], warned: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Not where it is slower, or most of it is frozen."""
-    with caplog.at_level(logging.WARNING):
-        ERM(vit_segmenter(memory=None, **options), SGD, backbone_lr_factor=factor).configure_optimizers()
-    assert any("backbone_lr_factor=0.1" in message for message in caplog.messages) == warned
+    """Not where it is slower, most of it is frozen, or it starts from random weights."""
+    network: Any = vit_segmenter(memory=None, **options)
+    for network.backbone.pretrained in (True, False):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            ERM(network, SGD, backbone_lr_factor=factor).configure_optimizers()
+        told = any("backbone_lr_factor=0.1" in message for message in caplog.messages)
+        assert told == (warned and network.backbone.pretrained)

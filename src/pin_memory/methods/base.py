@@ -160,7 +160,7 @@ class Method(SegmentationLossMixin, DomainEvaluationMixin):
     def _warn_of_fast_transformers(self) -> None:
         """Warn where most weights of a vision transformer learn at the rate of the heads, which ruins pretrained ones."""
         backbone = self.network.backbone
-        if self.network.cells.patch is None or self.backbone_lr_factor != 1:
+        if self.network.cells.patch is None or self.backbone_lr_factor != 1 or not getattr(backbone, "pretrained", True):
             return
         learning = sum(parameter.numel() for parameter in backbone.parameters() if parameter.requires_grad)
         if 2 * learning > sum(parameter.numel() for parameter in backbone.parameters()):

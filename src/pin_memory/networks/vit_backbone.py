@@ -77,6 +77,7 @@ class VitBackbone(TimmNetwork):
         options = _options(name, patch_size, image_size)
         weights = None if pretrained is None else pretrained_state(name, pretrained, **options)
         self.net = _built(name, options)
+        self.pretrained = weights is not None
         if weights:
             self.net.load_state_dict({key: weights[key] for key in self.net.state_dict()}, strict=True)
         self.depths = _chosen(name, len(self.net.blocks), depths)
