@@ -105,7 +105,7 @@ def inspect_pair(domain: Domain, index: int) -> Inspected:
     raw = classes = label = None
     unlisted: dict[str, int] = {}
     try:
-        if type(domain).read_label is Domain.read_label:
+        if domain.reads_raw_labels:
             ids = domain.read_raw_label(sample.label)
             label, raw = np.asarray(cv2.LUT(ids, domain.table)), np.bincount(ids.ravel(), minlength=256)
             unlisted = _unlisted(domain, sample.label, raw)

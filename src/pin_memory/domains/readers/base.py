@@ -200,6 +200,11 @@ class Domain(Dataset[dict[str, Any]]):
         if labels:
             self.note(f"{len(labels)} labels have no image and are left out: {first_names(labels)}")
 
+    @property
+    def reads_raw_labels(self) -> bool:
+        """Whether labels are files of raw ids that `table` maps; the check counts these."""
+        return type(self).read_label is Domain.read_label
+
     def label_sources(self) -> list[Path]:
         """Files besides the labels' own that decide what a label means; the counts of classes depend on them."""
         return []

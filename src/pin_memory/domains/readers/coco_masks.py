@@ -71,14 +71,22 @@ def draw_frame(path: Path, frame: Frame) -> np.ndarray:
             value = IGNORE if item["iscrowd"] else int(item["category_id"])
             if not 0 < value <= IGNORE:
                 raise ValueError(f"the category {value}")
-            _draw(canvas, item["segmentation"], value)
+            paint(canvas, item["segmentation"], value)
     except _FAULTS as error:
         raise _incomplete(path, error) from error
     return canvas
 
 
-def _draw(canvas: np.ndarray, segmentation: Any, value: int) -> None:
-    """Set the pixels of a list of polygons (x, y, x, y, ...) or of a run-length encoded mask to a value."""
+def paint(canvas: np.ndarray, segmentation: Any, value: int) -> None:
+    """Set the pixels of a list of polygons (x, y, x, y, ...) or of a run-length encoded mask, of all or of a box, to a value."""
+    if isinstance(segmentation, Mapping) and "box" in segmentation:
+        left, top, width, height = segmentation["box"]
+        own = canvas[top : top + height, left : left + width]
+        lengths = np.asarray(segmentation["counts"], np.int64)  # along the rows
+        if min(left, top) < 0 or own.shape != (height, width) or (lengths < 0).any() or lengths.sum() != height * width:
+            raise ValueError(f"a mask of {lengths.sum()} pixels in the box {left}, {top}, {width}x{height}")
+        own[np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(height, width)] = value
+        return
     if isinstance(segmentation, Mapping):
         canvas[decode_runs(segmentation, canvas.shape)] = value
         return

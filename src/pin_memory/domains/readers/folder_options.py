@@ -6,7 +6,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,7 +20,11 @@ from pin_memory.utils.names import composed, existing, near_match
 EVERY_SPLIT = "all"
 """Asks for the files of all splits."""
 
-_FILES = {"images": r"\.(?i:png|jpe?g|bmp|tiff?|webp)", "labels": r"\.(?i:png|bmp|tiff?)"}  # of a folder; a JPEG cannot hold labels
+_FILES = {
+    "images": r"\.(?i:png|jpe?g|bmp|tiff?|webp)",
+    "labels": r"\.(?i:png|bmp|tiff?)",
+    "polygons": r"\.(?i:json)",
+}  # of a folder; a JPEG cannot hold labels
 _WILDCARD = re.compile(r"(\*\*/|\*\*|\*)")
 _GROUPS = {"**/": "((?:[^/]+/)*)", "**": "(.*)", "*": "([^/]*)"}
 _IGNORED = 254  # raw id of colours that are listed as ignored
@@ -30,34 +34,41 @@ _GOLDEN = 0.618033988749895  # turns a number into a hue far from those of its n
 class Patterns(Layout):
     """A tree given by two folders or two patterns; what `*` and `**` stand for has to agree between image and label."""
 
+    label_files: ClassVar[str] = "labels"  # what a folder of labels holds
+
     def find(self, root: Path, splits: Sequence[str]) -> Found | None:
         """List what the patterns match; None when no image does."""
         inner = self.split_folders(SPLITS if EVERY_SPLIT in splits else splits)
         images: dict[str, Path] = {}
         labels: dict[str, Path] = {}
         for folder in inner:
-            part_labels = _matches(root, self.labels.replace("{split}", folder), "labels")
-            part_images = _matches(root, self.images.replace("{split}", folder), "images")
+            part_labels = matches(root, self.labels.replace("{split}", folder), self.label_files)
+            part_images = matches(root, self.images.replace("{split}", folder), "images")
             if part_labels is None or part_images is None:
                 continue
             # Frames of different splits may have the same name.
             start = f"{folder}/" if len(inner) > 1 else ""
             # In one folder, the images' pattern may match labels, too.
-            images |= _by_key({path: start + key for path, key in part_images.items() if path not in part_labels}, "images")
-            labels |= _by_key({path: start + key for path, key in part_labels.items()}, "labels")
+            images |= keyed({path: start + key for path, key in part_images.items() if path not in part_labels}, "images")
+            labels |= keyed({path: start + key for path, key in part_labels.items()}, "labels")
         return Found(self, root, images, labels) if images else None
 
 
-def require_sound(images: str, labels: str, folders: Mapping[str, str]) -> None:
+def require_sound(images: str, labels: str, folders: Mapping[str, str], annotations: str | None = None) -> None:
     """Refuse patterns that could not pair image and label, and patterns or folders of splits that lead out of the root."""
+    one_file = annotations in ("coco", "cvat")
+    if one_file and "*" in labels:
+        raise ConfigurationError(
+            f"FolderDomain: annotations={annotations} is one file, or one for each {{split}}; labels={labels!r} has a *."
+        )
     for pattern in (images, labels):
         if set("{}") & set(pattern.replace("{split}", "")) or not _is_below(pattern):
             raise ConfigurationError(
                 f"FolderDomain: {pattern!r} is no folder or pattern below the root; *, ** and {{split}} may stand in it."
             )
-    if ("{split}" in images) != ("{split}" in labels):
+    if ("{split}" in images) != ("{split}" in labels) and not one_file:
         raise ConfigurationError(f"FolderDomain: {{split}} has to be in both of images={images!r} and labels={labels!r}, or in neither.")
-    if images == labels or len(_WILDCARD.findall(images)) != len(_WILDCARD.findall(labels)):
+    if (images == labels and annotations is None) or (not one_file and len(_WILDCARD.findall(images)) != len(_WILDCARD.findall(labels))):
         raise ConfigurationError(
             f"FolderDomain: images={images!r} and labels={labels!r} cannot be paired: expected two different folders, or two different "
             "patterns with as many * each."
@@ -71,7 +82,7 @@ def _is_below(path: str) -> bool:
     return not Path(path).is_absolute() and ".." not in Path(path).parts and "\0" not in path
 
 
-def _matches(root: Path, pattern: str, kind: str) -> dict[Path, str] | None:
+def matches(root: Path, pattern: str, kind: str) -> dict[Path, str] | None:
     """The files of a folder or pattern, with what its wildcards stand for; None when the folder that it starts with is missing."""
     parts = Path(pattern).as_posix().split("/")
     fixed = next((place for place, part in enumerate(parts) if "*" in part), len(parts))
@@ -87,7 +98,7 @@ def _matches(root: Path, pattern: str, kind: str) -> dict[Path, str] | None:
     return found
 
 
-def _by_key(files: Mapping[Path, str], kind: str) -> dict[str, Path]:
+def keyed(files: Mapping[Path, str], kind: str) -> dict[str, Path]:
     """Turn the dictionary round; no key may have two files, though one may have two names (links)."""
     again = set(repeated(list(files.values())))
     own = {(key, file_identity(path)) for path, key in files.items() if key in again}
