@@ -60,8 +60,8 @@ class FolderDomain(Domain):
         classes: The class list, whose positions are the train ids; None for the 19 Cityscapes classes.
         colours: Colours to show the classes of `classes` in, [red, green, blue] each.
         splits: Folder of each split for "{split}"; by default train, val and test.
-        annotations: Labels are polygons, "coco", "labelme" or "cvat": `labels` is their file (of labelme their folder or pattern), and `ids`
-            the class of each name in them; None: the names are those of the classes. Areas are drawn in the order of the file.
+        annotations: Labels are polygons, "coco", "labelme" or "cvat": `labels` is their file (of labelme the folder or pattern), and
+            `ids` the class of each name in them; None: the names are those of the classes. Areas are drawn in the order of the file.
         background: Class of the pixels in no polygon; None: they are ignored.
         test_split: The images that a target domain is evaluated on: those of "val" or "test", or "all"; None for those of "val".
         label_space: Instead of `classes` and `colours`, which names in `ids` and `palette` are of; its maps do not count.

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from pin_memory.domains.readers.coco_masks import paint
-from pin_memory.domains.readers.decoding import check_pixels
 from pin_memory.domains.readers.folder_options import EVERY_SPLIT, Patterns, keyed, matches, repeated, train_id_of
 from pin_memory.domains.readers.layouts import SPLITS, Found, Sample
 from pin_memory.domains.readers.polygon_files import FAULTS, incomplete, listed_name, read_annotations
+from pin_memory.utils.decoding import check_pixels
 from pin_memory.utils.errors import ConfigurationError, DataError, first_names
 from pin_memory.utils.labels import IGNORE, label_table
 from pin_memory.utils.names import composed, existing
