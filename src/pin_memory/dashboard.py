@@ -8,11 +8,10 @@ from pin_memory.cli.command import command
 @command("dashboard")
 def main(cfg: DictConfig) -> None:
     """Make the workspace of the configuration, or write its specification."""
-    entity, project = str(cfg.entity), str(cfg.project)  # a missing one is said at once
     from pin_memory.loggers.workspace import dashboard, save, specification  # imports torch, which `--help` does not need
     from pin_memory.utils.files import report_write_errors, write_text
 
-    workspace = dashboard(cfg.kind, entity, project, list(cfg.targets), list(cfg.parameters))
+    workspace = dashboard(cfg.kind, str(cfg.entity), str(cfg.project), list(cfg.targets), list(cfg.parameters))
     if cfg.output is not None:
         with report_write_errors(cfg.output):
             write_text(cfg.output, specification(workspace))

@@ -16,7 +16,8 @@ PART_OF = {"pydantic_core": "pydantic", "sqlalchemy": "optuna", "joblib": "hydra
 """Packages that are used only as the named ones hand them out: their types and exceptions."""
 # These need not be installed, so that their files do not say where they belong.
 PART_OF |= {"open_clip": "open_clip_torch", "imagecorruptions": "imagecorruptions-imaug"}
-EXTRAS = {"src": ["wandb", "analysis", "export", "sweeps", "text", "corruptions"]}
+PART_OF |= {"wandb_workspaces": "wandb-workspaces", "mlflow": "mlflow-skinny"}
+EXTRAS = {"src": ["wandb", "analysis", "export", "sweeps", "text", "corruptions", "dashboard", "tensorboard", "mlflow"]}
 EXTRAS |= {folder: [*EXTRAS["src"], "dev"] for folder in ("tests", "benchmarks")}
 
 

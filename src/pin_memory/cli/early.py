@@ -15,7 +15,7 @@ from pin_memory.utils.names import path_or_pattern
 
 _OF_CHECKPOINTS = {"evaluate": "checkpoint", "predict": "checkpoint", "analyze": "checkpoint", "export": "checkpoint", "train": "resume"}
 """Setting of a command that names run folders or checkpoint files."""
-_WRITTEN = {"stand_in": "root", **dict.fromkeys(("predict", "export", "convert", "compare", "report", "text"), "output")}
+_WRITTEN = {"stand_in": "root", **dict.fromkeys(("predict", "export", "convert", "compare", "report", "dashboard", "text"), "output")}
 """Setting of a command that names what it writes."""
 _DOMAINS = ("data.sources", "data.targets", "data.domains")
 
