@@ -247,6 +247,15 @@ def test_images_and_annotations_that_do_not_agree(tmp_path: Path, caplog: pytest
         FolderDomain(tmp_path, "train", **options | {"labels": "other.json"})
 
 
+def test_files_of_labelme_may_lie_next_to_the_images(tmp_path: Path) -> None:
+    options = make(tmp_path, "labelme")
+    apart = first_label(tmp_path, options)
+    for path in (tmp_path / "labels/town").glob("*.json"):
+        path.rename(tmp_path / "images/town" / path.name)
+    for images, labels in (("images", "images"), ("images/*/*.jpg", "images/*/*.json")):
+        assert np.array_equal(first_label(tmp_path, options | {"images": images, "labels": labels}), apart)
+
+
 def test_one_file_for_each_split_or_for_all(tmp_path: Path) -> None:
     for split in ("train", "val"):
         (tmp_path / split).mkdir()
