@@ -147,7 +147,7 @@ def test_gain_over_an_earlier_run(evaluated_run: Path, tmp_path: Path) -> None:
     assert "gain, road" in (tmp_path / "out" / "results.md").read_text()
     assert results["gain"]["mean_miou"] is None  # of one target here, of three there
     (line,) = [line for line in (tmp_path / "out" / "results.md").read_text().splitlines() if line.startswith("| gain, mIoU |")]
-    assert line == "| gain, mIoU | +0.0 | - |"
+    assert line == "| gain, mIoU | 0.0 | - |"
 
 
 @pytest.mark.parametrize(
