@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --durations=20
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo compare-demo test test-all test-slow lint docs bench
+.PHONY: help setup demo compare-demo test test-all test-slow lint reference docs bench
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ lint: $(STAMP) ## check style, formatting, types and the direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+reference: $(STAMP) ## write docs/reference anew from the comments in conf/ and the table of logged keys
+	$(BIN)/python -m pin_memory.cli.reference docs/reference
 
 docs: $(STAMP) ## write the site of the documentation to site/; a link that leads nowhere is an error
 	@rm -rf build/pages && mkdir -p build/pages # files keep their places to each other, so that links lead to the same files

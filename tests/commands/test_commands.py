@@ -163,7 +163,7 @@ def test_the_places_follow_the_environment(run: Run, tmp_path: Path) -> None:
 def test_help_shows_choices_settings_and_three_examples(run: Run) -> None:
     done = run("--help")
     assert done.returncode == 0, done.stderr
-    assert "choice: first*, second" in done.stdout
+    assert "choice\n  * first\n    second" in done.stdout
     assert "max_steps: 3" in done.stdout
     assert sum(line.startswith("pin-memory train") for line in done.stdout.splitlines()) >= 3
 

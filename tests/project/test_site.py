@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pin_memory.cli import reference
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 NAVIGATION = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
@@ -32,6 +34,11 @@ def test_a_page_of_the_reference_names_something_with_exported_names(page: Path)
     place = ROOT.joinpath("src", *name.split("."))
     source = place.with_suffix(".py") if place.with_suffix(".py").exists() else place / "__init__.py"
     assert "\n__all__ = [" in source.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", reference.pages())
+def test_what_is_made_is_up_to_date(name: str) -> None:
+    assert (DOCS / "reference" / name).read_text(encoding="utf-8") == reference.pages()[name].rstrip("\n") + "\n", "make reference"
 
 
 def test_nothing_is_taken_from_elsewhere() -> None:

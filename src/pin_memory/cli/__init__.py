@@ -21,6 +21,8 @@ def main() -> None:
         print(_overview())
     elif first in ("-V", "--version"):
         print(f"pin-memory {__version__}")
+    elif first in ("-sc", "--shell-completion"):
+        _complete(rest)
     elif name in COMMANDS:
         sys.argv = [f"pin-memory {name}", *rest]
         _look_in_the_working_folder()
@@ -31,6 +33,18 @@ def main() -> None:
         hint = f" Did you mean {near[0]}?" if near else ""
         print(f"Error: there is no command '{first}'.{hint} Choose one of: {', '.join(COMMANDS)}.", file=sys.stderr)
         sys.exit(WRONG_USAGE)
+
+
+def _complete(rest: list[str]) -> None:
+    """Print the script that a shell installs for the Tab key, or what may stand at the end of the line that is typed (COMP_LINE)."""
+    words = os.environ.get("COMP_LINE", "").split(" ")
+    name = words[1].replace("-", "_") if len(words) > 2 else "train"
+    if rest[:1] == ["query=bash"] and (len(words) < 3 or name not in COMMANDS):
+        print(*COMMANDS, sep="\n")
+        return
+    os.environ["COMP_LINE"] = " ".join(["pin-memory", *words[2:]])
+    sys.argv = ["pin-memory", "-sc", *rest]  # Hydra names the program that the script is for after the first
+    runpy.run_module(f"pin_memory.{name}", run_name="__main__")
 
 
 def _look_in_the_working_folder() -> None:

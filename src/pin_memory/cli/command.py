@@ -10,12 +10,11 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import hydra
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from pin_memory.cli import yaml_files
+from pin_memory.cli import explained, yaml_files
 from pin_memory.cli.early import refuse_early
 from pin_memory.cli.errors import Mistake, explain
 from pin_memory.cli.quoting import expand_home
@@ -57,7 +56,8 @@ def command(config_name: str, prepare: Callable[[Sequence[str]], list[str]] = li
 def _run(task: Task, config_name: str, prepare: Callable[[Sequence[str]], list[str]]) -> None:
     """Start the command, and end it with the right exit code."""
     settle_user()
-    OmegaConf.register_new_resolver("pin_memory.choices", _choices, replace=True)
+    OmegaConf.register_new_resolver("pin_memory.choices", explained.choices, replace=True)
+    OmegaConf.register_new_resolver("pin_memory.settings", explained.settings, replace=True)
     if os.environ.get(FULL_ERROR) == "1":
         _start(functools.wraps(task)(_logging_its_end(keeping_records(task))), config_name, prepare)
         return
@@ -182,18 +182,3 @@ def _write_to_log(text: str, level: int, error: Exception | None = None) -> None
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.FileHandler) and level >= handler.level:
             handler.handle(record)
-
-
-def _choices() -> str:
-    """The groups that this command's defaults list names, one line each with their options (a resolver of the `--help` template)."""
-    chosen: dict[str, set[str]] = {}
-    for key, option in HydraConfig.get().runtime.choices.items():
-        group = str(key).partition("@")[0]
-        if group != "hydra" and not group.startswith("hydra/"):
-            chosen.setdefault(group, set()).add(str(option))
-    loader = GlobalHydra.instance().config_loader()
-    lines = []
-    for group in sorted(chosen):
-        options = [option for option in loader.get_group_options(group) if not option.startswith("_")]
-        lines.append(f"{group}: " + ", ".join(f"{option}*" if option in chosen[group] else option for option in sorted(options)))
-    return "\n".join(lines) or "(none: this command has settings only)"
