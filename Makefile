@@ -41,7 +41,9 @@ reference: $(STAMP) ## write docs/reference anew from the comments in conf/ and 
 
 docs: $(STAMP) ## write the site of the documentation to site/; a link that leads nowhere is an error
 	@rm -rf build/pages && mkdir -p build/pages # files keep their places to each other, so that links lead to the same files
-	@cp -r README.md CONTRIBUTING.md CHANGELOG.md LICENSE docs notebooks src conf build/pages/
+	@cp -r *.md CITATION.cff LICENSE docs notebooks src conf build/pages/
+	@sed -i.bak 's#(\.\./docs/\([a-z_]*\)\.md#(../../docs/\1/#g' build/pages/notebooks/*.ipynb # links of notebooks are taken as they are
+	@rm build/pages/notebooks/*.bak
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS)
 
 bench: $(STAMP) ## measure training step, memory, data pipeline, evaluation and start-up; about 15 minutes, results in runs/benchmarks
