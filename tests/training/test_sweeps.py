@@ -272,7 +272,8 @@ def test_a_finished_job_of_other_settings_is_refused_and_kept(job: Job, capsys: 
 
 def test_an_unfinished_job_is_resumed_from_its_checkpoint(job: Job) -> None:
     assert math.isnan(job(fail=RuntimeError("out of memory"), begin=True) or 0.0)
-    assert job.outcome == {"outcome": "failed", "error": "RuntimeError: out of memory", "exit_code": 1}
+    assert job.outcome["outcome"] == "failed"
+    assert "RuntimeError: out of memory" in job.outcome["error"]
     written = (job.folder / ".hydra" / "config.yaml").stat()
     assert job() == pytest.approx(0.3)
     assert job.seen[-1].resume == str(job.folder)

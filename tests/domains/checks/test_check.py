@@ -202,7 +202,7 @@ def test_mistakes_in_the_command(clean: Path, override: str) -> None:
 
 
 def test_a_mistake_ends_the_command_with_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_here(monkeypatch, tmp_path, "format=xml") == 2
+    assert run_here(monkeypatch, tmp_path, "experiment=demo", "format=xml") == 2
     assert capsys.readouterr().err.startswith("Error: format=xml")
 
 

@@ -14,7 +14,7 @@ from pin_memory.domains import FolderDomain
 from pin_memory.domains.readers.label_maps import read_codes, read_indices
 from pin_memory.utils.errors import DataError
 from tests.domains.readers.domain_cases import write_image
-from tests.domains.readers.test_decoding import write_png
+from tests.utils.test_decoding import write_png
 
 IDS = (np.arange(24, dtype=np.uint8).reshape(4, 6) * 7) % 200
 IDS[0, 0] = 255
