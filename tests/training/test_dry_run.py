@@ -156,6 +156,8 @@ def test_mistakes_of_loggers_and_callbacks_are_found(data: Path, tmp_path: Path,
 def test_a_sweep_of_plans_is_refused_before_a_folder_is_made() -> None:
     with pytest.raises(ConfigurationError, match="leave out -m"):
         complete_arguments(["-m", "experiment=demo", "dry_run=true", "seed=1,2"])
+    with pytest.raises(ConfigurationError, match="leave out -m"):
+        complete_arguments(["sweep=leave_one_out", "experiment=sites", "dry_run=TRUE"])
     assert complete_arguments(["experiment=demo", "dry_run=true"]) == ["experiment=demo", "dry_run=true"]
     assert complete_arguments(["-m", "dry_run=false", "seed=1,2"]) == ["-m", "dry_run=false", "seed=1,2"]
 

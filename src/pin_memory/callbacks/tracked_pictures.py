@@ -1,5 +1,6 @@
 """Pictures for TensorBoard and MLflow: the panels of the targets, their overview, and the memory's similarity over time."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ from PIL import Image
 from pin_memory.callbacks.panels import PredictionPanels
 from pin_memory.callbacks.wandb_media import draw_memory
 from pin_memory.utils.trackers import log_picture, trackers
+
+log = logging.getLogger(__name__)
 
 
 class TrackedPictures(Callback):
@@ -40,10 +43,13 @@ class TrackedPictures(Callback):
         pictures = {f"panels/{target}/{number}": path for target, paths in panels.by_target.items() for number, path in enumerate(paths)}
         if panels.overview is not None:
             pictures["panels/overview"] = panels.overview
-        for key, path in pictures.items():
-            rgb = _read(path)
-            for logger in trackers(trainer.loggers):
-                log_picture(logger, key, rgb, trainer.global_step)
+        try:
+            for key, path in pictures.items():
+                rgb = _read(path)
+                for logger in trackers(trainer.loggers):
+                    log_picture(logger, key, rgb, trainer.global_step)
+        except OSError as error:  # a full disk, a server that is gone: the scores are still to be written
+            log.warning("The panels could not be logged: %s. They lie in the run folder.", error)
 
     def _log_memory(self, trainer: Trainer, module: LightningModule) -> None:
         """Log the heat map and its mean, once for an iteration."""

@@ -62,7 +62,11 @@ def further_table(comparison: Mapping[str, Any]) -> Table:
     cells = [[*_names(row, facts), *(column[number] for column in known.values())] for number, row in enumerate(rows)] if known else []
     caption = ["sources: mIoU in % of their validation splits, mean over them", *([STAND_IN_NOTE] if comparison["stand_in"] else [])]
     if "better" in known:
-        caption.insert(1, "better, p: gains on each target with each seed above 0, and Wilcoxon's signed-rank test of them (two-sided)")
+        caption.insert(
+            1,
+            "better, p: gains on each target with each seed above 0, and Wilcoxon's signed-rank test of them (two-sided; they share images"
+            " and seeds, so p is too small)",
+        )
     return Table(caption, [*facts, "seeds", *known], [cells] if cells else [], labels=len(facts) + 1, name="comparison-further")
 
 

@@ -204,8 +204,9 @@ def _init(mode: Any, options: dict[str, Any], continues: bool, system: bool) -> 
     ours: dict[str, Any] = {
         "silent": True, "console": "off", "save_code": False, "disable_code": True, "disable_git": True, "login_timeout": _INIT_SECONDS,
         "init_timeout": _INIT_SECONDS, "finish_timeout": _FINISH_SECONDS,
-    } | privacy(system)  # fmt: skip
-    settings = wandb.Settings(**{name: value for name, value in ours.items() if name in wandb.Settings.model_fields})
+    }  # fmt: skip
+    known = wandb.Settings.model_fields
+    settings = wandb.Settings(**{name: value for name, value in ours.items() if name in known}, **privacy(system, known))
     # Without `resume` the server would begin the run of an id that it knows anew. Offline it is written into the file, for `wandb sync`,
     # which would append a part that does not continue anything when it uploads it once more.
     resume: Any = "allow" if mode == "online" or continues else None

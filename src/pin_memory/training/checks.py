@@ -79,11 +79,15 @@ def check_settings(cfg: DictConfig) -> None:
 
 
 def check_loggers(cfg: DictConfig) -> None:
-    """Build the loggers once for nothing, in a folder that goes again and without a run of W&B: their mistakes are to be found early."""
+    """Build our loggers once for nothing, in a folder that goes again and without a run of W&B: their mistakes are to be found early.
+
+    Loggers of the user's are not built twice: some begin a run as soon as they are made.
+    """
     with TemporaryDirectory(prefix="pin_memory-") as folder, open_dict(trial := cfg.copy()):
         trial.paths.run = folder
+        trial.logger = {name: node for name, node in trial.logger.items() if node and str(node.get("_target_")).startswith("pin_memory.")}
         for node in trial.logger.values():
-            if node and node.get("_target_") == _WANDB:
+            if node.get("_target_") == _WANDB:
                 if node.get("mode", "auto") not in MODES:
                     wandb_mode(node.mode)  # which refuses it
                 node.mode = "disabled"
