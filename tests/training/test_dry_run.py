@@ -13,9 +13,11 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
+from omegaconf import OmegaConf
 
 from pin_memory.runs import build, checkpoints
 from pin_memory.training import checks
+from pin_memory.training.checks import check_loggers
 from pin_memory.training.dry_run import DryRunProbe, as_text, plan_of
 from pin_memory.training.resume import complete_arguments
 from pin_memory.training.run import train
@@ -151,6 +153,17 @@ def test_mistakes_of_loggers_and_callbacks_are_found(data: Path, tmp_path: Path,
     with pytest.raises((ConfigurationError, OutputError, InstantiationException), match=re.escape(message)):
         train(composed(data, tmp_path / "run", override), {})
     assert not (tmp_path / "run").exists()
+
+
+def never(**settings: object) -> None:
+    """A logger that must not be made early."""
+    raise AssertionError(settings)
+
+
+def test_a_logger_of_the_users_is_looked_for_and_not_built_early(tmp_path: Path) -> None:
+    """Some begin a run as soon as they are made."""
+    node = {"_target_": f"{__name__}.never", "address": "somewhere"}
+    check_loggers(OmegaConf.create({"logger": {"mine": node, "off": None}, "paths": {"run": str(tmp_path)}}))
 
 
 def test_a_sweep_of_plans_is_refused_before_a_folder_is_made() -> None:

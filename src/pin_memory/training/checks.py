@@ -81,12 +81,13 @@ def check_settings(cfg: DictConfig) -> None:
 def check_loggers(cfg: DictConfig) -> None:
     """Build our loggers once for nothing, in a folder that goes again and without a run of W&B: their mistakes are to be found early.
 
-    Loggers of the user's are not built twice: some begin a run as soon as they are made.
+    Of loggers of the user's the class alone is looked for: some begin a run as soon as they are made.
     """
     with TemporaryDirectory(prefix="pin_memory-") as folder, open_dict(trial := cfg.copy()):
         trial.paths.run = folder
-        trial.logger = {name: node for name, node in trial.logger.items() if node and str(node.get("_target_")).startswith("pin_memory.")}
-        for node in trial.logger.values():
+        for node in (node for node in trial.logger.values() if node):
+            if not str(node.get("_target_")).startswith("pin_memory."):
+                node._partial_ = True
             if node.get("_target_") == _WANDB:
                 if node.get("mode", "auto") not in MODES:
                     wandb_mode(node.mode)  # which refuses it
