@@ -174,6 +174,7 @@ def test_one_process_makes_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.slow
+@pytest.mark.reliability
 def test_two_trainings_that_start_together_in_one_folder(tmp_path: Path) -> None:
     """One trains, the other is refused; what is on record, and resumed, is the seed of the one that trained."""
     command = [sys.executable, "-m", "pin_memory.train", "experiment=demo", *TINY, "hydra.run.dir=run", "logger=csv"]

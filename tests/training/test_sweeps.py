@@ -131,6 +131,7 @@ def test_other_launchers(trained_run: Path, sweep: Path, launcher: str, seeds: s
 
 
 @pytest.mark.slow
+@pytest.mark.reliability
 def test_a_killed_job_is_resumed_where_it_was(trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In its folder, from its last checkpoint, with the metrics of before."""
     overrides = ["sweep=seeds", "seed=1", "trainer.max_steps=8", "trainer.val_check_interval=1", "logger.csv.flush_every=1"]
