@@ -49,7 +49,7 @@ def test_two_processes_make_one_run(run: Path) -> None:
             assert np.array_equal(together[target], single[target])
 
 
-@pytest.mark.parametrize("iterations", [8, pytest.param(50, marks=pytest.mark.reliability)])
+@pytest.mark.parametrize("iterations", [20, pytest.param(50, marks=pytest.mark.reliability)])
 def test_processes_of_torchrun_learn_the_same(tmp_path: Path, iterations: int) -> None:
     """Bitwise equal parameters, memory and whitening masks over the steps on different images; one run folder, one results file."""
     callback = f"+callbacks.fingerprints={{_target_:tests.helpers.agreement.Fingerprints,folder:{tmp_path / 'prints'},every:5}}"
