@@ -1,6 +1,7 @@
 """Gradients of the meta step against an explicit copy of the network and against finite differences."""
 
 import copy
+from collections.abc import Mapping
 from functools import partial
 
 import pytest
@@ -43,6 +44,22 @@ def outer_on_copy(
     return method.reading_loss(encoding, sides[1].labels, items, lambda stage, *args: stepped(*args, stage=stage))
 
 
+def assert_total(
+    found: Mapping[str, torch.Tensor],
+    inner: Mapping[str, torch.Tensor],
+    method: PinTheMemoryByHand,
+    stepped: MemorySegmenter,
+    sides: tuple[Labelled, Labelled],
+) -> None:
+    """The gradients found are the inner ones plus those of the outer loss on an explicit network that was really stepped."""
+    with torch.no_grad():
+        features = copy.deepcopy(stepped).encode(sides[0].images).features
+    outer_on_copy(method, stepped, features, sides).backward()
+    for name, parameter in stepped.named_parameters():
+        outer = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        torch.testing.assert_close(found[name], inner[name] + outer, rtol=1e-9, atol=1e-12)
+
+
 def test_first_order_equals_an_explicit_copy() -> None:
     """Inner gradient plus the gradient of the outer loss on a deep copy that was really stepped."""
     method, *sides = method_and_sides()
@@ -56,12 +73,7 @@ def test_first_order_equals_an_explicit_copy() -> None:
     gradients = torch.autograd.grad(method.reading_and_update_loss(sides[0]), list(reference.parameters()))
     inner_gradients = dict(zip(dict(reference.named_parameters()), gradients, strict=True))
     stepped = with_parameters(reference, {n: p - ALPHA * inner_gradients[n] for n, p in reference.named_parameters()})
-    with torch.no_grad():
-        features = copy.deepcopy(stepped).encode(sides[0].images).features
-    outer_on_copy(method, stepped, features, (sides[0], sides[1])).backward()
-    for name, parameter in stepped.named_parameters():
-        outer = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-        torch.testing.assert_close(found[name], inner_gradients[name] + outer, rtol=1e-9, atol=1e-12)
+    assert_total(found, inner_gradients, method, stepped, (sides[0], sides[1]))
     assert stepped.require_memory().update.conv.weight.grad is not None  # the outer loss evaluates the memory it wrote
 
 
@@ -80,12 +92,7 @@ def test_with_heads_alone_inside_only_they_are_stepped() -> None:
     heads = {n: float(not n.startswith("backbone.")) for n in inner}
     assert set(heads.values()) == {0.0, 1.0}
     stepped = with_parameters(reference, {n: p - ALPHA * heads[n] * inner[n] for n, p in reference.named_parameters()})
-    with torch.no_grad():
-        features = copy.deepcopy(stepped).encode(sides[0].images).features
-    outer_on_copy(method, stepped, features, (sides[0], sides[1])).backward()
-    for name, parameter in stepped.named_parameters():
-        outer = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-        torch.testing.assert_close(found[name], inner[name] + outer, rtol=1e-9, atol=1e-12)
+    assert_total(found, inner, method, stepped, (sides[0], sides[1]))
     assert stepped.get_parameter("backbone.low.0.weight").grad is not None
 
 

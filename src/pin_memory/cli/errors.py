@@ -48,23 +48,13 @@ def explain(error: BaseException) -> Mistake | None:
             reason = in_own_code([cause for cause in chain[place + 1 :] if not isinstance(cause, UserError)])
             return Mistake("\n".join([text_of(link), *([reason] if reason else [])]), link.exit_code)
     if isinstance(error, HydraException) and not isinstance(error, InstantiationException):
-        if advice := _quoting(error):
-            return Mistake(advice)
-        cause = error.__cause__
-        if isinstance(cause, ConfigAttributeError | ConfigKeyError) and isinstance(cause.parent_node, DictConfig) and cause.full_key:
-            return Mistake(_no_such_key(str(error), cause.full_key, str(cause.key), cause.parent_node))
-        return Mistake(f"{error}\n{cause}" if isinstance(cause, OmegaConfBaseException) else str(error))
+        return _of_hydra(error)
     for link in chain:
         if message := resource(link):
             return Mistake("\n".join([message, *_notes(chain)]), ResourceError.exit_code)
     for link in chain:
-        if type(link).__name__ in _DEAD_JOBS:  # a job that could not report anything; it reports its own errors itself
-            first = str(link).partition("\n")[0]
-            return Mistake(
-                "A job's process ended without a message: killed, out of memory or at the time limit"
-                f" ({type(link).__name__}: {first}). The same command resumes the jobs that are not finished.",
-                exit_code=1,
-            )
+        if found := _dead_job(link):
+            return found
         if message := storage(link):
             return Mistake(message)
     for link in chain:
@@ -72,10 +62,29 @@ def explain(error: BaseException) -> Mistake | None:
             return Mistake(message)
     if message := in_own_code(chain):
         return Mistake("\n".join([message, *_notes(chain), _WHERE]))
-    for link in chain:
-        if message := _setting(link):
-            return Mistake(message)
-    return None
+    return next((Mistake(message) for link in chain if (message := _setting(link))), None)
+
+
+def _of_hydra(error: HydraException) -> Mistake:
+    """The message for an override, or a configuration, that Hydra refuses."""
+    if advice := _quoting(error):
+        return Mistake(advice)
+    cause = error.__cause__
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and isinstance(cause.parent_node, DictConfig) and cause.full_key:
+        return Mistake(_no_such_key(str(error), cause.full_key, str(cause.key), cause.parent_node))
+    return Mistake(f"{error}\n{cause}" if isinstance(cause, OmegaConfBaseException) else str(error))
+
+
+def _dead_job(error: BaseException) -> Mistake | None:
+    """The message for a job that could not report anything; others report their own errors themselves."""
+    if type(error).__name__ not in _DEAD_JOBS:
+        return None
+    first = str(error).partition("\n")[0]
+    return Mistake(
+        "A job's process ended without a message: killed, out of memory or at the time limit"
+        f" ({type(error).__name__}: {first}). The same command resumes the jobs that are not finished.",
+        exit_code=1,
+    )
 
 
 def _notes(chain: Sequence[BaseException]) -> list[str]:

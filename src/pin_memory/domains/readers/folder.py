@@ -15,6 +15,7 @@ from pin_memory.domains.readers.folder_options import (
     Patterns,
     label_fields,
     label_space_of,
+    refuse_together,
     repeated,
     require_sound,
     values_of_classes,
@@ -100,14 +101,7 @@ labels: labels
         label_space: SharedLabelSpace | None = None,
         **options: Any,
     ) -> None:
-        if palette is not None and annotations is not None:
-            raise ConfigurationError(
-                "FolderDomain: palette is for labels that are pictures, not for annotations; ids has the class of each name."
-            )
-        if background is not None and annotations is None:
-            raise ConfigurationError("FolderDomain: background is for annotations, whose polygons leave pixels out; list raw ids in ids.")
-        if ids is not None and palette is not None:
-            raise ConfigurationError("FolderDomain: give ids for labels that hold ids or palette for labels that are colours, not both.")
+        refuse_together(ids is not None, palette is not None, annotations is not None, background is not None)
         if test_split not in (None, "val", "test", EVERY_SPLIT):
             raise ConfigurationError(f"FolderDomain: test_split={test_split!r}; expected val, test or all.")
         folders = {split: split for split in SPLITS} if splits is None else dict(splits)

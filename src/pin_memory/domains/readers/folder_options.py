@@ -54,6 +54,18 @@ class Patterns(Layout):
         return Found(self, root, images, labels) if images else None
 
 
+def refuse_together(ids: bool, palette: bool, annotations: bool, background: bool) -> None:
+    """Refuse options of different kinds of labels, by which of them are given."""
+    if palette and annotations:
+        raise ConfigurationError(
+            "FolderDomain: palette is for labels that are pictures, not for annotations; ids has the class of each name."
+        )
+    if background and not annotations:
+        raise ConfigurationError("FolderDomain: background is for annotations, whose polygons leave pixels out; list raw ids in ids.")
+    if ids and palette:
+        raise ConfigurationError("FolderDomain: give ids for labels that hold ids or palette for labels that are colours, not both.")
+
+
 def require_sound(images: str, labels: str, folders: Mapping[str, str], annotations: str | None = None) -> None:
     """Refuse patterns that could not pair image and label, and patterns or folders of splits that lead out of the root."""
     one_file = annotations in ("coco", "cvat")
