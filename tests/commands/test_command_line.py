@@ -108,12 +108,16 @@ def mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Mistake:
 
 
 def test_all_missing_data_sets_are_reported_at_once(tmp_path: Path, mistake: Mistake) -> None:
-    """A folder that is not there before torch is imported; else each data set with its tree and where to get it, and the demo command."""
-    message = mistake("train", "experiment=multi_source_gsi", f"paths.data={tmp_path / 'nowhere'}")
-    for expected in ("no such folder", "gtav", "synthia", "idd", "cityscapes", "bdd100k", "mapillary", "experiment=demo"):
-        assert expected in message
+    """Folders that are not there, at once; of empty ones each data set with its tree and where to get it, and the demo command."""
+    names = ("gtav", "synthia", "idd", "cityscapes", "bdd100k", "mapillary")
+    for place in (tmp_path / "nowhere", tmp_path):
+        message = mistake("train", "experiment=multi_source_gsi", f"paths.data={place}")
+        for expected in ("no such folder", *names, "experiment=demo"):
+            assert expected in message
+    for name in names:
+        (tmp_path / name).mkdir()
     message = mistake("train", "experiment=multi_source_gsi", f"paths.data={tmp_path}")
-    for expected in ("gtav", "synthia", "idd", "cityscapes", "bdd100k", "mapillary", "leftImg8bit", "experiment=demo"):
+    for expected in (*names, "leftImg8bit", "experiment=demo"):
         assert expected in message
     assert "pretrained" not in message
 

@@ -26,6 +26,8 @@ for name, *arguments in json.loads(sys.argv[1]):
 CASES: dict[tuple[str, ...], str] = {
     ("train",): "experiment=demo",
     ("train", "experiment=multi_source_gsi", "paths.data=nowhere"): "no such folder",
+    ("train", "experiment=multi_source_gsi", "paths.data=runs"): "data.targets.bdd100k.root=runs/bdd100k",
+    ("train", "experiment=multi_source_gsi", "paths.data=runs", "test=false"): "3 of 3 data sets are not there",
     ("train", "experiment=demo", "trainer.max_steps=???"): "`trainer.max_steps` has no value",
     ("train", "experiment=demo", "trainer.max_step=3"): "Did you mean trainer.max_steps",
     ("train", "experiment=demo", "+nonsense=1"): "There is no setting nonsense",
@@ -42,11 +44,13 @@ CASES: dict[tuple[str, ...], str] = {
     ("compare",): "`runs` has no value",
     ("compare", "runs=nowhere"): "runs=nowhere: expected run folders",
     ("export", "checkpoint=nowhere", "format=onnx", "output=x.onnx"): "nowhere: expected a run folder",
-    ("check",): "There are no data to check",
+    ("check",): "paths.data=data: no such folder",
     ("convert", "source=nowhere", "output=x.ckpt"): "source=nowhere: no such file",
     ("text",): "`output` has no value",
     ("stand_in", "root=here.ckpt/set"): "here.ckpt is no folder",
 }
+
+SURVEY = ("check", "paths.data=runs")  # the last, since it imports torch
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +63,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], Any]
         results = {"method": name, "targets": {"cityscapes": {"miou": miou, "iou": {"road": miou}}}, "mean_miou": miou, "seed": 1}
         (cwd / "runs" / name).mkdir(parents=True)
         (cwd / "runs" / name / "results.json").write_text(json.dumps(results))
-    commands = [*CASES, ("compare", "runs=runs", "baseline=one", "output=out"), ("report", "run=runs/two")]
+    commands = [*CASES, ("compare", "runs=runs", "baseline=one", "output=out"), ("report", "run=runs/two"), SURVEY]
     done = subprocess.run([sys.executable, "-c", SEVERAL, json.dumps(commands)], cwd=cwd, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return dict(zip(commands, map(json.loads, done.stdout.splitlines()), strict=True))
@@ -75,10 +79,10 @@ def test_the_first_mistake_comes_without_torch(said: dict[tuple[str, ...], Any],
 
 
 def test_compare_and_report_need_no_torch(said: dict[tuple[str, ...], Any]) -> None:
-    (compared, table, *_), (reported, *_) = list(said.values())[-2:]
+    (compared, table, *_), (reported, *_) = list(said.values())[-3:-1]
     assert (compared, reported) == (0, 0), said
     assert "+25.0" in table
-    assert {name for _, _, heavy, _ in list(said.values())[-2:] for name in heavy} <= {"scipy"}  # of the test of a gain
+    assert {name for _, _, heavy, _ in list(said.values())[-3:-1] for name in heavy} <= {"scipy"}  # of the test of a gain
 
 
 def test_a_training_without_an_experiment_lists_them_with_their_heads(said: dict[tuple[str, ...], Any]) -> None:
@@ -86,3 +90,10 @@ def test_a_training_without_an_experiment_lists_them_with_their_heads(said: dict
     known = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "experiment").glob("[!_]*.yaml"))
     assert [line.split()[0].removeprefix("experiment=") for line in lines[1:]] == known
     assert all(len(line.split()) > 4 and "Try:" not in line and "@package" not in line for line in lines[1:])
+
+
+def test_a_check_without_an_experiment_looks_for_every_data_set(said: dict[tuple[str, ...], Any]) -> None:
+    code, words, *_ = said[SURVEY]
+    assert code == 1
+    assert "Not there: acdc/" in words
+    assert "No data set was found in runs. Each needs its own folder there; name another place with paths.data=DIR." in words

@@ -231,6 +231,23 @@ def test_baselines_that_are_none_or_unclear(tmp_path: Path) -> None:
     assert compare(runs, str(tmp_path / "e2"))["rows"][2]["gain"]["mean_miou"]["mean"] == pytest.approx(0)
 
 
+def test_methods_have_the_names_they_are_given(sweep: Path, tmp_path: Path) -> None:
+    given = "{erm: Plain training, pin_the_memory: Pin the Memory}"
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
+        settings = [f"runs={sweep}", "baseline=erm", f"names={given}", f"output={tmp_path / 'out'}"]
+        found = compare_runs(compose("compare", overrides=settings))
+    assert [(row["method"], row["label"]) for row in found["rows"]] == [("Plain training",) * 2, ("Pin the Memory",) * 2]
+    assert found["rows"][1]["gain"]["baseline"] == "Plain training"
+    unnamed = compare(read_runs(sweep), "erm")["rows"]
+    assert found["rows"][1]["gain"]["mean_miou"] == unnamed[1]["gain"]["mean_miou"]
+    for name in ("comparison.md", "comparison.tex", "comparison.csv"):
+        text = (tmp_path / "out" / name).read_text()
+        assert "Plain training" in text
+        assert "pin_the_memory" not in text
+    with pytest.raises(ConfigurationError, match="names: mldg is none of the methods and variants compared, erm, pin_the_memory"):
+        compare(read_runs(sweep), names={"mldg": "MLDG"})
+
+
 def test_gain_of_one_run_over_another() -> None:
     one = {"protocol": "whole@1", "mean_miou": 0.4, "targets": {"a": scored(0.5, 0.3), "b": scored(0.5, None)}}
     two = {"protocol": "whole@1", "mean_miou": 0.3, "targets": {"a": scored(0.4, 0.3), "b": scored(0.1, 0.1, view="half")}}

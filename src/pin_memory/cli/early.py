@@ -40,30 +40,50 @@ def refuse_early(cfg: DictConfig, command: str) -> None:
         raise ConfigurationError(f"source={cfg.source}: no such file (looked for {Path(str(cfg.source)).expanduser().absolute()}).")
     if command == "predict" and isinstance(cfg.input, str) and cfg.input != "-":
         path_or_pattern("input", cfg.input)
-    if command in ("train", "check") and not any(OmegaConf.select(cfg, place) for place in _DOMAINS):
-        raise ConfigurationError(
-            f"There are no data to {command}: choose an experiment, or add domains (+domain@data.sources.NAME=folder).\n{_experiments()}"
-        )
     if command == "train":
         _refuse_missing_data(cfg)
+    if command == "check" and not _domains(cfg) and not (folder := Path(str(cfg.paths.data)).expanduser()).exists():
+        raise DataError(f"paths.data={cfg.paths.data}: no such folder (looked for {folder.absolute()}). Name the folder of the data sets.")
 
 
 def _refuse_missing_data(cfg: DictConfig) -> None:
-    """Refuse a folder of data sets that is not there; where it is there, the data sets are looked for one by one later."""
-    folder = Path(str(cfg.paths.data)).expanduser()
-    names = [str(name) for place in _DOMAINS for name, domain in (OmegaConf.select(cfg, place) or {}).items() if _is_below(domain, folder)]
-    if names and not folder.exists() and not OmegaConf.select(cfg, "data.stand_in"):
-        raise DataError(
-            f"paths.data={cfg.paths.data}: no such folder (looked for {folder.absolute()}). Expected a folder with the data sets"
-            f" {', '.join(names)}. `pin-memory check` with the same settings says what each of them needs and where to get it."
-            " Name another folder, paths.data=DIR, or choose experiment=demo, which draws its own."
+    """Refuse a training without data, and folders that are not there; what lies in those that are there is looked at later."""
+    domains = {key: domain for key, domain in _domains(cfg).items() if cfg.test or not key.startswith("data.targets.")}
+    if not domains:
+        raise ConfigurationError(
+            f"There are no data to train on: choose an experiment, or add domains (+domain@data.sources.NAME=folder).\n{_experiments()}"
         )
+    if OmegaConf.select(cfg, "data.stand_in"):
+        return
+    folder = Path(str(cfg.paths.data)).expanduser()
+    roots = {key: root for key, domain in domains.items() if (root := _root(domain, folder)) and not root.exists()}
+    below = [key.rpartition(".")[2] for key, root in roots.items() if root.is_relative_to(folder)]
+    if below and not folder.exists():
+        what = f"paths.data={cfg.paths.data}: no such folder (looked for {folder.absolute()}). "
+        what += f"Expected a folder with the data sets {', '.join(below)}. "
+    elif roots:
+        lines = "".join(f"\n  {key}.root={root}" for key, root in roots.items())
+        what = f"{len(roots)} of {len(domains)} data sets are not there; no such folder:{lines}\n"
+    else:
+        return
+    raise DataError(
+        f"{what}`pin-memory check` with the same settings says what each of them needs and where to get it."
+        " Name another folder, paths.data=DIR, or choose experiment=demo, which draws its own."
+    )
 
 
-def _is_below(domain: object, folder: Path) -> bool:
-    """Whether the settings of a domain name a place below a folder."""
+def _domains(cfg: DictConfig) -> dict[str, Any]:
+    """The settings of all domains, by their dotted keys."""
+    return {f"{place}.{name}": domain for place in _DOMAINS for name, domain in (OmegaConf.select(cfg, place) or {}).items()}
+
+
+def _root(domain: object, folder: Path) -> Path | None:
+    """The folder of a domain of the library or below `folder`; what `root` means to a class of the user is not known."""
     root = domain.get("root") if isinstance(domain, DictConfig) else None
-    return isinstance(root, str) and Path(root).expanduser().is_relative_to(folder)
+    if not isinstance(root, str):
+        return None
+    path = Path(root).expanduser()
+    return path if str(domain.get("_target_")).startswith("pin_memory.") or path.is_relative_to(folder) else None
 
 
 def _without_value(content: Any, key: str = "") -> Iterator[str]:

@@ -4,7 +4,7 @@ A row of a comparison stands for the runs that differ in nothing but the seed. S
 evaluation view, classes, images of a target) never become one number.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,10 @@ def compare_runs(cfg: DictConfig) -> dict[str, Any]:
     if output is not None:
         refuse_run(output)
     runs = read_runs(list(cfg.runs) if isinstance(cfg.runs, ListConfig) else str(cfg.runs))
-    comparison = compare(runs, None if cfg.baseline is None else str(cfg.baseline), bool(cfg.over_seeds))
+    if not isinstance(cfg.names, DictConfig | None):
+        raise ConfigurationError(f"names={cfg.names}: expected names by method or variant, names={{erm: Plain training}}.")
+    names = {str(name): str(shown) for name, shown in (cfg.names or {}).items()}
+    comparison = compare(runs, None if cfg.baseline is None else str(cfg.baseline), bool(cfg.over_seeds), names)
     show_comparison(comparison, output, formats)
     return comparison
 
@@ -41,7 +44,9 @@ def show_comparison(comparison: dict[str, Any], folder: Path | None, formats: Se
         print(f"Wrote     {path}")
 
 
-def compare(runs: Sequence[Run], baseline: str | None = None, over_seeds: bool = True) -> dict[str, Any]:
+def compare(
+    runs: Sequence[Run], baseline: str | None = None, over_seeds: bool = True, names: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Put runs together over their seeds and next to each other.
 
     Args:
@@ -49,6 +54,7 @@ def compare(runs: Sequence[Run], baseline: str | None = None, over_seeds: bool =
         baseline: Method, experiment, label or folder of what the others are compared with; where several rows have that name, each row
             is compared with the one of its own network, sources, protocol and statistics.
         over_seeds: False gives every run a row of its own; otherwise runs that each leave out another domain are one row, too.
+        names: Of methods and variants in tables, by those of the library; the baseline may be given by either.
 
     Returns:
         Plain values, which `comparison.json` holds. `rows`: each with its facts, `seeds`, `folders`, `targets` (of each: `miou` and the
@@ -60,13 +66,14 @@ def compare(runs: Sequence[Run], baseline: str | None = None, over_seeds: bool =
         and `notes`: what a reader must know before comparing.
 
     Raises:
-        ConfigurationError: No run, stand-in scores next to real ones, or a baseline that is none of the rows or not clear.
+        ConfigurationError: No run, stand-in scores next to real ones, or a baseline that is none of the rows or not clear, or
+            `names` for what was not run.
     """
     if not runs:
         raise ConfigurationError("There is no run to compare.")
     refuse_mixture({str(run.folder): run.results for run in runs})
     runs, notes = merge_folds(runs) if over_seeds else (runs, [])
-    rows, noted = make_rows(runs, over_seeds)
+    rows, noted = make_rows(runs, over_seeds, names)
     notes += noted
     for row in rows if baseline else ():
         base = find_baseline(str(baseline), rows, row)

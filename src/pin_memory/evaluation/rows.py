@@ -24,11 +24,17 @@ class Row:
     label: str  # what tells it from the other rows
     differing: dict[str, Any] = field(default_factory=dict)  # the settings that tell it from rows with the same facts
     gain: dict[str, Any] | None = None  # over the baseline, as `gains.gain_between` returns it
+    names: Mapping[str, str] = field(default_factory=dict)  # of methods and variants in tables, where they have others there
 
     def __post_init__(self) -> None:
         first = next(iter(self.runs.values()))
         self.facts, self.settings, self.targets = first.facts, first.compared_settings, first.results.targets
         self.kinds = first.results.kinds()
+
+    @property
+    def shown(self) -> dict[str, str]:
+        """The facts, with methods and variants as tables name them."""
+        return self.facts | {fact: self.names.get(self.facts[fact], self.facts[fact]) for fact in ("method", "variant")}
 
     @property
     def results(self) -> dict[str, Results]:
@@ -64,7 +70,7 @@ class Row:
         """As `comparison.json` has it."""
         results = self.results
         return {
-            **self.facts,
+            **self.shown,
             "label": self.label,
             "settings": self.differing,
             "seeds": list(self.runs),
@@ -83,15 +89,22 @@ class Row:
         }
 
 
-def make_rows(runs: Sequence[Run], average: bool) -> tuple[list[Row], list[str]]:
-    """Put runs together over their seeds, or give each a row; and a note on each run that a later one with its seed replaces."""
+def make_rows(runs: Sequence[Run], average: bool, names: Mapping[str, str] | None = None) -> tuple[list[Row], list[str]]:
+    """Put runs together over their seeds, or give each a row; and a note on each run that a later one with its seed replaces.
+
+    `names` are those of methods and variants in tables, where they are to have others there.
+    """
+    names = names or {}
+    known = dict.fromkeys(name for run in runs for name in (run.facts["method"], run.facts["variant"]) if name)
+    if unknown := [name for name in names if name not in known]:
+        raise ConfigurationError(f"names: {', '.join(unknown)} is none of the methods and variants compared, {', '.join(known)}.")
     groups: dict[str, list[Run]] = {}
     for run in runs:
         conditions = {name: [scores.conditions.get(key) for key in CONDITIONS] for name, scores in sorted(run.results.targets.items())}
         same = repr((run.facts, conditions, sorted(run.compared_settings.items()))) if average else str(len(groups))
         groups.setdefault(same, []).append(run)
     notes: list[str] = []
-    rows = [Row(_by_seed(group, notes), group[0].label) for group in groups.values()]
+    rows = [Row(_by_seed(group, notes), group[0].label, names=names) for group in groups.values()]
     for row in rows:
         alike = [other.settings for other in rows if other.facts == row.facts]
         keys = dict.fromkeys(key for settings in alike for key in settings)
@@ -99,7 +112,7 @@ def make_rows(runs: Sequence[Run], average: bool) -> tuple[list[Row], list[str]]
     if average:
         shown = shown_facts([row.facts for row in rows])
         for row in rows:
-            facts = [row.facts[fact] for fact in shown if row.facts[fact]]
+            facts = [row.shown[fact] for fact in shown if row.facts[fact]]
             row.label = ", ".join([*facts, *(f"{key}={value}" for key, value in row.differing.items())])
     return rows, notes
 

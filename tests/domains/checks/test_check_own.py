@@ -120,3 +120,18 @@ def test_a_size_mismatch_names_the_tag(root: Path) -> None:
     (found,) = findings(outcome, "size_mismatch")
     assert found.details == ["image 12x15, label 15x12, as EXIF orientation turns them"]
     assert outcome.domains[0].splits[0].sizes == {"15x12": 2, "12x15": 1}
+
+
+@pytest.mark.parametrize(
+    ("crop", "scale", "warned"),
+    [("14", "[0.5,2]", False), ("20", "[0.5,2]", True), ("[15,12]", "[1,1]", True), ("[12,15]", "[1,1]", False)],
+)
+def test_training_images_smaller_than_the_crop_are_a_warning(root: Path, crop: str, scale: str, warned: bool) -> None:
+    outcome = check(root, f"augmentation.crop_size={crop}", f"augmentation.scale={scale}")
+    found = findings(outcome, "small_images")
+    assert not outcome.failed
+    assert len(found) == warned
+    for finding in found:
+        assert (finding.level, finding.splits) == ("warning", ["train"])
+        assert "3 of 3 images are smaller than the crops, " in finding.message
+        assert ": 15x12." in finding.message

@@ -17,10 +17,11 @@ from pin_memory.domains.checks.values import add_values
 from pin_memory.domains.loading.class_statistics import class_shares, store_counts, stored_counts
 from pin_memory.domains.loading.data_module import DomainDataModule, shared_with_training
 from pin_memory.domains.loading.parallel import in_parallel
+from pin_memory.domains.loading.transforms import TrainTransform
 from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.layouts import MissingDataError
 from pin_memory.domains.readers.splits import evenly_spaced
-from pin_memory.utils.errors import ConfigurationError, DataError
+from pin_memory.utils.errors import ConfigurationError, DataError, first_names
 from pin_memory.utils.validation import validated
 
 _THREADS = 8  # verify files; more than CPUs, since they mostly wait for the disk
@@ -80,6 +81,8 @@ def check_domain(request: Request, depth: Depth) -> tuple[DomainReport, list[Dom
     if shared := shared_with_training({domain.split: domain for domain in opened}):
         findings.add_faults("val", [Fault("shared_image", place, "also in train") for place in shared])
     splits = [_check_split(domain, depth, findings, module.stand_in, complete) for domain in opened]
+    if request.needed:
+        _add_small_images(module, splits, findings)
     reported = DomainReport(request.names, module.title, str(root), request.needed, absent, module.stand_in, splits, findings.merged())
     return reported, opened
 
@@ -118,6 +121,24 @@ def _check_split(domain: Domain, depth: Depth, findings: Findings, stand_in: boo
     if unexpected and domain.folder_split == domain.test_split and not stand_in:  # those are drawn by taste
         findings.add("unexpected_class", split, f"these classes should not occur in {domain.title}: {', '.join(unexpected)}")
     return report
+
+
+def _add_small_images(module: DomainDataModule, splits: Sequence[SplitReport], findings: Findings) -> None:
+    """Warn of training images that are smaller than the crop at the middle of the range of scales, hence in half of all crops."""
+    if not isinstance(augmentation := module.augmentation, TrainTransform) or module.stand_in:
+        return
+    (height, width), scale = augmentation.crop_size, augmentation.scale
+    middle = sum(scale) / 2
+    for split in (split for split in splits if split.split == "train"):
+        sides = {size: [int(side) for side in size.split("x")] for size in split.sizes}
+        small = [size for size, side in sides.items() if side[0] * middle < width or side[1] * middle < height]
+        if small:
+            sentence = (
+                f"{sum(split.sizes[size] for size in small):,} of {sum(split.sizes.values()):,} images are smaller than the crops,"
+                f" {width}x{height}: {first_names(small)}. With augmentation.scale={list(scale)} more than half of their crops have a black"
+                " border that no loss counts. Lower augmentation.crop_size, or raise augmentation.scale."
+            )
+            findings.add("small_images", split.split, sentence)
 
 
 def _count(domain: Domain, report: SplitReport, chosen: Sequence[int], inspected: list[Inspected], findings: Findings) -> None:

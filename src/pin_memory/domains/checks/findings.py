@@ -55,6 +55,7 @@ KINDS: Mapping[str, Kind] = {
     "missing_split": Kind("warning"),
     "unexpected_class": Kind("warning"),
     "absent_class": Kind("warning"),
+    "small_images": Kind("warning"),
     "fewer": Kind("warning"),
     "note": Kind("note"),
 }

@@ -91,6 +91,11 @@ class TrainTransform:
         """Height and width of what comes out, in pixels."""
         return self._steps[0].size
 
+    @property
+    def scale(self) -> tuple[float, float]:
+        """The range of the scale factor."""
+        return self._steps[0].scale
+
     def with_geometry_of(self, other: "TrainTransform") -> "TrainTransform":
         """The same colours, blur and noise, with scale, crop and flip of another augmentation."""
         new = copy.copy(self)
