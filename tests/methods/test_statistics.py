@@ -79,6 +79,31 @@ def test_frozen_statistics_of_the_backbone_stay(by_hand: type[ByHand]) -> None:
     assert not any(norm.training for norm in norms)
 
 
+@pytest.mark.parametrize("by_hand", [partial(ERMByHand), partial(PinTheMemoryByHand, train_statistics="mixture")])
+def test_statistics_freeze_after_the_iterations_that_are_asked_for(by_hand: "partial[ByHand]") -> None:
+    """Two iterations as without it, then as frozen ones: weights, and statistics of the backbone, which move and then stay."""
+    methods = []
+    for options in ({}, {"freeze_statistics_after": 2}):
+        torch.manual_seed(0)
+        methods.append(by_hand(tiny_segmenter(memory=by_hand.func is PinTheMemoryByHand), SGD, **options).prepare())
+    plain, freezing = methods
+    for step in range(4):
+        before = statistics(freezing)
+        frozen = step >= 2
+        assert freezing.statistics_at(step) == ("frozen" if frozen else freezing.train_statistics)
+        if step == 2:  # from here on the other one is a method whose statistics were frozen all along
+            plain.train_statistics = "frozen"
+        for method in methods:
+            method.train()  # as after a validation
+            method.on_train_batch_start(tiny_batch(), step)
+            torch.manual_seed(step)
+            method.training_step(tiny_batch(), step)
+        backbone = [name for name in before if name.startswith("backbone.")]
+        assert all(torch.equal(statistics(freezing)[name], before[name]) == frozen for name in backbone)
+        for name, value in plain.state_dict().items():
+            assert torch.equal(freezing.state_dict()[name], value), (step, name)
+
+
 def test_unknown_policy_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"train_statistics=domain: method=ERMByHand .* mixture, frozen"):
         ERMByHand(tiny_segmenter(memory=False), SGD, train_statistics="domain")

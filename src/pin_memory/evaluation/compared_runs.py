@@ -23,6 +23,7 @@ _NO_DIFFERENCE = (
 """Settings that do not tell runs apart: a fact does (protocol, selection ...), or they have no effect on the scores."""
 _ONE_DEVICE = {"trainer.devices": 1, "trainer.num_nodes": 1, "trainer.strategy": "auto", "trainer.sync_batchnorm": "auto"}
 _ONE_DEVICE |= {"loading.on_bad_sample": "raise", "method.inner_parameters": "all", "schedule.factor": 1}
+_ONE_DEVICE |= {"method.freeze_statistics_after": None, "method.commit": "stepped"}
 """What settings mean that do not name these, as older runs' and those of one device; several devices multiply the batch."""
 
 

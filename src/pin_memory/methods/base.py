@@ -27,7 +27,7 @@ from pin_memory.methods.whitening import InstanceSelectiveWhitening
 from pin_memory.networks import MemorySegmenter
 from pin_memory.utils.distributed import mean_over_ranks, rank, world_size
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.utils.validation import NotNegative, Positive, validated
+from pin_memory.utils.validation import Count, NotNegative, Positive, validated
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,8 @@ class Method(SegmentationLossMixin, DomainEvaluationMixin):
         auxiliary_weight: Weight of the auxiliary head's loss.
         train_statistics: What batch normalisation normalises by while training, one of `train_policies`: "mixture", all images of the
             iteration; "frozen", the backbone's running statistics, which stay as they are (its pretrained weights have fitting ones).
+        freeze_statistics_after: Iterations after which `train_statistics` is "frozen": statistics of the sources in place of the
+            pretraining's, and steps as with those of a test; None for never.
         whitening: Adds RobustNet's loss; needs a backbone with `instance_norm=isw`.
         alignment: Adds the alignment with text and the reweighting after PPAR; needs a network with `alignment`.
         test_statistics: What batch normalisation normalises by in validation and tests.
@@ -77,6 +79,7 @@ class Method(SegmentationLossMixin, DomainEvaluationMixin):
         schedule: Callable[[int], float] | None = None,
         auxiliary_weight: NotNegative = 0.4,
         train_statistics: str = "mixture",
+        freeze_statistics_after: Count | None = None,
         whitening: InstanceSelectiveWhitening | None = None,
         alignment: TextAlignmentLoss | None = None,
         test_statistics: BatchNormStatistics = RUNNING,
@@ -91,9 +94,10 @@ class Method(SegmentationLossMixin, DomainEvaluationMixin):
             raise ConfigurationError(
                 f"method.train_statistics={train_statistics}: method={self.name} normalises by one of {', '.join(self.train_policies)}."
             )
-        if train_statistics == "frozen" and not has_batch_norm(network.backbone):
+        if (train_statistics == "frozen" or freeze_statistics_after) and not has_batch_norm(network.backbone):
+            setting = f"freeze_statistics_after={freeze_statistics_after}" if freeze_statistics_after else "train_statistics=frozen"
             raise ConfigurationError(
-                "method.train_statistics=frozen: the backbone has no batch norm, and nothing to freeze. Leave it out"
+                f"method.{setting}: the backbone has no batch norm, and nothing to freeze. Leave it out"
                 " (network.backbone.freeze=all keeps its weights)."
             )
         test_statistics.check(network)
@@ -103,7 +107,7 @@ class Method(SegmentationLossMixin, DomainEvaluationMixin):
             )
         if alignment is not None and network.alignment is None:
             raise ConfigurationError("method.alignment needs text to align with: set network.alignment (+alignment=text does).")
-        self.train_statistics = train_statistics
+        self.train_statistics, self.freeze_statistics_after = train_statistics, freeze_statistics_after
         self.alignment, self.randomisation = alignment, randomisation
         self.whitening, self.test_statistics, self.protocol = whitening, test_statistics, protocol
         self.network = network
@@ -114,14 +118,22 @@ class Method(SegmentationLossMixin, DomainEvaluationMixin):
             )
         self._optimizer, self._schedule = optimizer, schedule
 
+    def statistics_at(self, iteration: int) -> str:
+        """What batch normalisation normalises by in an iteration (from 0)."""
+        after = self.freeze_statistics_after
+        return "frozen" if after is not None and iteration >= after else self.train_statistics
+
     def train(self, mode: bool = True) -> "Method":
         """Switch to training or evaluation; frozen running statistics stay frozen."""
         super().train(mode)
         if mode and self.train_statistics == "frozen":
-            for module in self.network.backbone.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
+            self._freeze_statistics()
         return self
+
+    def _freeze_statistics(self) -> None:
+        for module in self.network.backbone.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
 
     def make_room(self, state: Mapping[str, Tensor]) -> None:
         """Register the buffers of a state dict that a fresh method does not have yet."""
@@ -211,11 +223,13 @@ class Method(SegmentationLossMixin, DomainEvaluationMixin):
         return dict(zip(parameters, mean_over_ranks(values), strict=True))
 
     def on_train_batch_start(self, batch: DomainBatch, batch_idx: int) -> None:
-        """Choose the covariances to whiten after the warm-up, begin the iteration, and randomise its images if that is asked for."""
+        """Choose the covariances to whiten, freeze statistics, begin the iteration, and randomise its images, where that is asked for."""
         if self.whitening is not None and not self.whitening.masks and self.iteration >= self.whitening.warmup_iterations:
             log.info("Choosing the covariances to whiten.")
             passes = (self._source_images(10_000 + trial) for trial in range(self.whitening.trials))
             self.whitening.choose(self.network, passes, self.trainer.datamodule.data_sets)  # type: ignore[attr-defined]
+        if self.statistics_at(self.iteration) == "frozen":
+            self._freeze_statistics()  # also after a validation, which ends with `train`
         super().on_train_batch_start(batch, batch_idx)
         if self.randomisation is not None:
             randomise({name: part for name, part in batch.items() if "image" in part}, self.randomisation)

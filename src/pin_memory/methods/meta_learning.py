@@ -71,7 +71,7 @@ class SplitSources(Method):
         """Split the images of this iteration."""
         train, test = self.split(list(batch), self.iteration)
         written = merge(batch, train)
-        if self.train_statistics == "mixture":
+        if self.statistics_at(self.iteration) == "mixture":
             return Sides(_only(batch, train), _only(batch, test), written, train, test)
         return Sides(written, merge(batch, test), written, train, test)
 
@@ -132,7 +132,7 @@ class MetaLearning(SplitSources):
 
     def domains_of(self, term: str, domains: Sequence[str], iteration: int) -> list[str]:
         """One side's domains; with mixture statistics all, as all images take part in the normalisation of either side."""
-        if self.train_statistics == "mixture":
+        if self.statistics_at(iteration) == "mixture":
             return list(domains)
         train, test = self.split(domains, iteration)
         return test if term.startswith("outer") else train

@@ -68,7 +68,7 @@ class MetaSegNetDG(SplitSources):
     def training_step(self, batch: DomainBatch, batch_idx: int) -> None:
         """One iteration: split domains, solve the head on one side, step on its loss on the other, store the head."""
         meta_train, meta_test, _, train, test = self.sides(batch)
-        together = self.train_statistics == "mixture"  # there either side holds all images
+        together = self.statistics_at(self.iteration) == "mixture"  # there either side holds all images
 
         encoding = self.network.encode(meta_train.images)
         found = self.moments_by_domain(encoding.features, batch, list(batch) if together else train)
