@@ -45,4 +45,6 @@ def test_nothing_is_taken_from_elsewhere() -> None:
     """Fonts and scripts come with the site; templates and hooks are not ours to keep."""
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     assert "font: false" in text
-    assert not re.search(r"^\s*(?:custom_dir|hooks|extra_javascript|extra_css):", text, re.MULTILINE)
+    assert not re.search(r"^\s*(?:custom_dir|hooks|extra_javascript):", text, re.MULTILINE)
+    assert re.findall(r"^extra_css: (.*)", text, re.MULTILINE) == ["[docs/site.css]"]
+    assert "url(" not in (DOCS / "site.css").read_text(encoding="utf-8")
