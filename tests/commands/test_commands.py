@@ -180,7 +180,8 @@ def test_a_users_error_is_one_message_on_the_screen_and_in_the_log(run: Run, tmp
     assert done.stderr == "Error: no data in /nowhere: get some\n"
     assert "no data" not in done.stdout
     log = log_of(tmp_path)
-    assert log.endswith(" ERROR pin_memory.cli.command: no data in /nowhere: get some\n")
+    assert log.count("no data in /nowhere: get some\n") == 1
+    assert log.endswith("DataError: no data in /nowhere: get some\n")
     assert "What ended the command:\nTraceback (most recent call last):\n" in log
 
 

@@ -104,23 +104,24 @@ def _reported(task: Task) -> Task:
     def job(cfg: DictConfig) -> Any:
         with _full_error(None):  # not for the processes that the task starts
             try:
-                return _logging_its_end(keeping_records(task))(cfg)
+                return keeping_records(task)(cfg)
             except Exception as error:
                 if HydraConfig.get().mode == RunMode.MULTIRUN and not isinstance(error, UnreadError):
                     raise _JobFailed(report_failure(error).exit_code) from error
+                _log_end("command", error)
                 _end(error)
 
     return job
 
 
 def _logging_its_end(task: Task) -> Task:
-    """Wrap the task so that the log file has the traceback of what ends it, also of a mistake, which the screen shows in short."""
+    """Wrap the task so that the log file has the traceback of what ends it."""
 
     def logged(cfg: DictConfig) -> Any:
         try:
             return task(cfg)
         except Exception as error:
-            _write_to_log("What ended the command:", logging.ERROR, error)
+            _log_end("command", error)
             raise
 
     return logged
@@ -131,12 +132,12 @@ def report_failure(error: Exception) -> Mistake:
 
     The job's own log has the traceback of either.
     """
-    _write_to_log("What ended the job:", logging.ERROR, error)
+    _log_end("job", error)
     mistake = explain(error)
     if mistake is None:
         traceback.print_exception(error)
         return Mistake(f"{type(error).__name__}: {error}", DEFECT)
-    _print(f"Error: job #{HydraConfig.get().job.num} of the sweep: {mistake.message}", logging.ERROR)
+    _print(f"Error: job #{HydraConfig.get().job.num} of the sweep: {mistake.message}")
     return mistake
 
 
@@ -145,13 +146,14 @@ def _end(error: Exception) -> NoReturn:
     mistake = explain(error)
     if mistake is None:
         raise error
-    _print(f"Error: {mistake.message}", logging.ERROR)
+    _print(f"Error: {mistake.message}")
     raise SystemExit(mistake.exit_code) from error
 
 
 def _end_interrupted() -> NoReturn:
     if is_first():  # further processes of a run need not say it again
-        _print("Stopped by Ctrl-C.", logging.WARNING)
+        _print("Stopped by Ctrl-C.")
+        _write_to_log("Stopped by Ctrl-C.", logging.WARNING)
     sys.exit(INTERRUPTED)
 
 
@@ -167,15 +169,21 @@ def _full_error(value: str | None) -> Iterator[None]:
         os.environ.update({} if before is None else {FULL_ERROR: before})
 
 
-def _print(text: str, level: int) -> None:
-    """Print the last words on stderr, and write them to the run's log file, if there is one yet."""
+def _print(text: str) -> None:
+    """Print the last words on stderr."""
     sys.stdout.flush()  # keeps the order of the two streams in a shared log
     print(text, file=sys.stderr)
-    _write_to_log(text.removeprefix("Error: "), level)
+
+
+def _log_end(what: str, error: Exception) -> None:
+    """Write the traceback of what ended a command or a job to the log, and the words on the screen, where these are others."""
+    mistake = explain(error)
+    words = "" if mistake is None or mistake.message == str(error) else f" {mistake.message}"
+    _write_to_log(f"What ended the {what}:{words}", logging.ERROR, error)
 
 
 def _write_to_log(text: str, level: int, error: Exception | None = None) -> None:
-    """Write to the run's log file alone, with the traceback of an error: the console's handler would say again what is on the screen."""
+    """Write to the run's log file, if there is one yet, with the traceback of an error; the screen shows a mistake in short."""
     logger = logging.getLogger(__name__)
     trace = (type(error), error, error.__traceback__) if error else None
     record = logger.makeRecord(logger.name, level, __file__, 0, text, (), trace)
