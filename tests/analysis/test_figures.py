@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from pin_memory.analysis import (
+    Calibration,
     blend,
     class_gain,
     class_structure,
@@ -18,6 +19,7 @@ from pin_memory.analysis import (
     memory_drift,
     memory_similarity,
     plot_activation_maps,
+    plot_calibration,
     plot_class_structure,
     plot_confusion,
     plot_domain_distances,
@@ -38,6 +40,12 @@ from tests.helpers.references import synthetic
 pytest.importorskip("matplotlib")
 FOUR = LabelSpace(("lane", "car", "cone", "sky"), np.array([[128, 64, 128], [0, 0, 142], [250, 170, 30], [70, 130, 180]], np.uint8))
 THREE = LabelSpace(("road", "car", "bus"), FOUR.palette[:3])
+
+
+def calibrated(rng: np.random.Generator) -> Calibration:
+    """Of random pixels, none of them in the first four intervals."""
+    pixels = np.where(np.arange(15) < 4, 0, rng.integers(1, 9, 15))
+    return Calibration(pixels, np.where(pixels > 0, (np.arange(15) + 0.5) / 15, np.nan), np.where(pixels > 0, rng.random(15), np.nan))
 
 
 def figures() -> dict[str, Any]:
@@ -70,6 +78,7 @@ def figures() -> dict[str, Any]:
         "drift": plot_memory_drift(memory_drift(np.array([0, 2, 4, 6, 7]), trace), FOUR, chosen=4),
         "still": plot_memory_drift(memory_drift(np.array([0, 1]), np.ones((2, 4, 6))), FOUR),
         "confusion": plot_confusion(confusion, FOUR),
+        "calibration": plot_calibration({"a": calibrated(rng), "nothing": Calibration(np.zeros(15, int), *np.full((2, 15), np.nan))}),
         "gain": plot_gain(class_gain(results(miou=0.4, iou={"road": 0.2, "car": 0.3, "bus": None}), results()), space=THREE),
     }
 

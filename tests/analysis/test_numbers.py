@@ -6,10 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torchmetrics.classification import MulticlassCalibrationError
 
 from pin_memory.analysis import (
+    Calibration,
     ClassFeatures,
     activation_maps,
+    calibration,
     class_gain,
     class_structure,
     confusion_matrix,
@@ -20,12 +23,14 @@ from pin_memory.analysis import (
     structure_agreement,
     tsne,
 )
+from pin_memory.analysis.calibration import BINS, _sums
 from pin_memory.analysis.features import used_perplexity
 from pin_memory.inference import Protocol
 from pin_memory.memory.geometry import gram
 from pin_memory.methods.losses import memory_structure
 from pin_memory.runs.results import Results
 from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.labels import IGNORE
 from tests.helpers.references import cosine, distances, synthetic
 from tests.helpers.tiny import tiny_batch, tiny_segmenter
 
@@ -162,6 +167,41 @@ def test_confusion_matrix_equals_a_loop() -> None:
     flipped = confusion_matrix(network, [batch], Protocol("flip", flip=True, average="logits"))
     guesses = scores.argmax(dim=1)[batch["label"] != 255]
     assert np.array_equal(flipped.sum(axis=0), np.bincount(guesses.numpy(), minlength=4))
+
+
+@pytest.mark.parametrize("protocol", [Protocol("whole"), Protocol("flip", flip=True)])
+def test_calibration_equals_a_loop_and_torchmetrics(protocol: Protocol) -> None:
+    network, batches = tiny_segmenter().eval(), list(tiny_batch(("a", "b"), 2, side=24).values())
+    found = calibration(network, batches, protocol)
+    metric = MulticlassCalibrationError(4, BINS, ignore_index=IGNORE)
+    pixels, confidence, right = np.zeros((3, BINS))
+    for batch in batches:
+        with torch.no_grad():
+            scores = [network.segment(batch["image"])]
+            scores += [network.segment(batch["image"].flip(-1)).flip(-1)] if protocol.flip else []
+        probabilities = torch.stack([one.softmax(dim=1) for one in scores]).mean(dim=0)
+        metric.update(probabilities, batch["label"])
+        for values, truth in zip(probabilities.permute(0, 2, 3, 1).reshape(-1, 4).tolist(), batch["label"].flatten().tolist(), strict=True):
+            if truth != IGNORE:
+                place = min(int(max(values) * BINS), BINS - 1)
+                pixels[place] += 1
+                confidence[place] += max(values)
+                right[place] += values.index(max(values)) == truth
+    assert found.pixels.tolist() == pixels.tolist()
+    assert sum(pixels > 0) > 2
+    known = pixels > 0
+    np.testing.assert_allclose(found.confidence[known], confidence[known] / pixels[known])
+    np.testing.assert_allclose(found.accuracy[known], right[known] / pixels[known])
+    assert np.isnan(found.confidence[~known]).all()
+    assert found.error == pytest.approx(float(metric.compute()), rel=1e-5)
+    assert found.overconfidence == pytest.approx((confidence.sum() - right.sum()) / pixels.sum())
+
+
+def test_certainty_counts_in_the_last_interval_and_no_pixel_is_nan() -> None:
+    sums = _sums(torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 2, 2), torch.tensor([[[0, 1], [IGNORE, 0]]]))
+    assert sums[:, -1].tolist() == [3, 3, 2]
+    assert not sums[:, :-1].any()
+    assert np.isnan(Calibration(np.zeros(BINS, int), *np.full((2, BINS), np.nan)).error)
 
 
 def test_rows_are_shares() -> None:

@@ -68,7 +68,7 @@ def test_everything_that_a_run_can_have(analyze: Analyze, moved: Path, tmp_path:
     (folder,) = (tmp_path / "runs" / "analysis").iterdir()
     names = {path.name for path in folder.iterdir()} - {".hydra", "log.txt", ".lock"}
     domains, targets = ("gtav", "synthia", "idd", "cityscapes", "bdd100k", "mapillary"), ("cityscapes", "bdd100k", "mapillary")
-    expected = {"similarity", "drift", "distance", "distance_pairs", "tsne"}
+    expected = {"similarity", "drift", "calibration", "distance", "distance_pairs", "tsne"}
     expected |= {f"activation_{name}" for name in domains} | {f"confusion_{name}" for name in targets}
     assert names == {f"{name}.png" for name in expected} | {"analysis.json"}
     assert "Left out  gain: no baseline" in said
@@ -141,7 +141,7 @@ def test_a_network_without_memory_has_the_other_plots(analyze: Analyze, bare: Pa
     report = json.loads((tmp_path / "out" / "analysis.json").read_text())
     assert set(report["skipped"]) == {"gain", "similarity", "structure", "drift", "activation", "prototypes", "reliability"}
     assert "Left out  similarity: method=erm has no memory" in said
-    assert set(report["plots"]) == {"confusion", "distance", "tsne"}
+    assert set(report["plots"]) == {"confusion", "calibration", "distance", "tsne"}
     assert set(report["plots"]["distance"]) == {"before"}
     assert report["plots"]["confusion"]["bdd100k"]["from"] == "1 images, whole@1"
     (layout,) = report["plots"]["tsne"].values()

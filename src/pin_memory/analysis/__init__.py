@@ -1,5 +1,6 @@
 """Looking into a trained network: features over domains, what the memory has learned, what is confused, what was gained."""
 
+from pin_memory.analysis.calibration import Calibration, calibration, plot_calibration
 from pin_memory.analysis.distances import DomainDistances, domain_distances
 from pin_memory.analysis.feature_figures import plot_domain_distances, plot_domain_pairs, plot_tsne
 from pin_memory.analysis.features import ClassFeatures, FeaturePoints, class_features, feature_points, memory_items, tsne
@@ -24,6 +25,7 @@ from pin_memory.analysis.subject import Subject, load_subject
 from pin_memory.runs.results import read_confusions
 
 __all__ = [
+    "Calibration",
     "ClassFeatures",
     "ClassGain",
     "DomainDistances",
@@ -32,6 +34,7 @@ __all__ = [
     "Subject",
     "activation_maps",
     "blend",
+    "calibration",
     "class_features",
     "class_gain",
     "class_structure",
@@ -43,6 +46,7 @@ __all__ = [
     "memory_items",
     "memory_similarity",
     "plot_activation_maps",
+    "plot_calibration",
     "plot_class_structure",
     "plot_confusion",
     "plot_domain_distances",

@@ -7,6 +7,7 @@ import numpy as np
 
 from pin_memory.analysis import alignment, features, memory, scores
 from pin_memory.analysis.alignment_figures import plot_reliability
+from pin_memory.analysis.calibration import calibration, plot_calibration
 from pin_memory.analysis.context import AnalysisContext, marked
 from pin_memory.analysis.distances import domain_distances
 from pin_memory.analysis.feature_figures import plot_domain_distances, plot_domain_pairs, plot_tsne
@@ -82,6 +83,18 @@ def _confusion(context: AnalysisContext) -> Any:
         context.save("confusion", scores.plot_confusion(counts, own.label_space, title), f"confusion_{name}")
         numbers[name] = {"pixels": counts, "from": origin}
     return numbers
+
+
+def _calibration(context: AnalysisContext) -> Any:
+    """Draw accuracy over confidence on the images of all domains."""
+    own = context.subject
+    found = {name: calibration(own.network, batches, own.protocol, own.statistics) for name, batches in own.domains.items()}
+    context.save("calibration", plot_calibration(found, context.title("How far confidence can be trusted")))
+    return {
+        name: {"error": one.error, "overconfidence": one.overconfidence, "pixels": one.pixels}
+        | {"confidence": one.confidence, "accuracy": one.accuracy}
+        for name, one in found.items()
+    }
 
 
 def _distance(context: AnalysisContext) -> Any:
@@ -167,6 +180,7 @@ PLOTS: dict[str, Callable[[AnalysisContext], Any]] = {
     "structure": _structure,
     "drift": _drift,
     "confusion": _confusion,
+    "calibration": _calibration,
     "distance": _distance,
     "tsne": _tsne,
     "activation": _activation,
