@@ -79,8 +79,7 @@ def _domains(cfg: DictConfig) -> dict[str, Any]:
 
 def _root(domain: object, folder: Path) -> Path | None:
     """The folder of a domain of the library or below `folder`; what `root` means to a class of the user is not known."""
-    root = domain.get("root") if isinstance(domain, DictConfig) else None
-    if not isinstance(root, str):
+    if not isinstance(domain, DictConfig) or not isinstance(root := domain.get("root"), str):
         return None
     path = Path(root).expanduser()
     return path if str(domain.get("_target_")).startswith("pin_memory.") or path.is_relative_to(folder) else None
