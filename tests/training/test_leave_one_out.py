@@ -125,10 +125,10 @@ def test_the_documented_example(sites: Path, tmp_path: Path, capsys: pytest.Capt
     small = [*(one for one in TINY if "stand_in" not in one), "network=deeplab_v3plus_resnet18", "network.backbone.pretrained=null"]
     small += ["augmentation.crop_size=64", "trainer.max_steps=1", "trainer.val_check_interval=1", "logger=csv"]
     small = [one for one in small if "max_test_images" not in one]
-    code, said, errors = run_in_process(train.main, [*commands[1][1:], *small, "seed=1,2"], tmp_path, capsys)
+    code, said, errors = run_in_process(train.main, [*commands[1][1:], *small, "seed=1"], tmp_path, capsys)
     assert code == 0, errors + said
     jobs = sorted((tmp_path / "runs" / "sites" / "sweeps" / "leave_one_out").glob("*/results.json"))
-    assert len(jobs) == 3 * 2 * 2
+    assert len(jobs) == 3 * 2
     for job in jobs:
         ((target, scores),) = json.loads(job.read_text())["targets"].items()
         assert job.parent.name.startswith(f"target-{target}_")
@@ -139,5 +139,5 @@ def test_the_documented_example(sites: Path, tmp_path: Path, capsys: pytest.Capt
     assert re.search(r"method +seeds +north +south +west +mean", said)
     assert {"erm", "pin_the_memory"} <= set(said.split())
     comparison = json.loads((tmp_path / "comparison" / "comparison.json").read_text())
-    assert [(row["method"], row["seeds"]) for row in comparison["rows"]] == [("erm", ["1", "2"]), ("pin_the_memory", ["1", "2"])]
+    assert [(row["method"], row["seeds"]) for row in comparison["rows"]] == [("erm", ["1"]), ("pin_the_memory", ["1"])]
     assert comparison["rows"][1]["gain"]["paired"]
