@@ -237,13 +237,17 @@ def test_methods_have_the_names_they_are_given(sweep: Path, tmp_path: Path) -> N
         settings = [f"runs={sweep}", "baseline=erm", f"names={given}", f"output={tmp_path / 'out'}"]
         found = compare_runs(compose("compare", overrides=settings))
     assert [(row["method"], row["label"]) for row in found["rows"]] == [("Plain training",) * 2, ("Pin the Memory",) * 2]
-    assert found["rows"][1]["gain"]["baseline"] == "Plain training"
+    assert found["rows"][1]["gain"]["baseline"] == found["baseline"] == "Plain training"
     unnamed = compare(read_runs(sweep), "erm")["rows"]
     assert found["rows"][1]["gain"]["mean_miou"] == unnamed[1]["gain"]["mean_miou"]
     for name in ("comparison.md", "comparison.tex", "comparison.csv"):
         text = (tmp_path / "out" / name).read_text()
         assert "Plain training" in text
         assert "pin_the_memory" not in text
+    report = (tmp_path / "out" / "report.html").read_text()
+    assert "gain over Plain training," in report
+    assert '<span class="badge">baseline</span>' in report
+    assert compare(read_runs(sweep), "Plain training", names={"erm": "Plain training"})["rows"][1]["gain"] == found["rows"][1]["gain"]
     with pytest.raises(ConfigurationError, match="names: mldg is none of the methods and variants compared, erm, pin_the_memory"):
         compare(read_runs(sweep), names={"mldg": "MLDG"})
 

@@ -29,7 +29,10 @@ def compare_runs(cfg: DictConfig) -> dict[str, Any]:
         refuse_run(output)
     runs = read_runs(list(cfg.runs) if isinstance(cfg.runs, ListConfig) else str(cfg.runs))
     if not isinstance(cfg.names, DictConfig | None):
-        raise ConfigurationError(f"names={cfg.names}: expected names by method or variant, names={{erm: Plain training}}.")
+        raise ConfigurationError(
+            f'names={cfg.names}: expected names by method or variant, in quotes for the shell: names="{{erm: Plain training}}". A name'
+            " with brackets or a comma has quotes of its own: names=\"{erm: 'Plain (ours)'}\"."
+        )
     names = {str(name): str(shown) for name, shown in (cfg.names or {}).items()}
     comparison = compare(runs, None if cfg.baseline is None else str(cfg.baseline), bool(cfg.over_seeds), names)
     show_comparison(comparison, output, formats)
@@ -75,16 +78,19 @@ def compare(
     runs, notes = merge_folds(runs) if over_seeds else (runs, [])
     rows, noted = make_rows(runs, over_seeds, names)
     notes += noted
+    names = names or {}
+    own = {shown: name for name, shown in names.items()}.get(str(baseline), str(baseline))  # the library's name of the baseline
+    shown = names.get(own, baseline)
     for row in rows if baseline else ():
-        base = find_baseline(str(baseline), rows, row)
-        notes += _gain_notes(row, base, str(baseline))
+        base = find_baseline(own, rows, row)
+        notes += _gain_notes(row, base, str(shown))
         row.gain = gain_between(row, base) if base and base is not row else None
     targets = list(dict.fromkeys(name for row in rows for name in row.targets))
     titles = {name: next((one for row in rows if (one := row.titles.get(name, name)) != name), name) for name in targets}
     notes += _notes(rows, targets)
     return {
         "stand_in": runs[0].results.stand_in,
-        "baseline": baseline,
+        "baseline": shown,
         "over_seeds": over_seeds,
         "targets": targets,
         "titles": titles,
