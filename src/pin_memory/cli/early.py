@@ -43,12 +43,20 @@ def refuse_early(cfg: DictConfig, command: str) -> None:
     if command == "train":
         _refuse_missing_data(cfg)
     if command == "check" and not _domains(cfg) and not (folder := Path(str(cfg.paths.data)).expanduser()).exists():
-        raise DataError(f"paths.data={cfg.paths.data}: no such folder (looked for {folder.absolute()}). Name the folder of the data sets.")
+        raise DataError(f"paths.data={cfg.paths.data}: no such folder (looked for {folder.absolute()}). Name another: paths.data=DIR.")
 
 
 def _refuse_missing_data(cfg: DictConfig) -> None:
     """Refuse a training without data, and folders that are not there; what lies in those that are there is looked at later."""
-    domains = {key: domain for key, domain in _domains(cfg).items() if cfg.test or not key.startswith("data.targets.")}
+    target = OmegaConf.select(cfg, "data.target", throw_on_resolution_failure=False)
+    if target is None and "target" in list(cfg.data) and OmegaConf.is_interpolation(cfg.data, "target"):  # to nothing
+        raise ConfigurationError(
+            "data=leave_one_out: name the domain that is left out of training, +target=NAME, or leave out each once, sweep=leave_one_out."
+        )
+    held_out = f".{target}"  # which, like the targets, is not read without a test
+    domains = {
+        key: domain for key, domain in _domains(cfg).items() if cfg.test or not (key.startswith("data.targets.") or key.endswith(held_out))
+    }
     if not domains:
         raise ConfigurationError(
             f"There are no data to train on: choose an experiment, or add domains (+domain@data.sources.NAME=folder).\n{_experiments()}"
@@ -63,18 +71,22 @@ def _refuse_missing_data(cfg: DictConfig) -> None:
         what += f"Expected a folder with the data sets {', '.join(below)}. "
     elif roots:
         lines = "".join(f"\n  {key}.root={root}" for key, root in roots.items())
-        what = f"{len(roots)} of {len(domains)} data sets are not there; no such folder:{lines}\n"
+        what = f"{len(roots)} of {len(domains)} data sets are not there; no such folder (looked from {Path.cwd()}):{lines}\n"
     else:
         return
-    raise DataError(
-        f"{what}`pin-memory check` with the same settings says what each of them needs and where to get it."
-        " Name another folder, paths.data=DIR, or choose experiment=demo, which draws its own."
-    )
+    other = " Name another folder, paths.data=DIR, or choose experiment=demo, which draws its own." if below else " Name other folders."
+    raise DataError(f"{what}`pin-memory check` with the same settings says what each of them needs and where to get it.{other}")
 
 
 def _domains(cfg: DictConfig) -> dict[str, Any]:
     """The settings of all domains, by their dotted keys."""
-    return {f"{place}.{name}": domain for place in _DOMAINS for name, domain in (OmegaConf.select(cfg, place) or {}).items()}
+    found: dict[str, Any] = {}
+    for place in _DOMAINS:
+        domains = OmegaConf.select(cfg, place) or {}
+        if not isinstance(domains, DictConfig | dict):
+            raise ConfigurationError(f"{place}={domains}: expected domains by name; add one with +domain@{place}.NAME={domains}.")
+        found |= {f"{place}.{name}": domain for name, domain in domains.items()}
+    return found
 
 
 def _root(domain: object, folder: Path) -> Path | None:
