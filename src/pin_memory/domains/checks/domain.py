@@ -133,10 +133,11 @@ def _add_small_images(module: DomainDataModule, splits: Sequence[SplitReport], f
         sides = {size: [int(side) for side in size.split("x")] for size in split.sizes}
         small = [size for size, side in sides.items() if side[0] * middle < width or side[1] * middle < height]
         if small:
+            count, total = sum(split.sizes[size] for size in small), sum(split.sizes.values())
             sentence = (
-                f"{sum(split.sizes[size] for size in small):,} of {sum(split.sizes.values()):,} images are smaller than the crops,"
-                f" {width}x{height}: {first_names(small)}. With augmentation.scale={list(scale)} more than half of their crops have a black"
-                " border that no loss counts. Lower augmentation.crop_size, or raise augmentation.scale."
+                f"{count:,} of {total:,} images are smaller than the crops, {width}x{height}, at {middle:g} times their size, the middle of"
+                f" augmentation.scale={list(scale)}: {first_names(small)}. More than half of their crops have a black border that no loss"
+                " counts. Lower augmentation.crop_size, or raise augmentation.scale."
             )
             findings.add("small_images", split.split, sentence)
 
