@@ -201,6 +201,7 @@ def test_certainty_counts_in_the_last_interval_and_no_pixel_is_nan() -> None:
     sums = _sums(torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 2, 2), torch.tensor([[[0, 1], [IGNORE, 0]]]))
     assert sums[:, -1].tolist() == [3, 3, 2]
     assert not sums[:, :-1].any()
+    assert _sums(torch.full((1, 2, 1, 1), torch.nan), torch.zeros(1, 1, 1, dtype=torch.long))[0].sum() == 1
     assert np.isnan(Calibration(np.zeros(BINS, int), *np.full((2, BINS), np.nan)).error)
 
 

@@ -72,7 +72,7 @@ def _sums(probabilities: Tensor, label: Tensor) -> Tensor:
     confidence, predicted = probabilities.max(dim=1)
     valid = label != IGNORE
     confidence, right = confidence[valid].double(), (predicted == label)[valid].double()
-    place = (confidence * BINS).long().clamp_(max=BINS - 1)
+    place = (confidence * BINS).long().clamp_(0, BINS - 1)  # NaN has a place, too, and makes the error NaN
     values = torch.stack([torch.ones_like(confidence), confidence, right])
     return torch.zeros(3, BINS, dtype=torch.float64, device=label.device).index_add_(1, place, values)
 
@@ -91,7 +91,8 @@ def plot_calibration(domains: Mapping[str, Calibration], title: str = "") -> "Fi
     for number, (name, found) in enumerate(domains.items()):
         known = found.pixels > 0
         style: Any = {"color": OKABE_ITO[number % len(OKABE_ITO)], "marker": "o", "markersize": 3, "linewidth": 1}
-        axes.plot(found.confidence[known], found.accuracy[known], label=f"{name}: error {100 * found.error:.1f} %", **style)
+        label = f"{name}: error {100 * found.error:.1f} %" if known.any() else f"{name}: no labelled pixel"
+        axes.plot(found.confidence[known], found.accuracy[known], label=label, **style)
     axes.set(
         xlim=(0, 1), ylim=(0, 1), xlabel="probability of the predicted class", ylabel="share of pixels predicted right", aspect="equal"
     )

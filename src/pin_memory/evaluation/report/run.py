@@ -25,6 +25,7 @@ _SETTINGS = {
     "iterations": "trainer.max_steps", "precision": "trainer.precision", "batch size per domain": "loading.batch_size",
     "crop": "augmentation.crop_size", "learning rate": "optimizer.lr", "weight decay": "optimizer.weight_decay",
     "inner learning rate": "method.inner_lr", "first order": "method.first_order", "batch norm in training": "method.train_statistics",
+    "batch norm frozen after": "method.freeze_statistics_after",
     "pretrained": "network.backbone.pretrained", "memory channels": "network.memory.channels",
     "momentum of the memory": "network.memory.momentum",
     "selection": "selection", "seed": "seed",
