@@ -184,6 +184,25 @@ def test_two_ranks_with_an_episode_each_take_the_steps_of_one_process(head: type
     assert first["loss of step 0"] != second["loss of step 0"]
 
 
+def freezing(rank: int, steps: int) -> dict[str, Tensor]:
+    """Running statistics after steps in training mode, of which the third and later ones leave them."""
+    method = ERMByHand(tiny_segmenter(memory=False), partial(torch.optim.SGD, lr=0.05), freeze_statistics_after=2).prepare().train()
+    for number, batch in enumerate(batches()[:steps]):
+        own = {name: part | {"image": part["image"].float()} for name, part in half(batch, rank).items()}
+        method.on_train_batch_start(own, number)
+        method.training_step(own, number)
+    return {name: value.clone() for name, value in method.network.backbone.named_buffers() if "running" in name}
+
+
+def test_statistics_that_freeze_are_those_of_the_first_rank_everywhere() -> None:
+    before, after = on_two_ranks(freezing, 2), on_two_ranks(freezing, 4)
+    assert before[0]
+    for name, value in before[0].items():
+        assert not torch.equal(value, before[1][name]), name
+        assert torch.equal(after[0][name], value), name
+        assert torch.equal(after[1][name], value), name
+
+
 def initialised(rank: int) -> Tensor:
     """The memory from the images of a rank."""
     method = PinTheMemoryByHand(tiny_segmenter().double(), partial(torch.optim.SGD, lr=0.05)).prepare()

@@ -250,6 +250,8 @@ def test_methods_have_the_names_they_are_given(sweep: Path, tmp_path: Path) -> N
     assert compare(read_runs(sweep), "Plain training", names={"erm": "Plain training"})["rows"][1]["gain"] == found["rows"][1]["gain"]
     with pytest.raises(ConfigurationError, match="names: mldg is none of the methods and variants compared, erm, pin_the_memory"):
         compare(read_runs(sweep), names={"mldg": "MLDG"})
+    with pytest.raises(ConfigurationError, match="names: A, A are not all different"):
+        compare(read_runs(sweep), names={"erm": "A", "pin_the_memory": "A"})
 
 
 def test_gain_of_one_run_over_another() -> None:

@@ -28,6 +28,13 @@ def test_every_page_is_in_the_navigation_once() -> None:
     assert max(named.values()) == 1
 
 
+def test_the_list_of_pages_is_complete() -> None:
+    """In the order of the navigation, for who reads in the repository."""
+    listed = re.findall(r"^- \[.*\]\((\S+)\)$", (DOCS / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    places = [(DOCS / link).resolve().relative_to(ROOT).as_posix() for link in listed]
+    assert places == [name for name in re.findall(r"(\S+\.(?:md|ipynb))$", NAVIGATION, re.MULTILINE) if name != "docs/README.md"]
+
+
 @pytest.mark.parametrize("page", REFERENCE, ids=lambda page: page.stem)
 def test_a_page_of_the_reference_names_something_with_exported_names(page: Path) -> None:
     (name,) = re.findall(r"^::: (\S+)$", page.read_text(encoding="utf-8"), re.MULTILINE)

@@ -80,6 +80,7 @@ MISTAKES = [
     ("method.backbone_lr_factor=0", "method.backbone_lr_factor must be greater than 0, found 0"),
     ("schedule.warmup=-1", "schedule.warmup must be greater than or equal to 0, found -1"),
     ("network.backbone.freeze=head", "expected one of none, stem, norms, all"),
+    ("method.freeze_statistics_after=100000", "method.freeze_statistics_after=100000: training ends before, trainer.max_steps="),
     ("method.network=abc", "leave it out and set network=NAME"),
     ("optimizer.learning_rate=1", "There is no setting optimizer.learning_rate"),
     ("+optimizer.momentun=0.5", "momentun"),

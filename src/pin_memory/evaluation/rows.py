@@ -103,6 +103,8 @@ def make_rows(runs: Sequence[Run], average: bool, names: Mapping[str, str] | Non
         conditions = {name: [scores.conditions.get(key) for key in CONDITIONS] for name, scores in sorted(run.results.targets.items())}
         same = repr((run.facts, conditions, sorted(run.compared_settings.items()))) if average else str(len(groups))
         groups.setdefault(same, []).append(run)
+    if len(set(names.values())) < len(names):
+        raise ConfigurationError(f"names: {', '.join(names.values())} are not all different, so that rows could not be told apart.")
     notes: list[str] = []
     rows = [Row(_by_seed(group, notes), group[0].label, names=names) for group in groups.values()]
     for row in rows:

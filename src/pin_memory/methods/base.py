@@ -25,7 +25,7 @@ from pin_memory.methods.segmentation import SegmentationLossMixin
 from pin_memory.methods.trainer_checks import check_trainer
 from pin_memory.methods.whitening import InstanceSelectiveWhitening
 from pin_memory.networks import MemorySegmenter
-from pin_memory.utils.distributed import mean_over_ranks, rank, world_size
+from pin_memory.utils.distributed import broadcast_state, mean_over_ranks, rank, world_size
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.validation import Count, NotNegative, Positive, validated
 
@@ -229,6 +229,8 @@ class Method(SegmentationLossMixin, DomainEvaluationMixin):
             passes = (self._source_images(10_000 + trial) for trial in range(self.whitening.trials))
             self.whitening.choose(self.network, passes, self.trainer.datamodule.data_sets)  # type: ignore[attr-defined]
         if self.statistics_at(self.iteration) == "frozen":
+            if self.iteration == self.freeze_statistics_after:
+                broadcast_state(self.network)  # on CPUs each rank has running statistics of its own
             self._freeze_statistics()  # also after a validation, which ends with `train`
         super().on_train_batch_start(batch, batch_idx)
         if self.randomisation is not None:

@@ -74,6 +74,11 @@ def check_settings(cfg: DictConfig) -> None:
             raise ConfigurationError(
                 f"method.first_order=false differentiates twice, which {found} cannot: switch that off, or set method.first_order=true."
             )
+    after, steps = cfg.method.get("freeze_statistics_after"), cfg.trainer.get("max_steps", -1)
+    if isinstance(after, int) and isinstance(steps, int) and 0 < steps <= after:
+        raise ConfigurationError(
+            f"method.freeze_statistics_after={after}: training ends before, trainer.max_steps={steps}. Lower it, or leave it out."
+        )
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         _check_sweep(cfg)
 
