@@ -82,10 +82,9 @@ def _domains(cfg: DictConfig) -> dict[str, Any]:
     """The settings of all domains, by their dotted keys."""
     found: dict[str, Any] = {}
     for place in _DOMAINS:
-        domains = OmegaConf.select(cfg, place) or {}
+        domains: object = OmegaConf.select(cfg, place) or {}
         if not isinstance(domains, DictConfig | dict):
-            given = str(domains)
-            raise ConfigurationError(f"{place}={given}: expected domains by name; add one with +domain@{place}.NAME={given}.")
+            raise ConfigurationError(f"{place}={domains}: expected domains by name; add one with +domain@{place}.NAME={domains}.")
         found |= {f"{place}.{name}": domain for name, domain in domains.items()}
     return found
 
