@@ -82,9 +82,9 @@ def _domains(cfg: DictConfig) -> dict[str, Any]:
     """The settings of all domains, by their dotted keys."""
     found: dict[str, Any] = {}
     for place in _DOMAINS:
-        domains: object = OmegaConf.select(cfg, place) or {}
+        domains = OmegaConf.select(cfg, place) or {}
         if not isinstance(domains, DictConfig | dict):
-            raise ConfigurationError(f"{place}={domains}: expected domains by name; add one with +domain@{place}.NAME={domains}.")
+            raise ConfigurationError(f"{place}={domains!r}: expected domains by name; add one with +domain@{place}.NAME=OPTION.")
         found |= {f"{place}.{name}": domain for name, domain in domains.items()}
     return found
 
