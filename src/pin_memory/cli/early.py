@@ -82,10 +82,10 @@ def _domains(cfg: DictConfig) -> dict[str, Any]:
     """The settings of all domains, by their dotted keys."""
     found: dict[str, Any] = {}
     for place in _DOMAINS:
-        domains = OmegaConf.select(cfg, place) or {}
-        if not isinstance(domains, DictConfig | dict):
-            raise ConfigurationError(f"{place}={domains!r}: expected domains by name; add one with +domain@{place}.NAME=OPTION.")
-        found |= {f"{place}.{name}": domain for name, domain in domains.items()}
+        domains: Any = OmegaConf.select(cfg, place)
+        if domains and not OmegaConf.is_dict(domains):
+            raise ConfigurationError(f"{place}={domains}: expected domains by name; add one with +domain@{place}.NAME={domains}.")
+        found |= {f"{place}.{name}": domain for name, domain in (domains or {}).items()}
     return found
 
 
