@@ -33,6 +33,7 @@ CASES: dict[tuple[str, ...], str] = {
     ("train", "data.sources=gtav"): "data.sources=gtav: expected domains by name; add one with +domain@data.sources.NAME=gtav",
     ("train", "experiment=demo", "trainer.max_steps=???"): "`trainer.max_steps` has no value",
     ("train", "experiment=demo", "trainer.max_step=3"): "Did you mean trainer.max_steps",
+    ("train", "experiment=demo", "method.nonsense=1"): "An option that the YAML file does not list takes a plus sign: +method.nonsense=1",
     ("train", "experiment=demo", "+nonsense=1"): "There is no setting nonsense",
     ("train", "experiment=demo", "resume=nowhere.ckpt"): "nowhere.ckpt: expected a run folder",
     ("train", "experiment=demo", "network=5"): "expected the name of an option of network",

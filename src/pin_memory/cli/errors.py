@@ -1,6 +1,5 @@
 """Which exceptions are a user's mistake or a machine that does not suffice, and the message for each; all others are defects."""
 
-import difflib
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ from omegaconf.errors import (
 from pin_memory.cli.machine import resource, storage, text_of
 from pin_memory.cli.own_code import in_own_code, not_found
 from pin_memory.cli.quoting import escaped, for_shell, literal, parsed_value
-from pin_memory.cli.unread import arguments, no_such_setting
+from pin_memory.cli.unread import no_such_setting
 from pin_memory.utils.config import config_directory, plain
 from pin_memory.utils.errors import ResourceError, UserError, first_names
 
@@ -29,8 +28,6 @@ _WHERE = "HYDRA_FULL_ERROR=1 before the command shows where it happened."
 _DEAD_JOBS = ("UncompletedJobError", "TerminatedWorkerError")  # of submitit and joblib; by name, to import them nowhere
 
 _NOT_LOCATED = re.compile(r"Error locating target '(.+)', set env.*(?:\nfull_key: (.+))?")  # Hydra's words
-
-_NEARLY = 0.85  # likeness of two names, from which one is taken for the other misspelt
 
 
 class Mistake(NamedTuple):
@@ -108,18 +105,13 @@ def _quoting(error: HydraException) -> str | None:
 def _no_such_key(text: str, full_key: str, key: str, place: DictConfig) -> str:
     """What to give instead of an override that the composed settings have no place for."""
     names: set[str] = {str(name) for name in place if not str(name).startswith("_")}
-    listed = difflib.get_close_matches(key, names, 1, _NEARLY)
-    if "_target_" in place and not listed:  # only the class knows, and importing it takes seconds
-        taken = arguments(place._target_) or set()
-        if key in taken:
-            advice = re.search(r"use (\+.*)", text)  # Hydra's, which it gives for misspelt keys, too
-            typed = advice[1] if advice else f"+{full_key}=..."
-            return f"The YAML file does not list the option {full_key}; add it with a plus sign: {typed}"
-        names |= taken
     if key == full_key:  # one at the top may be a misspelt group
         names |= {folder.name for folder in config_directory().iterdir() if folder.is_dir()}
     elsewhere = {name: value for name, value in plain(place._get_root()).items() if name != "hydra"}
-    hint = f" An option that the YAML file does not list takes a plus sign: +{full_key}=..." if listed and "_target_" in place else ""
+    # Only the class knows, and importing it takes seconds.
+    advice = re.search(r"use (\+.*)", text)  # Hydra's, which it gives for misspelt keys, too
+    typed = advice[1] if advice else f"+{full_key}=..."
+    hint = f" An option that the YAML file does not list takes a plus sign: {typed}" if "_target_" in place else ""
     return no_such_setting(full_key, names, elsewhere) + hint
 
 
