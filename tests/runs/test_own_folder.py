@@ -127,7 +127,7 @@ def test_an_attempt_that_failed_before_it_began_is_repeated_in_its_folder(tmp_pa
         arguments = ["experiment=demo", "hydra.run.dir=run", "trainer.max_steps=0", f"seed={seed}"]
         assert run_in_process(pin_memory.train.main, arguments, tmp_path, capsys)[0] == 2
     assert f"seed={seed}" in yaml.safe_load((tmp_path / "run" / ".hydra" / "overrides.yaml").read_text())
-    assert (tmp_path / "run" / "log.txt").read_text().count("ERROR pin_memory.cli.command: trainer.max_steps=0") == 2
+    assert (tmp_path / "run" / "log.txt").read_text().count("ConfigurationError: trainer.max_steps=0") == 2
 
 
 class Noon(datetime.datetime):

@@ -159,4 +159,5 @@ def test_an_outcome_with_warnings_alone_has_not_failed(tmp_path: Path) -> None:
     request = Request(FolderDataModule(write(tmp_path, *[label(r7=9, r10=5, r3=1)] * 5), ids=USUAL), ["mine"], ["train"], needed=True)
     outcome = Outcome(str(tmp_path), False, [check_domain(request, Depth(workers=0))[0]])
     assert not outcome.failed
-    assert outcome.count("warning") == 1
+    assert {finding.kind for finding in outcome.domains[0].findings} == {"unlisted_value", "small_images"}
+    assert outcome.count("warning") == 2

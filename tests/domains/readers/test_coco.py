@@ -133,9 +133,9 @@ class TestCOCO(DomainCase):
         assert str(path) in str(error.value)
 
     def test_check_finds_nothing_wrong(self, clean: Path) -> None:
-        """But that there are fewer than published; the label's file of all images is not opened for each."""
+        """But that there are fewer and smaller ones than published; the label's file of all images is not opened for each."""
         report, opened = check_domain(Request(COCODataModule(clean), ["coco"], ["train", "val"], needed=True), Depth(workers=0))
-        assert {finding.kind for finding in report.findings} == {"fewer"}
+        assert {finding.kind for finding in report.findings} == {"fewer", "small_images"}
         assert [split.pairs for split in report.splits] == [4, 2]
         assert len(opened) == 2
 

@@ -135,7 +135,7 @@ def test_they_are_checked_and_counted_as_other_labels(tmp_path: Path, kind: str)
     options = make(tmp_path, kind)
     data = FolderDataModule(tmp_path, **options)
     report, opened = check_domain(Request(data, ["mine"], ["train", "val"], needed=True), Depth(workers=0, deep=True))
-    assert {finding.kind for finding in report.findings} == {"absent_class"}  # sky
+    assert {finding.kind for finding in report.findings} == {"absent_class", "small_images"}  # sky
     assert [split.pairs for split in report.splits] == [4, 1]
     label = opened[0].read_label(opened[0].samples[0])
     expected = [4 * int((label == value).sum()) for value in (0, 1, 2, 255)]
