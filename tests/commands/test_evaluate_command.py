@@ -26,6 +26,7 @@ from pin_memory.inference.protocols import find_protocol
 from pin_memory.runs import build, checkpoints
 from pin_memory.runs.build import build_data
 from pin_memory.runs.checkpoints import find_checkpoint, load_method, read_checkpoint
+from pin_memory.runs.image_scores import read_image_scores
 from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import ConfigurationError
 from tests.helpers.untrained_run import TRUST
@@ -64,15 +65,24 @@ def test_the_protocol_is_applied_and_recorded(evaluated_run: Path, tmp_path: Pat
     method, chosen = load_method(find_checkpoint(evaluated_run), ["tests"])
     chosen.cfg.paths.data = str(evaluated_run / "data")
     data = build_data(chosen.cfg)
-    expected = np.zeros((19, 19), np.int64)
+    expected, images = np.zeros((19, 19), np.int64), {}
     protocol = Protocol("mine", window=(40, 56), flip=True)
     for batch in data.targets["bdd100k"].test_dataloader():
         guess = protocol.predict(method.network, batch["image"], tuple(batch["label"].shape[-2:]), method.test_statistics)
         for truth, predicted in zip(batch["label"].flatten().tolist(), guess.flatten().tolist(), strict=True):
             if truth != 255:
                 expected[truth, predicted] += 1
+        for name, label, mask in zip(batch["name"], batch["label"], guess, strict=True):
+            found = [
+                ((label == k) & (mask == k)).sum() / ((label == k) | ((mask == k) & (label != 255))).sum()
+                for k in label.unique()
+                if k != 255
+            ]
+            images[name] = float(np.mean(found))
     with np.load(tmp_path / "out" / "confusions.npz") as counts:
         assert np.array_equal(counts["bdd100k"], expected)
+    assert read_image_scores(tmp_path / "out") == {"bdd100k": pytest.approx(images, abs=1e-6)}
+    assert len(images) == results["targets"]["bdd100k"]["images"]
 
 
 def test_mapillary_1536_shows_mapillary_by_its_view_and_others_by_theirs(evaluated_run: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pin_memory.runs.image_scores import read_image_scores
 from tests.helpers.tiny_run import TINY, train_tiny
 
 pytestmark = pytest.mark.slow
@@ -47,6 +48,10 @@ def test_two_processes_make_one_run(run: Path) -> None:
         assert set(together) == set(results["targets"])
         for target in together:
             assert np.array_equal(together[target], single[target])
+    assert read_image_scores(run) == read_image_scores(run / "alone")
+    assert {name: len(images) for name, images in read_image_scores(run).items()} == {
+        name: target["images"] for name, target in results["targets"].items()
+    }
 
 
 @pytest.mark.parametrize("iterations", [20, pytest.param(50, marks=pytest.mark.reliability)])

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
+from scipy.stats import wilcoxon
 
 import pin_memory.compare
 from pin_memory.evaluation.compare import compare, compare_runs, read_runs
-from pin_memory.evaluation.compare_tables import class_tables, comparison_table, long_csv, write_comparison
+from pin_memory.evaluation.compare_tables import class_tables, comparison_table, comparison_tables, long_csv, write_comparison
+from pin_memory.runs.image_scores import IMAGES, write_image_scores
 from pin_memory.runs.results import Results, gain_over
 from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import ConfigurationError
@@ -229,6 +231,28 @@ def test_baselines_that_are_none_or_unclear(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"baseline=erm fits 2 rows .*e1; .*e2\).*folder"):
         compare(runs, "erm")
     assert compare(runs, str(tmp_path / "e2"))["rows"][2]["gain"]["mean_miou"]["mean"] == pytest.approx(0)
+
+
+def test_gains_on_single_images_are_tested(sweep: Path) -> None:
+    """Differences by image and target, means over the seeds that both have, against SciPy; images of one run alone do not count."""
+    random, time = np.random.default_rng(0), sweep / "time"
+    scores = {folder.name: random.random((2, 12)) for folder in time.iterdir()}
+    for name, values in scores.items():
+        targets = zip(("cityscapes", "bdd100k"), values.tolist(), strict=True)
+        images: dict[str, dict[str, float | None]] = {target: {str(n): value for n, value in enumerate(row)} for target, row in targets}
+        images["cityscapes"] |= {"unlabelled": None, f"alone {name}": 0.5}
+        write_image_scores(time / name / IMAGES, images)
+    erm, ptm = compare(read_runs(sweep), "erm")["rows"]
+    assert erm["gain"] is None
+    differences = np.mean([scores[str(3 + seed)] - scores[str(seed)] for seed in (1, 2, 3)], axis=0)
+    test = ptm["gain"]["image_test"]
+    assert (test["pairs"], test["better"]) == (24, int((differences > 0).sum()))
+    assert test["p"] == pytest.approx(wilcoxon(differences.ravel()).pvalue, rel=1e-3)
+    text = comparison_tables(compare(read_runs(sweep), "erm"))[1].text()
+    assert f"{test['better']} of 24" in text
+    assert "images better" in text
+    (time / "5" / IMAGES).unlink()
+    assert compare(read_runs(sweep), "erm")["rows"][1]["gain"]["image_test"]["pairs"] == 24, "two seeds are left"
 
 
 def test_methods_have_the_names_they_are_given(sweep: Path, tmp_path: Path) -> None:

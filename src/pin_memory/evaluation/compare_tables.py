@@ -53,8 +53,10 @@ def further_table(comparison: Mapping[str, Any]) -> Table:
         "sources": [Score(row["source_validation"]["mean"], row["source_validation"]["std"]) for row in rows],
         "gain, sources": [_spread((row["gain"] or {}).get("source_validation")) for row in rows],
         "gain, mean, by seed": [_by_seed((row["gain"] or {}).get("mean_miou")) for row in rows],
-        "better": [f"{test['better']} of {test['pairs']}" if (test := (row["gain"] or {}).get("test")) else "-" for row in rows],
-        "p": [f"{test['p']:.3f}" if (test := (row["gain"] or {}).get("test")) and test["p"] is not None else "-" for row in rows],
+        "better": [_better((row["gain"] or {}).get("test")) for row in rows],
+        "p": [_probability((row["gain"] or {}).get("test")) for row in rows],
+        "images better": [_better((row["gain"] or {}).get("image_test")) for row in rows],
+        "p, images": [_probability((row["gain"] or {}).get("image_test")) for row in rows],
         "s a step": [f"{row['step_seconds']:.3g}" if row.get("step_seconds") else "-" for row in rows],
         "GiB": [f"{row['peak_bytes'] / 2**30:.2f}" if row.get("peak_bytes") else "-" for row in rows],
     }  # fmt: skip
@@ -67,7 +69,17 @@ def further_table(comparison: Mapping[str, Any]) -> Table:
             "better, p: gains on each target with each seed above 0, and Wilcoxon's signed-rank test of them (two-sided; they share images"
             " and seeds, so p is too small)",
         )
+    if "images better" in known:
+        caption.insert(2, "images better, p, images: the same of single images, means over the seeds (frames of one drive are alike)")
     return Table(caption, [*facts, "seeds", *known], [cells] if cells else [], labels=len(facts) + 1, name="comparison-further")
+
+
+def _better(test: Mapping[str, Any] | None) -> str:
+    return f"{test['better']} of {test['pairs']}" if test else "-"
+
+
+def _probability(test: Mapping[str, Any] | None) -> str:
+    return f"{test['p']:.3f}" if test and test["p"] is not None else "-"
 
 
 def class_tables(comparison: Mapping[str, Any]) -> list[Table]:

@@ -1,9 +1,11 @@
 """The gain of one row of a comparison over another: over the differences of equal seeds, with a test of them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import mean
 from typing import Any
 
 from pin_memory.evaluation.rows import Row, Spread, combined, over_seeds
+from pin_memory.runs.image_scores import ImageScores, read_image_scores
 from pin_memory.runs.results import Gain, difference, gain_over
 
 
@@ -29,6 +31,7 @@ def gain_between(row: Row, base: Row) -> dict[str, Any]:
     found = {"baseline": base.label, "paired": bool(seeds), "seeds": seeds, "targets": targets}
     sources = combine({seed: difference(row.source_validation.get(seed), base.source_validation.get(seed)) for seed in seeds} or {"": None})
     found |= {"source_validation": sources, "test": paired_test(gains.values()) if seeds else None}
+    found |= {"image_test": image_test(row, base, seeds, [name for name, scores in targets.items() if scores])}
     return found | {"mean_miou": means.get("miou"), "means": means}
 
 
@@ -38,10 +41,33 @@ def paired_test(gains: Iterable[Gain]) -> dict[str, Any] | None:
     `pairs` differences, of which so many are `better`, and the probability `p` of signed ranks as uneven as theirs or more, if gains were
     symmetric around 0 (None where all are 0). Pairs of one seed or target have images in common, so p is on the small side.
     """
+    found = [scores.miou for gain in gains for scores in gain.targets.values() if scores is not None]
+    return _signed_ranks([value for value in found if value is not None])
+
+
+def image_test(row: Row, base: Row, seeds: Sequence[str], targets: Sequence[str]) -> dict[str, Any] | None:
+    """The same test of the gains on single images, each the mean over the seeds; None without images that both rows have scores of."""
+    differences: dict[tuple[str, str], list[float]] = {}
+    for seed in seeds:
+        own, other = (_image_scores(one, seed) for one in (row, base))
+        for target in targets:
+            for name in own.get(target, {}).keys() & other.get(target, {}).keys():
+                pair = own[target][name], other[target][name]
+                if pair[0] is not None and pair[1] is not None:
+                    differences.setdefault((target, name), []).append(pair[0] - pair[1])
+    return _signed_ranks([mean(values) for values in differences.values()])
+
+
+def _image_scores(row: Row, seed: str) -> ImageScores:
+    """The image scores of a row's run, or of the folds that it was merged from."""
+    run = row.runs[seed]
+    return {target: scores for folder in run.folders or (run.folder,) for target, scores in read_image_scores(folder).items()}
+
+
+def _signed_ranks(differences: Sequence[float]) -> dict[str, Any] | None:
+    """Wilcoxon's signed-rank test of differences; None without any."""
     from scipy.stats import wilcoxon  # which takes most of a second to import
 
-    found = [scores.miou for gain in gains for scores in gain.targets.values() if scores is not None]
-    differences = [value for value in found if value is not None]
     if not differences:
         return None
     p = float(wilcoxon(differences).pvalue) if any(differences) else None

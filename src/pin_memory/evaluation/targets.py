@@ -22,11 +22,12 @@ from pin_memory.methods import MetaSegNet, Method
 from pin_memory.methods.batches import evaluation_mode
 from pin_memory.metrics import DomainConfusion, LabelPrior, class_iou
 from pin_memory.networks import MemorySegmenter
+from pin_memory.runs.image_scores import IMAGES, write_image_scores
 from pin_memory.runs.names import network_name
 from pin_memory.runs.provenance import revision
 from pin_memory.runs.results import CONFUSIONS, RESULTS, Results, TargetScores, known_mean, write_confusions
 from pin_memory.runs.score_table import score_table
-from pin_memory.utils.distributed import broadcast_state
+from pin_memory.utils.distributed import broadcast_state, gather_objects
 from pin_memory.utils.images import normalize
 from pin_memory.utils.labels import CLASSES
 from pin_memory.utils.tables import FORMATS, write_table
@@ -61,10 +62,16 @@ def evaluate_targets(method: Method, data: MultiSourceDataModule, trainer: Train
 
 
 def _domain_targets(method: Method, data: MultiSourceDataModule, trainer: Trainer) -> dict[str, TargetScores]:
-    """The scores of the targets of the newest test, whose pixel counts are written."""
+    """The scores of the targets of the newest test, whose pixel counts and scores of single images are written."""
     confusions = {name: confusion.compute().cpu() for name, confusion in method.confusions.items()}
+    parts = gather_objects(method.image_scores)
     if trainer.is_global_zero:
-        write_confusions(Path(trainer.default_root_dir) / CONFUSIONS, confusions)
+        folder = Path(trainer.default_root_dir)
+        write_confusions(folder / CONFUSIONS, confusions)
+        joined = {target: {name: value for part in parts for name, value in part[target].items()} for target in confusions}
+        write_image_scores(
+            folder / IMAGES, {target: {k: None if np.isnan(v) else v for k, v in one.items()} for target, one in joined.items()}
+        )
     return {name: _scores_of(data, name, counts) for name, counts in confusions.items()}
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from pin_memory.inference.batch_norm import BatchNormStatistics
 from pin_memory.inference.protocol import WHOLE, Protocol
 from pin_memory.metrics import DomainConfusion, class_iou, mean_iou
+from pin_memory.metrics.confusion import confusion_counts
 from pin_memory.networks import MemorySegmenter
 from pin_memory.utils.distributed import broadcast_state
 
@@ -20,6 +21,7 @@ class DomainEvaluationMixin(LightningModule):
         test_statistics: What batch normalisation normalises by in validation and tests.
         protocol: How the network is applied to the images of a test; validation always predicts whole images, once.
         confusions: Confusion matrix by domain of the newest validation or test.
+        image_scores: mIoU of each image of the newest test, by domain and name; NaN where the label shows no class. Of this rank's images.
     """
 
     network: MemorySegmenter
@@ -29,6 +31,7 @@ class DomainEvaluationMixin(LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.confusions: dict[str, DomainConfusion] = {}
+        self.image_scores: dict[str, dict[str, float]] = {}
 
     def on_validation_epoch_start(self) -> None:
         """Start an empty confusion matrix per source, with one network on all ranks."""
@@ -53,10 +56,15 @@ class DomainEvaluationMixin(LightningModule):
 
     def test_step(self, batch: dict[str, Any], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         """Count the predictions on a target image; returns them for the callbacks."""
-        return {"prediction": self._count(batch, dataloader_idx, self.protocol)}
+        prediction = self._count(batch, dataloader_idx, self.protocol)
+        scores = self.image_scores[list(self.confusions)[dataloader_idx]]
+        for name, own, label in zip(batch["name"], prediction, batch["label"], strict=True):
+            scores[name] = mean_iou(class_iou(confusion_counts(own, label, self.network.num_classes)))
+        return {"prediction": prediction}
 
     def _reset_confusions(self, domains: list[str]) -> None:
         self.confusions = {name: DomainConfusion(self.network.num_classes).to(self.device) for name in domains}
+        self.image_scores = {name: {} for name in domains}
 
     def _count(self, batch: dict[str, Any], index: int, protocol: Protocol) -> Tensor:
         prediction = protocol.predict(self.network, batch["image"], tuple(batch["label"].shape[-2:]), self.test_statistics)
