@@ -132,5 +132,7 @@ def test_a_study_from_its_jobs_to_its_table(trained_run: Path, tmp_path: Path, c
 
     code, said, errors = run_in_process(compare.main, [f"runs={study}", "baseline=erm"], tmp_path, capsys)
     assert code == 0, errors
-    assert re.search(r"method +variant +seeds +sources +gain, sources +gain, mean, by seed +better +p +s a step +GiB", said)
+    assert re.search(
+        r"method +variant +seeds +sources +gain, sources +gain, mean, by seed +better +p +images better +p, images +s a step +GiB", said
+    )
     assert re.search(r"^erm +fourier +2 \(1, 2\) .* [+-]\d+\.\d, [+-]\d+\.\d .* of 6 ", said, re.MULTILINE)
