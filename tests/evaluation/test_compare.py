@@ -239,8 +239,8 @@ def test_gains_on_single_images_are_tested(sweep: Path) -> None:
     scores = {folder.name: random.random((2, 12)) for folder in time.iterdir()}
     for name, values in scores.items():
         targets = zip(("cityscapes", "bdd100k"), values.tolist(), strict=True)
-        images: dict[str, dict[str, float | None]] = {target: {str(n): value for n, value in enumerate(row)} for target, row in targets}
-        images["cityscapes"] |= {"unlabelled": None, f"alone {name}": 0.5}
+        images = {target: {str(n): value for n, value in enumerate(row)} for target, row in targets}
+        images["cityscapes"] |= {"unlabelled": float("nan"), f"alone {name}": 0.5}
         write_image_scores(time / name / IMAGES, images)
     erm, ptm = compare(read_runs(sweep), "erm")["rows"]
     assert erm["gain"] is None

@@ -1,5 +1,6 @@
 """Scores of single images: written and read, and damaged files."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,11 @@ from pin_memory.utils.errors import DataError
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    scores = {"north": {"a, b": 0.5, 'c "d"': None, "e": 0.25}, "south": {"a, b": 1.0}}
+    scores = {"north": {"a, b": 0.5, 'c "d"': math.nan, "e": 0.25}, "south": {"a, b": 1.0}}
     write_image_scores(tmp_path / IMAGES, scores)
-    assert read_image_scores(tmp_path) == scores
+    found = read_image_scores(tmp_path)
+    assert math.isnan(found["north"].pop('c "d"'))
+    assert found == {"north": {"a, b": 0.5, "e": 0.25}, "south": {"a, b": 1.0}}
     assert list(read_image_scores(tmp_path)["north"]) == ["e", "a, b", 'c "d"'], "the worst first, what has none last"
     assert read_image_scores(tmp_path / "other") == {}
 

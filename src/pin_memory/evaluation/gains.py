@@ -1,5 +1,6 @@
 """The gain of one row of a comparison over another: over the differences of equal seeds, with a test of them."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean
 from typing import Any
@@ -52,9 +53,8 @@ def image_test(row: Row, base: Row, seeds: Sequence[str], targets: Sequence[str]
         own, other = (_image_scores(one, seed) for one in (row, base))
         for target in targets:
             for name in own.get(target, {}).keys() & other.get(target, {}).keys():
-                pair = own[target][name], other[target][name]
-                if pair[0] is not None and pair[1] is not None:
-                    differences.setdefault((target, name), []).append(pair[0] - pair[1])
+                if not math.isnan(gain := own[target][name] - other[target][name]):
+                    differences.setdefault((target, name), []).append(gain)
     return _signed_ranks([mean(values) for values in differences.values()])
 
 

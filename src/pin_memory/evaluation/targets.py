@@ -68,10 +68,8 @@ def _domain_targets(method: Method, data: MultiSourceDataModule, trainer: Traine
     if trainer.is_global_zero:
         folder = Path(trainer.default_root_dir)
         write_confusions(folder / CONFUSIONS, confusions)
-        joined = {target: {name: value for part in parts for name, value in part[target].items()} for target in confusions}
-        write_image_scores(
-            folder / IMAGES, {target: {k: None if np.isnan(v) else v for k, v in one.items()} for target, one in joined.items()}
-        )
+        images = {target: {name: score for part in parts for name, score in part[target].items()} for target in confusions}
+        write_image_scores(folder / IMAGES, images)
     return {name: _scores_of(data, name, counts) for name, counts in confusions.items()}
 
 

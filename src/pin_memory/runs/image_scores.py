@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,19 +10,19 @@ from pin_memory.utils.errors import DataError
 from pin_memory.utils.files import report_write_errors, write_text
 
 IMAGES = "images.csv"
-ImageScores = dict[str, dict[str, float | None]]
-"""mIoU of each image, over the classes that its label shows, by target and name; None where the label shows none."""
+ImageScores = dict[str, dict[str, float]]
+"""mIoU of each image, over the classes that its label shows, by target and name; NaN where the label shows none."""
 _HEAD = ["target", "image", "miou"]
 
 
-def write_image_scores(path: Path, scores: Mapping[str, Mapping[str, float | None]]) -> None:
-    """Write a line for each image, fractions; the worst of a target first."""
+def write_image_scores(path: Path, scores: Mapping[str, Mapping[str, float]]) -> None:
+    """Write a line for each image, fractions; the worst of a target first, those without a score last and blank."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_HEAD)
     for target, images in scores.items():
-        for name, value in sorted(images.items(), key=lambda item: (item[1] is None, item[1] or 0.0, item[0])):
-            writer.writerow([target, name, "" if value is None else f"{value:.6f}"])
+        for name, value in sorted(images.items(), key=lambda item: (math.isnan(item[1]), *item[::-1])):
+            writer.writerow([target, name, "" if math.isnan(value) else f"{value:.6f}"])
     with report_write_errors(path):
         write_text(path, text.getvalue())
 
@@ -42,7 +43,7 @@ def read_image_scores(run: str | Path) -> ImageScores:
             if next(rows, None) != _HEAD:
                 raise ValueError
             for target, name, value in rows:
-                scores.setdefault(target, {})[name] = float(value) if value else None
+                scores.setdefault(target, {})[name] = float(value or "nan")
     except (ValueError, csv.Error) as error:
         raise DataError(f"{path}: expected lines of {', '.join(_HEAD)}. Evaluate again, or remove the file.") from error
     return scores
