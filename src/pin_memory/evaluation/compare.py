@@ -78,19 +78,15 @@ def compare(
     runs, notes = merge_folds(runs) if over_seeds else (runs, [])
     rows, noted = make_rows(runs, over_seeds, names)
     notes += noted
-    names = names or {}
-    own = {shown: name for name, shown in names.items()}.get(str(baseline), str(baseline))  # the library's name of the baseline
-    shown = names.get(own, baseline)
-    for row in rows if baseline else ():
-        base = find_baseline(own, rows, row)
-        notes += _gain_notes(row, base, str(shown))
-        row.gain = gain_between(row, base) if base and base is not row else None
+    if baseline:
+        baseline, noted = _add_gains(rows, baseline, names or {})
+        notes += noted
     targets = list(dict.fromkeys(name for row in rows for name in row.targets))
     titles = {name: next((one for row in rows if (one := row.titles.get(name, name)) != name), name) for name in targets}
     notes += _notes(rows, targets)
     return {
         "stand_in": runs[0].results.stand_in,
-        "baseline": shown,
+        "baseline": baseline,
         "over_seeds": over_seeds,
         "targets": targets,
         "titles": titles,
@@ -98,6 +94,17 @@ def compare(
         "rows": [row.to_json() for row in rows],
         "notes": list(dict.fromkeys(notes)),
     }
+
+
+def _add_gains(rows: Sequence[Row], baseline: str, names: Mapping[str, str]) -> tuple[str, list[str]]:
+    """Give each row its gain over the baseline, which has the library's name or one of `names`; its name in tables, and notes."""
+    own = {shown: name for name, shown in names.items()}.get(baseline, baseline)
+    shown, notes = names.get(own, baseline), []
+    for row in rows:
+        base = find_baseline(own, rows, row)
+        notes += _gain_notes(row, base, shown)
+        row.gain = gain_between(row, base) if base and base is not row else None
+    return shown, notes
 
 
 def _gain_notes(row: Row, base: Row | None, baseline: str) -> list[str]:

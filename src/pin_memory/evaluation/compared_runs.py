@@ -21,9 +21,9 @@ _NO_DIFFERENCE = (
     "method.protocol", "method.test_statistics", "sweep", *NO_EFFECT,
 )  # fmt: skip
 """Settings that do not tell runs apart: a fact does (protocol, selection ...), or they have no effect on the scores."""
-_ONE_DEVICE = {"trainer.devices": 1, "trainer.num_nodes": 1, "trainer.strategy": "auto", "trainer.sync_batchnorm": "auto"}
-_ONE_DEVICE |= {"loading.on_bad_sample": "raise", "method.inner_parameters": "all", "schedule.factor": 1}
-_ONE_DEVICE |= {"method.freeze_statistics_after": None, "method.commit": "stepped"}
+_UNNAMED = {"trainer.devices": 1, "trainer.num_nodes": 1, "trainer.strategy": "auto", "trainer.sync_batchnorm": "auto"}
+_UNNAMED |= {"loading.on_bad_sample": "raise", "method.inner_parameters": "all", "schedule.factor": 1}
+_UNNAMED |= {"method.freeze_statistics_after": None, "method.commit": "stepped"}
 """What settings mean that do not name these, as older runs' and those of one device; several devices multiply the batch."""
 
 
@@ -56,7 +56,7 @@ class Run:
         """The settings that the scores may depend on and that no fact tells: not seeds, but for that of stand-ins, nor where data lie."""
         settings = dict(self.settings)
         if settings:
-            settings = _ONE_DEVICE | settings
+            settings = _UNNAMED | settings
             devices = settings["trainer.devices"]
             settings["trainer.devices"] = len(devices) if isinstance(devices, list) else devices  # how many, not which
             if self.results.devices is not None:  # what `auto` came to
