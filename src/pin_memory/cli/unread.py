@@ -1,6 +1,7 @@
 """Settings that nothing reads: a misspelt key, `+x=1`, a group that does not belong. Every command refuses them before it starts."""
 
 import difflib
+import functools
 import inspect
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -30,7 +31,7 @@ class UnreadError(ConfigurationError):
 def refuse_unread(cfg: DictConfig, command: str, before_imports: Callable[[], None] = lambda: None) -> None:
     """Refuse a composed configuration with keys that neither the command, nor a class that it names, nor another setting reads.
 
-    What the YAML files alone show comes first; `before_imports` is called before the classes are imported, with torch, to be looked at.
+    What the YAML files alone show comes first; `before_imports` is called before the classes are imported, with torch, to be asked.
     """
     reference = compose(command, return_hydra_config=True)
     groups = [group for group in reference.hydra.runtime.choices if "/" not in group]
@@ -39,7 +40,7 @@ def refuse_unread(cfg: DictConfig, command: str, before_imports: Callable[[], No
     chosen = {group: None for group in groups if "_target_" in (settings.get(group) or ())}  # of those that are null by default
     _refuse_replaced(settings, known, command)
     references = _references(settings)
-    _report(dict(_unread(settings, chosen | known, "", references, _any)), known, groups)
+    _report(dict(_unread(settings, chosen | known, "", references, _in_yaml_files)), known, groups)
     before_imports()
     _report(dict(_unread(settings, chosen | known, "", references, arguments)), known, groups)
 
@@ -121,14 +122,23 @@ def arguments(target: Any) -> set[str] | None:
     return None
 
 
-def _any(target: Any) -> None:
-    """Stands for a class that is not imported: it may take anything."""
+def _in_yaml_files(target: Any) -> Collection[str] | None:
+    """All names of settings in the library's YAML files, for a class that they name: what it takes is among them; None for others."""
+    names, classes = _yaml_names()
+    return names if str(target) in classes else None
+
+
+@functools.cache
+def _yaml_names() -> tuple[Collection[str], Collection[str]]:
+    """The names of all settings in the library's YAML files, those in comments too, and the library's own classes that they name."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sorted(config_directory().rglob("*.yaml")))
+    return dict.fromkeys(re.findall(r"(\w+):", text)), set(re.findall(r"_target_: (pin_memory\.[\w.]+)", text))
 
 
 def _unread(
-    node: Mapping[str, Any], known: Any, path: str, references: Collection[str], takes: Callable[[Any], set[str] | None]
+    node: Mapping[str, Any], known: Any, path: str, references: Collection[str], takes: Callable[[Any], Collection[str] | None]
 ) -> Iterator[tuple[str, list[str]]]:
-    """The keys below a node that nothing reads, each with the names that are known next to it; `takes` says what a class takes."""
+    """The keys below a node that nothing reads, each with names that it may have meant; `takes` says what a class takes."""
     target = node.get("_target_")
     names = takes(target) if target else list(known) if isinstance(known, Mapping) else None
     for name, value in node.items():
@@ -138,7 +148,8 @@ def _unread(
         partly = not is_read and isinstance(value, Mapping) and any(one.startswith(f"{key}.") for one in references)
         referred_to = not target and any(f"{key}.".startswith(f"{one}.") for one in references)
         if not (is_read or partly or referred_to):
-            yield key, list(names or ())
+            near = difflib.get_close_matches(str(name), names or (), 3, cutoff=0.75)  # of classes that are not imported, names of all
+            yield key, [*near, *(one for one in node if one not in _HYDRAS)] if target else list(names or ())
         elif isinstance(value, Mapping):
             own = known.get(name) if isinstance(known, Mapping) else None
             yield from _unread(value, {} if partly else None if "_target_" in node else own, key, references, takes)
