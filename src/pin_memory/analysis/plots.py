@@ -140,13 +140,13 @@ def _prototypes(context: AnalysisContext) -> Any:
 
 
 def _reliability(context: AnalysisContext) -> Any:
-    """Draw which pixels the method trusts in the image of each domain that shows most classes."""
+    """Draw how reliable the labels are in the image of each domain that shows most classes: what the method weighs by."""
     own, shown, numbers = context.subject, {}, {}
     assert own.alignment is not None
     for domain, batches in own.domains.items():
         image, truth, name = _richest(batches)
         found = alignment.reliability_map(own.network, image, truth, own.alignment, own.step, own.statistics)
-        title = context.title(f"What is trusted: {domain}")
+        title = context.title(f"How reliable labels are: {domain}")
         context.save("reliability", plot_reliability(denormalize(image), truth, found, own.label_space, title), f"reliability_{domain}")
         means = dict(zip(own.label_space.names, context.aligned[domain].class_reliability.tolist(), strict=True))
         shown[domain], numbers[domain] = name, {"mean": context.aligned[domain].mean_reliability, "classes": means}

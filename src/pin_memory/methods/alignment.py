@@ -49,7 +49,7 @@ class TextAlignmentLoss:
         majority: A cell is labelled where one class has at least this share of its pixels; None: the nearest label, whatever is around it.
         reweight: What is weighted by its mean reliability, "pixel", "class", "image" or "domain"; None: nothing.
         reliability_temperature: τ_r that the cosines of the reliability are divided by.
-        weight_range: Smallest and largest weight, of a mean of 1.
+        weight_range: Smallest and largest weight of a mean of 1, before they are divided by their mean again.
         horizon: Iterations of the training; in the configurations `trainer.max_steps`, which then has to be above 0.
 
     Raises:
@@ -135,8 +135,8 @@ class TextAlignmentLoss:
                 total = total + self.regulariser * terms["regulariser"]
         if self.reweight is None:
             return Aligned(terms, total)
-        trusted = reliability(projected, prototypes, cells, self.reliability_temperature)
-        return Aligned(terms, total, sample_weights(trusted, cells, len(text), self.reweight, domains, self.weight_range), trusted, cells)
+        reliable = reliability(projected, prototypes, cells, self.reliability_temperature)
+        return Aligned(terms, total, sample_weights(reliable, cells, len(text), self.reweight, domains, self.weight_range), reliable, cells)
 
 
 def rise(progress: float, start: float, end: float) -> float:

@@ -58,10 +58,13 @@ def memory_divergence(items: Tensor) -> Tensor:
 def memory_structure(items: Tensor, target: Tensor) -> Tensor:
     """Keep the classes to each other as in text (ours): `1 - cos(vec G(M), vec G(T))` of items `(K, C)` and G(T) `(K, K)`.
 
-    G are the cosines between class-centred rows, `memory.geometry.gram`; where the items lie does not matter. After CoPT, uncentred there.
+    G are the cosines between class-centred rows, `memory.geometry.gram`; where the items lie does not matter. After CoPT, whose rows are
+    centred over channels. A class without an item, whose row is zero, has no say.
     """
+    known = items.detach().any(dim=1)
     with torch.autocast(items.device.type, enabled=False):
-        return 1 - F.cosine_similarity(gram(items).flatten(), target.to(items).flatten(), dim=0)
+        found, wanted = gram(items[known]), target.to(items)[known][:, known]
+        return 1 - F.cosine_similarity(found.flatten(), wanted.flatten(), dim=0)
 
 
 def memory_classification(logits: Tensor) -> Tensor:

@@ -155,7 +155,7 @@ class MemoryLearning(Method):
     def initialise_memory(self, batches: Iterable[DomainBatch]) -> None:
         """Per class the share-weighted mean of the unit features (before U) over `batches`, normalised; unseen classes stay zero.
 
-        `start` makes the items and the anchor from them; with text every class has an item.
+        `start` makes the items and the anchor from them; a start from text gives every class an item.
         """
         sums = torch.zeros_like(self.memory.items)
         with evaluation_mode(self.network):
