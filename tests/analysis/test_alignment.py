@@ -1,10 +1,14 @@
 """What the alignment with text has learned, against loops over images and cells."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from pin_memory.analysis import alignment
+from pin_memory.analysis.context import unavailable_reason
 from pin_memory.analysis.features import TEXT, VISUAL_TEXT
 from pin_memory.methods import TextAlignmentLoss
 from tests.helpers.tiny import tiny_alignment, tiny_batch, tiny_segmenter
@@ -58,3 +62,10 @@ def test_text_that_never_looked_at_an_image_is_not_shown() -> None:
         assert {domain for domain in points.domains.tolist() if domain < 0} == kinds
         assert len(points.vectors) == len(points.classes) == len(points.domains)
         assert ("visual_text" in alignment.nearness(found, text)[0]) == (VISUAL_TEXT in kinds)
+
+
+@pytest.mark.parametrize("plot", ["prototypes", "reliability"])
+def test_an_alignment_that_was_off_has_nothing_to_show(plot: str) -> None:
+    loss = TextAlignmentLoss(otp=0, vtp=0, reweight=None)
+    context: Any = SimpleNamespace(subject=SimpleNamespace(method="ppar", alignment=loss))
+    assert "without alignment" in (unavailable_reason(plot, context) or "")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pin_memory.cli import COMMANDS
-from pin_memory.cli.unread import _yaml_names, arguments
+from pin_memory.cli.unread import arguments, yaml_names
 from pin_memory.domains import FolderDataModule
 from pin_memory.utils.errors import ConfigurationError
 from tests.helpers.in_process import run_in_process
@@ -155,10 +155,12 @@ def test_the_arguments_of_a_class(target: str, some: set[str], other: set[str]) 
 
 def test_every_argument_of_a_class_in_the_yaml_files_is_named_there() -> None:
     """What no file names is refused before the class is imported; the network's parts are given the rest by their constructor."""
-    names, classes = _yaml_names()
-    unnamed = {target: taken - {*names} for target in classes if (taken := arguments(target)) is not None}
-    assert len(unnamed) == len(classes) > 60
-    assert {name for missing in unnamed.values() for name in missing} == {"inputs", "low_level"}
+    names, classes = yaml_names()
+    taken = {target: arguments(target) for target in classes}
+    assert len(taken) > 60
+    assert [target for target, found in taken.items() if found is None] == []
+    given = {"inputs", "low_level"}
+    assert {target: missing for target, found in taken.items() if (missing := (found or set()) - {*names} - given)} == {}
 
 
 def test_what_takes_anything_or_is_not_there_is_left_to_its_own_errors() -> None:

@@ -168,6 +168,9 @@ def test_a_class_without_an_item_has_no_say_in_the_structure() -> None:
     (gradient,), (expected,) = torch.autograd.grad(loss, [rows]), torch.autograd.grad(alone, [some])
     torch.testing.assert_close(gradient[others], expected)
     assert not gradient[1].any()
+    rows = torch.cat([rows.detach()[:1], torch.zeros(K - 1, C).double()]).requires_grad_()
+    (gradient,) = torch.autograd.grad(memory_structure(rows, target), rows)
+    assert gradient.isfinite().all()  # of a single class, whose structure says nothing
 
 
 def test_structure_is_computed_in_float32(text: TextPrototypes) -> None:

@@ -1,4 +1,4 @@
-"""What the alignment with text has learned: features in the space of the text among the prototypes, and which pixels are trusted."""
+"""What the alignment with text has learned: features in the space of the text among the prototypes, and how reliable labels are."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple

@@ -40,7 +40,7 @@ def refuse_unread(cfg: DictConfig, command: str, before_imports: Callable[[], No
     chosen = {group: None for group in groups if "_target_" in (settings.get(group) or ())}  # of those that are null by default
     _refuse_replaced(settings, known, command)
     references = _references(settings)
-    _report(dict(_unread(settings, chosen | known, "", references, _in_yaml_files)), known, groups)
+    _report(dict(_unread(settings, chosen | known, "", references, in_yaml_files)), known, groups)
     before_imports()
     _report(dict(_unread(settings, chosen | known, "", references, arguments)), known, groups)
 
@@ -122,14 +122,14 @@ def arguments(target: Any) -> set[str] | None:
     return None
 
 
-def _in_yaml_files(target: Any) -> Collection[str] | None:
+def in_yaml_files(target: Any) -> Collection[str] | None:
     """All names of settings in the library's YAML files, for a class that they name: what it takes is among them; None for others."""
-    names, classes = _yaml_names()
+    names, classes = yaml_names()
     return names if str(target) in classes else None
 
 
 @functools.cache
-def _yaml_names() -> tuple[Collection[str], Collection[str]]:
+def yaml_names() -> tuple[Collection[str], Collection[str]]:
     """The names of all settings in the library's YAML files, those in comments too, and the library's own classes that they name."""
     text = "\n".join(path.read_text(encoding="utf-8") for path in sorted(config_directory().rglob("*.yaml")))
     return dict.fromkeys(re.findall(r"(\w+):", text)), set(re.findall(r"_target_: (pin_memory\.[\w.]+)", text))
@@ -138,7 +138,7 @@ def _yaml_names() -> tuple[Collection[str], Collection[str]]:
 def _unread(
     node: Mapping[str, Any], known: Any, path: str, references: Collection[str], takes: Callable[[Any], Collection[str] | None]
 ) -> Iterator[tuple[str, list[str]]]:
-    """The keys below a node that nothing reads, each with names that it may have meant; `takes` says what a class takes."""
+    """The keys below a node that nothing reads, each with the names that are known next to it; `takes` says what a class takes."""
     target = node.get("_target_")
     names = takes(target) if target else list(known) if isinstance(known, Mapping) else None
     for name, value in node.items():
@@ -148,11 +148,17 @@ def _unread(
         partly = not is_read and isinstance(value, Mapping) and any(one.startswith(f"{key}.") for one in references)
         referred_to = not target and any(f"{key}.".startswith(f"{one}.") for one in references)
         if not (is_read or partly or referred_to):
-            near = difflib.get_close_matches(str(name), names or (), 3, cutoff=0.75)  # of classes that are not imported, names of all
-            yield key, [*near, *(one for one in node if one not in _HYDRAS)] if target else list(names or ())
+            known_names = list(names or ())
+            yield key, _guesses(str(name), node, known_names) if target and takes is in_yaml_files else known_names
         elif isinstance(value, Mapping):
             own = known.get(name) if isinstance(known, Mapping) else None
             yield from _unread(value, {} if partly else None if "_target_" in node else own, key, references, takes)
+
+
+def _guesses(name: str, node: Mapping[str, Any], names: Collection[str]) -> list[str]:
+    """What to offer for a name that a class cannot take: near ones that are set, near ones of any class, or all that are set."""
+    there = [one for one in node if one in names and one not in _HYDRAS]
+    return difflib.get_close_matches(name, there) or difflib.get_close_matches(name, names, cutoff=0.75) or there
 
 
 def _references(content: Any) -> set[str]:

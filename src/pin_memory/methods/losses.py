@@ -59,7 +59,8 @@ def memory_structure(items: Tensor, target: Tensor) -> Tensor:
     """Keep the classes to each other as in text (ours): `1 - cos(vec G(M), vec G(T))` of items `(K, C)` and G(T) `(K, K)`.
 
     G are the cosines between class-centred rows, `memory.geometry.gram`; where the items lie does not matter. After CoPT, whose rows are
-    centred over channels. A class without an item, whose row is zero, has no say.
+    centred over channels. A class without an item, whose row is zero, is left out of both matrices; that of text stays
+    centred over all classes.
     """
     known = items.detach().any(dim=1)
     with torch.autocast(items.device.type, enabled=False):
