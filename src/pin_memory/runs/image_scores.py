@@ -21,7 +21,7 @@ def write_image_scores(path: Path, scores: Mapping[str, Mapping[str, float]]) ->
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_HEAD)
     for target, images in scores.items():
-        for name, value in sorted(images.items(), key=lambda item: (math.isnan(item[1]), *item[::-1])):
+        for name, value in sorted(images.items(), key=lambda item: (math.inf if math.isnan(item[1]) else item[1], item[0])):
             writer.writerow([target, name, "" if math.isnan(value) else f"{value:.6f}"])
     with report_write_errors(path):
         write_text(path, text.getvalue())
