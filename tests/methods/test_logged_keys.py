@@ -43,6 +43,7 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
 
     monkeypatch.setattr(LightningModule, "log_dict", log_dict)
     monkeypatch.setattr(LightningModule, "log", lambda self, name, value, **_: log_dict(self, {name: value}))
+    monkeypatch.setattr(Method, "log_now", log_dict)
     return found
 
 

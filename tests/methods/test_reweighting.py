@@ -146,7 +146,7 @@ def test_no_label_is_no_trouble() -> None:
 
 
 def test_numbers_of_each_domain() -> None:
-    """Images of a side that has no say in a loss have no name, and one domain has the numbers of all."""
+    """Images of a side that has no say in a loss have no name."""
     cells, text, labels = drawn()
     found = reliability(cells, text, labels, 0.5)
     numbers = reliability_numbers(found, labels, ("a", "a", "b"))
@@ -154,7 +154,9 @@ def test_numbers_of_each_domain() -> None:
         values = found[part][labels[part] != 255]
         assert math.isclose(float(numbers[f"mean{suffix}"]), float(values.mean()), rel_tol=1e-12)
         assert float(numbers[f"min{suffix}"]) == float(values.min())
-    assert list(reliability_numbers(found, labels, ("", "a", "a"))) == ["mean", "min"]
+    numbers = reliability_numbers(found, labels, ("", "a", "a"))
+    assert list(numbers) == ["mean", "min", "mean_a", "min_a"]
+    assert float(numbers["mean_a"]) == pytest.approx(float(found[1:][labels[1:] != 255].mean()), rel=1e-12)
 
 
 @NEEDS_PACKAGE

@@ -127,6 +127,10 @@ def test_an_alignment_with_dropout_goes_on(undisturbed: Undisturbed, data: Path,
     found = left(tmp_path / "run")
     assert differences(undisturbed(method, *text), found) == []
     assert {"alignment/share", "alignment/ramp"} <= found["metrics"].keys()
+    sides = {name: set(found["metrics"].get(f"reliability/inner_mean_{name}", [[]])[0]) for name in ("gtav", "synthia")}
+    total = len(found["metrics"][f"reliability/{'' if method == 'method=ppar' else 'inner_'}mean"][0])
+    assert sides["gtav"].isdisjoint(sides["synthia"]), "a domain has a reliability on the side where it was, and no old one"
+    assert len(sides["gtav"] | sides["synthia"]) == (0 if method == "method=ppar" else total)
 
 
 @pytest.mark.slow

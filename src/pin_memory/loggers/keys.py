@@ -60,7 +60,7 @@ ROWS = (
     Row(("alignment/share", "alignment/ramp"), STEPS,
         "share of each class's cells that is aligned, and how far text that has looked at the image is in"),
     Row(("reliability/<step>mean", "reliability/<step>min", "reliability/<step>mean_<source>", "reliability/<step>min_<source>"), STEPS,
-        "how reliable the labels of the cells are, in the mean and at least, over all sources and of each", _LOSSES, "reliability", LINE),
+        "how reliable labels of cells are, in the mean and at least, over the sources of a pass and of each", _LOSSES, "reliability", LINE),
     Row(("lr", "inner_lr"), STEPS, "learning rates of the outer and of the inner step", _SYSTEM, "learning rates", LOG_LINE),
     Row(("grad_norm/total", "grad_norm/inner"), STEPS, "length of the gradient that the optimiser steps on, and of the inner step's",
         _SYSTEM, "gradients", LOG_LINE),

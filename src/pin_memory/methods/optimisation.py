@@ -133,6 +133,11 @@ class ManualOptimizationMixin(LightningModule):
             values = dict(zip(values, means.unbind(), strict=True))
         self.log_dict({f"loss/{name}": value for name, value in values.items()})
 
+    def log_now(self, values: Mapping[str, Tensor]) -> None:
+        """Write what not every iteration has, as of the domains of a side: of a key without a value Lightning writes the last one again."""
+        for logger in self.loggers:
+            logger.log_metrics({name: float(value) for name, value in values.items()}, self.iteration + 1)
+
     def log_step(self) -> None:
         """Count in finished iterations what is logged together; by itself Lightning counts those before the one that has just ended."""
         self.log("step", float(self.iteration))

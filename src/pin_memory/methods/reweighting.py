@@ -95,11 +95,9 @@ def group_means(values: Tensor, labelled: Tensor, groups: Tensor, number: int, o
 
 @torch.no_grad()
 def reliability_numbers(reliability: Tensor, labels: Tensor, domains: Sequence[str] = ()) -> dict[str, Tensor]:
-    """Mean and smallest reliability of the labelled cells `(B, h, w)` of all ranks as `mean` and `min`, and of each of several domains."""
+    """Mean and smallest reliability of the labelled cells `(B, h, w)` of all ranks as `mean` and `min`, and of each domain with a name."""
     names = [name for name in dict.fromkeys(domains) if name]
-    parts = {"": slice(None)}
-    if len(names) > 1:
-        parts |= {f"_{name}": slice(domains.index(name), domains.index(name) + domains.count(name)) for name in names}
+    parts = {"": slice(None)} | {f"_{name}": slice(domains.index(name), domains.index(name) + domains.count(name)) for name in names}
     numbers: dict[str, Tensor] = {}
     for suffix, part in parts.items():
         labelled, values = labels[part] != IGNORE, reliability[part].double()

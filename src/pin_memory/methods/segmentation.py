@@ -70,7 +70,7 @@ class SegmentationLossMixin(ManualOptimizationMixin):
             self.log_dict({"alignment/share": self.alignment.share(self.iteration), "alignment/ramp": self.alignment.rho(self.iteration)})
             if aligned.reliability is not None and aligned.labels is not None:
                 numbers = reliability_numbers(aligned.reliability, aligned.labels, domains)
-                self.log_dict({f"reliability/{step}{name}": value for name, value in numbers.items()})
+                self.log_now({f"reliability/{step}{name}": value for name, value in numbers.items()})
         return aligned
 
     def run_stage(self, stage: str, *args: Any) -> Any:
