@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pin_memory.cli import COMMANDS
-from pin_memory.cli.unread import arguments, yaml_names
+from pin_memory.cli.arguments import arguments, listed_arguments, make_table, table
 from pin_memory.domains import FolderDataModule
 from pin_memory.utils.errors import ConfigurationError
 from tests.helpers.in_process import run_in_process
@@ -153,14 +153,24 @@ def test_the_arguments_of_a_class(target: str, some: set[str], other: set[str]) 
     assert not other & found
 
 
-def test_every_argument_of_a_class_in_the_yaml_files_is_named_there() -> None:
-    """What no file names is refused before the class is imported; the network's parts are given the rest by their constructor."""
-    names, classes = yaml_names()
-    taken = {target: arguments(target) for target in classes}
-    assert len(taken) > 60
-    assert [target for target, found in taken.items() if found is None] == []
-    given = {"inputs", "low_level"}
-    assert {target: missing for target, found in taken.items() if (missing := (found or set()) - {*names} - given)} == {}
+def test_the_table_of_arguments_is_that_of_the_classes() -> None:
+    """`make reference` writes it; classes of another version of a package are looked at after the import."""
+    made, listed = make_table(), table()
+    same = ("pin_memory", "hydra_plugins", *(name for name, version in made["versions"].items() if listed["versions"].get(name) == version))
+    for content in (made, listed):
+        content["classes"] = {target: names for target, names in content["classes"].items() if target.partition(".")[0] in same}
+    assert listed["classes"] == made["classes"]
+    assert len(listed["classes"]) > 80
+    assert {target.partition(".")[0] for target in listed["classes"]} >= {"pin_memory", "torch", "lightning"}
+
+
+def test_the_table_says_nothing_of_a_class_of_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = "lightning.pytorch.Trainer"
+    assert "overfit_batches" in (listed_arguments(target) or ())
+    monkeypatch.setitem(table()["versions"], "lightning", "0.0.1")
+    assert listed_arguments(target) is None
+    assert "gradient_clip" in (listed_arguments("pin_memory.methods.ERM") or ())
+    assert listed_arguments("my_methods.Mine") is None
 
 
 def test_what_takes_anything_or_is_not_there_is_left_to_its_own_errors() -> None:

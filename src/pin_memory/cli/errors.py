@@ -17,10 +17,11 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
+from pin_memory.cli.arguments import listed_arguments
 from pin_memory.cli.machine import resource, storage, text_of
 from pin_memory.cli.own_code import in_own_code, not_found
 from pin_memory.cli.quoting import escaped, for_shell, literal, parsed_value
-from pin_memory.cli.unread import in_yaml_files, no_such_setting
+from pin_memory.cli.unread import no_such_setting
 from pin_memory.utils.config import config_directory, plain
 from pin_memory.utils.errors import ResourceError, UserError, first_names
 
@@ -110,8 +111,7 @@ def _no_such_key(text: str, full_key: str, key: str, place: DictConfig) -> str:
     elsewhere = {name: value for name, value in plain(place._get_root()).items() if name != "hydra"}
     advice = re.search(r"use (\+.*)", text)  # Hydra's, which it gives for misspelt keys, too
     typed = advice[1] if advice else f"+{full_key}=..."
-    # Only the class knows what it takes, and importing it takes seconds.
-    may_be = "_target_" in place and ((options := in_yaml_files(place["_target_"])) is None or key in options)
+    may_be = "_target_" in place and ((options := listed_arguments(place["_target_"])) is None or key in options)
     hint = f" An option that the YAML file does not list takes a plus sign: {typed}" if may_be else ""
     return no_such_setting(full_key, names, elsewhere) + hint
 

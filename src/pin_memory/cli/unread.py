@@ -1,18 +1,16 @@
 """Settings that nothing reads: a misspelt key, `+x=1`, a group that does not belong. Every command refuses them before it starts."""
 
 import difflib
-import functools
-import inspect
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra import compose
-from hydra._internal.utils import _locate
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from pin_memory.cli.arguments import arguments, listed_arguments
 from pin_memory.utils.config import config_directory, plain
 from pin_memory.utils.errors import ConfigurationError, first_names
 
@@ -31,7 +29,7 @@ class UnreadError(ConfigurationError):
 def refuse_unread(cfg: DictConfig, command: str, before_imports: Callable[[], None] = lambda: None) -> None:
     """Refuse a composed configuration with keys that neither the command, nor a class that it names, nor another setting reads.
 
-    What the YAML files alone show comes first; `before_imports` is called before the classes are imported, with torch, to be asked.
+    What can be seen without torch comes first; `before_imports` is called before classes that are in no table are imported.
     """
     reference = compose(command, return_hydra_config=True)
     groups = [group for group in reference.hydra.runtime.choices if "/" not in group]
@@ -40,7 +38,7 @@ def refuse_unread(cfg: DictConfig, command: str, before_imports: Callable[[], No
     chosen = {group: None for group in groups if "_target_" in (settings.get(group) or ())}  # of those that are null by default
     _refuse_replaced(settings, known, command)
     references = _references(settings)
-    _report(dict(_unread(settings, chosen | known, "", references, in_yaml_files)), known, groups)
+    _report(dict(_unread(settings, chosen | known, "", references, listed_arguments)), known, groups)
     before_imports()
     _report(dict(_unread(settings, chosen | known, "", references, arguments)), known, groups)
 
@@ -100,41 +98,6 @@ def no_such_setting(key: str, names: Collection[str], settings: Mapping[str, Any
     return f"There is no setting {key}; nothing would read it. {where} {listed or 'no settings'}."
 
 
-def arguments(target: Any) -> set[str] | None:
-    """The names of the arguments that a `_target_` takes, with those that it passes on to its base classes; None: any, or not known."""
-    try:
-        found = _locate(target)  # hydra.utils.get_object would print an error, too
-    except Exception:  # instantiating it says why
-        return None
-    names: set[str] = set()
-    owner = getattr(found, "__self__", found)  # of a class method: what it does not name goes to the constructor
-    made = [vars(one)["__init__"] for one in inspect.getmro(owner) if "__init__" in vars(one)] if inspect.isclass(owner) else []
-    for function in ([] if found is owner and made else [found]) + made:
-        try:
-            parameters = inspect.signature(function).parameters.values()
-        except (TypeError, ValueError):
-            return None
-        names |= {one.name for one in parameters if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)} - {"self"}
-        if options := getattr(owner, "option_names", None):
-            return names | set(options())
-        if not any(one.kind == one.VAR_KEYWORD for one in parameters):
-            return names
-    return None
-
-
-def in_yaml_files(target: Any) -> Collection[str] | None:
-    """All names of settings in the library's YAML files, for a class that they name: what it takes is among them; None for others."""
-    names, classes = yaml_names()
-    return names if str(target) in classes else None
-
-
-@functools.cache
-def yaml_names() -> tuple[Collection[str], Collection[str]]:
-    """The names of all settings in the library's YAML files, those in comments too, and the library's own classes that they name."""
-    text = "\n".join(path.read_text(encoding="utf-8") for path in sorted(config_directory().rglob("*.yaml")))
-    return dict.fromkeys(re.findall(r"(\w+):", text)), set(re.findall(r"_target_: (pin_memory\.[\w.]+)", text))
-
-
 def _unread(
     node: Mapping[str, Any], known: Any, path: str, references: Collection[str], takes: Callable[[Any], Collection[str] | None]
 ) -> Iterator[tuple[str, list[str]]]:
@@ -148,17 +111,10 @@ def _unread(
         partly = not is_read and isinstance(value, Mapping) and any(one.startswith(f"{key}.") for one in references)
         referred_to = not target and any(f"{key}.".startswith(f"{one}.") for one in references)
         if not (is_read or partly or referred_to):
-            known_names = list(names or ())
-            yield key, _guesses(str(name), node, known_names) if target and takes is in_yaml_files else known_names
+            yield key, list(names or ())
         elif isinstance(value, Mapping):
             own = known.get(name) if isinstance(known, Mapping) else None
             yield from _unread(value, {} if partly else None if "_target_" in node else own, key, references, takes)
-
-
-def _guesses(name: str, node: Mapping[str, Any], names: Collection[str]) -> list[str]:
-    """What to offer for a name that a class cannot take: near ones that are set, near ones of any class, or all that are set."""
-    there = [one for one in node if one in names and one not in _HYDRAS]
-    return difflib.get_close_matches(name, there) or difflib.get_close_matches(name, names, cutoff=0.75) or there
 
 
 def _references(content: Any) -> set[str]:
