@@ -38,6 +38,12 @@ def test_reliability_and_weights_are_the_golden_ones() -> None:
     assert sample_weights(found, labels, 3, limits=(0.5, 1.3)).flatten().tolist() == pytest.approx(expected, rel=1e-11)
 
 
+def test_cells_of_which_none_is_reliable_weigh_the_same() -> None:
+    """As with a temperature so small that the soft-max of every cell's class is zero."""
+    labels = torch.tensor([[[0, 1, 255]]])
+    assert sample_weights(torch.zeros(1, 1, 3), labels, 2).flatten().tolist() == [1, 1, 1]
+
+
 def test_the_order_of_cells_is_that_of_prodas_weights() -> None:
     """A soft-max over Euclidean distances to the prototypes: another scale, the same order."""
     cells, text, labels = plane()

@@ -61,7 +61,7 @@ def sample_weights(
         values = group_means(values, labelled, *image_groups(names, labels), over_ranks=per == "domain")
     for clip in (True, False):
         total, number = sum_over_ranks([(values * labelled).sum(), labelled.double().sum()])
-        values = values * number / total
+        values = values * number / total.clamp(min=torch.finfo(torch.float64).tiny)  # all unreliable: all weigh the same
         values = values.clamp(*limits) if clip else values
     return torch.where(labelled, values, 1).to(reliability)
 
