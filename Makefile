@@ -36,7 +36,7 @@ lint: $(STAMP) ## check style, formatting, types and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-reference: $(STAMP) ## write docs/reference anew from the comments in conf/, and the tables of logged keys and of arguments
+reference: $(STAMP) ## write docs/reference anew from the comments in conf/ and the table of logged keys
 	$(BIN)/python -m pin_memory.cli.reference docs/reference
 
 docs: $(STAMP) ## write the site of the documentation to site/; a link that leads nowhere is an error

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from pin_memory.cli import COMMANDS
-from pin_memory.cli.arguments import arguments, listed_arguments, make_table, table
 from pin_memory.domains import FolderDataModule
 from pin_memory.utils.errors import ConfigurationError
 from tests.helpers.in_process import run_in_process
@@ -135,47 +134,6 @@ def test_options_of_a_reader_are_checked_when_the_domain_is_made() -> None:
     """For those who write Python, and for what is never opened (`test=false`)."""
     with pytest.raises(ConfigurationError, match="has no option image; its options are images, labels"):
         FolderDataModule("somewhere", image="rgb")
-
-
-@pytest.mark.parametrize(
-    ("target", "some", "other"),
-    [
-        ("pin_memory.methods.PinTheMemory", {"inner_lr", "temperature", "on_non_finite"}, {"options", "self"}),  # of all base classes
-        ("pin_memory.domains.MultiSourceDataModule.leave_one_out", {"domains", "target", "stand_in"}, {"cls"}),
-        ("pin_memory.domains.FolderDataModule", {"root", "view", "palette", "split_file"}, {"reader_options", "transform"}),
-        ("torch.optim.SGD", {"lr", "momentum"}, {"learning_rate"}),
-    ],
-)
-def test_the_arguments_of_a_class(target: str, some: set[str], other: set[str]) -> None:
-    found = arguments(target)
-    assert found is not None
-    assert some <= found
-    assert not other & found
-
-
-def test_the_table_of_arguments_is_that_of_the_classes() -> None:
-    """`make reference` writes it; classes of another version of a package are looked at after the import."""
-    made, listed = make_table(), table()
-    same = ("pin_memory", "hydra_plugins", *(name for name, version in made["versions"].items() if listed["versions"].get(name) == version))
-    for content in (made, listed):
-        content["classes"] = {target: names for target, names in content["classes"].items() if target.partition(".")[0] in same}
-    assert listed["classes"] == made["classes"]
-    assert len(listed["classes"]) > 80
-    assert {target.partition(".")[0] for target in listed["classes"]} >= {"pin_memory", "torch", "lightning"}
-
-
-def test_the_table_says_nothing_of_a_class_of_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    target = "lightning.pytorch.Trainer"
-    assert "overfit_batches" in (listed_arguments(target) or ())
-    monkeypatch.setitem(table()["versions"], "lightning", "0.0.1")
-    assert listed_arguments(target) is None
-    assert "gradient_clip" in (listed_arguments("pin_memory.methods.ERM") or ())
-    assert listed_arguments("my_methods.Mine") is None
-
-
-def test_what_takes_anything_or_is_not_there_is_left_to_its_own_errors() -> None:
-    assert arguments("builtins.dict") is None
-    assert arguments("nowhere.Nothing") is None
 
 
 def test_an_option_of_a_group_that_is_null_by_default_is_checked_by_its_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

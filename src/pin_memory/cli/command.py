@@ -41,7 +41,8 @@ def command(config_name: str, prepare: Callable[[Sequence[str]], list[str]] = li
     def decorate(function: Task) -> Callable[[], None]:
         @functools.wraps(function)  # Hydra names the job after the wrapped function's module
         def task(cfg: DictConfig) -> Any:
-            refuse_unread(cfg, config_name, lambda: refuse_early(cfg, config_name))
+            refuse_unread(cfg, config_name)
+            refuse_early(cfg, config_name)
             return function(cfg)
 
         @functools.wraps(function)

@@ -17,7 +17,7 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
-from pin_memory.cli.arguments import listed_arguments
+from pin_memory.cli.arguments import arguments
 from pin_memory.cli.machine import resource, storage, text_of
 from pin_memory.cli.own_code import in_own_code, not_found
 from pin_memory.cli.quoting import escaped, for_shell, literal, parsed_value
@@ -111,7 +111,7 @@ def _no_such_key(text: str, full_key: str, key: str, place: DictConfig) -> str:
     elsewhere = {name: value for name, value in plain(place._get_root()).items() if name != "hydra"}
     advice = re.search(r"use (\+.*)", text)  # Hydra's, which it gives for misspelt keys, too
     typed = advice[1] if advice else f"+{full_key}=..."
-    may_be = "_target_" in place and ((options := listed_arguments(place["_target_"])) is None or key in options)
+    may_be = "_target_" in place and ((options := arguments(place["_target_"])) is None or key in options)
     hint = f" An option that the YAML file does not list takes a plus sign: {typed}" if may_be else ""
     return no_such_setting(full_key, names, elsewhere) + hint
 

@@ -1,6 +1,5 @@
-"""The pages of docs/reference, made from the YAML files and the table of logged keys, and the table of arguments: `make reference`."""
+"""The pages of docs/reference that are made from the YAML files and the table of logged keys, by `make reference`."""
 
-import json
 import re
 import sys
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from pin_memory.cli import COMMANDS, arguments
+from pin_memory.cli import COMMANDS
 from pin_memory.cli.explained import head, inline, key_comments
 from pin_memory.loggers import keys
 from pin_memory.utils.config import config_directory
@@ -123,4 +122,3 @@ def _cell(text: str) -> str:
 if __name__ == "__main__":
     for name, text in pages().items():
         (Path(sys.argv[1]) / name).write_text(text.rstrip("\n") + "\n", encoding="utf-8")
-    arguments.TABLE.write_text(json.dumps(arguments.make_table(), indent=1) + "\n", encoding="utf-8")

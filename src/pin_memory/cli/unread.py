@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra import compose
@@ -10,7 +10,7 @@ from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from pin_memory.cli.arguments import arguments, listed_arguments
+from pin_memory.cli.arguments import arguments
 from pin_memory.utils.config import config_directory, plain
 from pin_memory.utils.errors import ConfigurationError, first_names
 
@@ -26,11 +26,8 @@ class UnreadError(ConfigurationError):
     """A key that nothing reads; all jobs of a sweep would have it."""
 
 
-def refuse_unread(cfg: DictConfig, command: str, before_imports: Callable[[], None] = lambda: None) -> None:
-    """Refuse a composed configuration with keys that neither the command, nor a class that it names, nor another setting reads.
-
-    What can be seen without torch comes first; `before_imports` is called before classes that are in no table are imported.
-    """
+def refuse_unread(cfg: DictConfig, command: str) -> None:
+    """Refuse a composed configuration with keys that neither the command, nor a class that it names, nor another setting reads."""
     reference = compose(command, return_hydra_config=True)
     groups = [group for group in reference.hydra.runtime.choices if "/" not in group]
     settings = plain(cfg) | {"hydra": plain(HydraConfig.get())}
@@ -38,9 +35,7 @@ def refuse_unread(cfg: DictConfig, command: str, before_imports: Callable[[], No
     chosen = {group: None for group in groups if "_target_" in (settings.get(group) or ())}  # of those that are null by default
     _refuse_replaced(settings, known, command)
     references = _references(settings)
-    _report(dict(_unread(settings, chosen | known, "", references, listed_arguments)), known, groups)
-    before_imports()
-    _report(dict(_unread(settings, chosen | known, "", references, arguments)), known, groups)
+    _report(dict(_unread(settings, chosen | known, "", references)), known, groups)
 
 
 def _report(unread: Mapping[str, list[str]], known: Mapping[str, Any], groups: Sequence[str]) -> None:
@@ -98,12 +93,10 @@ def no_such_setting(key: str, names: Collection[str], settings: Mapping[str, Any
     return f"There is no setting {key}; nothing would read it. {where} {listed or 'no settings'}."
 
 
-def _unread(
-    node: Mapping[str, Any], known: Any, path: str, references: Collection[str], takes: Callable[[Any], Collection[str] | None]
-) -> Iterator[tuple[str, list[str]]]:
-    """The keys below a node that nothing reads, each with the names that are known next to it; `takes` says what a class takes."""
+def _unread(node: Mapping[str, Any], known: Any, path: str, references: Collection[str]) -> Iterator[tuple[str, list[str]]]:
+    """The keys below a node that nothing reads, each with the names that are known next to it."""
     target = node.get("_target_")
-    names = takes(target) if target else list(known) if isinstance(known, Mapping) else None
+    names = arguments(target) if target else list(known) if isinstance(known, Mapping) else None
     for name, value in node.items():
         key = f"{path}.{name}" if path else str(name)
         is_read = names is None or name in names or name in _HYDRAS or path in _CHECKED_LATER
@@ -114,7 +107,7 @@ def _unread(
             yield key, list(names or ())
         elif isinstance(value, Mapping):
             own = known.get(name) if isinstance(known, Mapping) else None
-            yield from _unread(value, {} if partly else None if "_target_" in node else own, key, references, takes)
+            yield from _unread(value, {} if partly else None if "_target_" in node else own, key, references)
 
 
 def _references(content: Any) -> set[str]:

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
 from functools import cached_property
 from itertools import count
 from typing import Any, ClassVar, Literal
@@ -19,7 +18,7 @@ from pin_memory.domains.few_shot.settings import EpisodeSettings
 from pin_memory.domains.loading.compatibility import require_any
 from pin_memory.domains.loading.data_module import DomainDataModule, iterations_made, normalized
 from pin_memory.domains.loading.loader import ENDLESS, loader_options
-from pin_memory.domains.loading.multi_source import MultiSourceDataModule
+from pin_memory.domains.loading.multi_source import MultiSourceDataModule, Preparation
 from pin_memory.domains.loading.settings import Loading
 from pin_memory.domains.loading.transforms import TrainTransform
 from pin_memory.domains.readers.base import Domain
@@ -67,24 +66,27 @@ class EpisodeDataModule(MultiSourceDataModule):
         sources: The domains that episodes are drawn from: training images for training, validation images for the rest.
         targets: Domains whose images are tested on in place of the sources'.
         loading: Episodes of a batch, workers and seed; by default the published settings.
-        options: The settings of `EpisodeSettings`, and `stand_in` of `MultiSourceDataModule`.
+        stand_in: As of `MultiSourceDataModule`.
+        episode_options: The settings of `EpisodeSettings`.
 
     Raises:
         ConfigurationError: Settings, classes and domains do not fit together.
     """
 
     unit: ClassVar[str] = "episodes"
+    episode = EpisodeSettings  # of `episode_options`
 
     def __init__(
         self,
         sources: Mapping[str, DomainDataModule] | None = None,
         targets: Mapping[str, DomainDataModule] | None = None,
         loading: Loading | None = None,
-        **options: Any,
+        stand_in: Preparation | None = None,
+        **episode_options: Any,
     ) -> None:
-        super().__init__(sources, targets, options.pop("stand_in", None))
+        super().__init__(sources, targets, stand_in)
         self.validation_names = ["episodes"]  # of all sources together
-        self.loading, self.settings = loading or Loading(), EpisodeSettings(**options)
+        self.loading, self.settings = loading or Loading(), self.episode(**episode_options)
         for setting, usual in (("sampling", "uniform"), ("on_bad_sample", "raise")):
             if (value := getattr(self.loading, setting)) != usual:
                 raise ConfigurationError(f"loading.{setting}={value} is not for episodes: leave it at {usual}.")
@@ -100,11 +102,6 @@ class EpisodeDataModule(MultiSourceDataModule):
         self.outputs = LabelSpace(names, bit_palette(len(names)))
         self._shown: dict[str, np.ndarray] = {}  # by side
         self._reported: set[str] = set()  # sides whose classes that are left out have been named
-
-    @classmethod
-    def option_names(cls) -> list[str]:
-        """The names of the options."""
-        return ["stand_in", *(field.name for field in fields(EpisodeSettings))]
 
     @property
     def test_stages(self) -> list[str]:
