@@ -260,7 +260,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["source=missing.pth", "output=x.ckpt"], "no such file"),
         (["source=ours.ckpt", "output=x.ckpt"], "to=official"),
         (["source=theirs.pth", "output=x.ckpt", "to=official"], "holds no settings"),
-        (["source=theirs.pth", "output=x.ckpt", "to=mine"], "expected one of ours, official"),
+        (["source=theirs.pth", "output=x.ckpt", "to=mine"], "choose among ours, official"),
         (["source=half.pth", "output=x.ckpt"], "half.pth is not a readable checkpoint"),
         (["source=code.pth", "output=x.ckpt"], "code.pth is refused"),
         (["source=list.pth", "output=x.ckpt"], "found a list"),

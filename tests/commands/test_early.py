@@ -53,6 +53,31 @@ CASES: dict[tuple[str, ...], str] = {
     ("predict",): "`checkpoint`, `input`, `output` have no value; give them on the command line: checkpoint=... input=... output=...",
     ("predict", "checkpoint=here.ckpt", "input=photo", "output=out"): "'photo' is nearly 'Photo'",
     ("predict", "checkpoint=here.ckpt", "input=Photo", "output=here.ckpt/out"): "here.ckpt is no folder",
+    ("predict", "checkpoint=here.ckpt", "input=Photo", "output=out", "save=[mask,x]"): "there is no x; choose among mask, color",
+    ("predict", "checkpoint=here.ckpt", "input=Photo", "output=out", "support=nowhere"): "support=nowhere: no such file or folder",
+    ("train", "experiment=demo", "split.meta_test=[gtav,kitti]"): "split.meta_test=['gtav', 'kitti']: there is no kitti; choose among gtav",
+    ("train", "experiment=three_countries", "paths.data=runs", "target=x"): "target=x: there is no x; choose among camvid, kitti, idd_lite",
+    ("train", "experiment=demo", "network.backbone.pretrained=r50.pth"): "network.backbone.pretrained=r50.pth: no such file",
+    ("text", "output=x.safetensors", "classes=city"): "classes=city: expected a list of names, as classes=[road,sky], or one of cityscapes",
+    ("train", "experiment=demo", "method=ppar"): "text.path is missing: name a file",
+    ("train", "experiment=demo", "method=ppar", "text.path=nowhere.npy"): "text.path=nowhere.npy: no such file",
+    ("evaluate", "checkpoint=runs/own", "targets=[north]"): "targets=['north']: there is no north; choose among gtav, cityscapes",
+    ("evaluate", "checkpoint=runs/own", "paths.data=nowhere"): "paths.data=nowhere: no such file or folder",
+    ("evaluate", "checkpoint=runs/own", "baseline=nowhere"): "baseline=nowhere: expected run folders",
+    ("evaluate", "checkpoint=runs/own", "tables=[word]"): "there is no word; choose among markdown, csv, latex",
+    (
+        "evaluate",
+        "checkpoint=runs/own",
+        "+domain@data.targets.new=folder",
+        "data.targets.new.root=nowhere",
+    ): "data.targets.new.root=nowhere",
+    ("analyze", "checkpoint=runs/own", "plots=[gains]"): "plots=['gains']: there is no gains; choose among gain, similarity",
+    ("analyze", "checkpoint=runs/own", "domains=north"): "domains=north: there is no north; choose among gtav, cityscapes",
+    ("export", "checkpoint=runs/own", "format=onxx", "output=x.onnx"): "format=onxx: there is no onxx; choose among onnx",
+    ("convert", "source=here.ckpt", "output=x.ckpt", "to=mine"): "to=mine: there is no mine; choose among ours, official",
+    ("dashboard", "entity=me", "kind=x"): "kind=x: there is no x; choose among training, weights",
+    ("check", "format=x"): "format=x: there is no x; choose among text, json",
+    ("stand_in", "root=new", "contact_sheet=here.ckpt/x.png"): "contact_sheet=here.ckpt/x.png: nothing can be written there",
     ("analyze",): "`checkpoint` has no value",
     ("report",): "`run` has no value",
     ("report", "run=nowhere"): "run=nowhere: no such folder",
@@ -74,6 +99,9 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], Any]
     cwd = tmp_path_factory.mktemp("early")
     (cwd / "here.ckpt").touch()
     (cwd / "Photo").mkdir()
+    (cwd / "runs" / "own" / "checkpoints").mkdir(parents=True)
+    (cwd / "runs" / "own" / "checkpoints" / "last.ckpt").touch()
+    (cwd / "runs" / "own" / "config.yaml").write_text("data: {sources: {gtav: {}}, targets: {cityscapes: {}}}")
     for name, miou in (("one", 0.25), ("two", 0.5)):
         results = {"method": name, "targets": {"cityscapes": {"miou": miou, "iou": {"road": miou}}}, "mean_miou": miou, "seed": 1}
         (cwd / "runs" / name).mkdir(parents=True)

@@ -3,7 +3,6 @@
 import importlib.util
 import logging
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from pin_memory.analysis.subject import load_subject
 from pin_memory.evaluation.compared_runs import read_run
 from pin_memory.runs import build
 from pin_memory.runs.results import write_json
+from pin_memory.utils.choices import chosen
 from pin_memory.utils.config import plain
 from pin_memory.utils.devices import choose_device
 from pin_memory.utils.errors import ConfigurationError
@@ -27,7 +27,7 @@ def analyze(cfg: DictConfig) -> dict[str, Any]:
     """The command `analyze`: draw the plots of a checkpoint, and write their numbers to `analysis.json`."""
     build.quiet_lightning()
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # it reports every letter that a PDF holds
-    requested, formats = _names(cfg, "plots", tuple(PLOTS)), _names(cfg, "formats", FORMATS)
+    requested, formats = chosen("plots", cfg.plots, PLOTS), chosen("formats", cfg.formats, FORMATS)
     _check_settings(cfg, formats)
     baseline = None if cfg.baseline is None else read_run(str(cfg.baseline), "baseline")  # checked before the network is loaded
     domains = list(cfg.domains) if isinstance(cfg.domains, ListConfig) else cfg.domains
@@ -48,17 +48,6 @@ def analyze(cfg: DictConfig) -> dict[str, Any]:
         print(f"Left out  {name}: {reason}")
     print(f"Numbers   {context.folder / 'analysis.json'}")
     return content
-
-
-def _names(cfg: DictConfig, setting: str, known: Sequence[str]) -> list[str] | None:
-    """The chosen names of a setting in their usual order; None for null."""
-    value = cfg[setting]
-    if value is None:
-        return None
-    given = [str(name) for name in value] if isinstance(value, ListConfig) else [str(value)]
-    if unknown := [name for name in given if name not in known]:
-        raise ConfigurationError(f"{setting}: there is no {', '.join(unknown)}; choose among {', '.join(known)}.")
-    return [name for name in known if name in given]
 
 
 def _check_settings(cfg: DictConfig, formats: list[str] | None) -> None:

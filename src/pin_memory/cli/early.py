@@ -9,19 +9,34 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from pin_memory.utils.choices import CHOICES, chosen, refuse_class_list
 from pin_memory.utils.config import plain
 from pin_memory.utils.errors import ConfigurationError, DataError, OutputError
 from pin_memory.utils.names import path_or_pattern
+from pin_memory.utils.text_files import text_file
 
 _OF_CHECKPOINTS = {"evaluate": "checkpoint", "predict": "checkpoint", "analyze": "checkpoint", "export": "checkpoint", "train": "resume"}
 """Setting of a command that names run folders or checkpoint files."""
-_WRITTEN = {"stand_in": "root", **dict.fromkeys(("predict", "export", "convert", "compare", "report", "dashboard", "text"), "output")}
-"""Setting of a command that names what it writes."""
+_WRITTEN = {
+    "stand_in": ("root", "contact_sheet"),
+    "check": ("panel",),
+    **dict.fromkeys(("predict", "export", "convert", "compare", "report", "dashboard", "text"), ("output",)),
+}
+"""Settings of a command that name what it writes."""
+_READ = {
+    "predict": ("support", "pretrained"),
+    "export": ("support", "pretrained"),
+    "convert": ("source", "pretrained"),
+    "analyze": ("paths.data", "pretrained"),
+    "evaluate": ("paths.data", "pretrained"),
+}
+"""Settings of a command that name files and folders that it reads."""
+_WEIGHTS = (".pth", ".pt", ".safetensors", ".bin", ".npz", ".ckpt", ".tar")  # other values are names
 _DOMAINS = ("data.sources", "data.targets", "data.domains")
 
 
 def refuse_early(cfg: DictConfig, command: str) -> None:
-    """Refuse settings without a value, runs and files that are not there, and a training without data."""
+    """Refuse settings without a value, names that are not known, runs and files that are not there, and a training without data."""
     if missing := sorted(_without_value(plain(cfg))):
         shown, them = ("`, `".join(missing), "them") if len(missing) > 1 else (missing[0], "it")
         values = " ".join(f"{key}=..." for key in missing)
@@ -32,18 +47,75 @@ def refuse_early(cfg: DictConfig, command: str) -> None:
             from pin_memory.runs.folder import RunFolder  # imports numpy, which `--help` does not need
 
             RunFolder(path).checkpoint()  # which says what was expected
-    for path in _paths(cfg, _WRITTEN.get(command, "")):
-        there = next(place for place in path.absolute().parents if place.exists())
-        if not there.is_dir():
-            raise OutputError(f"{_WRITTEN[command]}={path}: nothing can be written there, as {there} is no folder. Choose another place.")
-    if command == "convert" and not Path(str(cfg.source)).expanduser().exists():
-        raise ConfigurationError(f"source={cfg.source}: no such file (looked for {Path(str(cfg.source)).expanduser().absolute()}).")
+    for key, names in CHOICES.get(command, {}).items():
+        chosen(key, cfg[key], names)
+    for key in _WRITTEN.get(command, ()):
+        _refuse_no_folder(cfg, key)
+    for key in _READ.get(command, ()):
+        for path in _paths(cfg, key):
+            if not path.exists():
+                raise ConfigurationError(f"{key}={path}: no such file or folder (looked for {path.absolute()}).")
     if command == "predict" and isinstance(cfg.input, str) and cfg.input != "-":
         path_or_pattern("input", cfg.input)
+    if command in ("analyze", "evaluate"):
+        _refuse_of_checkpoints(cfg, "domains" if command == "analyze" else "targets")
     if command == "train":
+        _refuse_unknown_domains(cfg)
         _refuse_missing_data(cfg)
+    if command in ("train", "check") and not cfg.get("resume"):  # a run that resumes has its weights and its text
+        _refuse_missing_weights(cfg)
+    if command == "text":
+        refuse_class_list(cfg.classes)
     if command == "check" and not _domains(cfg) and not (folder := Path(str(cfg.paths.data)).expanduser()).exists():
         raise DataError(f"paths.data={cfg.paths.data}: no such folder (looked for {folder.absolute()}). Name another: paths.data=DIR.")
+
+
+def _refuse_no_folder(cfg: DictConfig, key: str) -> None:
+    """Refuse a place for something to be written that lies below a file."""
+    for path in _paths(cfg, key):
+        there = next(place for place in path.absolute().parents if place.exists())
+        if not there.is_dir():
+            raise OutputError(f"{key}={path}: nothing can be written there, as {there} is no folder. Choose another place.")
+
+
+def _refuse_missing_weights(cfg: DictConfig) -> None:
+    """Refuse files of weights and of text that are not there."""
+    weights = OmegaConf.select(cfg, "network.backbone.pretrained")
+    if isinstance(weights, str) and Path(weights).suffix in _WEIGHTS and not Path(weights).expanduser().exists():
+        raise ConfigurationError(
+            f"network.backbone.pretrained={weights}: no such file (looked for {Path(weights).expanduser().absolute()})."
+        )
+    if (text := cfg.get("text")) and text.get("rows") in ("file", "shuffled"):
+        text_file(text.get("path"))
+
+
+def _refuse_of_checkpoints(cfg: DictConfig, setting: str) -> None:
+    """Refuse an earlier run that is not there, added domains without a folder, and names of domains that a run folder does not know."""
+    single = not isinstance(cfg.checkpoint, ListConfig)
+    if single and cfg.baseline is not None:
+        from pin_memory.evaluation.compared_runs import read_run  # imports numpy, which `--help` does not need
+
+        read_run(str(cfg.baseline), "baseline")
+    added = _domains(cfg)
+    for key, domain in added.items():
+        root = None if OmegaConf.is_interpolation(domain, "root") else _root(domain, Path())
+        if root and not root.exists():
+            raise DataError(f"{key}.root={root}: no such folder (looked from {Path.cwd()}).")
+    if single and cfg[setting] is not None:
+        from pin_memory.runs.folder import RunFolder
+
+        data = RunFolder(str(cfg.checkpoint)).config.get("data") or {}
+        if known := [name for place in ("sources", "domains", "targets") for name in data.get(place) or ()]:
+            chosen(setting, cfg[setting], [*known, *(key.rpartition(".")[2] for key in added)])
+
+
+def _refuse_unknown_domains(cfg: DictConfig) -> None:
+    """Refuse a target to leave out, and sources of the meta-test side, that are not among the domains."""
+    sources = [key.rpartition(".")[2] for key in _domains(cfg) if not key.startswith("data.targets.")]
+    target = OmegaConf.select(cfg, "data.target", throw_on_resolution_failure=False)
+    if isinstance(target, str):
+        chosen("target", target, sources)
+    chosen("split.meta_test", OmegaConf.select(cfg, "split.meta_test"), [name for name in sources if name != target])
 
 
 def _refuse_missing_data(cfg: DictConfig) -> None:

@@ -16,6 +16,7 @@ from pin_memory.methods.frozen_base import BASE
 from pin_memory.networks.freezing import is_adapter
 from pin_memory.networks.lora import merge_adapter
 from pin_memory.runs import build, checkpoints
+from pin_memory.utils.choices import chosen
 from pin_memory.utils.errors import ConfigurationError
 
 FORMATS = ("ours", "official")
@@ -27,8 +28,7 @@ _COMMAND_SETTINGS = ("source", "output", "to", "pretrained", "hydra")
 def convert(cfg: DictConfig) -> None:
     """Write `cfg.output` from `cfg.source`."""
     source, output = Path(str(cfg.source)).expanduser(), Path(str(cfg.output)).expanduser()
-    if cfg.to not in FORMATS:
-        raise ConfigurationError(f"to={cfg.to}: expected one of {', '.join(FORMATS)}.")
+    chosen("to", cfg.to, FORMATS)
     if not source.exists():
         raise ConfigurationError(f"source={source}: no such file (looked for {source.absolute()}).")
     source = checkpoints.find_checkpoint(source) if cfg.to == "official" else source

@@ -19,12 +19,13 @@ from pin_memory.domains.readers.coco import COCO_CLASSES
 from pin_memory.domains.readers.voc import VOC_CLASSES
 from pin_memory.memory.prompts import check_prompts, class_prototypes
 from pin_memory.memory.text import CLASSES as KEY
-from pin_memory.memory.text import PUBLISHED
+from pin_memory.utils.choices import refuse_class_list
 from pin_memory.utils.config import plain
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.files import atomic_write, report_write_errors
 from pin_memory.utils.installation import install_hint
 from pin_memory.utils.labels import BACKGROUND, CLASSES
+from pin_memory.utils.text_files import PUBLISHED
 from pin_memory.utils.validation import check_values
 
 LISTS = {"cityscapes": list(CLASSES), "voc": [BACKGROUND, *VOC_CLASSES], "coco": [BACKGROUND, *COCO_CLASSES]}
@@ -62,8 +63,7 @@ def write_text(cfg: DictConfig) -> None:
 
 def _classes(asked: str | list[str]) -> list[str]:
     """The class names of a list by name, or those that were typed."""
-    if isinstance(asked, str) and asked not in LISTS:
-        raise ConfigurationError(f"classes={asked}: expected a list of names, as classes=[road,sky], or one of {', '.join(LISTS)}.")
+    refuse_class_list(asked)
     names = LISTS[asked] if isinstance(asked, str) else asked
     if twice := [name for place, name in enumerate(names) if name in names[:place]]:
         raise ConfigurationError(f"classes: {twice[0]!r} comes twice.")

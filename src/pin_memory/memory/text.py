@@ -15,17 +15,12 @@ from pin_memory.memory.geometry import centre
 from pin_memory.memory.operations import unit
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.safe_load import load_weights_only
+from pin_memory.utils.text_files import WAYS_OUT, text_file
 from pin_memory.utils.validation import Count, validated
 
 CLASSES = "classes"
 """Key of the class names, a JSON list, in the metadata of a safetensors file."""
 _TOLERANCE = 1e-3  # of a length: rows are stored in half precision
-PUBLISHED = (
-    "for the 19 Cityscapes classes, fetch configs/_base_/datasets/text_embedding/cityscapes_single.npy of google-research/semivl on GitHub"
-    " (Apache-2.0)."
-)
-"""Where a file lies that need not be made, for messages."""
-_WAYS_OUT = f"Make one for your classes with `python -m pin_memory.text classes=[...] output=FILE`, or, {PUBLISHED}"
 
 
 def check_names(found: Sequence[str], classes: Sequence[str], path: str | Path) -> None:
@@ -35,7 +30,7 @@ def check_names(found: Sequence[str], classes: Sequence[str], path: str | Path) 
         theirs, ours = (repr(names[place]) if place < len(names) else "none" for names in (found, classes))
         raise ConfigurationError(
             f"text.path={path}: its rows are of other classes than the labels, or in another order. Class {place} is {theirs} in the file"
-            f" and {ours} in the labels. {_WAYS_OUT}"
+            f" and {ours} in the labels. {WAYS_OUT}"
         )
 
 
@@ -88,9 +83,7 @@ class TextPrototypes:
 
     def _read(self) -> tuple[Tensor, list[str] | None]:
         """The rows of the file, not centred, and its class names."""
-        if self.path is None:
-            raise ConfigurationError(f"text.path is missing: name a file with the embeddings of the class names. {_WAYS_OUT}")
-        rows, names = _checked(self.path, self.num_classes)
+        rows, names = _checked(text_file(self.path), self.num_classes)
         if rows.shape[1] != self.dim:
             raise ConfigurationError(f"text.path={self.path}: its rows have {rows.shape[1]} numbers. Set text.dim={rows.shape[1]}.")
         return rows, names
@@ -117,11 +110,8 @@ def _derangement(number: int, generator: torch.Generator) -> Tensor:
     return wrong
 
 
-def _checked(path: str | Path, number: int) -> tuple[Tensor, list[str] | None]:
+def _checked(path: Path, number: int) -> tuple[Tensor, list[str] | None]:
     """The rows `(K, D)` of a file at unit length, and the class names that it gives; refused where they are no embeddings of K classes."""
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise ConfigurationError(f"text.path={path}: no such file (looked for {path.absolute()}). {_WAYS_OUT}")
     rows, names = _load(path)
     if rows.ndim != 2 or len(rows) != number:
         raise ConfigurationError(

@@ -36,10 +36,10 @@ def predict(cfg: DictConfig) -> None:
     check_values("", {"batch_size": Count, "workers": Count}, {"batch_size": cfg.batch_size, "workers": cfg.workers})
     kinds: Any = (cfg.save,) if isinstance(cfg.save, str) else None if cfg.save is None else tuple(cfg.save)
     saving = Saving(kinds, cfg.ids, cfg.alpha)
-    prepare_output(output)
     path = find_model(Path(str(cfg.checkpoint)))
     model = _load(cfg, path)
     saving.check_classes(model.label_space)
+    prepare_output(output)  # not before: a mistake leaves no folder behind
     settings = {  # what the results depend on
         "checkpoint": str(path),
         "digest": sha256_of(path),

@@ -20,19 +20,19 @@ from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.layouts import Images, Sample, image_files, seen_images
 from pin_memory.domains.readers.splits import evenly_spaced
 from pin_memory.utils import pictures
-from pin_memory.utils.errors import ConfigurationError, DataError
+from pin_memory.utils.choices import chosen
+from pin_memory.utils.errors import DataError
 from pin_memory.utils.files import file_name
 from pin_memory.utils.labels import IGNORE, LabelSpace
 
-_FORMATS = {"text": as_text, "json": as_json}
+FORMATS = {"text": as_text, "json": as_json}
 _PAIRS, _COLUMNS = 8, 2  # pairs on a sheet, and next to each other
 _TILE = (460, 300)  # largest width and height of a picture
 
 
 def run_check(cfg: DictConfig) -> Outcome:
     """Check the data sets that the configuration trains and tests on, or else all below `paths.data`; print and draw what was found."""
-    if cfg.format not in _FORMATS:
-        raise ConfigurationError(f"format={cfg.format}: expected {' or '.join(_FORMATS)}.")
+    chosen("format", cfg.format, FORMATS)
     depth = Depth(cfg.deep, cfg.sample, cfg.workers, (cfg.accept,) if isinstance(cfg.accept, str) else tuple(cfg.accept))
     data: MultiSourceDataModule = instantiate(cfg.data)
     data.prepare_data()
@@ -54,7 +54,7 @@ def run_check(cfg: DictConfig) -> Outcome:
     for name, sentence in trained_validation(splits):
         next(report for report in reports if name in report.names).findings.append(Finding("shared_image", "warning", sentence, ["val"]))
     outcome = Outcome(str(cfg.paths.data), depth.deep, reports)
-    print(_FORMATS[cfg.format](outcome))
+    print(FORMATS[cfg.format](outcome))
     return outcome
 
 

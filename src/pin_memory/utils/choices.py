@@ -1,0 +1,47 @@
+"""Names that settings of the commands may take. What knows them is imported with torch; the tests compare the two."""
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from pin_memory.utils.errors import ConfigurationError
+
+CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
+    "analyze": {
+        "plots": (
+            "gain", "similarity", "structure", "drift", "confusion", "calibration", "distance", "tsne", "activation", "prototypes",
+            "reliability",
+        ),
+        "formats": ("png", "pdf", "svg"),
+    },
+    "check": {"format": ("text", "json")},
+    "convert": {"to": ("ours", "official")},
+    "dashboard": {"kind": ("training", "weights")},
+    "evaluate": {"tables": ("markdown", "csv", "latex")},
+    "export": {"format": ("onnx", "torch_export", "safetensors", "hub", "adapter")},
+    "predict": {"save": ("mask", "color", "overlay", "confidence", "logits"), "ids": ("train", "label", "acdc")},
+}  # fmt: skip
+"""The names by command and setting, of which there may be one or several."""
+
+
+CLASS_LISTS = ("cityscapes", "voc", "coco")
+"""Lists of classes that `text` knows by name."""
+
+
+def refuse_class_list(asked: Any) -> None:
+    """Refuse a name of a list of classes that `text` does not know; a list of names may hold any."""
+    if isinstance(asked, str) and asked not in CLASS_LISTS:
+        raise ConfigurationError(f"classes={asked}: expected a list of names, as classes=[road,sky], or one of {', '.join(CLASS_LISTS)}.")
+
+
+def chosen(key: str, value: Any, known: Collection[str]) -> list[str] | None:
+    """The names that a setting gives, one or several, in the order of the known ones; None for null.
+
+    Raises:
+        ConfigurationError: A name is not known.
+    """
+    if value is None:
+        return None
+    given = [str(name) for name in ([value] if isinstance(value, str) or not isinstance(value, Iterable) else value)]
+    if unknown := [name for name in given if name not in known]:
+        raise ConfigurationError(f"{key}={value}: there is no {', '.join(unknown)}; choose among {', '.join(known)}.")
+    return [name for name in known if name in given]
