@@ -129,6 +129,7 @@ def test_invalid_settings(
     usual = [f"checkpoint={untrained_run}", TRUST, "input=scenes", "output=out"]
     arguments = [argument for argument in usual if argument.partition("=")[0] not in given] + arguments
     assert expected in mistake(monkeypatch, capsys, *arguments)
+    assert not Path("out").exists()
 
 
 def test_statistics_of_a_batch_need_single_images(
@@ -139,6 +140,7 @@ def test_statistics_of_a_batch_need_single_images(
     torch.save(checkpoint, "batch.ckpt")
     arguments = ["checkpoint=batch.ckpt", TRUST, "input=scenes", "output=out"]
     assert "batch_size=1" in mistake(monkeypatch, capsys, *arguments, "batch_size=2")
+    assert not Path("out").exists()
     run(monkeypatch, *arguments)
     assert json.loads(Path("out", RECORD).read_text())["statistics"] == "batch"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pin_memory.evaluation.compare import compare, read_runs
-from pin_memory.evaluation.compare_tables import comparison_tables, further_table, long_csv, write_comparison
+from pin_memory.evaluation.compare_tables import _probability, comparison_tables, further_table, long_csv, write_comparison
 from pin_memory.utils.errors import ConfigurationError
 from tests.evaluation.test_compare import scored, write
 
@@ -73,6 +73,11 @@ def test_the_paired_test_is_over_seeds_and_targets(study: Path) -> None:
     assert gain["mean_miou"]["values"] == pytest.approx({str(seed): sum(pair) / 2 for seed, pair in GAINS.items()})
     same = compare(read_runs([study / "erm", *[study / "erm" / str(seed) for seed in BASE]]), "erm")["rows"][0]
     assert same["gain"] is None
+
+
+@pytest.mark.parametrize(("p", "shown"), [(0.0312, "0.031"), (0.0004, "<0.001"), (0.0005, "0.001"), (None, "-")])
+def test_a_p_is_never_nothing(p: float | None, shown: str) -> None:
+    assert _probability({"p": p}) == shown
 
 
 def test_equal_scores_have_no_p(tmp_path: Path) -> None:

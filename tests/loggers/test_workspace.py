@@ -114,7 +114,7 @@ def test_a_missing_package_and_wrong_settings_are_said(monkeypatch: pytest.Monke
     monkeypatch.setattr("pin_memory.loggers.workspace.find_spec", lambda name: None)
     with pytest.raises(ConfigurationError, match=r"pip install -e '\.\[dashboard\]'"):
         dashboard("training", "me", "mine", TARGETS)
-    with pytest.raises(ConfigurationError, match="choose one of: training, weights"):
+    with pytest.raises(ConfigurationError, match="choose among training, weights"):
         dashboard("runs", "me", "mine", TARGETS)
     with pytest.raises(ConfigurationError, match="set entity"):
         dashboard("training", "", "mine", TARGETS)

@@ -79,7 +79,8 @@ def _better(test: Mapping[str, Any] | None) -> str:
 
 
 def _probability(test: Mapping[str, Any] | None) -> str:
-    return f"{test['p']:.3f}" if test and test["p"] is not None else "-"
+    p = test["p"] if test else None
+    return "-" if p is None else "<0.001" if p < 0.0005 else f"{p:.3f}"
 
 
 def class_tables(comparison: Mapping[str, Any]) -> list[Table]:

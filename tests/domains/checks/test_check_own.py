@@ -124,7 +124,15 @@ def test_a_size_mismatch_names_the_tag(root: Path) -> None:
 
 @pytest.mark.parametrize(
     ("crop", "scale", "warned"),
-    [("14", "[0.5,2]", False), ("20", "[0.5,2]", True), ("[15,12]", "[1,1]", True), ("[12,15]", "[1,1]", False)],
+    [
+        ("12", "[0.5,2]", False),
+        ("14", "[0.5,2]", True),
+        ("12", "[0.5,1]", True),
+        ("18", "[1.5,2]", False),
+        ("20", "[1.5,2]", True),
+        ("[15,12]", "[1,1]", True),
+        ("[12,15]", "[1,1]", False),
+    ],
 )
 def test_training_images_smaller_than_the_crop_are_a_warning(root: Path, crop: str, scale: str, warned: bool) -> None:
     outcome = check(root, f"augmentation.crop_size={crop}", f"augmentation.scale={scale}")

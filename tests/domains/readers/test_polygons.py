@@ -225,9 +225,13 @@ def test_boxes_ellipses_masks_and_circles(tmp_path: Path) -> None:
     assert (label[radius < 9.2] == 1).all()
     assert not (label[radius > 10.8] == 1).any()
     assert (label[3:11, 3:19] == 0).all()
+    corners = [[20, 2], [20, 12], [2, 12], [2, 2]]  # as some tools write them
+    four = content | {"shapes": [{"label": "road", "points": corners, "shape_type": "rectangle"}]}
+    domain.samples[0].label.write_text(json.dumps(four))
+    assert ((domain.read_label(domain.samples[0]) == 0) == (label == 0)).all()
     content["shapes"] = [{"label": "car", "points": [[1, 1], [2, 2]], "shape_type": "line"}]
     domain.samples[0].label.write_text(json.dumps(content))
-    with pytest.raises(DataError, match="a line of car, which is no polygon"):
+    with pytest.raises(DataError, match="a line of car, which is no polygon, rectangle or circle: draw it as a polygon, or delete it"):
         domain.read_label(domain.samples[0])
 
 

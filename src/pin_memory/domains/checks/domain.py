@@ -124,20 +124,20 @@ def _check_split(domain: Domain, depth: Depth, findings: Findings, stand_in: boo
 
 
 def _add_small_images(module: DomainDataModule, splits: Sequence[SplitReport], findings: Findings) -> None:
-    """Warn of training images that are smaller than the crop at the middle of the range of scales, hence in half of all crops."""
+    """Warn of training images that are smaller than the crop, at 1 or at the middle of the scales if that is less, but within them."""
     if not isinstance(augmentation := module.augmentation, TrainTransform) or module.stand_in:
         return
     (height, width), scale = augmentation.crop_size, augmentation.scale
-    middle = sum(scale) / 2
+    factor = max(scale[0], min(1.0, sum(scale) / 2))
     for split in (split for split in splits if split.split == "train"):
         sides = {size: [int(side) for side in size.split("x")] for size in split.sizes}
-        small = [size for size, side in sides.items() if side[0] * middle < width or side[1] * middle < height]
+        small = [size for size, side in sides.items() if side[0] * factor < width or side[1] * factor < height]
         if small:
             count, total = sum(split.sizes[size] for size in small), sum(split.sizes.values())
+            at = "" if factor == 1 else f", at {factor:g} times their size (augmentation.scale={list(scale)})"
             sentence = (
-                f"{count:,} of {total:,} images are smaller than the crops, {width}x{height}, at {middle:g} times their size, the middle of"
-                f" augmentation.scale={list(scale)}: {first_names(small)}. More than half of their crops have a black border that no loss"
-                " counts. Lower augmentation.crop_size, or raise augmentation.scale."
+                f"{count:,} of {total:,} images are smaller than the crops, {width}x{height}{at}: {first_names(small)}. Many of their crops"
+                " have a black border that no loss counts. Lower augmentation.crop_size, or raise augmentation.scale."
             )
             findings.add("small_images", split.split, sentence)
 

@@ -29,6 +29,9 @@ class Frame(NamedTuple):
     shapes: bytes
 
 
+_ADVICE = "draw it as a polygon, or delete it, in the tool that wrote the file"
+
+
 class Annotations(NamedTuple):
     """What a file holds: frames by the names of their images, and all names of shapes."""
 
@@ -85,7 +88,7 @@ def _coco(path: Path) -> Iterator[tuple[str, int, int, Shapes]]:
     shapes: dict[int, Shapes] = {int(image["id"]): [] for image in content["images"]}
     for item in content["annotations"]:
         if not (area := item["segmentation"]):
-            raise ValueError(f"the annotation {item['id']}, which has no polygon")
+            raise ValueError(f"the annotation {item['id']}, which has no polygon: {_ADVICE}")
         name = names[int(item["category_id"])]
         shapes[int(item["image_id"])].append((None if item.get("iscrowd") else name, area))
     for image in content["images"]:
@@ -101,14 +104,14 @@ def _labelme(path: Path) -> Iterator[tuple[str, int, int, Shapes]]:
         if kind == "polygon":
             shapes.append((name, [_flat(points)]))
         elif kind == "rectangle":
-            (left, top), (right, bottom) = points
-            shapes.append((name, [_box(left, top, right, bottom)]))
+            (left, top), (right, bottom) = np.min(points, axis=0), np.max(points, axis=0)  # of two corners, or of four
+            shapes.append((name, [_box(float(left), float(top), float(right), float(bottom))]))
         elif kind == "circle":
             (x, y), edge = points
             radius = float(np.hypot(edge[0] - x, edge[1] - y))
             shapes.append((name, [_ellipse(x, y, radius, radius, 0.0)]))
         else:
-            raise ValueError(f"a {kind} of {name}, which is no polygon, rectangle or circle")
+            raise ValueError(f"a {kind} of {name}, which is no polygon, rectangle or circle: {_ADVICE}")
     yield path.name, content["imageHeight"], content["imageWidth"], shapes
 
 
@@ -135,7 +138,7 @@ def _cvat_area(item: ElementTree.Element) -> Any:
     if item.tag == "mask":
         box = [int(numbers[key]) for key in ("left", "top", "width", "height")]
         return {"box": box, "counts": [int(part) for part in item.attrib["rle"].split(",")]}
-    raise ValueError(f"a {item.tag} of {item.get('label')}, which is no polygon, upright box, ellipse or mask")
+    raise ValueError(f"a {item.tag} of {item.get('label')}, which is no polygon, upright box, ellipse or mask: {_ADVICE}")
 
 
 def _flat(points: Iterable[Iterable[float]]) -> list[float]:
