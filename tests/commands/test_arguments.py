@@ -11,6 +11,7 @@ from hydra.utils import get_object
 
 from pin_memory.cli import arguments as module
 from pin_memory.cli.arguments import arguments
+from pin_memory.cli.sources import tree
 from pin_memory.utils.config import config_directory
 
 TARGETS = sorted({target for path in config_directory().rglob("*.yaml") for target in re.findall(r"_target_: ([\w.]+)", path.read_text())})
@@ -20,19 +21,31 @@ OWN = {
     "parts.py": """
         import torch
         from typing import Generic, TypeVar
-        from .mixed import Left, Right
+        from typing import overload
+        from .mixed import Base, Left, Right
         T = TypeVar("T")
         class Part(Left, Right, Generic[T]):
             def __init__(self, own, *more, last=1, **kwargs): super().__init__(**kwargs)
             @classmethod
             def made(cls, path, **kwargs): return cls(**kwargs)
             def plain(self, x): return x
+            @staticmethod
+            def free(name, **kwargs): return kwargs
         class Layer(torch.nn.Module):
             def __init__(self, width, **kwargs): super().__init__(**kwargs)
         class Loose(Nowhere):
             def __init__(self, a, **kwargs): super().__init__(**kwargs)
+        class Elsewhere(Base):
+            def __init__(self, a, **kwargs):
+                super().__init__()
+                self.kept = dict(**kwargs)
         def build(size, /, depth=2, *, wide=False): return size
         def anything(**kwargs): return kwargs
+        @overload
+        def either(a): ...
+        @overload
+        def either(b): ...
+        def either(a=0, b=0): return a
     """,
     "mixed.py": """
         from dataclasses import dataclass, field
@@ -51,6 +64,47 @@ OWN = {
         if True:
             @dataclass
             class All(Settings): second: str = ""
+        @dataclass
+        class Own(Settings):
+            def __init__(self, mine): self.mine = mine
+        @dataclass(init=False)
+        class None_(Settings): x: int = 0
+        @dataclass
+        class Odd(Nowhere): x: int = 0
+    """,
+    "odd.py": """
+        from abc import ABC
+        from collections.abc import Sized
+        from .mixed import Base
+        class Two(Sized, Unresolved, ABC): pass
+        class Plain(Base, ABC): pass
+        class Mixed(Unresolved, Base): pass
+        class Fresh(Base):
+            def __new__(cls, x): return super().__new__(cls)
+        class Assigned(Base): __init__ = print
+        @decorated
+        class Changed(Base): pass
+        class Meta(Base, metaclass=type): pass
+        class Keyed(dict, Base): pass
+        class Tangled(Base, Plain): pass
+        if Base:
+            class Either(Base):
+                def __init__(self, a): pass
+        else:
+            class Either(Base):
+                def __init__(self, b): pass
+    """,
+    "data.py": """
+        from typing import ClassVar
+        from pin_memory.domains import FolderDataModule
+        class Reader:
+            def __init__(self, root, split, transform=None, *, colour="red"): pass
+        class Annotated(FolderDataModule):
+            reader: ClassVar[type] = Reader
+        class Named(FolderDataModule):
+            reader = Reader
+            @classmethod
+            def option_names(cls): return ["else"]
     """,
     "circle.py": "from own_models import Lost\n",
     "broken.py": "class Bad(:\n",
@@ -94,7 +148,7 @@ def own_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "own_models" / "deep" / "__init__.py").write_text("class Deep:\n    def __init__(self, depth): self.depth = depth\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(module, "_FOUND", {})
-    module._tree.cache_clear()
+    tree.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -103,6 +157,16 @@ def own_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("Renamed", {"own", "last", "left", "right", "base"}),  # in the order of methods: Left, Right, Base
         ("parts.Part.made", {"path", "own", "last", "left", "right", "base"}),
         ("parts.build", {"size", "depth", "wide"}),
+        ("parts.either", {"a", "b"}),
+        ("parts.Part.free", None),
+        ("parts.Elsewhere", None),  # what it does with the rest is not known
+        ("mixed.Own", {"mine"}),
+        ("mixed.None_", None),
+        ("mixed.Odd", None),
+        ("odd.Plain", {"base"}),
+        *((f"odd.{name}", None) for name in ("Two", "Mixed", "Fresh", "Assigned", "Changed", "Meta", "Keyed", "Tangled", "Either")),
+        ("data.Annotated", {"root", "augmentation", "loading", "view", "corruption", "colour"}),
+        ("data.Named", None),
         ("mixed.All", {"first", "second"}),
         ("mixed.More", {"other"}),
         ("Deep", {"depth"}),  # of `import *`
@@ -120,6 +184,11 @@ def own_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_classes_of_ones_own_are_read_without_an_import(name: str, names: set[str] | None) -> None:
     assert arguments(f"own_models.{name}") == names
     assert "own_models" not in sys.modules
+
+
+def test_what_goes_to_another_class_may_be_anything() -> None:
+    """`**kwargs` of this strategy are those of torch's DistributedDataParallel."""
+    assert arguments("lightning.pytorch.strategies.DDPStrategy") is None
 
 
 @pytest.mark.parametrize("target", ["builtins.dict", "nowhere.Nothing", "os", "", 5, "..", "torch.optim.SGD.nothing"])

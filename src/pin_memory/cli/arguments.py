@@ -1,51 +1,74 @@
 """The arguments of the classes and functions that settings name, read from their source: to import them would bring torch."""
 
 import ast
-import functools
-import importlib.util
 import inspect
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
+
+from pin_memory.cli.sources import definition, has_decorator, origin, statements, tree
 
 _OPTIONS = "_options"
 """`**reader_options` of a data module are the arguments of the class that its attribute `reader` names."""
 _GIVEN = {"split", "transform"}
 """Those of a reader that its data module gives."""
+_WITHOUT_CONSTRUCTOR = ("object", "ABC", "Generic", "Protocol")
 
 
 def arguments(target: Any) -> set[str] | None:
     """The names of the arguments that a `_target_` takes, with those that it passes on to its base classes; None: any, or not known."""
     found = _find(str(target))
-    if found is None:
-        return None
     names: set[str] = set()
-    for taken, rest in _signatures(*found):
-        names |= taken
+    for base, function in _makers(*found) if found else ():
+        names |= function if isinstance(function, set) else _names(function)
+        rest = None if isinstance(function, set) else function.args.kwarg
         if rest is None:
             return names
-        if rest.endswith(_OPTIONS) and found[0]:
-            options = _attribute(found[0], rest.removesuffix(_OPTIONS))
+        if found and found[0] and rest.arg.endswith(_OPTIONS):
+            options = _options(found[0], base, rest.arg.removesuffix(_OPTIONS))
             return None if options is None else names | options - _GIVEN
     return None
 
 
-def _signatures(owner: type | None, function: ast.FunctionDef | None) -> Iterator[tuple[set[str], str | None]]:
-    """Arguments, and the name of what is passed on, of a function and then of a class's constructors, as far as they are known."""
+def _makers(owner: type | None, function: ast.FunctionDef | None) -> Iterator[tuple[type | None, ast.FunctionDef | set[str]]]:
+    """A function and then the constructors of a class, or the fields of a dataclass, as long as all arguments are passed on and known."""
     if function:
-        yield _names(function), function.args.kwarg.arg if function.args.kwarg else None
-    for base in inspect.getmro(owner) if owner else ():
+        yield None, function
+        if not _passes_on(function):
+            return
+    for base in inspect.getmro(owner)[:-1] if owner else ():
         if (node := vars(base).get("node")) is None:
             return
-        if _is_dataclass(node):
-            yield {name for one in inspect.getmro(base) for name in _fields(vars(one).get("node"))}, None
+        made = definition(node.body, "__init__")
+        if made is None and has_decorator(node, "dataclass") and "init=False" not in ast.unparse(node.decorator_list[0]):
+            nodes = [vars(one)["node"] for one in inspect.getmro(base)[:-1] if "node" in vars(one)]
+            if len(nodes) == len(inspect.getmro(base)) - 1:
+                yield base, {name for one in nodes for name in _fields(one)}
             return
-        for made in _functions(node, "__init__")[-1:]:
-            yield _names(made), made.args.kwarg.arg if made.args.kwarg else None
+        if _binds(node, "__new__") or (made is None and (node.decorator_list or node.keywords or _binds(node, "__init__"))):
+            return  # objects are made in another way
+        if made:
+            yield base, made
+            if not _passes_on(made):
+                return
 
 
-def _functions(node: ast.ClassDef, name: str) -> list[ast.FunctionDef]:
-    return [one for one in _statements(node.body) if isinstance(one, ast.FunctionDef) and one.name == name]
+def _passes_on(function: ast.FunctionDef) -> bool:
+    """Whether `**kwargs` go to the constructor of the class or of its bases, and nowhere else."""
+    rest = function.args.kwarg.arg if function.args.kwarg else ""
+    calls = [one for one in ast.walk(function) if isinstance(one, ast.Call) and any(key.arg is None for key in one.keywords)]
+    taking = [ast.unparse(one.func) for one in calls if any(ast.unparse(key.value) == rest for key in one.keywords if key.arg is None)]
+    return bool(taking) and all(name in ("super().__init__", "cls") for name in taking)
+
+
+def _binds(node: ast.ClassDef, name: str) -> bool:
+    """Whether the body of a class gives a name a meaning."""
+    return any(name in (getattr(one, "name", ""), *_assigned(one)) for one in statements(node.body))
+
+
+def _assigned(node: ast.stmt) -> list[str]:
+    """The names that a statement assigns to."""
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return [one.id for one in targets if isinstance(one, ast.Name)]
 
 
 def _names(function: ast.FunctionDef) -> set[str]:
@@ -53,27 +76,26 @@ def _names(function: ast.FunctionDef) -> set[str]:
     return {one.arg for one in given} - {"self", "cls"}
 
 
-def _attribute(owner: type, name: str) -> set[str] | None:
-    """The arguments of the class that an attribute of a class, or of its bases, names."""
-    for base in (one for one in inspect.getmro(owner) if "node" in vars(one)):
-        for node in vars(base)["node"].body:
-            if isinstance(node, ast.Assign) and any(isinstance(one, ast.Name) and one.id == name for one in node.targets):
-                return arguments(_absolute(vars(base)["module"], ast.unparse(node.value)))
+def _options(owner: type, base: type | None, name: str) -> set[str] | None:
+    """The arguments of the class that an attribute names, unless a class before the `base` that takes them has its own `option_names`."""
+    classes = [one for one in inspect.getmro(owner) if "node" in vars(one)]
+    if any(_binds(vars(one)["node"], "option_names") for one in classes[: classes.index(base) if base else 0]):
+        return None
+    for one in classes:
+        for node in vars(one)["node"].body:
+            if name in _assigned(node) and node.value:
+                return arguments(_absolute(vars(one)["module"], ast.unparse(node.value)))
     return None
 
 
-def _is_dataclass(node: ast.ClassDef) -> bool:
-    return any("dataclass" in ast.unparse(one).partition("(")[0] for one in node.decorator_list)
-
-
-def _fields(node: ast.ClassDef | None) -> list[str]:
+def _fields(node: ast.ClassDef) -> list[str]:
     """The arguments that a dataclass adds."""
-    made = [one for one in node.body if isinstance(one, ast.AnnAssign) and "ClassVar" not in ast.unparse(one.annotation)] if node else []
+    made = [one for one in node.body if isinstance(one, ast.AnnAssign) and "ClassVar" not in ast.unparse(one.annotation)]
     return [one.target.id for one in made if isinstance(one.target, ast.Name) and "init=False" not in ast.unparse(one)]
 
 
 _Found = tuple[type | None, ast.FunctionDef | None]
-"""A class with nothing but its bases and its node; a function; or a method with its class."""
+"""A class with nothing but its bases and its node; a function; or a class method with its class."""
 _FOUND: dict[str, _Found | None] = {}
 
 
@@ -89,78 +111,43 @@ def _look_for(dotted: str) -> _Found | None:
     parts = dotted.split(".")
     for length in range(len(parts) - 1, 0, -1):
         module, (name, *rest) = ".".join(parts[:length]), parts[length:]
-        if (tree := _tree(module)) is None:
+        if (parsed := tree(module)) is None:
             continue
-        for node in _statements(tree.body):
-            if isinstance(node, ast.ClassDef) and node.name == name:
-                functions = _functions(node, rest[0]) if len(rest) == 1 else []
-                return (_skeleton(module, node), functions[-1] if functions else None) if functions or not rest else None
-            if isinstance(node, ast.FunctionDef) and [node.name] == [name, *rest]:
-                return None, node
+        node = definition(parsed.body, name)
+        if isinstance(node, ast.ClassDef) and len(rest) < 2:
+            function = definition(node.body, rest[0]) if rest else None
+            if rest and not isinstance(function, ast.FunctionDef):
+                return None
+            return _skeleton(module, node) if function is None or has_decorator(function, "classmethod") else None, function
+        if isinstance(node, ast.FunctionDef) and not rest:
+            return None, node
         return _find(_absolute(module, ".".join([name, *rest])))
     return None
 
 
 def _skeleton(module: str, node: ast.ClassDef) -> type:
     """A class with the bases of another one, by which Python itself finds the order of its methods."""
-    found = [_find(_absolute(module, ast.unparse(base.value if isinstance(base, ast.Subscript) else base))) for base in node.bases]
-    return type(node.name, tuple(one[0] if one and one[0] else _Unknown for one in found), {"node": node, "module": module})
-
-
-class _Unknown:
-    """A base class whose source was not found."""
+    names = [ast.unparse(base.value if isinstance(base, ast.Subscript) else base) for base in node.bases]
+    found = [_find(_absolute(module, name)) for name in names if name.rpartition(".")[2] not in _WITHOUT_CONSTRUCTOR]
+    bases = tuple(one[0] if one and one[0] else type("Unknown", (), {}) for one in found)
+    content = {"node": node, "module": module}
+    try:
+        return type(node.name, bases, content)
+    except TypeError:  # of bases that Python would take otherwise
+        return type(node.name, (type("Unknown", (), {}),), content)
 
 
 def _absolute(module: str, dotted: str) -> str:
     """The complete dotted name of what a module calls by a name."""
     name, dot, rest = dotted.partition(".")
-    tree = _tree(module)
-    for node in _statements(tree.body if tree else ()):
+    parsed = tree(module)
+    if parsed and definition(parsed.body, name):
+        return f"{module}.{dotted}"
+    for node in statements(parsed.body if parsed else ()):
         for alias in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
-            origin = _origin(module, node) if isinstance(node, ast.ImportFrom) else ""
+            source = origin(module, node) if isinstance(node, ast.ImportFrom) else ""
             if (alias.asname or alias.name) == name:
-                return f"{origin}.{alias.name}{dot}{rest}".lstrip(".")
-            if alias.name == "*" and _tree(origin) and _find(f"{origin}.{dotted}"):
-                return f"{origin}.{dotted}"
+                return f"{source}.{alias.name}{dot}{rest}".lstrip(".")
+            if alias.name == "*" and tree(source) and _find(f"{source}.{dotted}"):
+                return f"{source}.{dotted}"
     return dotted if dotted.startswith(f"{module}.") or "." in dotted else f"{module}.{dotted}"
-
-
-def _origin(module: str, node: ast.ImportFrom) -> str:
-    """The module that an import is from."""
-    if not node.level:
-        return str(node.module)
-    path = _path(module)
-    package = module.split(".") if path and path.name == "__init__.py" else module.split(".")[:-1]
-    return ".".join([*package[: len(package) - node.level + 1], *([node.module] if node.module else [])])
-
-
-def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
-    """The statements of a body, with those inside `if` and `try`."""
-    for node in body:
-        yield node
-        if isinstance(node, ast.If | ast.Try):
-            yield from _statements([*node.body, *node.orelse])
-
-
-@functools.cache
-def _tree(module: str) -> ast.Module | None:
-    """The parsed file of a module; None where there is none."""
-    path = _path(module)
-    try:
-        return ast.parse(path.read_bytes()) if path and path.suffix == ".py" else None
-    except (OSError, SyntaxError, ValueError):  # importing it says why
-        return None
-
-
-def _path(module: str) -> Path | None:
-    """The file of a module; its packages are looked for, not imported."""
-    top, *rest = module.split(".")
-    try:
-        spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError):
-        return None
-    if spec is None or not rest:
-        return Path(spec.origin) if spec and spec.origin else None
-    bases = [Path(folder, *rest) for folder in spec.submodule_search_locations or ()]
-    files = [file for base in bases for file in (base / "__init__.py", base.with_name(f"{base.name}.py"))]
-    return next((file for file in files if file.is_file()), None)
