@@ -12,7 +12,7 @@ from pin_memory.exporting.run import SUFFIXES
 from pin_memory.exporting.text import LISTS
 from pin_memory.loggers.workspace import KINDS
 from pin_memory.prediction.outputs import Kind, Saving
-from pin_memory.utils.choices import CHOICES, CLASS_LISTS, chosen
+from pin_memory.utils.choices import CHOICES, CLASS_LISTS, chosen, one_of
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.tables import FORMATS as TABLES
 
@@ -36,6 +36,10 @@ def test_names_come_in_their_usual_order() -> None:
     assert chosen("plots", ["drift", "gain"], PLOTS) == ["gain", "drift"]
     assert chosen("plots", "gain", PLOTS) == ["gain"]
     assert chosen("plots", None, PLOTS) is None
+    assert one_of("format", "onnx", SUFFIXES) == "onnx"
+    for single in (["onnx"], None, "x", 5):
+        with pytest.raises(ConfigurationError, match=r"format=.*; choose among onnx, torch_export"):
+            one_of("format", single, SUFFIXES)
     for value in (["gain", "x"], "x", 5, True):
         with pytest.raises(ConfigurationError, match=r"plots=.*: there is no (x|5|True); choose among gain, similarity"):
             chosen("plots", value, PLOTS)

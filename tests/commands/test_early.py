@@ -101,7 +101,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], Any]
     (cwd / "Photo").mkdir()
     (cwd / "runs" / "own" / "checkpoints").mkdir(parents=True)
     (cwd / "runs" / "own" / "checkpoints" / "last.ckpt").touch()
-    (cwd / "runs" / "own" / "config.yaml").write_text("data: {sources: {gtav: {}}, targets: {cityscapes: {}}}")
+    (cwd / "runs" / "own" / "config.yaml").write_text("data: {_target_: pin_memory.x, sources: {gtav: {}}, targets: {cityscapes: {}}}")
     for name, miou in (("one", 0.25), ("two", 0.5)):
         results = {"method": name, "targets": {"cityscapes": {"miou": miou, "iou": {"road": miou}}}, "mean_miou": miou, "seed": 1}
         (cwd / "runs" / name).mkdir(parents=True)

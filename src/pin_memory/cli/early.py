@@ -9,7 +9,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from pin_memory.utils.choices import CHOICES, chosen, refuse_class_list
+from pin_memory.utils.choices import chosen, one_of, refuse_class_list, refuse_unknown
 from pin_memory.utils.config import plain
 from pin_memory.utils.errors import ConfigurationError, DataError, OutputError
 from pin_memory.utils.names import path_or_pattern
@@ -47,8 +47,7 @@ def refuse_early(cfg: DictConfig, command: str) -> None:
             from pin_memory.runs.folder import RunFolder  # imports numpy, which `--help` does not need
 
             RunFolder(path).checkpoint()  # which says what was expected
-    for key, names in CHOICES.get(command, {}).items():
-        chosen(key, cfg[key], names)
+    refuse_unknown(command, cfg)
     for key in _WRITTEN.get(command, ()):
         _refuse_no_folder(cfg, key)
     for key in _READ.get(command, ()):
@@ -62,8 +61,8 @@ def refuse_early(cfg: DictConfig, command: str) -> None:
     if command == "train":
         _refuse_unknown_domains(cfg)
         _refuse_missing_data(cfg)
-    if command in ("train", "check") and not cfg.get("resume"):  # a run that resumes has its weights and its text
-        _refuse_missing_weights(cfg)
+        if not cfg.resume:  # which has its weights and its text
+            _refuse_missing_weights(cfg)
     if command == "text":
         refuse_class_list(cfg.classes)
     if command == "check" and not _domains(cfg) and not (folder := Path(str(cfg.paths.data)).expanduser()).exists():
@@ -80,11 +79,9 @@ def _refuse_no_folder(cfg: DictConfig, key: str) -> None:
 
 def _refuse_missing_weights(cfg: DictConfig) -> None:
     """Refuse files of weights and of text that are not there."""
-    weights = OmegaConf.select(cfg, "network.backbone.pretrained")
-    if isinstance(weights, str) and Path(weights).suffix in _WEIGHTS and not Path(weights).expanduser().exists():
-        raise ConfigurationError(
-            f"network.backbone.pretrained={weights}: no such file (looked for {Path(weights).expanduser().absolute()})."
-        )
+    for file in _paths(cfg, "network.backbone.pretrained") if _is_ours(cfg, "network.backbone") else ():
+        if file.suffix in _WEIGHTS and not file.exists():
+            raise ConfigurationError(f"network.backbone.pretrained={file}: no such file (looked for {file.absolute()}).")
     if (text := cfg.get("text")) and text.get("rows") in ("file", "shuffled"):
         text_file(text.get("path"))
 
@@ -98,24 +95,36 @@ def _refuse_of_checkpoints(cfg: DictConfig, setting: str) -> None:
         read_run(str(cfg.baseline), "baseline")
     added = _domains(cfg)
     for key, domain in added.items():
-        root = None if OmegaConf.is_interpolation(domain, "root") else _root(domain, Path())
-        if root and not root.exists():
+        given = _is_ours(cfg, key) and not OmegaConf.is_interpolation(domain, "root")
+        if given and not (root := Path(str(domain.root)).expanduser()).exists():
             raise DataError(f"{key}.root={root}: no such folder (looked from {Path.cwd()}).")
     if single and cfg[setting] is not None:
         from pin_memory.runs.folder import RunFolder
 
         data = RunFolder(str(cfg.checkpoint)).config.get("data") or {}
-        if known := [name for place in ("sources", "domains", "targets") for name in data.get(place) or ()]:
-            chosen(setting, cfg[setting], [*known, *(key.rpartition(".")[2] for key in added)])
+        ours = str(data.get("_target_")).startswith("pin_memory.")
+        if known := [name for place in ("sources", "domains", "targets") for name in (data.get(place) or ()) if ours]:
+            chosen(setting, cfg[setting], [*known, *map(_name, added)])
 
 
 def _refuse_unknown_domains(cfg: DictConfig) -> None:
     """Refuse a target to leave out, and sources of the meta-test side, that are not among the domains."""
-    sources = [key.rpartition(".")[2] for key in _domains(cfg) if not key.startswith("data.targets.")]
+    sources = [_name(key) for key in _domains(cfg) if not key.startswith("data.targets.")]
     target = OmegaConf.select(cfg, "data.target", throw_on_resolution_failure=False)
-    if isinstance(target, str):
-        chosen("target", target, sources)
-    chosen("split.meta_test", OmegaConf.select(cfg, "split.meta_test"), [name for name in sources if name != target])
+    if isinstance(target, str) and _is_ours(cfg, "data"):
+        one_of("target", target, sources)
+    if _is_ours(cfg, "method.split"):
+        chosen("split.meta_test", cfg.method.split.get("meta_test"), [name for name in sources if name != target])
+
+
+def _is_ours(cfg: DictConfig, key: str) -> bool:
+    """Whether a setting names a class of the library; what settings mean to others is not known."""
+    return str(OmegaConf.select(cfg, f"{key}._target_")).startswith("pin_memory.")
+
+
+def _name(key: str) -> str:
+    """The name of a domain, which may have dots, by its dotted key."""
+    return key.split(".", 2)[2]
 
 
 def _refuse_missing_data(cfg: DictConfig) -> None:

@@ -16,7 +16,7 @@ from pin_memory.methods.frozen_base import BASE
 from pin_memory.networks.freezing import is_adapter
 from pin_memory.networks.lora import merge_adapter
 from pin_memory.runs import build, checkpoints
-from pin_memory.utils.choices import chosen
+from pin_memory.utils.choices import one_of
 from pin_memory.utils.errors import ConfigurationError
 
 FORMATS = ("ours", "official")
@@ -28,7 +28,7 @@ _COMMAND_SETTINGS = ("source", "output", "to", "pretrained", "hydra")
 def convert(cfg: DictConfig) -> None:
     """Write `cfg.output` from `cfg.source`."""
     source, output = Path(str(cfg.source)).expanduser(), Path(str(cfg.output)).expanduser()
-    chosen("to", cfg.to, FORMATS)
+    one_of("to", cfg.to, FORMATS)
     if not source.exists():
         raise ConfigurationError(f"source={source}: no such file (looked for {source.absolute()}).")
     source = checkpoints.find_checkpoint(source) if cfg.to == "official" else source

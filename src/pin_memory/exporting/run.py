@@ -12,7 +12,7 @@ from pin_memory.exporting.hub import model_card, results_of_source, with_statist
 from pin_memory.exporting.weights import SUFFIX, ExportSettings, Source, write_safetensors
 from pin_memory.inference import BatchNormStatistics
 from pin_memory.runs.support import needs_support
-from pin_memory.utils.choices import chosen
+from pin_memory.utils.choices import one_of
 from pin_memory.utils.errors import ConfigurationError, first_names
 
 SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": SUFFIX, "hub": "", "adapter": ""}
@@ -84,7 +84,7 @@ def _write_hub(cfg: DictConfig, output: Path, source: Source, settings: ExportSe
 
 def _output(cfg: DictConfig) -> Path:
     """The file or folder to write, named as the format demands."""
-    chosen("format", cfg.format, SUFFIXES)
+    one_of("format", cfg.format, SUFFIXES)
     output = Path(str(cfg.output)).expanduser()
     suffix = SUFFIXES[cfg.format]
     if suffix and output.suffix != suffix:

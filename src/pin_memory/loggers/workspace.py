@@ -19,7 +19,7 @@ from pin_memory.loggers.keys import (
     expression,
     panels,
 )
-from pin_memory.utils.choices import chosen
+from pin_memory.utils.choices import one_of
 from pin_memory.utils.errors import ConfigurationError
 
 KINDS = ("training", "weights")
@@ -35,7 +35,7 @@ def dashboard(kind: str, entity: str, project: str, targets: Sequence[str], para
     Raises:
         ConfigurationError: There is no such kind, a name is empty, or as these functions.
     """
-    chosen("kind", kind, KINDS)
+    one_of("kind", kind, KINDS)
     if not entity or not project:
         raise ConfigurationError("A dashboard belongs to a project: set entity (user or team) and project.")
     return training_workspace(entity, project, targets) if kind == "training" else weights_workspace(entity, project, parameters, targets)

@@ -1,6 +1,6 @@
 """Names that settings of the commands may take. What knows them is imported with torch; the tests compare the two."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from pin_memory.utils.errors import ConfigurationError
@@ -20,7 +20,9 @@ CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
     "export": {"format": ("onnx", "torch_export", "safetensors", "hub", "adapter")},
     "predict": {"save": ("mask", "color", "overlay", "confidence", "logits"), "ids": ("train", "label", "acdc")},
 }  # fmt: skip
-"""The names by command and setting, of which there may be one or several."""
+"""The names by command and setting."""
+SEVERAL = ("plots", "formats", "tables", "save")
+"""Settings that may have several names, or null; the others have one."""
 
 
 CLASS_LISTS = ("cityscapes", "voc", "coco")
@@ -31,6 +33,26 @@ def refuse_class_list(asked: Any) -> None:
     """Refuse a name of a list of classes that `text` does not know; a list of names may hold any."""
     if isinstance(asked, str) and asked not in CLASS_LISTS:
         raise ConfigurationError(f"classes={asked}: expected a list of names, as classes=[road,sky], or one of {', '.join(CLASS_LISTS)}.")
+
+
+def refuse_unknown(command: str, settings: Mapping[Any, Any]) -> None:
+    """Refuse names that the settings of a command do not know."""
+    for key, names in CHOICES.get(command, {}).items():
+        if key in SEVERAL:
+            chosen(key, settings[key], names)
+        else:
+            one_of(key, settings[key], names)
+
+
+def one_of(key: str, value: Any, known: Collection[str]) -> str:
+    """The name that a setting gives, which is one of the known ones.
+
+    Raises:
+        ConfigurationError: It is none of them.
+    """
+    if not isinstance(value, str) or value not in known:
+        raise ConfigurationError(f"{key}={value}: there is no {value}; choose among {', '.join(known)}.")
+    return value
 
 
 def chosen(key: str, value: Any, known: Collection[str]) -> list[str] | None:

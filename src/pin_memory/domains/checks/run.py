@@ -20,7 +20,7 @@ from pin_memory.domains.readers.base import Domain
 from pin_memory.domains.readers.layouts import Images, Sample, image_files, seen_images
 from pin_memory.domains.readers.splits import evenly_spaced
 from pin_memory.utils import pictures
-from pin_memory.utils.choices import chosen
+from pin_memory.utils.choices import one_of
 from pin_memory.utils.errors import DataError
 from pin_memory.utils.files import file_name
 from pin_memory.utils.labels import IGNORE, LabelSpace
@@ -32,7 +32,7 @@ _TILE = (460, 300)  # largest width and height of a picture
 
 def run_check(cfg: DictConfig) -> Outcome:
     """Check the data sets that the configuration trains and tests on, or else all below `paths.data`; print and draw what was found."""
-    chosen("format", cfg.format, FORMATS)
+    one_of("format", cfg.format, FORMATS)
     depth = Depth(cfg.deep, cfg.sample, cfg.workers, (cfg.accept,) if isinstance(cfg.accept, str) else tuple(cfg.accept))
     data: MultiSourceDataModule = instantiate(cfg.data)
     data.prepare_data()

@@ -103,7 +103,7 @@ def _labelme(path: Path) -> Iterator[tuple[str, int, int, Shapes]]:
         name = composed(str(item["label"]))
         if kind == "polygon":
             shapes.append((name, [_flat(points)]))
-        elif kind == "rectangle":
+        elif kind == "rectangle" and len(points) in (2, 4):
             (left, top), (right, bottom) = np.min(points, axis=0), np.max(points, axis=0)  # of two corners, or of four
             shapes.append((name, [_box(float(left), float(top), float(right), float(bottom))]))
         elif kind == "circle":
