@@ -27,8 +27,8 @@ _READ = {
     "predict": ("support", "pretrained"),
     "export": ("support", "pretrained"),
     "convert": ("source", "pretrained"),
-    "analyze": ("paths.data", "pretrained"),
-    "evaluate": ("paths.data", "pretrained"),
+    "analyze": ("pretrained",),
+    "evaluate": ("pretrained",),
 }
 """Settings of a command that name files and folders that it reads."""
 _WEIGHTS = (".pth", ".pt", ".safetensors", ".bin", ".npz", ".ckpt", ".tar")  # other values are names
@@ -51,9 +51,7 @@ def refuse_early(cfg: DictConfig, command: str) -> None:
     for key in _WRITTEN.get(command, ()):
         _refuse_no_folder(cfg, key)
     for key in _READ.get(command, ()):
-        for path in _paths(cfg, key):
-            if not path.exists():
-                raise ConfigurationError(f"{key}={path}: no such file or folder (looked for {path.absolute()}).")
+        _refuse_missing(cfg, key)
     if command == "predict" and isinstance(cfg.input, str) and cfg.input != "-":
         path_or_pattern("input", cfg.input)
     if command in ("analyze", "evaluate"):
@@ -77,6 +75,13 @@ def _refuse_no_folder(cfg: DictConfig, key: str) -> None:
             raise OutputError(f"{key}={path}: nothing can be written there, as {there} is no folder. Choose another place.")
 
 
+def _refuse_missing(cfg: DictConfig, key: str) -> None:
+    """Refuse a file or folder that is not there."""
+    for path in _paths(cfg, key):
+        if not path.exists():
+            raise ConfigurationError(f"{key}={path}: no such file or folder (looked for {path.absolute()}).")
+
+
 def _refuse_missing_weights(cfg: DictConfig) -> None:
     """Refuse files of weights and of text that are not there."""
     for file in _paths(cfg, "network.backbone.pretrained") if _is_ours(cfg, "network.backbone") else ():
@@ -93,6 +98,8 @@ def _refuse_of_checkpoints(cfg: DictConfig, setting: str) -> None:
         from pin_memory.evaluation.compared_runs import read_run  # imports numpy, which `--help` does not need
 
         read_run(str(cfg.baseline), "baseline")
+    if cfg[setting] is None:  # else it may be added domains alone, which need no data of the run
+        _refuse_missing(cfg, "paths.data")
     added = _domains(cfg)
     for key, domain in added.items():
         given = _is_ours(cfg, key) and not OmegaConf.is_interpolation(domain, "root")

@@ -3,6 +3,7 @@
 import ast
 import functools
 import importlib.util
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ def tree(module: str) -> ast.Module | None:
 def path(module: str) -> Path | None:
     """The file of a module; its packages are looked for, not imported."""
     top, *rest = module.split(".")
+    if module == "__main__":  # has no spec when it is a script
+        file = getattr(sys.modules[module], "__file__", None)
+        return Path(file) if file else None
     try:
         spec = importlib.util.find_spec(top)
     except (ImportError, ValueError):
