@@ -56,7 +56,7 @@ CASES: dict[tuple[str, ...], str] = {
     ("predict", "checkpoint=here.ckpt", "input=Photo", "output=out", "save=[mask,x]"): "there is no x; choose among mask, color",
     ("predict", "checkpoint=here.ckpt", "input=Photo", "output=out", "support=nowhere"): "support=nowhere: no such file or folder",
     ("train", "experiment=demo", "split.meta_test=[gtav,kitti]"): "split.meta_test=['gtav', 'kitti']: there is no kitti; choose among gtav",
-    ("train", "experiment=three_countries", "paths.data=runs", "target=x"): "target=x: there is no x; choose among camvid, kitti, idd_lite",
+    ("train", "experiment=demo", "data=leave_one_out", "+target=x"): "target=x: there is no x; choose among gtav, synthia, idd",
     ("train", "experiment=demo", "network.backbone.pretrained=r50.pth"): "network.backbone.pretrained=r50.pth: no such file",
     ("text", "output=x.safetensors", "classes=city"): "classes=city: expected a list of names, as classes=[road,sky], or one of cityscapes",
     ("train", "experiment=demo", "method=ppar"): "text.path is missing: name a file",

@@ -1,5 +1,6 @@
 """Online runs against servers that refuse, hang and die half-way, and what lies on the disk afterwards."""
 
+import contextlib
 import json
 import os
 import signal
@@ -155,7 +156,11 @@ def test_wandbs_own_process_ends_or_hangs(
 def cores() -> set[int]:
     """W&B's own processes that this one has started and that live."""
     pids = {pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
-    return {int(pid) for pid in pids if "wandb-core" in Path(f"/proc/{pid}/cmdline").read_text()}  # empty for one that is dead
+    found = set()
+    for pid in pids:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # one that has ended meanwhile
+            found |= {int(pid)} if "wandb-core" in Path(f"/proc/{pid}/cmdline").read_text() else set()  # empty for one that is dead
+    return found
 
 
 @pytest.mark.parametrize(

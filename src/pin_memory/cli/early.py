@@ -7,6 +7,7 @@ from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from pin_memory.utils.choices import chosen, one_of, refuse_class_list, refuse_unknown
@@ -32,6 +33,7 @@ _READ = {
 }
 """Settings of a command that name files and folders that it reads."""
 _WEIGHTS = (".pth", ".pt", ".safetensors", ".bin", ".npz", ".ckpt", ".tar")  # other values are names
+_RANDOM = "Train from random weights on purpose with network.backbone.pretrained=null."
 _DOMAINS = ("data.sources", "data.targets", "data.domains")
 
 
@@ -57,10 +59,11 @@ def refuse_early(cfg: DictConfig, command: str) -> None:
     if command in ("analyze", "evaluate"):
         _refuse_of_checkpoints(cfg, "domains" if command == "analyze" else "targets")
     if command == "train":
-        _refuse_unknown_domains(cfg)
         _refuse_missing_data(cfg)
-        if not cfg.resume:  # which has its weights and its text
-            _refuse_missing_weights(cfg)
+        if HydraConfig.get().mode != RunMode.MULTIRUN:  # there one job may have what others have not: it fails by itself, on record
+            _refuse_unknown_domains(cfg)
+            if not cfg.resume:  # which has its weights and its text
+                _refuse_missing_weights(cfg)
     if command == "text":
         refuse_class_list(cfg.classes)
     if command == "check" and not _domains(cfg) and not (folder := Path(str(cfg.paths.data)).expanduser()).exists():
@@ -86,7 +89,7 @@ def _refuse_missing_weights(cfg: DictConfig) -> None:
     """Refuse files of weights and of text that are not there."""
     for file in _paths(cfg, "network.backbone.pretrained") if _is_ours(cfg, "network.backbone") else ():
         if file.suffix in _WEIGHTS and not file.exists():
-            raise ConfigurationError(f"network.backbone.pretrained={file}: no such file (looked for {file.absolute()}).")
+            raise ConfigurationError(f"network.backbone.pretrained={file}: no such file (looked for {file.absolute()}). {_RANDOM}")
     if (text := cfg.get("text")) and text.get("rows") in ("file", "shuffled"):
         text_file(text.get("path"))
 
