@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from pin_memory.utils.choices import CHOICES
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.files import atomic_write, report_write_errors
 from pin_memory.utils.installation import install_hint
@@ -30,7 +31,7 @@ UNKNOWN = "#d9d9d9"
 """Colour of what has no value."""
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "p")
 """Shapes of the domains in scatter plots."""
-FORMATS = ("png", "pdf", "svg")
+FORMATS = CHOICES["analyze"]["formats"]
 """Kinds of files a figure is kept as."""
 DOTS_PER_INCH = 220
 

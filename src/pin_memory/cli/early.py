@@ -156,7 +156,7 @@ def _refuse_missing_data(cfg: DictConfig) -> None:
         return
     folder = Path(str(cfg.paths.data)).expanduser()
     roots = {key: root for key, domain in domains.items() if (root := _root(domain, folder)) and not root.exists()}
-    below = [key.rpartition(".")[2] for key, root in roots.items() if root.is_relative_to(folder)]
+    below = [_name(key) for key, root in roots.items() if root.is_relative_to(folder)]
     if below and not folder.exists():
         what = f"paths.data={cfg.paths.data}: no such folder (looked for {folder.absolute()}). "
         what += f"Expected a folder with the data sets {', '.join(below)}. "

@@ -16,10 +16,10 @@ from pin_memory.methods.frozen_base import BASE
 from pin_memory.networks.freezing import is_adapter
 from pin_memory.networks.lora import merge_adapter
 from pin_memory.runs import build, checkpoints
-from pin_memory.utils.choices import one_of
+from pin_memory.utils.choices import CHOICES, one_of
 from pin_memory.utils.errors import ConfigurationError
 
-FORMATS = ("ours", "official")
+FORMATS = CHOICES["convert"]["to"]
 ORIGIN = "official"  # key of our record under which a converted checkpoint keeps what the authors' file held besides its tensors
 _NETWORK = "network."
 _COMMAND_SETTINGS = ("source", "output", "to", "pretrained", "hydra")

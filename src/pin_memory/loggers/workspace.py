@@ -19,10 +19,10 @@ from pin_memory.loggers.keys import (
     expression,
     panels,
 )
-from pin_memory.utils.choices import one_of
+from pin_memory.utils.choices import CHOICES, one_of
 from pin_memory.utils.errors import ConfigurationError
 
-KINDS = ("training", "weights")
+KINDS = CHOICES["dashboard"]["kind"]
 """What `dashboard` makes: of trainings, or of a sweep over loss weights."""
 X_AXIS = "trainer/global_step"
 _SCORE = "val/miou"  # what a sweep is judged by; no target decides

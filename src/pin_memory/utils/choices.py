@@ -1,4 +1,4 @@
-"""Names that settings of the commands may take. What knows them is imported with torch; the tests compare the two."""
+"""Names that settings of the commands may take. Where what knows them is imported with torch, the tests compare the two."""
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
@@ -23,8 +23,6 @@ CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
 """The names by command and setting."""
 SEVERAL = ("plots", "formats", "tables", "save")
 """Settings that may have several names, or null; the others have one."""
-
-
 CLASS_LISTS = ("cityscapes", "voc", "coco")
 """Lists of classes that `text` knows by name."""
 
