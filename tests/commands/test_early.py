@@ -61,7 +61,9 @@ CASES: dict[tuple[str, ...], str] = {
     ("text", "output=x.safetensors", "classes=city"): "classes=city: expected a list of names, as classes=[road,sky], or one of cityscapes",
     ("train", "experiment=demo", "method=ppar"): "text.path is missing: name a file",
     ("train", "experiment=demo", "method=ppar", "text.path=nowhere.npy"): "text.path=nowhere.npy: no such file",
-    ("evaluate", "checkpoint=runs/own", "targets=[north]"): "targets=['north']: there is no north; choose among gtav, cityscapes",
+    ("evaluate", "checkpoint=runs/own", "targets=[north]"): "targets=['north']: there is no north; choose among cityscapes.",
+    ("evaluate", "checkpoint=runs/own", "targets=gtav"): "targets=gtav: there is no gtav; choose among cityscapes.",
+    ("evaluate", "checkpoint=runs/left", "targets=west"): "targets=west: there is no west; choose among north, south.",
     ("evaluate", "checkpoint=runs/own", "paths.data=nowhere"): "paths.data=nowhere: no such file or folder",
     ("evaluate", "checkpoint=runs/own", "baseline=nowhere"): "baseline=nowhere: expected run folders",
     ("evaluate", "checkpoint=runs/own", "tables=[word]"): "there is no word; choose among markdown, csv, latex",
@@ -101,6 +103,8 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], Any]
     (cwd / "Photo").mkdir()
     (cwd / "runs" / "own" / "checkpoints").mkdir(parents=True)
     (cwd / "runs" / "own" / "checkpoints" / "last.ckpt").touch()
+    (cwd / "runs" / "left" / "checkpoints").mkdir(parents=True)
+    (cwd / "runs" / "left" / "config.yaml").write_text("data: {_target_: pin_memory.x.leave_one_out, sources: {north: {}, south: {}}}")
     (cwd / "runs" / "own" / "config.yaml").write_text("data: {_target_: pin_memory.x, sources: {gtav: {}}, targets: {cityscapes: {}}}")
     for name, miou in (("one", 0.25), ("two", 0.5)):
         results = {"method": name, "targets": {"cityscapes": {"miou": miou, "iou": {"road": miou}}}, "mean_miou": miou, "seed": 1}

@@ -112,8 +112,10 @@ def _refuse_of_checkpoints(cfg: DictConfig, setting: str) -> None:
         from pin_memory.runs.folder import RunFolder
 
         data = RunFolder(str(cfg.checkpoint)).config.get("data") or {}
-        ours = str(data.get("_target_")).startswith("pin_memory.")
-        if known := [name for place in ("sources", "domains", "targets") for name in (data.get(place) or ()) if ours]:
+        maker = str(data.get("_target_"))
+        left_out = maker.endswith(".leave_one_out")  # a source or a domain is a target then
+        places = ("sources", "domains", "targets") if setting == "domains" or left_out else ("targets",)
+        if known := [name for place in places for name in (data.get(place) or ()) if maker.startswith("pin_memory.")]:
             chosen(setting, cfg[setting], [*known, *map(_name, added)])
 
 
