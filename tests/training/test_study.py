@@ -25,6 +25,7 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
     "mixstyle": ("erm", {"network.mix_style._target_": "pin_memory.networks.MixStyle"}),
     "random_convolution": ("erm", {"method.randomisation._target_": "pin_memory.methods.RandomConvolution"}),
     "erm_slow_backbone": ("erm", {"method.backbone_lr_factor": 0.1}),
+    "erm_frozen_norms": ("erm", {f"{BACKBONE}.freeze": "norms"}),
     "frozen_backbone": ("erm", {f"{BACKBONE}.freeze": "all"}),
     "lora": ("erm", {"network.adapter.rank": 16, "network.adapter.targets": ["conv_pw", "conv_pwl"]}),
     "mixture": ("pin_the_memory", {"method.train_statistics": "mixture"}),
