@@ -7,6 +7,8 @@ import pytest
 from pin_memory.analysis.plots import PLOTS
 from pin_memory.analysis.style import FORMATS as FIGURES
 from pin_memory.domains.checks.run import FORMATS as CHECKS
+from pin_memory.domains.loading.corruptions import KINDS as KINDS_OF_CORRUPTIONS
+from pin_memory.domains.loading.corruptions import SETS
 from pin_memory.exporting.convert import FORMATS as CHECKPOINTS
 from pin_memory.exporting.run import SUFFIXES
 from pin_memory.exporting.text import LISTS
@@ -21,7 +23,7 @@ KNOWN = {
     "check": {"format": CHECKS},
     "convert": {"to": CHECKPOINTS},
     "dashboard": {"kind": KINDS},
-    "evaluate": {"tables": TABLES},
+    "evaluate": {"tables": TABLES, "corruptions": (*KINDS_OF_CORRUPTIONS, *SETS)},
     "export": {"format": SUFFIXES},
     "predict": {"save": get_args(Kind), "ids": get_args(get_type_hints(Saving)["ids"])},
 }

@@ -9,8 +9,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from pin_memory.cli.early_data import all_domains, domain_name, is_ours, refuse_missing_data, refuse_unknown_domains
-from pin_memory.utils.choices import chosen, refuse_class_list, refuse_unknown
+from pin_memory.utils.choices import chosen, refuse_class_list, refuse_unknown, severities
 from pin_memory.utils.config import plain
+from pin_memory.utils.devices import refuse_other_words
 from pin_memory.utils.errors import ConfigurationError, DataError, OutputError
 from pin_memory.utils.names import path_or_pattern
 from pin_memory.utils.text_files import text_file
@@ -48,6 +49,10 @@ def refuse_early(cfg: DictConfig, command: str) -> None:
 
             RunFolder(path).checkpoint()  # which says what was expected
     refuse_unknown(command, cfg)
+    if command == "evaluate":
+        severities(cfg.corruptions, cfg.severity)
+    if "device" in cfg:
+        refuse_other_words(cfg.device)
     for key in _WRITTEN.get(command, ()):
         _refuse_no_folder(cfg, key)
     for key in _READ.get(command, ()):
@@ -93,7 +98,7 @@ def _refuse_missing_weights(cfg: DictConfig) -> None:
 
 
 def _refuse_of_checkpoints(cfg: DictConfig, setting: str) -> None:
-    """Refuse an earlier run that is not there, added domains without a folder, and names of domains that a run folder does not know."""
+    """Refuse an earlier run that is not there, added domains without a folder, and names of domains that a run does not know."""
     single = not isinstance(cfg.checkpoint, ListConfig)
     if single and cfg.baseline is not None:
         from pin_memory.evaluation.compared_runs import read_run  # imports numpy, which `--help` does not need
@@ -109,7 +114,9 @@ def _refuse_of_checkpoints(cfg: DictConfig, setting: str) -> None:
     if single and cfg[setting] is not None:
         from pin_memory.runs.folder import RunFolder
 
-        data = RunFolder(str(cfg.checkpoint)).config.get("data") or {}
+        path = Path(str(cfg.checkpoint)).expanduser()
+        run = path.parent.parent if path.parent.name == "checkpoints" and path.is_file() else path
+        data = RunFolder(run).config.get("data") or {}
         maker = str(data.get("_target_"))
         left_out = maker.endswith(".leave_one_out")  # a source or a domain is a target then
         places = ("sources", "domains", "targets") if setting == "domains" or left_out else ("targets",)

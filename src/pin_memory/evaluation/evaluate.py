@@ -27,6 +27,7 @@ from pin_memory.runs.folder import SETTINGS
 from pin_memory.runs.own_folder import CHECKPOINTS
 from pin_memory.runs.provenance import backbone_licence
 from pin_memory.runs.results import Results, gain_over
+from pin_memory.utils.choices import chosen, severities
 from pin_memory.utils.config import plain
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.files import write_text
@@ -130,10 +131,9 @@ def _load(cfg: DictConfig, task: _Task, baseline: Run | None) -> _Loaded:
     if unknown := set(requested) - set(data.target_names):
         raise ConfigurationError(f"targets={cfg.targets}: the run has no {', '.join(unknown)}, only {', '.join(data.target_names)}.")
     data.targets = {name: data.targets[name] for name in data.target_names if name in requested}
+    grades = severities(cfg.corruptions, cfg.severity)
     if cfg.corruptions is not None:
-        data.targets = corrupted(data, cfg.corruptions, 3 if cfg.severity is None else cfg.severity)
-    elif cfg.severity is not None:
-        raise ConfigurationError(f"severity={cfg.severity}: nothing is corrupted. Name corruptions, such as corruptions=cityscapes_c.")
+        data.targets = corrupted(data, cfg.corruptions, grades)
     build.prepare_stand_ins(data, task.path, str(cfg.paths.output))
     with checkpoints.offering_added(data, "targets"):
         data.check(sources=cfg.floors)  # looked for, not read
@@ -144,20 +144,13 @@ def _load(cfg: DictConfig, task: _Task, baseline: Run | None) -> _Loaded:
     return _Loaded(task, method, checkpoint._replace(state={}), data)
 
 
-def corrupted(data: MultiSourceDataModule, kinds: str | Sequence[str], severities: int | Sequence[int]) -> dict[str, DomainDataModule]:
+def corrupted(data: MultiSourceDataModule, kinds: str | Sequence[str], grades: Sequence[int]) -> dict[str, DomainDataModule]:
     """Each target once with each corruption and severity, `NAME_KIND_SEVERITY`; refused for few-shot runs."""
     if isinstance(data, EpisodeDataModule):
         raise ConfigurationError("corruptions: episodes of a few-shot run are not corrupted. Leave it out.")
-    chosen: Any = SETS.get(kinds, [kinds]) if isinstance(kinds, str) else list(kinds)
-    if unknown := [str(kind) for kind in chosen if kind not in KINDS]:
-        raise ConfigurationError(
-            f"corruptions={kinds}: there is no corruption {', '.join(unknown)}. Choose some of {', '.join(KINDS)}, or a group of them:"
-            f" {', '.join(SETS)}."
-        )
-    grades = [severities] if isinstance(severities, int) else list(severities)
-    corruptions = [Corruption(kind, severity) for kind in chosen for severity in grades]
-    if not corruptions:
-        raise ConfigurationError(f"corruptions={kinds} severity={severities}: expected a kind and a severity at least. Name some.")
+    named = chosen("corruptions", kinds, (*KINDS, *SETS)) or []
+    every: dict[Any, None] = dict.fromkeys(kind for name in named for kind in SETS.get(name, (name,)))  # each once
+    corruptions = [Corruption(kind, severity) for kind in every for severity in grades]
     found, added = {}, []
     for name, domain in data.targets.items():
         for corruption in corruptions:

@@ -1,6 +1,6 @@
 """Names that settings of the commands may take. Where what knows them is imported with torch, the tests compare the two."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from pin_memory.utils.errors import ConfigurationError
@@ -16,12 +16,19 @@ CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
     "check": {"format": ("text", "json")},
     "convert": {"to": ("ours", "official")},
     "dashboard": {"kind": ("training", "weights")},
-    "evaluate": {"tables": ("markdown", "csv", "latex")},
+    "evaluate": {
+        "tables": ("markdown", "csv", "latex"),
+        "corruptions": (
+            "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "snow", "frost",
+            "fog", "brightness", "contrast", "elastic_transform", "pixelate", "jpeg_compression", "speckle_noise", "gaussian_blur",
+            "spatter", "saturate", "imagenet_c", "cityscapes_c",
+        ),
+    },
     "export": {"format": ("onnx", "torch_export", "safetensors", "hub", "adapter")},
     "predict": {"save": ("mask", "color", "overlay", "confidence", "logits"), "ids": ("train", "label", "acdc")},
 }  # fmt: skip
 """The names by command and setting."""
-SEVERAL = ("plots", "formats", "tables", "save")
+SEVERAL = ("plots", "formats", "tables", "corruptions", "save")
 """Settings that may have several names, or null; the others have one."""
 CLASS_LISTS = ("cityscapes", "voc", "coco")
 """Lists of classes that `text` knows by name."""
@@ -40,6 +47,22 @@ def refuse_unknown(command: str, settings: Mapping[Any, Any]) -> None:
             chosen(key, settings[key], names)
         else:
             one_of(key, settings[key], names)
+
+
+def severities(corruptions: Any, severity: Any) -> list[int]:
+    """The severities at which images are corrupted: those that are given, or else 3.
+
+    Raises:
+        ConfigurationError: They are not 1 to 5, or nothing is corrupted.
+    """
+    if corruptions is None and severity is not None:
+        raise ConfigurationError(f"severity={severity}: nothing is corrupted. Name corruptions, such as corruptions=cityscapes_c.")
+    given: list[Any] = [3] if severity is None else list(severity) if isinstance(severity, Sequence) else [severity]
+    if any(isinstance(one, bool) or one not in range(1, 6) for one in given):
+        raise ConfigurationError(f"severity={severity}: expected 1 (weak) to 5, or several of them: severity=[1,3,5].")
+    if corruptions is not None and not (corruptions and given):
+        raise ConfigurationError(f"corruptions={corruptions} severity={severity}: expected a kind and a severity at least. Name some.")
+    return given
 
 
 def one_of(key: str, value: Any, known: Collection[str]) -> str:

@@ -19,14 +19,19 @@ def choose_device(device: str) -> str:
     """Turn `auto` into `cuda` where there is a GPU or else `cpu`, and refuse a device that is not there."""
     import torch  # only here, as commands import this module before they start
 
+    refuse_other_words(device)
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, number = str(device).partition(":")
-    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
-        raise ConfigurationError(f"device={device}: expected auto, cpu, cuda or cuda:NUMBER.")
+    kind, _, number = device.partition(":")
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise ConfigurationError(f"device={device}: PyTorch finds {torch.cuda.device_count()} GPUs here. Choose device=auto or device=cpu.")
     return device
+
+
+def refuse_other_words(device: str) -> None:
+    """Refuse what is no name of a device, here or elsewhere."""
+    if not re.fullmatch(r"auto|(cpu|cuda)(:\d+)?", str(device)):
+        raise ConfigurationError(f"device={device}: expected auto, cpu, cuda or cuda:NUMBER.")
 
 
 def computes_bfloat16() -> bool:
