@@ -3,6 +3,7 @@
 from typing import get_args, get_type_hints
 
 import pytest
+import timm
 
 from pin_memory.analysis.plots import PLOTS
 from pin_memory.analysis.style import FORMATS as FIGURES
@@ -17,6 +18,7 @@ from pin_memory.prediction.outputs import Kind, Saving
 from pin_memory.utils.choices import CHOICES, CLASS_LISTS, chosen, one_of
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.tables import FORMATS as TABLES
+from pin_memory.utils.timm_names import timm_names
 
 KNOWN = {
     "analyze": {"plots": PLOTS, "formats": FIGURES},
@@ -32,6 +34,10 @@ KNOWN = {
 def test_the_names_are_those_that_the_commands_know() -> None:
     assert {command: {key: tuple(names) for key, names in settings.items()} for command, settings in KNOWN.items()} == CHOICES
     assert tuple(LISTS) == CLASS_LISTS
+
+
+def test_the_names_of_timm_are_those_that_it_lists() -> None:
+    assert timm_names() == set(timm.list_models(include_tags=False))
 
 
 def test_names_come_in_their_usual_order() -> None:

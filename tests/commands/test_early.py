@@ -58,6 +58,18 @@ CASES: dict[tuple[str, ...], str] = {
     ("train", "experiment=demo", "split.meta_test=[gtav,kitti]"): "split.meta_test=['gtav', 'kitti']: there is no kitti; choose among gtav",
     ("train", "experiment=demo", "data=leave_one_out", "+target=x"): "target=x: there is no x; choose among gtav, synthia, idd",
     ("train", "experiment=demo", "network.backbone.pretrained=r50.pth"): "network.backbone.pretrained=r50.pth: no such file",
+    (
+        "train",
+        "experiment=demo",
+        "network=deeplab_v3plus_timm",
+        "network.backbone.name=resnet1800",
+    ): "Did you mean resnet18",
+    (
+        "train",
+        "experiment=demo",
+        "network=vit_linear",
+        "network.backbone.name=vit_nano_patch14_dino.x",
+    ): "Did you mean vit_nano_patch14_dinov2",
     ("text", "output=x.safetensors", "classes=city"): "classes=city: expected a list of names, as classes=[road,sky], or one of cityscapes",
     ("train", "experiment=demo", "method=ppar"): "text.path is missing: name a file",
     ("train", "experiment=demo", "method=ppar", "text.path=nowhere.npy"): "text.path=nowhere.npy: no such file",

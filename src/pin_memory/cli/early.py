@@ -9,12 +9,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from pin_memory.cli.early_data import all_domains, domain_name, is_ours, refuse_missing_data, refuse_unknown_domains
+from pin_memory.cli.early_network import refuse_unknown_network
 from pin_memory.utils.choices import chosen, refuse_class_list, refuse_unknown, severities
 from pin_memory.utils.config import plain
 from pin_memory.utils.devices import refuse_other_words
 from pin_memory.utils.errors import ConfigurationError, DataError, OutputError
 from pin_memory.utils.names import path_or_pattern
-from pin_memory.utils.text_files import text_file
 
 _OF_CHECKPOINTS = {"evaluate": "checkpoint", "predict": "checkpoint", "analyze": "checkpoint", "export": "checkpoint", "train": "resume"}
 """Setting of a command that names run folders or checkpoint files."""
@@ -32,8 +32,6 @@ _READ = {
     "evaluate": ("pretrained",),
 }
 """Settings of a command that name files and folders that it reads."""
-_WEIGHTS = (".pth", ".pt", ".safetensors", ".bin", ".npz", ".ckpt", ".tar")  # other values are names
-_RANDOM = "Train from random weights on purpose with network.backbone.pretrained=null."
 
 
 def refuse_early(cfg: DictConfig, command: str) -> None:
@@ -65,8 +63,8 @@ def refuse_early(cfg: DictConfig, command: str) -> None:
         refuse_missing_data(cfg)
         if HydraConfig.get().mode != RunMode.MULTIRUN:  # there one job may have what others have not: it fails by itself, on record
             refuse_unknown_domains(cfg)
-            if not cfg.resume:  # which has its weights and its text
-                _refuse_missing_weights(cfg)
+            if not cfg.resume:  # which has its network and its text
+                refuse_unknown_network(cfg)
     if command == "text":
         refuse_class_list(cfg.classes)
     if command == "check" and not all_domains(cfg) and not (folder := Path(str(cfg.paths.data)).expanduser()).exists():
@@ -86,15 +84,6 @@ def _refuse_missing(cfg: DictConfig, key: str) -> None:
     for path in _paths(cfg, key):
         if not path.exists():
             raise ConfigurationError(f"{key}={path}: no such file or folder (looked for {path.absolute()}).")
-
-
-def _refuse_missing_weights(cfg: DictConfig) -> None:
-    """Refuse files of weights and of text that are not there."""
-    for file in _paths(cfg, "network.backbone.pretrained") if is_ours(cfg, "network.backbone") else ():
-        if file.suffix in _WEIGHTS and not file.exists():
-            raise ConfigurationError(f"network.backbone.pretrained={file}: no such file (looked for {file.absolute()}). {_RANDOM}")
-    if (text := cfg.get("text")) and text.get("rows") in ("file", "shuffled"):
-        text_file(text.get("path"))
 
 
 def _refuse_of_checkpoints(cfg: DictConfig, setting: str) -> None:

@@ -1,6 +1,5 @@
 """Backbones from timm: any of its networks that gives feature maps, with its own normalisation and its own ImageNet weights."""
 
-import difflib
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +15,7 @@ from pin_memory.networks.freezing import Backbone
 from pin_memory.networks.timm_weights import fill, pretrained_state
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.images import IMAGENET_MEAN, IMAGENET_STD
+from pin_memory.utils.timm_names import no_such_network
 
 _LOW_LEVEL = 4  # input size over the size of the low-level features that DeepLabV3+ joins
 
@@ -151,12 +151,7 @@ def _check_name(name: str) -> None:
     if timm.is_model(architecture) and (architecture == name or name in timm.list_pretrained(f"{architecture}.*")):
         return
     known = timm.list_models() if not timm.is_model(architecture) else timm.list_pretrained(f"{architecture}.*")
-    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
-    raise ConfigurationError(
-        f"network.backbone.name={name}: timm {timm.__version__} has no such network."
-        + (f" Did you mean {' or '.join(near)}?" if near else "")
-        + ' All names: python -c "import timm; print(timm.list_models())"'
-    )
+    raise no_such_network(name, known)
 
 
 def _features(name: str, output_stride: int | None, **options: Any) -> Any:
