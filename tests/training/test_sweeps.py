@@ -27,7 +27,7 @@ from pin_memory.train import main
 from pin_memory.training import checks
 from pin_memory.training.sweeps import job as sweep_job
 from pin_memory.training.sweeps import read_sweep
-from pin_memory.training.sweeps.summary import as_markdown, as_text, job_name, swept_keys
+from pin_memory.training.sweeps.summary import SweepSummary, as_markdown, as_text, job_name, swept_keys
 from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import ConfigurationError
 from tests.helpers.in_process import run_in_process
@@ -498,3 +498,13 @@ def test_a_search_without_optuna_names_what_to_install(search: Callable[..., lis
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ConfigurationError, match="sweeps"):
         search(1)
+
+
+def test_what_a_sweep_is_over_names_its_jobs_where_a_command_gives_one_value(tmp_path: Path) -> None:
+    """Or the next command's jobs, with another value, would have the folders of this one's."""
+    task = ["experiment=demo", "variant=mixture", "optimizer.lr=1,2"]
+    sweeper = {"sweep": {"dir": str(tmp_path)}, "sweeper": {"params": {"seed": "1,2", "variant": "erm,mldg"}}, "overrides": {"task": task}}
+    summary = SweepSummary()
+    summary.on_multirun_start(OmegaConf.create({"hydra": sweeper}))
+    summary.end_early()
+    assert job_name(str(tmp_path), ["seed=1", "variant=mixture", "optimizer.lr=2"]) == "seed-1_variant-mixture_lr-2"

@@ -46,7 +46,8 @@ class SweepSummary(Callback):
         given: list[str] = []
         with suppress(OmegaConfBaseException):  # which the sweeper meets again, and reports
             given = [f"{key}={value}" for key, value in (OmegaConf.select(config, "hydra.sweeper.params") or {}).items()]
-        swept = [*read_json_or(self.folder / SWEPT, []), *swept_keys([*given, *config.hydra.overrides.task])]
+        # A setting of the sweep's file, too, to which this command gives a single value: the next one may give another.
+        swept = [*read_json_or(self.folder / SWEPT, []), *swept_keys(given), *swept_keys(config.hydra.overrides.task)]
         with suppress(OSError):
             try:
                 SweepSummary._held.enter_context(exclusive(self.folder))
