@@ -51,7 +51,7 @@ NETWORKS = (
     "deeplab_v3plus_resnet50,deeplab_v3plus_resnet18,deeplab_v3plus_efficientnet_lite0,tf_efficientnet_lite0,mobilenetv4_conv_small,"
     "mobilenetv3_large_100,convnext_atto,convnext_tiny,resnet50d,regnety_008"
 )
-"""Those of the table in docs/performance.md."""
+"""Those of the table in docs/performance_training.md."""
 
 
 def chosen(name: str, arguments: argparse.Namespace) -> tuple[list[str], torch.dtype]:
@@ -193,7 +193,7 @@ def main() -> None:
     parser.add_argument("--override", action="append", default=[], help="a setting of all variants, as on the command line")
     parser.add_argument("--network", default="deeplab_v3plus_resnet50")
     parser.add_argument("--variants", type=lambda text: text.split(","), default=DEFAULT, help=f"of {', '.join(VARIANTS)}")
-    parser.add_argument("--networks", nargs="?", const=NETWORKS, help="compare these, or the ten of docs/performance.md")
+    parser.add_argument("--networks", nargs="?", const=NETWORKS, help="compare these, or the ten of docs/performance_training.md")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--output", type=Path, default=Path("runs/benchmarks"))
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)

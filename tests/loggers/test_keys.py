@@ -1,19 +1,6 @@
-"""The table of what is logged, and the documentation that is written from it."""
+"""The table of what is logged. The page that is made of it: tests/project/test_site.py."""
 
-from pathlib import Path
-
-import pytest
-
-from pin_memory.loggers.keys import ROWS, dashboard_table, find, logged_table, patterns
-
-DOCUMENTATION = Path(__file__).parents[2] / "docs" / "dashboards.md"
-
-
-@pytest.mark.parametrize(("name", "table"), [("logged keys", logged_table()), ("panels", dashboard_table())])
-def test_the_documentation_has_the_table(name: str, table: str) -> None:
-    """On a failure, put what the assertion shows between the marks of the file."""
-    text = DOCUMENTATION.read_text(encoding="utf-8")
-    assert text.partition(f"<!-- {name}: loggers/keys.py -->\n")[2].partition("\n<!-- end -->")[0] == table
+from pin_memory.loggers.keys import ROWS, find, patterns
 
 
 def test_no_key_is_there_twice() -> None:

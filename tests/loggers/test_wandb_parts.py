@@ -22,7 +22,7 @@ from tests.helpers.wandb_server import WandbServer
 
 wandb = pytest.importorskip("wandb")
 
-DASHBOARDS = Path(__file__).parents[2] / "docs" / "dashboards.md"
+PAGE = Path(__file__).parents[2] / "docs" / "wandb.md"
 
 
 @pytest.fixture(autouse=True)
@@ -255,7 +255,7 @@ def test_wandb_agent_trains_what_the_server_proposes(tmp_path: Path) -> None:
 
 def documented_sweep() -> str:
     """The text of the sweep file."""
-    return DASHBOARDS.read_text(encoding="utf-8").split("# sweep.yaml\n")[1].split("```")[0]
+    return PAGE.read_text(encoding="utf-8").split("# sweep.yaml\n")[1].split("```")[0]
 
 
 def test_the_documented_sweep_file_gives_settings_that_compose() -> None:

@@ -21,8 +21,7 @@ from tests.helpers.in_process import run_in_process
 from tests.helpers.tiny_run import TINY
 
 assert SweepSummary is not None  # imported, it registers the resolvers
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text(encoding="utf-8")
-SECTION = DOCUMENT.partition("## Leave one domain out\n")[2].partition("\n## ")[0]
+PAGE = (Path(__file__).parents[2] / "docs" / "leave_one_out.md").read_text(encoding="utf-8")
 SITES = ("north", "south", "west")
 
 
@@ -117,10 +116,10 @@ def test_whole_are_all_split_folders_and_published_parts_stay(tmp_path: Path) ->
 @pytest.mark.slow
 def test_the_documented_example(sites: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its file and its commands as they stand, on three generated sites, with a network of seconds."""
-    ((name, text),) = re.findall(r"```yaml\n# (my_configs/\S+)\n(.*?)```", SECTION, re.DOTALL)
+    ((name, text),) = re.findall(r"```yaml\n# (my_configs/\S+)\n(.*?)```", PAGE, re.DOTALL)
     (tmp_path / name).parent.mkdir(parents=True)
     (tmp_path / name).write_text(text.replace("/datasets", str(sites)))
-    commands = [shlex.split(line) for line in re.findall(r"^pin-memory (.*)$", SECTION, re.MULTILINE)]
+    commands = [shlex.split(line) for line in re.findall(r"^pin-memory (.*)$", PAGE, re.MULTILINE)]
     assert [command[0] for command in commands] == ["check", "train", "compare"]
     small = [*(one for one in TINY if "stand_in" not in one), "network=deeplab_v3plus_resnet18", "network.backbone.pretrained=null"]
     small += ["augmentation.crop_size=64", "trainer.max_steps=1", "trainer.val_check_interval=1", "logger=csv"]

@@ -1,6 +1,5 @@
 """The pages of docs/reference that are made from the YAML files and the table of logged keys, by `make reference`."""
 
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -73,10 +72,10 @@ def settings() -> str:
 
 def logged_keys() -> str:
     """What is logged, and where a dashboard shows it."""
-    tables = [keys.logged_table(), keys.dashboard_table()]
-    logged, shown = (re.sub(r"\]\((?=\w+\.md)", "](../", table) for table in tables)
+    logged, shown = keys.logged_table(), keys.dashboard_table()
     made = _MADE.format("`src/pin_memory/loggers/keys.py`")
-    return f"# Logged keys\n\n{made} [Dashboards](../dashboards.md) says how they are used.\n\n{logged}\n\n## On a dashboard\n\n{shown}\n"
+    used = "Steps and units are those of [W&B](../wandb.md#steps-and-units); [a dashboard](../dashboards.md) is made of the second table."
+    return f"# Logged keys\n\n{made} {used}\n\n{logged}\n\n## On a dashboard\n\n{shown}\n"
 
 
 def _read(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Everything that a training logs, in one table: docs/dashboards.md is written from it, and tests compare it with what is logged."""
+"""Everything that a training logs, in one table: docs/reference/logged_keys.md is made of it, and tests compare it with runs."""
 
 import re
 from collections.abc import Iterator
@@ -51,12 +51,12 @@ ROWS = (
     Row(("loss/<step>segmentation", "loss/<step>auxiliary", "loss/<step>cohesion"), STEPS,
         "their terms; without `inner_` and `outer_` for methods of one step", _LOSSES, "terms of the steps", LINE),
     Row(("loss/divergence", "loss/classification"), STEPS, "losses of the memory", _LOSSES, "losses of the memory", LINE),
-    Row(("loss/structure",), STEPS, "how far the items lie to each other from what [text](text.md#memory-from-text) says; with"
+    Row(("loss/structure",), STEPS, "how far the items lie to each other from what [text](../text.md#memory-from-text) says; with"
         " `method.weights.structure`", _LOSSES, "losses of the memory", LINE),
     Row(("loss/<step>whitening",), STEPS, "loss of RobustNet's whitening", _LOSSES, "terms of the steps", LINE),
     Row(("loss/<step>otp", "loss/<step>vtp", "loss/<step>regulariser"), STEPS,
-        "[alignment with text](text.md#alignment-with-text-and-reweighting): with the text, with text that has looked at the image, and of"
-        " that text with its class", _LOSSES, "alignment with text", LINE),
+        "[alignment with text](../text.md#alignment-with-text-and-reweighting): with the text, with text that has looked at the image, and"
+        " of that text with its class", _LOSSES, "alignment with text", LINE),
     Row(("alignment/share", "alignment/ramp"), STEPS,
         "share of each class's cells that is aligned, and how far text that has looked at the image is in"),
     Row(("reliability/<step>mean", "reliability/<step>min", "reliability/<step>mean_<source>", "reliability/<step>min_<source>"), STEPS,
@@ -67,7 +67,7 @@ ROWS = (
     Row(("fast_weights/norm", "fast_weights/step_norm"), STEPS, "length of the fast weights Θ' and of the step Θ' - Θ", _SYSTEM,
         "fast weights", LOG_LINE),
     Row(("ridge/lambda", "ridge/scale", "ridge/pivot_ratio"), STEPS,
-        "λ and α of the [ridge head](ridge_head.md), and how badly conditioned its newest system was (1 is best)",
+        "λ and α of the [ridge head](../ridge_head.md), and how badly conditioned its newest system was (1 is best)",
         _MEMORY, "ridge head", LOG_LINE),
     Row(("skipped/steps", "skipped/memory_writes"), STEPS, "what was left out so far, as numbers were not finite; with"
         " `method.on_non_finite=skip`", _SYSTEM, "left out", LINE),

@@ -1,7 +1,7 @@
 """Pictures from files, as viewers show them, with errors that name the file.
 
 All are opened by Pillow: it refuses what ends early and prints nothing of its own, where OpenCV's libraries write lines without a name.
-The pixels of RGB PNGs, in which most of a sample's time goes, come from libspng: as strict, as quiet, faster (docs/performance.md).
+The pixels of RGB PNGs, in which most of a sample's time goes, come from libspng: as strict, as quiet, faster (docs/performance_data.md).
 A picture's head is read first: a small file can claim a size that takes all memory. What it claims, and the format, have to be usual.
 """
 
