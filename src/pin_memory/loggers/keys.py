@@ -55,7 +55,7 @@ ROWS = (
         " `method.weights.structure`", _LOSSES, "losses of the memory", LINE),
     Row(("loss/<step>whitening",), STEPS, "loss of RobustNet's whitening", _LOSSES, "terms of the steps", LINE),
     Row(("loss/<step>otp", "loss/<step>vtp", "loss/<step>regulariser"), STEPS,
-        "[alignment with text](../text.md#alignment-with-text-and-reweighting): with the text, with text that has looked at the image, and"
+        "[alignment with text](../alignment.md): with the text, with text that has looked at the image, and"
         " of that text with its class", _LOSSES, "alignment with text", LINE),
     Row(("alignment/share", "alignment/ramp"), STEPS,
         "share of each class's cells that is aligned, and how far text that has looked at the image is in"),

@@ -1,4 +1,4 @@
-"""How reliable labelled cells are, and what they, their classes, images or domains weigh in the segmentation losses (docs/text.md)."""
+"""How reliable labelled cells are, and what they, their classes, images or domains weigh in the segmentation losses (docs/alignment.md)."""
 
 from collections.abc import Sequence
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Text prototypes next to a network's features (after PPAR: Zhang et al., T-ITS 2025; what is theirs and what is ours: docs/text.md).
+"""Text prototypes next to a network's features (after PPAR: Zhang et al., T-ITS 2025; what is theirs and what is ours: docs/alignment.md).
 
 Original text prototypes (OTP) are fixed rows. Visual text prototypes (VTP) are the same rows after they have looked at an image, as a small
 residual (DenseCLIP: Rao et al., CVPR 2022). Both serve training alone.
