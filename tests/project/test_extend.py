@@ -30,7 +30,7 @@ def typed(command: str, cwd: Path, *more: str) -> None:
 
 
 def test_the_page_has_all_three() -> None:
-    assert sorted(FILES) == ["my_configs/experiment/mine.yaml", "my_method.py", "my_network.py"]
+    assert sorted(FILES) == ["my_configs/experiment/my_target.yaml", "my_method.py", "my_network.py"]
     assert len(COMMANDS) == 3
 
 
