@@ -1,6 +1,6 @@
 """Progressive alignment with text prototypes, and reweighting of the sources by their reliability (after PPAR; Zhang et al., T-ITS 2025).
 
-The paper's ideas and names; its formulas could not be read, so that those here are of its relatives or our own. docs/alignment.md says which.
+The paper's ideas and names; its formulas could not be read, so that these are of its relatives or our own. docs/alignment.md says which.
 """
 
 from collections.abc import Callable, Sequence
