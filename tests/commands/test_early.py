@@ -69,7 +69,7 @@ CASES: dict[tuple[str, ...], str] = {
         "experiment=demo",
         "network=vit_linear",
         "network.backbone.name=vit_nano_patch14_dino.x",
-    ): "Did you mean vit_nano_patch14_dinov2",
+    ): "or vit_small_patch14_dinov2?",
     ("text", "output=x.safetensors", "classes=city"): "classes=city: expected a list of names, as classes=[road,sky], or one of cityscapes",
     ("train", "experiment=demo", "method=ppar"): "text.path is missing: name a file",
     ("train", "experiment=demo", "method=ppar", "text.path=nowhere.npy"): "text.path=nowhere.npy: no such file",
