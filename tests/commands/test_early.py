@@ -98,6 +98,9 @@ CASES: dict[tuple[str, ...], str] = {
     ("dashboard", "entity=me", "kind=x"): "kind=x: there is no x; choose among training, weights",
     ("check", "format=x"): "format=x: there is no x; choose among text, json",
     ("stand_in", "root=new", "contact_sheet=here.ckpt/x.png"): "contact_sheet=here.ckpt/x.png: nothing can be written there",
+    ("evaluate", "checkpoint=runs"): "runs: expected a run folder (runs/<experiment>/<time>) or a checkpoint file, found a folder without",
+    ("predict", "checkpoint=runs/one", "input=Photo", "output=out"): "runs/one: expected a run folder",
+    ("check", "experiment=multi_source_gs", "data=leave_one_out", "paths.data=Photo"): "name the domain that is left out",
     ("analyze",): "`checkpoint` has no value",
     ("report",): "`run` has no value",
     ("report", "run=nowhere"): "run=nowhere: no such folder",
@@ -122,6 +125,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], Any]
     (cwd / "runs" / "own" / "checkpoints").mkdir(parents=True)
     (cwd / "runs" / "own" / "checkpoints" / "last.ckpt").touch()
     (cwd / "runs" / "left" / "checkpoints").mkdir(parents=True)
+    (cwd / "runs" / "left" / "checkpoints" / "last.ckpt").touch()
     (cwd / "runs" / "left" / "config.yaml").write_text("data: {_target_: pin_memory.x.leave_one_out, sources: {north: {}, south: {}}}")
     (cwd / "runs" / "own" / "config.yaml").write_text("data: {_target_: pin_memory.x, sources: {gtav: {}}, targets: {cityscapes: {}}}")
     for name, miou in (("one", 0.25), ("two", 0.5)):
@@ -131,6 +135,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], Any]
     commands = [*CASES, ("compare", "runs=runs", "baseline=one", "output=out"), ("report", "run=runs/two"), SURVEY]
     done = subprocess.run([sys.executable, "-c", SEVERAL, json.dumps(commands)], cwd=cwd, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (cwd / "runs").iterdir()) == ["left", "one", "own", "two"], "no folder is left of what was refused"
     return dict(zip(commands, map(json.loads, done.stdout.splitlines()), strict=True))
 
 

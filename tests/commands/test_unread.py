@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pin_memory.cli import COMMANDS
 from pin_memory.domains import FolderDataModule
@@ -145,3 +146,29 @@ def test_an_option_of_a_group_that_is_null_by_default_is_checked_by_its_class(tm
     assert (code, "no setting" in errors, "expected a run folder" in errors) == (2, False, True)
     code, _, errors = run_in_process(evaluate, ["checkpoint=none", "+protocol.window=3"], tmp_path, capsys)
     assert (code, "no setting protocol;" in errors) == (2, True)
+
+
+REFERENCES = {
+    "one that another names": {"which": "long", "lengths": {"short": 100, "long": 200}, "trainer": {"max_steps": "${lengths.${which}}"}},
+    "with brackets": {"mine": {"base": 100}, "trainer": {"max_steps": "${mine[base]}"}},
+    "relative": {"mine": {"base": 100, "twice": "${.base}"}, "trainer": {"max_steps": "${mine.twice}"}},
+    "of two levels": {"mine": {"base": 100, "more": {"twice": "${..base}"}}, "trainer": {"max_steps": "${mine.more.twice}"}},
+    "a callback": {"watch": {"_target_": "lightning.pytorch.callbacks.Timer"}, "callbacks": {"mine": "${watch}"}},
+}
+
+
+@pytest.mark.parametrize("settings", REFERENCES.values(), ids=REFERENCES)
+def test_what_a_reference_leads_to_is_read(settings: dict[str, object], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Settings of one's own in an experiment of one's own; what nothing leads to beside them is refused."""
+    places = importlib.import_module("pin_memory.train").main, ["--config-dir", "mine", "experiment=own", "optimizer.lr=-1"]
+    file = tmp_path / "mine" / "experiment" / "own.yaml"
+    file.parent.mkdir(parents=True)
+    head = "# @package _global_\ndefaults: [demo, _self_]\n"
+    file.write_text(head + yaml.safe_dump(settings))
+    code, _, errors = run_in_process(*places, tmp_path, capsys)
+    assert code == 2
+    assert errors == "Error: optimizer.lr must be greater than 0, found -1.\n"
+    file.write_text(head + yaml.safe_dump(settings | {"other": {"base": 1}}))
+    code, _, errors = run_in_process(*places, tmp_path, capsys)
+    assert code == 2
+    assert errors.startswith("Error: There is no setting other;"), errors

@@ -38,6 +38,7 @@ def begun(tmp_path: Path) -> Path:
     run = tmp_path / "runs" / "demo" / "first"
     (run / ".hydra").mkdir(parents=True)
     (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "last.ckpt").touch()
     (run / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(["experiment=demo", "seed=7"]))
     (run / "log.txt").write_text("of the first\n")
     (run / "metrics.csv").write_text("step,loss/inner\n0,1.0\n1,0.5\n")
@@ -55,8 +56,8 @@ SECOND = {
     "train again": (pin_memory.train.main, ["experiment=demo", "seed=7", "hydra.run.dir={run}"]),
     "resume": (pin_memory.train.main, ["resume={run}", "seed=8"]),
     "resume from a file": (pin_memory.train.main, ["experiment=demo", "resume={run}/checkpoints/last.ckpt", "hydra.run.dir={run}"]),
-    "evaluate": (pin_memory.evaluate.main, ["checkpoint=x.ckpt", "hydra.run.dir={run}"]),
-    "analyze": (pin_memory.analyze.main, ["checkpoint=x.ckpt", "hydra.run.dir={run}"]),
+    "evaluate": (pin_memory.evaluate.main, ["checkpoint={run}/checkpoints/last.ckpt", "hydra.run.dir={run}"]),
+    "analyze": (pin_memory.analyze.main, ["checkpoint={run}/checkpoints/last.ckpt", "hydra.run.dir={run}"]),
     "report": (pin_memory.report.main, ["run={run}"]),
     "sweep": (pin_memory.train.main, ["-m", "experiment=demo", "seed=8,9", "hydra.sweep.dir={run}"]),
 }
@@ -142,8 +143,8 @@ class Noon(datetime.datetime):
     ("main", "arguments", "place"),
     [
         (pin_memory.train.main, ["experiment=demo", "trainer.max_steps=0"], "demo"),
-        (pin_memory.evaluate.main, ["checkpoint=missing.ckpt"], "evaluation"),
-        (pin_memory.analyze.main, ["checkpoint=missing.ckpt"], "analysis"),
+        (pin_memory.evaluate.main, ["checkpoint=empty.ckpt"], "evaluation"),
+        (pin_memory.analyze.main, ["checkpoint=empty.ckpt"], "analysis"),
         pytest.param(pin_memory.train.main, ["-m", "experiment=demo", "trainer.max_steps=0"], "demo/multirun", marks=pytest.mark.slow),
     ],
 )
@@ -154,6 +155,7 @@ def test_runs_of_one_second_get_a_folder_each(
     """Also when they are run by one command after the other, and by a sweep."""
     monkeypatch.setattr(hydra.core.utils, "datetime", Noon)
     monkeypatch.delenv("PIN_MEMORY_RUNS", raising=False)
+    (tmp_path / "empty.ckpt").touch()
     for _ in range(3):
         assert run_in_process(main, arguments, tmp_path, capsys)[0] == 2
     found = sorted((tmp_path / "runs" / place).iterdir())

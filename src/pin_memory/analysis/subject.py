@@ -93,7 +93,9 @@ def load_subject(
     if isinstance(module, EpisodeDataModule):
         raise ConfigurationError(f"{path} is of a few-shot run, which has learned no classes that could be analysed. Take evaluate.")
     checkpoints.check_same_classes(trained.checkpoint.label_space.names, module.outputs.names, path)
-    sources, targets = _choose(module, [domains] if isinstance(domains, str) else domains)
+    several = isinstance(domains, Sequence) and not isinstance(domains, str)
+    requested = domains if domains is None else [str(name) for name in (domains if several else [domains])]
+    sources, targets = _choose(module, requested)
     use_views(module, trained.method.protocol)
     build.prepare_stand_ins(module, path, output)
     _check(module, sources, targets)

@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
@@ -19,7 +20,7 @@ from pin_memory.cli.early import refuse_early
 from pin_memory.cli.errors import Mistake, explain
 from pin_memory.cli.quoting import expand_home
 from pin_memory.cli.unread import UnreadError, refuse_unread
-from pin_memory.runs.own_folder import keeping_records
+from pin_memory.runs.own_folder import keeping_records, remove_empty
 from pin_memory.utils.config import config_directory
 from pin_memory.utils.errors import DEFECT, FULL_ERROR
 from pin_memory.utils.processes import is_first
@@ -39,11 +40,17 @@ def command(config_name: str, prepare: Callable[[Sequence[str]], list[str]] = li
     """
 
     def decorate(function: Task) -> Callable[[], None]:
+        kept = keeping_records(function)
+
         @functools.wraps(function)  # Hydra names the job after the wrapped function's module
         def task(cfg: DictConfig) -> Any:
-            refuse_unread(cfg, config_name)
-            refuse_early(cfg, config_name)
-            return function(cfg)
+            try:
+                refuse_unread(cfg, config_name)
+                refuse_early(cfg, config_name)
+            except Exception:
+                remove_empty(Path(HydraConfig.get().runtime.output_dir), cfg)
+                raise
+            return kept(cfg)
 
         @functools.wraps(function)
         def main() -> None:
@@ -60,7 +67,7 @@ def _run(task: Task, config_name: str, prepare: Callable[[Sequence[str]], list[s
     OmegaConf.register_new_resolver("pin_memory.choices", explained.choices, replace=True)
     OmegaConf.register_new_resolver("pin_memory.settings", explained.settings, replace=True)
     if os.environ.get(FULL_ERROR) == "1":
-        _start(functools.wraps(task)(_logging_its_end(keeping_records(task))), config_name, prepare)
+        _start(functools.wraps(task)(_logging_its_end(task)), config_name, prepare)
         return
     try:
         with _full_error("1"):  # Hydra then raises its own errors instead of printing them with hints at tracebacks
@@ -105,9 +112,11 @@ def _reported(task: Task) -> Task:
     def job(cfg: DictConfig) -> Any:
         with _full_error(None):  # not for the processes that the task starts
             try:
-                return keeping_records(task)(cfg)
+                return task(cfg)
             except Exception as error:
-                if HydraConfig.get().mode == RunMode.MULTIRUN and not isinstance(error, UnreadError):
+                hydra_settings = HydraConfig.get()
+                is_job = hydra_settings.mode == RunMode.MULTIRUN
+                if is_job and not (isinstance(error, UnreadError) and hydra_settings.job.num == 0):  # then all jobs have it
                     raise _JobFailed(report_failure(error).exit_code) from error
                 _log_end("command", error)
                 _end(error)

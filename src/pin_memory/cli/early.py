@@ -8,7 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from pin_memory.cli.early_data import all_domains, domain_name, is_ours, refuse_missing_data, refuse_unknown_domains
+from pin_memory.cli.early_data import all_domains, domain_name, is_ours, refuse_missing_data, refuse_missing_target, refuse_unknown_domains
 from pin_memory.cli.early_network import refuse_unknown_network
 from pin_memory.utils.choices import chosen, refuse_class_list, refuse_unknown, severities
 from pin_memory.utils.config import plain
@@ -42,7 +42,8 @@ def refuse_early(cfg: DictConfig, command: str) -> None:
         verb = "settings `{}` have" if len(missing) > 1 else "setting `{}` has"
         raise ConfigurationError(f"The {verb.format(shown)} no value; give {them} on the command line: {values}")
     for path in _paths(cfg, _OF_CHECKPOINTS.get(command, "")):
-        if not path.exists():
+        of_run = command != "train" and path.is_dir() and not any(path.glob("model*.safetensors"))  # which `export` wrote
+        if of_run or not path.exists():
             from pin_memory.runs.folder import RunFolder  # imports numpy, which `--help` does not need
 
             RunFolder(path).checkpoint()  # which says what was expected
@@ -59,15 +60,22 @@ def refuse_early(cfg: DictConfig, command: str) -> None:
         path_or_pattern("input", cfg.input)
     if command in ("analyze", "evaluate"):
         _refuse_of_checkpoints(cfg, "domains" if command == "analyze" else "targets")
-    if command == "train":
+    if command in ("train", "check"):
+        refuse_missing_target(cfg)
+    if command == "train" and is_ours(cfg, "data"):  # what settings mean to a class of the user's is not known
         refuse_missing_data(cfg)
         if HydraConfig.get().mode != RunMode.MULTIRUN:  # there one job may have what others have not: it fails by itself, on record
             refuse_unknown_domains(cfg)
-            if not cfg.resume:  # which has its network and its text
-                refuse_unknown_network(cfg)
+    if command == "train" and HydraConfig.get().mode != RunMode.MULTIRUN and not cfg.resume:  # which has its network and its text
+        refuse_unknown_network(cfg)
     if command == "text":
         refuse_class_list(cfg.classes)
-    if command == "check" and not all_domains(cfg) and not (folder := Path(str(cfg.paths.data)).expanduser()).exists():
+    if (
+        command == "check"
+        and is_ours(cfg, "data")
+        and not all_domains(cfg)
+        and not (folder := Path(str(cfg.paths.data)).expanduser()).exists()
+    ):
         raise DataError(f"paths.data={cfg.paths.data}: no such folder (looked for {folder.absolute()}). Name another: paths.data=DIR.")
 
 

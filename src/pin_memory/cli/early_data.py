@@ -14,16 +14,23 @@ from pin_memory.utils.errors import ConfigurationError, DataError
 _PLACES = ("data.sources", "data.targets", "data.domains")
 
 
-def refuse_missing_data(cfg: DictConfig) -> None:
-    """Refuse a training without data, and folders that are not there; what lies in those that are there is looked at later."""
+def refuse_missing_target(cfg: DictConfig) -> None:
+    """Refuse data of which one domain is left out where nothing says which."""
     target = OmegaConf.select(cfg, "data.target", throw_on_resolution_failure=False)
     if target is None and "target" in list(cfg.data) and OmegaConf.is_interpolation(cfg.data, "target"):  # to nothing
         raise ConfigurationError(
             "data=leave_one_out: name the domain that is left out of training, +target=NAME, or leave out each once, sweep=leave_one_out."
         )
+
+
+def refuse_missing_data(cfg: DictConfig) -> None:
+    """Refuse a training without data, and folders that are not there; what lies in those that are there is looked at later."""
+    target = OmegaConf.select(cfg, "data.target", throw_on_resolution_failure=False)
     domains = all_domains(cfg)
     if not cfg.test:  # then neither the targets nor the domain that is left out are read
-        domains = {key: domain for key, domain in domains.items() if not key.startswith("data.targets.") and domain_name(key) != target}
+        domains = {
+            key: domain for key, domain in domains.items() if not key.startswith("data.targets.") and domain_name(key) != str(target)
+        }
     if not domains:
         raise ConfigurationError(
             f"There are no data to train on: choose an experiment, or add domains (+domain@data.sources.NAME=folder).\n{_experiments()}"

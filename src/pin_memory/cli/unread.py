@@ -18,12 +18,13 @@ _FREE_NAMES = ("callbacks", "logger")  # groups of objects that a user names; ea
 _CHECKED_LATER = ("data.targets",)  # of an evaluation: they join the data of the checkpoint's run, whose constructor checks them
 _DOMAINS = ("data.sources", "data.targets", "data.domains")
 _HYDRAS = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
-_REFERENCE = re.compile(r"\$\{\s*(?:([\w.]+):)?([^{}]*)")
+_REFERENCE = re.compile(r"\$\{\s*(?:([\w.]+):)?([^{}]*)\}")  # without one within it
+_ANY = "*"  # in the place of a reference within a reference
 _NO_REFERENCE = ("oc.env", "now", "hydra")  # resolvers whose arguments are no settings
 
 
 class UnreadError(ConfigurationError):
-    """A key that nothing reads; all jobs of a sweep would have it."""
+    """A key that nothing reads."""
 
 
 def refuse_unread(cfg: DictConfig, command: str) -> None:
@@ -100,7 +101,7 @@ def _unread(node: Mapping[str, Any], known: Any, path: str, references: Collecti
     for name, value in node.items():
         key = f"{path}.{name}" if path else str(name)
         is_read = names is None or name in names or name in _HYDRAS or path in _CHECKED_LATER
-        is_read = is_read or (path in _FREE_NAMES and (value is None or (isinstance(value, Mapping) and "_target_" in value)))
+        is_read = is_read or (path in _FREE_NAMES and _may_be_object(value))
         partly = not is_read and isinstance(value, Mapping) and any(one.startswith(f"{key}.") for one in references)
         referred_to = not target and any(f"{key}.".startswith(f"{one}.") for one in references)
         if not (is_read or partly or referred_to):
@@ -110,13 +111,31 @@ def _unread(node: Mapping[str, Any], known: Any, path: str, references: Collecti
             yield from _unread(value, {} if partly else None if "_target_" in node else own, key, references)
 
 
-def _references(content: Any) -> set[str]:
-    """The settings that `${...}` in plain containers lead to; relative ones by what follows their dots."""
+def _may_be_object(value: Any) -> bool:
+    """Whether an entry of a group of objects is one, a reference to one, or left out."""
+    return value is None or ("_target_" in value if isinstance(value, Mapping) else "${" in str(value))
+
+
+def _references(content: Any, path: tuple[str, ...] = ()) -> set[str]:
+    """The settings that `${...}` in plain containers lead to; where it names one by another reference, all that it may lead to."""
     if isinstance(content, Mapping | list):
-        return {name for value in (content.values() if isinstance(content, Mapping) else content) for name in _references(value)}
-    found = _REFERENCE.findall(content) if isinstance(content, str) else ()
-    texts = [text for resolver, inner in found if resolver not in _NO_REFERENCE for text in inner.split(",")]
-    return {text.strip().lstrip(".") for text in texts} - {""}
+        items = content.items() if isinstance(content, Mapping) else enumerate(content)
+        return {name for key, value in items for name in _references(value, (*path, str(key)))}
+    found: set[str] = set()
+    while isinstance(content, str) and (reference := _REFERENCE.search(content)):
+        resolver, inner = reference.groups()
+        texts = () if resolver in _NO_REFERENCE else inner.split(",")
+        found |= {_absolute(text.strip(), path) for text in texts}
+        content = content[: reference.start()] + _ANY + content[reference.end() :]
+    return found - {""}
+
+
+def _absolute(reference: str, path: tuple[str, ...]) -> str:
+    """The dotted key of a reference `a.b`, `a[b]` or, relative to the setting at `path`, `.b`; up to where it may lead to several."""
+    key = re.sub(r"\[['\"]?([^\]'\"]+)['\"]?\]", r".\1", reference.partition(_ANY)[0])
+    dots = len(key) - len(key.lstrip("."))
+    above = path[: len(path) - dots] if dots else ()
+    return ".".join((*above, key.strip("."))).strip(".")
 
 
 def _paths(settings: Mapping[str, Any], path: str = "") -> Iterator[str]:

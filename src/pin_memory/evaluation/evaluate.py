@@ -127,7 +127,8 @@ def _load(cfg: DictConfig, task: _Task, baseline: Run | None) -> _Loaded:
         method.network.set_classes(len(data.outputs))
     else:
         checkpoints.check_same_classes(checkpoint.label_space.names, data.outputs.names, task.path)
-    requested = [cfg.targets] if isinstance(cfg.targets, str) else list(cfg.targets or data.target_names)
+    several = isinstance(cfg.targets, Sequence) and not isinstance(cfg.targets, str)
+    requested = [str(name) for name in (cfg.targets if several else [cfg.targets])] if cfg.targets else list(data.target_names)
     if unknown := set(requested) - set(data.target_names):
         raise ConfigurationError(f"targets={cfg.targets}: the run has no {', '.join(unknown)}, only {', '.join(data.target_names)}.")
     data.targets = {name: data.targets[name] for name in data.target_names if name in requested}

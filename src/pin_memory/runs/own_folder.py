@@ -7,6 +7,7 @@ Hydra itself writes its records before a command begins, whoever works in the fo
 import itertools
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,14 @@ def keeping_records(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig],
             return task(cfg)
 
     return kept
+
+
+def remove_empty(folder: Path, cfg: DictConfig) -> None:
+    """Remove a command's folder in that of all runs, which Hydra has made, and the one above it, where nothing is in them."""
+    runs = OmegaConf.select(cfg, "paths.output", throw_on_resolution_failure=False)
+    with suppress(OSError, ValueError):
+        for place in (folder, *folder.parents)[: len(folder.relative_to(Path(str(runs)).absolute()).parts)]:
+            place.rmdir()
 
 
 def _check_unused(cfg: DictConfig, folder: Path) -> None:
