@@ -58,6 +58,12 @@ CASES: dict[tuple[str, ...], str] = {
     ("train", "experiment=demo", "split.meta_test=[gtav,kitti]"): "split.meta_test=['gtav', 'kitti']: there is no kitti; choose among gtav",
     ("train", "experiment=demo", "data=leave_one_out", "+target=x"): "target=x: there is no x; choose among gtav, synthia, idd",
     ("train", "experiment=demo", "network.backbone.pretrained=r50.pth"): "network.backbone.pretrained=r50.pth: no such file",
+    ("train", "experiment=demo", "network.backbone.pretrained=imagent"): "and none of the names imagenet, timm, packaged",
+    ("train", "experiment=demo", "trainer.precision=16-mixed"): "trainer.precision=16-mixed: expected one of 32-true, 64-true, bf16-mixed",
+    ("train", "experiment=demo", "trainer.max_epochs=3"): "training counts iterations, not epochs",
+    ("train", "experiment=demo", "selection=newest"): "selection must be 'best' or 'last', found 'newest'",
+    ("train", "experiment=demo", "optimizer.lr=-1"): "optimizer.lr must be greater than 0, found -1",
+    ("train", "experiment=demo", "method.first_order=false", "network.compile=true"): "method.first_order=false differentiates twice",
     (
         "train",
         "experiment=demo",

@@ -9,6 +9,7 @@ import yaml
 
 from pin_memory.cli import COMMANDS
 from pin_memory.domains import FolderDataModule
+from pin_memory.training.sweeps import read_sweep
 from pin_memory.utils.errors import ConfigurationError
 from tests.helpers.in_process import run_in_process
 
@@ -129,6 +130,28 @@ def test_a_sweep_is_refused_before_its_first_job(tmp_path: Path, capsys: pytest.
     assert code == 2
     assert errors.count("There is no setting nonsense") == 1
     assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_a_sweep_without_data_says_so_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train = importlib.import_module("pin_memory.train").main
+    code, _, errors = run_in_process(train, ["-m", "sweep=seeds"], tmp_path, capsys)
+    assert code == 2
+    assert errors.count("There are no data to train on") == 1
+
+
+def test_what_one_job_of_a_sweep_lacks_is_on_its_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Be it a folder or a key that this job alone has: the others are still tried."""
+    train = importlib.import_module("pin_memory.train").main
+    (tmp_path / "mine" / "variant").mkdir(parents=True)
+    (tmp_path / "mine" / "variant" / "own.yaml").write_text("# @package _global_\nnonsense: 1\n")
+    given = ["-m", "--config-dir", "mine", "experiment=multi_source_gsi", "paths.data=nowhere", "hydra.sweep.dir=swept"]
+    code, output, _ = run_in_process(train, [*given, "variant=mixture,own"], tmp_path, capsys)
+    assert code == 2
+    jobs = {job["settings"]["variant"]: job for job in read_sweep(tmp_path / "swept")["jobs"]}
+    assert [job["outcome"] for job in jobs.values()] == ["failed"] * 2
+    assert "paths.data=nowhere: no such folder" in jobs["mixture"]["error"]
+    assert "There is no setting nonsense" in jobs["own"]["error"]
+    assert "2 failed" in output
 
 
 def test_options_of_a_reader_are_checked_when_the_domain_is_made() -> None:

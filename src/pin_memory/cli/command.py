@@ -19,10 +19,10 @@ from pin_memory.cli import explained, yaml_files
 from pin_memory.cli.early import refuse_early
 from pin_memory.cli.errors import Mistake, explain
 from pin_memory.cli.quoting import expand_home
-from pin_memory.cli.unread import UnreadError, refuse_unread
+from pin_memory.cli.unread import refuse_unread
 from pin_memory.runs.own_folder import keeping_records, remove_empty
 from pin_memory.utils.config import config_directory
-from pin_memory.utils.errors import DEFECT, FULL_ERROR
+from pin_memory.utils.errors import DEFECT, FULL_ERROR, SharedMistakeError
 from pin_memory.utils.processes import is_first
 from pin_memory.utils.user import settle_user
 
@@ -44,12 +44,15 @@ def command(config_name: str, prepare: Callable[[Sequence[str]], list[str]] = li
 
         @functools.wraps(function)  # Hydra names the job after the wrapped function's module
         def task(cfg: DictConfig) -> Any:
+            hydra_settings = HydraConfig.get()
+            on_record = hydra_settings.mode == RunMode.MULTIRUN and config_name == "train"  # each job's mistakes are, with its results
             try:
-                refuse_unread(cfg, config_name)
-                refuse_early(cfg, config_name)
-            except Exception:
-                remove_empty(Path(HydraConfig.get().runtime.output_dir), cfg)
-                raise
+                if not on_record or hydra_settings.job.num == 0:
+                    refuse_mistakes(cfg, config_name)
+            except Exception as error:
+                if not on_record or isinstance(error, SharedMistakeError):
+                    remove_empty(Path(hydra_settings.runtime.output_dir), cfg)
+                    raise
             return kept(cfg)
 
         @functools.wraps(function)
@@ -59,6 +62,12 @@ def command(config_name: str, prepare: Callable[[Sequence[str]], list[str]] = li
         return main
 
     return decorate
+
+
+def refuse_mistakes(cfg: DictConfig, config_name: str) -> None:
+    """Refuse what can be refused before torch is imported: keys that nothing reads, what has no value, and what is not there."""
+    refuse_unread(cfg, config_name)
+    refuse_early(cfg, config_name)
 
 
 def _run(task: Task, config_name: str, prepare: Callable[[Sequence[str]], list[str]]) -> None:
@@ -116,7 +125,7 @@ def _reported(task: Task) -> Task:
             except Exception as error:
                 hydra_settings = HydraConfig.get()
                 is_job = hydra_settings.mode == RunMode.MULTIRUN
-                if is_job and not (isinstance(error, UnreadError) and hydra_settings.job.num == 0):  # then all jobs have it
+                if is_job and not (isinstance(error, SharedMistakeError) and hydra_settings.job.num == 0):
                     raise _JobFailed(report_failure(error).exit_code) from error
                 _log_end("command", error)
                 _end(error)

@@ -4,8 +4,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from pin_memory.cli.early_data import all_domains, domain_name, is_ours, refuse_missing_data, refuse_missing_target, refuse_unknown_domains
@@ -64,10 +62,13 @@ def refuse_early(cfg: DictConfig, command: str) -> None:
         refuse_missing_target(cfg)
     if command == "train" and is_ours(cfg, "data"):  # what settings mean to a class of the user's is not known
         refuse_missing_data(cfg)
-        if HydraConfig.get().mode != RunMode.MULTIRUN:  # there one job may have what others have not: it fails by itself, on record
-            refuse_unknown_domains(cfg)
-    if command == "train" and HydraConfig.get().mode != RunMode.MULTIRUN and not cfg.resume:  # which has its network and its text
-        refuse_unknown_network(cfg)
+        refuse_unknown_domains(cfg)
+    if command == "train":
+        if not cfg.resume:  # which has its network and its text
+            refuse_unknown_network(cfg)
+        from pin_memory.utils.training_settings import refuse_wrong_settings  # imports pydantic, which `--help` does not need
+
+        refuse_wrong_settings(cfg)
     if command == "text":
         refuse_class_list(cfg.classes)
     if (

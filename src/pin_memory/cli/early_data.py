@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from pin_memory.utils.choices import chosen, one_of
-from pin_memory.utils.errors import ConfigurationError, DataError
+from pin_memory.utils.errors import ConfigurationError, DataError, SharedMistakeError
 
 _PLACES = ("data.sources", "data.targets", "data.domains")
 
@@ -32,7 +32,7 @@ def refuse_missing_data(cfg: DictConfig) -> None:
             key: domain for key, domain in domains.items() if not key.startswith("data.targets.") and domain_name(key) != str(target)
         }
     if not domains:
-        raise ConfigurationError(
+        raise SharedMistakeError(
             f"There are no data to train on: choose an experiment, or add domains (+domain@data.sources.NAME=folder).\n{_experiments()}"
         )
     if OmegaConf.select(cfg, "data.stand_in"):

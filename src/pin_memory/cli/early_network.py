@@ -10,7 +10,7 @@ from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.text_files import text_file
 from pin_memory.utils.timm_names import no_such_network, timm_names
 
-_WEIGHTS = (".pth", ".pt", ".safetensors", ".bin", ".npz", ".ckpt", ".tar")  # other values are names
+_KNOWN_WEIGHTS = ("imagenet", "timm", "packaged")  # other values are files
 _RANDOM = "Train from random weights on purpose with network.backbone.pretrained=null."
 _OF_TIMM = ("pin_memory.networks.TimmBackbone", "pin_memory.networks.VitBackbone")
 _OWN_CLASS = re.compile(r"_target_: (?!(pin_memory|torch|lightning|hydra_plugins|optuna)\.)")
@@ -28,9 +28,12 @@ def refuse_unknown_network(cfg: DictConfig) -> None:
 
 
 def _refuse_missing_weights(given: object) -> None:
-    """Refuse a file of weights that is not there."""
-    if isinstance(given, str) and (file := Path(given).expanduser()).suffix in _WEIGHTS and not file.exists():
-        raise ConfigurationError(f"network.backbone.pretrained={file}: no such file (looked for {file.absolute()}). {_RANDOM}")
+    """Refuse weights that are neither known by name nor a file that is there."""
+    if isinstance(given, str) and given not in _KNOWN_WEIGHTS and not (file := Path(given).expanduser()).exists():
+        raise ConfigurationError(
+            f"network.backbone.pretrained={file}: no such file (looked for {file.absolute()}), and none of the names"
+            f" {', '.join(_KNOWN_WEIGHTS)}. {_RANDOM}"
+        )
 
 
 def _refuse_unknown_name(cfg: DictConfig, name: str) -> None:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pin_memory.cli.arguments import arguments
 from pin_memory.utils.config import config_directory, plain
-from pin_memory.utils.errors import ConfigurationError, first_names
+from pin_memory.utils.errors import SharedMistakeError, first_names
 
 _FREE_NAMES = ("callbacks", "logger")  # groups of objects that a user names; each has a `_target_`
 _CHECKED_LATER = ("data.targets",)  # of an evaluation: they join the data of the checkpoint's run, whose constructor checks them
@@ -21,10 +21,6 @@ _HYDRAS = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
 _REFERENCE = re.compile(r"\$\{\s*(?:([\w.]+):)?([^{}]*)\}")  # without one within it
 _ANY = "*"  # in the place of a reference within a reference
 _NO_REFERENCE = ("oc.env", "now", "hydra")  # resolvers whose arguments are no settings
-
-
-class UnreadError(ConfigurationError):
-    """A key that nothing reads."""
 
 
 def refuse_unread(cfg: DictConfig, command: str) -> None:
@@ -45,7 +41,7 @@ def _report(unread: Mapping[str, list[str]], known: Mapping[str, Any], groups: S
         places = {key: [*names, *groups] if "." not in key else names for key, names in unread.items()}
         messages = [no_such_setting(key, names, known) for key, names in list(places.items())[:5]]
         more = [f"{len(unread) - 5} more have no reader either."] if len(unread) > 5 else []
-        raise UnreadError("\n".join([*messages, *more]))
+        raise SharedMistakeError("\n".join([*messages, *more]))
 
 
 def _refuse_replaced(settings: Mapping[str, Any], known: Mapping[str, Any], command: str) -> None:
@@ -64,7 +60,7 @@ def _refuse_replaced(settings: Mapping[str, Any], known: Mapping[str, Any], comm
         if isinstance(there, Mapping) and there:
             names = [str(name) for name in there if name not in _HYDRAS]
             advice = f"Set one of its own: {first_names([f'{key}.{name}' for name in names], 3)}." if names else "Leave it out."
-            raise UnreadError(f"{key}={value}: expected a group of settings, found a single value. {advice}")
+            raise SharedMistakeError(f"{key}={value}: expected a group of settings, found a single value. {advice}")
 
 
 def _select(settings: Mapping[str, Any] | None, key: str) -> Any:
@@ -84,7 +80,7 @@ def no_such_setting(key: str, names: Collection[str], settings: Mapping[str, Any
     """One sentence on a key that nothing reads: the nearest of the `names` next to it, the same name elsewhere in the settings, or all."""
     place, _, name = key.rpartition(".")
     near = [f"{place}.{one}" if place else one for one in difflib.get_close_matches(name, {*names} - {name}, 3)]
-    near += [one for one in _paths(settings) if one.rpartition(".")[2] == name and one not in near][:2]
+    near += [one for one in _paths(settings) if one.rpartition(".")[2] == name and one not in (key, *near)][:2]
     if near:
         return f"There is no setting {key}; nothing would read it. Did you mean {' or '.join(near)}?"
     if place in _DOMAINS:

@@ -5,9 +5,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from pin_memory.utils.errors import ConfigurationError
 from pin_memory.utils.lightning_private import replaces_samplers
-
-PRECISIONS = ("32-true", "64-true", "bf16-mixed")
-"""What a method trains correctly in; float16 needs loss scaling, which the gradients of two steps would have to undo."""
+from pin_memory.utils.training_settings import PRECISIONS, refuse_clipping
 
 
 def check_trainer(trainer: Trainer) -> None:
@@ -37,13 +35,4 @@ def check_trainer(trainer: Trainer) -> None:
         raise ConfigurationError(
             "trainer.use_distributed_sampler=true would repeat evaluation images to make the devices' shares equal: set it to false;"
             " the data modules share the images out themselves."
-        )
-
-
-def refuse_clipping(value: float | None) -> None:
-    """Refuse Lightning's own gradient clipping (`trainer.gradient_clip_val`), which has no effect on a method."""
-    if value is not None:
-        raise ConfigurationError(
-            f"trainer.gradient_clip_val={value} is for optimisers that Lightning steps; a method steps its own. Leave it out and set"
-            f" method.gradient_clip={value}, the largest norm of the total gradient."
         )

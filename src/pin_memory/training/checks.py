@@ -1,84 +1,30 @@
-"""What the settings of a training alone show: rules between them, and the ranges of what no class of ours takes."""
+"""Checks of a training's settings on this machine, and against what has been built from them."""
 
 import logging
-from collections.abc import Sequence
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, Literal
 
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf, open_dict
-from pydantic import Field
+from omegaconf import DictConfig, open_dict
 
 from pin_memory.domains import EpisodeDataModule, MultiSourceDataModule
 from pin_memory.loggers import MODES, wandb_mode
 from pin_memory.methods import MetaSegNet, Method
-from pin_memory.methods.trainer_checks import PRECISIONS, refuse_clipping
-from pin_memory.utils.config import plain
 from pin_memory.utils.devices import computes_bfloat16
 from pin_memory.utils.errors import ConfigurationError
-from pin_memory.utils.validation import Count, NotNegative, Positive, Share, check_values
+from pin_memory.utils.training_settings import refuse_wrong_settings
 
 log = logging.getLogger(__name__)
 
-MAX_DEVICES = 1024
-"""Devices of a machine, beyond all that there are: Lightning makes a list of so many before it says that they are not there."""
 _WANDB = "pin_memory.loggers.wandb_logger"
-_EPOCH_SETTINGS: dict[str, tuple[Sequence[Any], str]] = {
-    "max_epochs": ((None, -1), "set trainer.max_steps, the number of iterations"),
-    "limit_train_batches": ((None,), "set trainer.max_steps, the number of iterations"),
-    "check_val_every_n_epoch": ((None,), "set trainer.val_check_interval, the iterations between two source validations"),
-}
-"""Settings of Lightning's that cut training into epochs: the values that leave it in one piece, and what to set instead."""
-
-_RULES: dict[str, dict[str, Any]] = {
-    "": {
-        "seed": Annotated[int, Field(ge=0, lt=2**32)],
-        "selection": Literal["best", "last"],
-        "test": bool,
-        "floors": bool,
-        "dry_run": bool,
-    },
-    "optimizer": {"lr": Positive, "momentum": Share, "weight_decay": NotNegative},  # PyTorch takes a momentum above 1 and a rate of 0
-    "initialisation": {"passes": Count, "batches": Count | None},
-    "trainer": {
-        "max_steps": Annotated[int, Field(ge=-1)],
-        "val_check_interval": Count,
-        "log_every_n_steps": Count,
-        "num_nodes": Annotated[int, Field(ge=1, le=65_536)],
-    },
-}
-"""The rule of each setting by its group."""
 
 
 def check_settings(cfg: DictConfig) -> None:
     """Refuse settings that no training can succeed with."""
-    for group, rules in _RULES.items():
-        node = OmegaConf.select(cfg, group) if group else cfg
-        if isinstance(node, DictConfig):
-            check_values(group, rules, {key: node[key] for key in rules if key in node})
+    refuse_wrong_settings(cfg)
     _check_trainer(cfg.trainer)
-    if cfg.get("text") and "${text}" not in str(plain(cfg)):
-        raise ConfigurationError(
-            "text=file: nothing reads it. Add +alignment=text or +memory_start=procrustes (text, blend), or leave it out."
-        )
-    if not cfg.method.get("first_order", True):
-        without_double_backward = {
-            "torch.compile (network.compile=true)": OmegaConf.select(cfg, "network.compile"),
-            "SyncBatchNorm (trainer.sync_batchnorm=true)": cfg.trainer.get("sync_batchnorm") is True,
-            "fused attention (network.backbone.fused_attention=true)": OmegaConf.select(cfg, "network.backbone.fused_attention"),
-        }
-        if found := " and ".join(name for name, is_set in without_double_backward.items() if is_set):
-            raise ConfigurationError(
-                f"method.first_order=false differentiates twice, which {found} cannot: switch that off, or set method.first_order=true."
-            )
-    after, steps = cfg.method.get("freeze_statistics_after"), cfg.trainer.get("max_steps", -1)
-    if isinstance(after, int) and isinstance(steps, int) and 0 < steps <= after:
-        raise ConfigurationError(
-            f"method.freeze_statistics_after={after}: training ends before, trainer.max_steps={steps}. Lower it, or leave it out."
-        )
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         _check_sweep(cfg)
 
@@ -138,22 +84,13 @@ def check_crops(data: MultiSourceDataModule, method: Method) -> None:
 
 
 def _check_trainer(trainer: DictConfig) -> None:
-    """Iterations in place of epochs, devices that are there, and a precision that a method trains correctly in."""
-    for key, (unset, advice) in _EPOCH_SETTINGS.items():
-        if (value := trainer.get(key)) not in unset:
-            raise ConfigurationError(f"trainer.{key}={value}: training counts iterations, not epochs. Leave it out and {advice}.")
-    refuse_clipping(trainer.get("gradient_clip_val"))
-    steps, every, precision = trainer.get("max_steps", -1), trainer.get("val_check_interval", 1), trainer.get("precision", PRECISIONS[0])
-    accelerator, devices = trainer.get("accelerator"), trainer.get("devices")
-    if steps == 0:
-        raise ConfigurationError("trainer.max_steps=0 trains nothing: give a number of iterations, or -1 to train until it is stopped.")
+    """Devices that are there; and what is said of a training that is sound, but slow or without validation."""
+    steps, every, accelerator = trainer.get("max_steps", -1), trainer.get("val_check_interval", 1), trainer.get("accelerator")
     if 0 < steps < every:
         log.info(
             "No validation: trainer.val_check_interval=%d is above trainer.max_steps=%d. The last checkpoint is the one that is tested.",
             every, steps,
         )  # fmt: skip
-    if precision not in PRECISIONS:
-        raise ConfigurationError(f"trainer.precision={precision}: expected one of {', '.join(PRECISIONS)}.")
     if slow := slow_precision(trainer):
         log.warning("%s", slow)
     if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
@@ -161,8 +98,6 @@ def _check_trainer(trainer: DictConfig) -> None:
             f"trainer.accelerator={accelerator}: PyTorch {torch.__version__} sees no GPU here. Set trainer.accelerator=cpu, or auto"
             " for a GPU where there is one; otherwise look at nvidia-smi and CUDA_VISIBLE_DEVICES."
         )
-    if isinstance(devices, int) and devices > MAX_DEVICES:
-        raise ConfigurationError(f"trainer.devices={devices}: expected at most {MAX_DEVICES}.")
 
 
 def _check_sweep(cfg: DictConfig) -> None:

@@ -17,6 +17,10 @@ class ConfigurationError(UserError):
     """Settings that contradict each other or the method."""
 
 
+class SharedMistakeError(ConfigurationError):
+    """A mistake in the settings that all jobs of a sweep have when the first one has it; it ends the sweep."""
+
+
 class OutputError(UserError):
     """A result that cannot be written: disk full, folder not writable."""
 
