@@ -135,7 +135,7 @@ def test_other_launchers(trained_run: Path, sweep: Path, launcher: str, seeds: s
 def test_a_killed_job_is_resumed_where_it_was(trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In its folder, from its last checkpoint, with the metrics of before."""
     overrides = ["sweep=seeds", "seed=1", "trainer.max_steps=8", "trainer.val_check_interval=1", "logger.csv.flush_every=1"]
-    job = tmp_path / "runs" / "demo" / "sweeps" / "seeds" / "job"
+    job = tmp_path / "runs" / "demo" / "sweeps" / "seeds" / "seed-1"
     process = subprocess.Popen(
         [sys.executable, "-m", "pin_memory.train", *arguments(trained_run, *overrides)],
         cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
