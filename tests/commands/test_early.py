@@ -63,6 +63,12 @@ CASES: dict[tuple[str, ...], str] = {
     ("train", "experiment=demo", "trainer.max_epochs=3"): "training counts iterations, not epochs",
     ("train", "experiment=demo", "selection=newest"): "selection must be 'best' or 'last', found 'newest'",
     ("train", "experiment=demo", "optimizer.lr=-1"): "optimizer.lr must be greater than 0, found -1",
+    ("train", "experiment=demo", "loading.batch_size=0"): "loading.batch_size must be greater than or equal to 1, found 0",
+    (
+        "train",
+        "experiment=demo",
+        "network._target_=nowhere.Net",
+    ): "Error locating target 'nowhere.Net' of network._target_",
     ("train", "experiment=demo", "method.first_order=false", "network.compile=true"): "method.first_order=false differentiates twice",
     (
         "train",

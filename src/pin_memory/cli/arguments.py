@@ -29,6 +29,20 @@ def arguments(target: Any) -> set[str] | None:
     return None
 
 
+def annotations(target: str) -> Iterator[tuple[str, ast.ClassDef, dict[str, ast.expr]]]:
+    """The classes whose constructors a `_target_` calls: module, node, and the annotations of the arguments by name."""
+    found = _find(target)
+    for owner, function in _makers(*found) if found else ():
+        if owner is None:
+            continue
+        node = vars(owner)["node"]
+        if isinstance(function, set):
+            given = {ast.unparse(one.target): one.annotation for one in node.body if isinstance(one, ast.AnnAssign)}
+        else:
+            given = {one.arg: one.annotation for one in (*function.args.args, *function.args.kwonlyargs) if one.annotation}
+        yield vars(owner)["module"], node, given
+
+
 def _makers(owner: type | None, function: ast.FunctionDef | None) -> Iterator[tuple[type | None, ast.FunctionDef | set[str]]]:
     """A function and then the constructors of a class, or the fields of a dataclass, as long as all arguments are passed on and known."""
     if function:

@@ -69,6 +69,9 @@ def refuse_early(cfg: DictConfig, command: str) -> None:
         from pin_memory.utils.training_settings import refuse_wrong_settings  # imports pydantic, which `--help` does not need
 
         refuse_wrong_settings(cfg)
+    from pin_memory.cli.early_values import refuse_wrong_values  # so does this
+
+    refuse_wrong_values(cfg)
     if command == "text":
         refuse_class_list(cfg.classes)
     if (
