@@ -253,7 +253,7 @@ class TestCharts:
 
 def test_a_run_that_was_resumed_in_its_folder_has_each_step_once(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
-    (run / "metrics.csv").write_text("step,epoch,loss/inner\n0,0,4\n1,0,3\n2,0,2\n1,0,30\n2,0,20\n")
+    (run / "metrics.csv").write_text("step,epoch,loss/inner\n1,0,4\n2,0,3\n3,0,2\n2,0,30\n3,0,20\n")
     text = write_report(run).read_text()
     (data,) = re.findall(r'<script type="application/json">(\{"lines": \[\{"label": "inner".*?)</script>', text)
     assert json.loads(data)["lines"] == [{"label": "inner", "steps": [1, 2, 3], "values": [4.0, 30.0, 20.0]}]

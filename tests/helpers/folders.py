@@ -33,8 +33,8 @@ def make_run(
     (folder / "results.json").write_text(json.dumps(results(targets, classes)))
     (folder / "config.yaml").write_text(yaml.safe_dump({"name": "mine", "trainer": {"max_steps": 20}, "optimizer": {"lr": 0.5}, **config}))
     rows = ["step,epoch,loss/inner,loss/outer,loss/inner_cohesion,lr,val/miou,val/miou_gtav"]
-    rows += [f"{step},0,{2 - step / 20},{3 - step / 20},{0.5},0.01,," for step in range(20)]
-    (folder / "metrics.csv").write_text("\n".join([*rows, "19,0,,,,,0.25,0.25", "20,0,1.5"]) + "\n")  # a run that was cut off
+    rows += [f"{step},0,{2.05 - step / 20},{3.05 - step / 20},{0.5},0.01,," for step in range(1, 21)]
+    (folder / "metrics.csv").write_text("\n".join([*rows, "20,0,,,,,0.25,0.25", "21,0,1.5"]) + "\n")  # a run that was cut off
     generator = np.random.default_rng(0)
     items = generator.normal(size=(5, len(classes), 8)).astype(np.float32)
     items[:, -1] = 0  # never written

@@ -119,10 +119,16 @@ def test_the_checkpoint_is_that_of_the_results_else_the_best_else_the_last(run: 
 
 
 def test_rows_from_before_a_resumption_are_left_out(run: Path) -> None:
-    (run / "metrics.csv").write_text("step,epoch,loss\n0,0,4\n1,0,3\n2,0,2\n1,0,30\n2,0,20\nx,,7\n3,0")
+    (run / "metrics.csv").write_text("step,epoch,loss\n1,0,4\n2,0,3\n3,0,2\n2,0,30\n3,0,20\nx,,7\n4,0")
     assert RunFolder(run).metrics == {"loss": ([1, 2, 3], [4.0, 30.0, 20.0])}
     np.testing.assert_array_equal(RunFolder(run).trace[0], np.arange(0, 25, 5))  # type: ignore[index]
 
 
 def test_dotted_keys() -> None:
     assert dotted({"a": {"b": 1, "c": {"d": [2]}}, "e": None}) == {"a.b": 1, "a.c.d": [2], "e": None}
+
+
+def test_a_curve_ends_at_the_last_iteration(trained_run: Path) -> None:
+    """The report said 61 of a run with 60."""
+    run = RunFolder(trained_run)
+    assert max(steps[-1] for steps, _ in run.metrics.values()) == run.config["trainer"]["max_steps"]

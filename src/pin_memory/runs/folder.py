@@ -146,7 +146,7 @@ class RunFolder:
 
     @cached_property
     def metrics(self) -> Series:
-        """The columns of `metrics.csv` without their empty cells; iterations count from 1."""
+        """The columns of `metrics.csv` without their empty cells; a step is the number of finished iterations."""
         series = Series()
         self._part("metrics.csv", lambda path: _read_metrics(path, series), None)
         return series
@@ -232,9 +232,9 @@ def _read_metrics(path: Path, series: Series) -> None:
             for name, value in numbers.items() if math.isfinite(step) else ():
                 if name != "epoch":
                     steps, values = series.setdefault(name, ([], []))
-                    while steps and steps[-1] > step:  # a run that was cut off was resumed from a checkpoint before its last rows
+                    while steps and steps[-1] >= step:  # a run that was cut off was resumed from a checkpoint before its last rows
                         del steps[-1], values[-1]
-                    steps.append(int(step) + 1)  # the file counts from 0
+                    steps.append(int(step))
                     values.append(value)
 
 
