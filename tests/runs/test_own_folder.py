@@ -131,6 +131,10 @@ def test_an_attempt_that_failed_before_it_began_is_repeated_in_its_folder(tmp_pa
     assert (tmp_path / "run" / "log.txt").read_text().count("ConfigurationError: network.backbone.freeze=norm") == 2
 
 
+LATE_MISTAKE = ["experiment=demo", "network.backbone.freeze=norm"]
+"""Found when the network is built, after the run folder is made."""
+
+
 class Noon(datetime.datetime):
     """A clock that stands."""
 
@@ -142,10 +146,10 @@ class Noon(datetime.datetime):
 @pytest.mark.parametrize(
     ("main", "arguments", "place"),
     [
-        (pin_memory.train.main, ["experiment=demo", "network.backbone.freeze=norm"], "demo"),
+        (pin_memory.train.main, LATE_MISTAKE, "demo"),
         (pin_memory.evaluate.main, ["checkpoint=empty.ckpt"], "evaluation"),
         (pin_memory.analyze.main, ["checkpoint=empty.ckpt"], "analysis"),
-        pytest.param(pin_memory.train.main, ["-m", "experiment=demo", "network.backbone.freeze=norm"], "demo/multirun", marks=pytest.mark.slow),
+        pytest.param(pin_memory.train.main, ["-m", *LATE_MISTAKE], "demo/multirun", marks=pytest.mark.slow),
     ],
 )
 def test_runs_of_one_second_get_a_folder_each(
