@@ -69,8 +69,9 @@ def test_values_out_of_range_are_refused(given: str, message: str) -> None:
 
 
 def test_references_and_classes_of_the_users_are_left_to_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "own_schedule.py").write_text("class Own:\n    def __init__(self, power: int) -> None: ...\n")
+    (tmp_path / "own_parts").mkdir()  # without __init__.py
+    (tmp_path / "own_parts" / "schedule.py").write_text("class Own:\n    def __init__(self, power: int) -> None: ...\n")
     monkeypatch.syspath_prepend(tmp_path)
     cfg: Any = composed("experiment=demo", "network.dropout=${optimizer.lr}", "+schedule.mine=1")
-    cfg.schedule = {"_target_": "own_schedule.Own", "power": "many"}
+    cfg.schedule = {"_target_": "own_parts.schedule.Own", "power": "many"}
     refuse_wrong_values(cfg)

@@ -33,7 +33,7 @@ _READ = {
 
 
 def refuse_early(cfg: DictConfig, command: str) -> None:
-    """Refuse settings without a value, names that are not known, runs and files that are not there, and a training without data."""
+    """Refuse settings without a value or out of their range, names that are not known, and runs, files and data that are not there."""
     if missing := sorted(_without_value(plain(cfg))):
         shown, them = ("`, `".join(missing), "them") if len(missing) > 1 else (missing[0], "it")
         values = " ".join(f"{key}=..." for key in missing)
@@ -60,16 +60,9 @@ def refuse_early(cfg: DictConfig, command: str) -> None:
         _refuse_of_checkpoints(cfg, "domains" if command == "analyze" else "targets")
     if command in ("train", "check"):
         refuse_missing_target(cfg)
-    if command == "train" and is_ours(cfg, "data"):  # what settings mean to a class of the user's is not known
-        refuse_missing_data(cfg)
-        refuse_unknown_domains(cfg)
     if command == "train":
-        if not cfg.resume:  # which has its network and its text
-            refuse_unknown_network(cfg)
-        from pin_memory.utils.training_settings import refuse_wrong_settings  # imports pydantic, which `--help` does not need
-
-        refuse_wrong_settings(cfg)
-    from pin_memory.cli.early_values import refuse_wrong_values  # so does this
+        _refuse_of_training(cfg)
+    from pin_memory.cli.early_values import refuse_wrong_values  # imports pydantic, which `--help` does not need
 
     refuse_wrong_values(cfg)
     if command == "text":
@@ -81,6 +74,18 @@ def refuse_early(cfg: DictConfig, command: str) -> None:
         and not (folder := Path(str(cfg.paths.data)).expanduser()).exists()
     ):
         raise DataError(f"paths.data={cfg.paths.data}: no such folder (looked for {folder.absolute()}). Name another: paths.data=DIR.")
+
+
+def _refuse_of_training(cfg: DictConfig) -> None:
+    """Refuse data, networks and weights that are not there, and settings with which no training succeeds."""
+    if is_ours(cfg, "data"):  # what settings mean to a class of the user's is not known
+        refuse_missing_data(cfg)
+        refuse_unknown_domains(cfg)
+    if not cfg.resume:  # which has its network and its text
+        refuse_unknown_network(cfg)
+    from pin_memory.utils.training_settings import refuse_wrong_settings
+
+    refuse_wrong_settings(cfg)
 
 
 def _refuse_no_folder(cfg: DictConfig, key: str) -> None:

@@ -1,6 +1,7 @@
 """Values of settings, by the rules of the classes that take them, which are read from their source: to import them would bring torch."""
 
 import ast
+import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal
@@ -9,7 +10,7 @@ from omegaconf import DictConfig
 
 from pin_memory.cli.arguments import annotations
 from pin_memory.cli.own_code import not_found
-from pin_memory.cli.sources import origin, path, statements, tree
+from pin_memory.cli.sources import origin, statements, tree
 from pin_memory.utils import validation
 from pin_memory.utils.config import plain
 from pin_memory.utils.errors import ConfigurationError
@@ -22,11 +23,19 @@ def refuse_wrong_values(cfg: DictConfig) -> None:
     """Refuse classes in modules that are not there, and values that `validated` would refuse when our classes are made of them."""
     for key, node in _objects(plain(cfg)):
         target = str(node["_target_"])
-        if path(target.partition(".")[0]) is None:
-            raise ConfigurationError(not_found(target, key, ModuleNotFoundError(f"No module named '{target.partition('.')[0]}'")))
+        if not _is_there(top := target.partition(".")[0]):
+            raise ConfigurationError(not_found(target, key, ModuleNotFoundError(f"No module named '{top}'")))
         for group, rules in _rules(target) if target.startswith("pin_memory.") else ():
             given = {name: node[name] for name in rules if name in node and _is_a_value(node[name])}
             validation.check_values(group, rules, given)
+
+
+def _is_there(module: str) -> bool:
+    """Whether there is a module, or a folder of modules, of this name; it is not imported."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # importing it says why
+        return True
 
 
 def _objects(content: Any, key: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
