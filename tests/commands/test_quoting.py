@@ -155,7 +155,7 @@ def test_a_run_folder_below_home(tmp_path: Path, capsys: pytest.CaptureFixture[s
     """No folder of the name `~` is made."""
     (tmp_path / "home").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    arguments = ["experiment=demo", "trainer.max_steps=0", "hydra.run.dir=~/run"]
+    arguments = ["experiment=demo", "network.backbone.freeze=norm", "hydra.run.dir=~/run"]
     assert run_in_process(pin_memory.train.main, arguments, tmp_path / "cwd", capsys)[0] == 2
     assert (tmp_path / "home" / "run" / "log.txt").is_file()
     assert not list((tmp_path / "cwd").iterdir())
