@@ -28,6 +28,7 @@ def _train_job(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _train(cfg: DictConfig) -> dict[str, Any]:
+    """Train with the options of the groups that were chosen."""
     from pin_memory.training.run import train  # imports torch and Lightning, which `--help` does not need
 
     return train(cfg, {key: value for key, value in HydraConfig.get().runtime.choices.items() if value and not key.startswith("hydra/")})
